@@ -1,0 +1,1 @@
+"""The accelerator: configuration, blocks in Amaranth, Verilog generation."""

@@ -1,0 +1,277 @@
+"""Cluster: memories, walker, zero skip, scaler and elements for one slice of the channels."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.hierarchy import repeated
+from hw.memory import ChunkMemory
+from hw.merge import Merge
+from hw.payloads import (
+    address_width,
+    broadcast,
+    drain_command,
+    event_layout,
+    index_shape,
+    tag_width,
+    trit_word,
+    walk_job,
+    write_back,
+)
+from hw.processing_element import ProcessingElement
+from hw.scaler import Scaler
+from hw.walker import Walker
+from hw.zero_skip import ZeroSkip
+
+__all__ = ["Cluster"]
+
+
+class Cluster(wiring.Component):
+    """One slice of the input channels, for all rows of a tile.
+
+    ::
+
+        jobs -> walker -> zero skip -+-> scaler ------+-> register -> P elements -> one per lane
+                  |                  +-> trit memory -+                               |
+             activation memory <- merge <- write-backs       partial sums in -> + -> partial sums out
+
+    Every nonzero activation x of a job is multiplied by Wp and -Wn and broadcast together with
+    the trits of its column. When the clusters have finished a pixel, a drain command travels
+    from cluster to cluster and each adds its accumulators to the partial sums that pass.
+
+    Timing: zero skip to element queue 4 cycles; one broadcast per cycle. Drain command and partial
+    sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to the command of two
+    cycles ago, so ``sums_i`` must arrive one cycle after its command.
+
+    Cost: two weight multipliers; P elements; trit memory ``trit_depth`` x 2PR bits; activation
+    memory ``activation_depth`` x 8S bits.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    number : In(8)
+        Which cluster this is; constant.
+    jobs : In(stream of walk_job)
+    oldest_complete : Out(1)
+        Every element has finished the oldest undrained pixel, whose tag's lowest bit is ``parity``.
+    parity : Out(1)
+    draining : In(1)
+        The oldest pixel is complete in all clusters (names the stall).
+    command_i, command_o, sums_i, sums_o
+        Drain command and partial sums, from and to the neighbours.
+    write_back : In(write_back)
+        Requantized activation; taken where it names this cluster.
+    trit_write_valid, trit_write_address, trit_write_chunk : In
+        Host: 32 bits of ``host_data`` for the trit memory; always taken.
+    host_data : In(32)
+    activation_write_valid, .._ready, .._address, .._chunk
+        Host: 32 bits of ``host_data`` for the activation memory.
+    read_ready : Out(1), read_address : In
+        Host: the activation memory is read at this address wherever ``read_ready``.
+    read_data : Out
+        Data of the read two cycles ago.
+    events : Out(event_layout)
+    merge_read, written : Out(1)
+        Events of the write-back.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        activation = address_width(config.activation_depth)
+        trit = address_width(config.trit_depth)
+        super().__init__({
+            "number": In(8),
+            "jobs": In(stream.Signature(walk_job(config))),
+            "oldest_complete": Out(1),
+            "parity": Out(1),
+            "draining": In(1),
+            "command_i": In(drain_command(config)),
+            "command_o": Out(drain_command(config)),
+            "sums_i": In(signed(config.accumulator_width)).array(config.drain_width),
+            "sums_o": Out(signed(config.accumulator_width)).array(config.drain_width),
+            "write_back": In(write_back(config)),
+            "host_data": In(PORT_WIDTH),
+            "trit_write_valid": In(1),
+            "trit_write_address": In(trit),
+            "trit_write_chunk": In(index_shape(config.memory_chunks("trits"))),
+            "activation_write_valid": In(1),
+            "activation_write_ready": Out(1),
+            "activation_write_address": In(activation),
+            "activation_write_chunk": In(index_shape(config.memory_chunks("activations"))),
+            "read_ready": Out(1),
+            "read_address": In(activation),
+            "read_data": Out(config.memory_width("activations")),
+            "events": Out(event_layout(config)),
+            "merge_read": Out(1),
+            "written": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.walker = walker = Walker(config)
+        m.submodules.zero_skip = zero_skip = ZeroSkip(config)
+        connect(m, walker=walker.o, zero_skip=zero_skip.i)
+        m.d.comb += [
+            walker.i.payload.eq(self.jobs.payload),
+            walker.i.valid.eq(self.jobs.valid),
+            self.jobs.ready.eq(walker.i.ready),
+        ]
+        self._activation_memory(m, walker)
+
+        # The oldest undrained pixel, moved on by the drain command that frees its bank.
+        oldest = Signal(tag_width(config))
+        free = self.command_i.valid & self.command_i.last
+        m.d.sync += oldest.eq(oldest + free)
+        m.d.comb += [
+            zero_skip.oldest.eq(oldest),
+            zero_skip.draining.eq(self.draining),
+        ]
+
+        entry, valid, trits = self._broadcast(m, zero_skip)
+
+        full, busy, added, pushed = (Signal(config.elements, name=name)
+                                     for name in ("full", "busy", "added", "pushed"))
+        values = []
+        for index in range(config.elements):
+            element = repeated(platform, "processing_element", lambda: ProcessingElement(config))
+            m.submodules[f"element_{index}"] = element
+            m.d.comb += [
+                element.valid.eq(valid),
+                element.trits.eq(trits.word_select(index, 2 * config.rows)),
+                element.i.eq(entry),
+                element.oldest.eq(oldest),
+                element.drain_valid.eq(self.command_i.valid),
+                element.drain_row.eq(self.command_i.row),
+                element.drain_bank.eq(oldest),
+                element.free.eq(free),
+                full[index].eq(element.full),
+                busy[index].eq(element.busy),
+                added[index].eq(element.added),
+                pushed[index].eq(element.pushed),
+            ]
+            values.append(element.value)
+        m.d.sync += [
+            zero_skip.stop.eq(full.any()),
+            self.oldest_complete.eq((entry.tag != oldest) & ~busy.any()),
+            self.parity.eq(oldest[0]),
+        ]
+
+        # Partial sums: element b*W + l stands in block b, lane l.
+        command = Signal(drain_command(config))
+        m.d.sync += command.eq(self.command_i)
+        m.d.comb += self.command_o.eq(command)
+        for lane in range(config.drain_width):
+            value = Signal(signed(config.accumulator_width), name=f"value_{lane}")
+            m.d.sync += [
+                value.eq(Array(values[lane::config.drain_width])[self.command_i.block]),
+                self.sums_o[lane].eq(self.sums_i[lane] + value),
+            ]
+
+        m.d.sync += [
+            self.events.broadcasts.eq(zero_skip.valid),
+            self.events.skipped_activations.eq(zero_skip.skipped),
+            self.events.activation_reads.eq(walker.read_valid & walker.read_ready),
+            self.events.queue_writes.eq(_count(pushed)),
+            self.events.adds.eq(_count(added)),
+            self.events.empty_scans.eq(zero_skip.empty_scan),
+            self.events.stall_queue_full.eq(zero_skip.stall_queue_full),
+            self.events.stall_imbalance.eq(zero_skip.stall_imbalance),
+            self.events.stall_drain.eq(zero_skip.stall_drain),
+        ]
+        return m
+
+    def _activation_memory(self, m: Module, walker: Walker) -> None:
+        """Read port: merge, then walker, then host. Write port: merge, then host."""
+        config = self.config
+        m.submodules.activations = activations = ChunkMemory(
+            width=config.memory_width("activations"), depth=config.activation_depth,
+            chunk_width=ACTIVATION_WIDTH)
+        m.submodules.merge = merge = Merge(config)
+        per_chunk = PORT_WIDTH // ACTIVATION_WIDTH
+        lanes = range(config.scan_width)
+        host_mask = Cat(self.activation_write_chunk == lane // per_chunk for lane in lanes)
+        host_data = Cat(self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH)
+                        for lane in lanes)
+        m.d.comb += [
+            merge.number.eq(self.number),
+            merge.i.eq(self.write_back),
+            merge.read_data.eq(activations.read_data),
+            walker.read_ready.eq(~merge.read_valid),
+            walker.read_data.eq(activations.read_data),
+            self.read_ready.eq(~merge.read_valid & ~walker.read_valid),
+            self.read_data.eq(activations.read_data),
+            activations.read_address.eq(
+                Mux(merge.read_valid, merge.read_address,
+                    Mux(walker.read_valid, walker.read_address, self.read_address))),
+            self.activation_write_ready.eq(~merge.write_mask.any()),
+        ]
+        with m.If(merge.write_mask.any()):
+            m.d.comb += [
+                activations.write_address.eq(merge.write_address),
+                activations.write_mask.eq(merge.write_mask),
+                activations.write_data.eq(merge.write_data.replicate(config.scan_width)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                activations.write_address.eq(self.activation_write_address),
+                activations.write_mask.eq(Mux(self.activation_write_valid, host_mask, 0)),
+                activations.write_data.eq(host_data),
+            ]
+        m.d.sync += [
+            self.merge_read.eq(merge.read_valid),
+            self.written.eq(merge.write_mask.any()),
+        ]
+
+    def _broadcast(self, m: Module, zero_skip: ZeroSkip) -> tuple[Signal, Signal, Signal]:
+        """Register, trit memory beside scaler (2 cycles), register: what the elements see."""
+        config = self.config
+        m.submodules.scaler = scaler = Scaler(config)
+        m.submodules.trits = trits = ChunkMemory(
+            width=config.memory_width("trits"), depth=config.trit_depth, chunk_width=PORT_WIDTH)
+        assert scaler.latency == trits.latency
+        m.d.sync += [
+            scaler.activation.eq(zero_skip.activation),
+            scaler.is_signed.eq(zero_skip.is_signed),
+            scaler.coefficient_plus.eq(zero_skip.plus),
+            scaler.coefficient_minus.eq(zero_skip.minus),
+            trits.read_address.eq(zero_skip.column),
+        ]
+        chunks = trits.chunks
+        m.d.comb += [
+            trits.write_address.eq(self.trit_write_address),
+            trits.write_mask.eq(Cat(self.trit_write_valid & (self.trit_write_chunk == chunk)
+                                    for chunk in range(chunks))),
+            trits.write_data.eq(self.host_data.replicate(chunks)
+                                if trits.chunk_width == PORT_WIDTH else self.host_data),
+        ]
+        valid, tag, rows_used = zero_skip.valid, zero_skip.tag, zero_skip.rows_used
+        for stage in range(1 + scaler.latency):
+            valid_after = Signal(name=f"valid_{stage}")
+            tag_after = Signal(tag_width(config), name=f"tag_{stage}")
+            rows_after = Signal.like(rows_used, name=f"rows_used_{stage}")
+            m.d.sync += [valid_after.eq(valid), tag_after.eq(tag), rows_after.eq(rows_used)]
+            valid, tag, rows_used = valid_after, tag_after, rows_after
+        entry = Signal(broadcast(config))
+        entry_valid = Signal()
+        entry_trits = Signal(2 * config.rows * config.elements)
+        m.d.sync += [
+            entry_valid.eq(valid),
+            entry_trits.eq(trits.read_data),
+            entry.plus.eq(scaler.plus),
+            entry.minus.eq(scaler.minus),
+            entry.tag.eq(tag),
+        ]
+        if not config.skip_zero_weights:
+            m.d.sync += entry.rows_used.eq(rows_used)
+        assert trit_word(config).size == 2 * config.rows
+        return entry, entry_valid, entry_trits
+
+
+def _count(bits: Signal) -> Signal:
+    """Number of ones."""
+    return sum((bits[index] for index in range(1, len(bits))), bits[0])

@@ -1,0 +1,282 @@
+"""The configuration: one frozen object from which everything is generated.
+
+RTL, JSON side-car, compiler limits and simulators all read this object; no constant is
+written twice.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ACTIVATION_WIDTH", "PORT_WIDTH", "Config", "ConfigError", "PRESETS", "load_config"]
+
+#: Bits of one activation; the same in every configuration.
+ACTIVATION_WIDTH = 8
+#: Bits of one word of the host port; the same in every configuration.
+PORT_WIDTH = 32
+#: Bits of a result (one accumulator of a network's last layer, bias included).
+RESULT_WIDTH = 32
+
+
+class ConfigError(ValueError):
+    """A configuration outside the stated limits; the message names field, value and limit."""
+
+
+_LIMITS: dict[str, tuple[int, int]] = {
+    "clusters": (1, 64),
+    "elements": (1, 64),
+    "rows": (1, 32),
+    "queue_depth": (1, 64),
+    "scan_width": (1, 16),
+    "coefficient_width": (2, 16),
+    "accumulator_width": (8, 32),
+    "banks": (2, 8),
+    "drain_width": (1, 16),
+    "multiplier_width": (4, 18),
+    "trit_depth": (2, 1 << 20),
+    "activation_depth": (2, 1 << 16),
+    "program_depth": (64, 1 << 16),
+    "row_depth": (2, 1 << 16),
+    "result_depth": (2, 1 << 20),
+    "layer_count": (1, 256),
+    "packet_words": (34, 4096),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Parameters of one accelerator.
+
+    Parameters
+    ----------
+    name : str
+        What reports call it. Not part of the identity.
+    clusters : int
+        G, slices of the input channels.
+    elements : int
+        P, processing elements per cluster.
+    rows : int
+        R, accumulators per element and bank.
+    queue_depth : int
+        D, usable entries in front of each element.
+    scan_width : int
+        S, activations examined per cycle and cluster.
+    coefficient_width : int
+        Bits of the signed integers that stand for Wp and Wn.
+    accumulator_width : int
+        Bits of a signed accumulator.
+    banks : int
+        Accumulator banks (2, 4 or 8): tiles in progress at once.
+    drain_width : int
+        Outputs drained and requantized per cycle; divides ``elements`` and ``clusters``.
+    multiplier_width : int
+        Bits of the requantizer's signed per-row multiplier.
+    trit_depth : int
+        Columns per cluster that the trit memory holds.
+    activation_depth : int
+        Words of ``scan_width`` activations per cluster that the activation memory holds.
+    program_depth : int
+        32-bit words of program memory.
+    row_depth : int
+        Entries of the row memory (requantization and destination of ``drain_width`` rows each).
+    result_depth : int
+        Entries of the result memory (``drain_width`` 32-bit results each).
+    layer_count : int
+        Layers of one run whose counters are kept.
+    packet_words : int
+        Longest packet on the host port, in words after its two header words.
+    skip_zero_weights, skip_zero_activations : bool
+        Turned off, the array spends a cycle on every zero: the baseline to compare with.
+    """
+
+    name: str = "custom"
+    clusters: int = 2
+    elements: int = 4
+    rows: int = 4
+    queue_depth: int = 4
+    scan_width: int = 2
+    coefficient_width: int = 10
+    accumulator_width: int = 24
+    banks: int = 2
+    drain_width: int = 1
+    multiplier_width: int = 16
+    trit_depth: int = 2048
+    activation_depth: int = 2048
+    program_depth: int = 1024
+    row_depth: int = 256
+    result_depth: int = 1024
+    layer_count: int = 16
+    packet_words: int = 126
+    skip_zero_weights: bool = True
+    skip_zero_activations: bool = True
+
+    def __post_init__(self) -> None:
+        for field, (low, high) in _LIMITS.items():
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"configuration field {field} must be an integer, not {value!r}")
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"configuration field {field} is {value}; it must be between {low} and {high}")
+        for field in ("skip_zero_weights", "skip_zero_activations"):
+            if not isinstance(getattr(self, field), bool):
+                raise ConfigError(
+                    f"configuration field {field} must be true or false, "
+                    f"not {getattr(self, field)!r}")
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigError("configuration field name must be a non-empty string")
+        if self.banks not in (2, 4, 8):
+            raise ConfigError(f"configuration field banks is {self.banks}; it must be 2, 4 or 8")
+        for field in ("elements", "clusters"):
+            if getattr(self, field) % self.drain_width:
+                raise ConfigError(
+                    f"configuration field drain_width is {self.drain_width}; "
+                    f"it must divide {field} ({getattr(self, field)})")
+        longest = 2 + max(self.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
+        if self.packet_words < longest:
+            raise ConfigError(
+                f"configuration field packet_words is {self.packet_words}; one memory word of "
+                f"this configuration needs {longest}")
+
+    # ----- derived sizes
+
+    @property
+    def slots(self) -> int:
+        """Rows of a full tile."""
+        return self.elements * self.rows
+
+    @property
+    def blocks(self) -> int:
+        """Drain steps per accumulator row: elements / drain_width."""
+        return self.elements // self.drain_width
+
+    @property
+    def product_width(self) -> int:
+        """Bits of Wp*x: a 9-bit activation (signed or unsigned) times a coefficient."""
+        return ACTIVATION_WIDTH + 1 + self.coefficient_width
+
+    @property
+    def offset_width(self) -> int:
+        """Bits of the requantizer's bias (rounding included) and of its sum."""
+        return self.accumulator_width + self.multiplier_width
+
+    @property
+    def coefficient_max(self) -> int:
+        """Largest magnitude of a coefficient; both signs are used, so the range is symmetric."""
+        return (1 << (self.coefficient_width - 1)) - 1
+
+    @property
+    def accumulator_max(self) -> int:
+        return (1 << (self.accumulator_width - 1)) - 1
+
+    @property
+    def row_entry_width(self) -> int:
+        """Bits of one lane of the row memory, padded to whole port words."""
+        from hw.program import row_layout  # the layout needs a Config
+        return -(-row_layout(self).size // PORT_WIDTH) * PORT_WIDTH
+
+    def memory_width(self, kind: str) -> int:
+        """Bits of one word of a memory (``kind`` as in :data:`hw.program.MEMORIES`)."""
+        return {
+            "program": PORT_WIDTH,
+            "trits": 2 * self.slots,
+            "activations": ACTIVATION_WIDTH * self.scan_width,
+            "rows": self.drain_width * self.row_entry_width,
+            "results": self.drain_width * RESULT_WIDTH,
+            "counters": 32,
+        }[kind]
+
+    def memory_depth(self, kind: str) -> int:
+        """Words of a memory (per cluster where each cluster has its own)."""
+        from hw.program import COUNTER_SLOTS
+        return {
+            "program": self.program_depth,
+            "trits": self.trit_depth,
+            "activations": self.activation_depth,
+            "rows": self.row_depth,
+            "results": self.result_depth,
+            "counters": COUNTER_SLOTS * self.layer_count,
+        }[kind]
+
+    def memory_chunks(self, kind: str) -> int:
+        """Host-port words that carry one word of a memory."""
+        return -(-self.memory_width(kind) // PORT_WIDTH)
+
+    # ----- identity and files
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "configuration") -> "Config":
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(
+                f"{where} has unknown fields {', '.join(unknown)}; "
+                f"known are {', '.join(sorted(known))}")
+        return cls(**values)
+
+    @property
+    def identity(self) -> str:
+        """Hexadecimal digest of everything but the name; 8 digits are in the hardware's status."""
+        values = self.to_dict()
+        del values["name"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def identity_word(self) -> int:
+        """The 32 bits of :attr:`identity` that a STATUS packet returns."""
+        return int(self.identity[:8], 16)
+
+
+PRESETS: dict[str, Config] = {
+    config.name: config
+    for config in (
+        Config(name="tiny"),
+        Config(name="icebreaker", clusters=1, elements=8, rows=4, queue_depth=4, scan_width=2,
+               trit_depth=2048, activation_depth=2048, program_depth=512, row_depth=128,
+               result_depth=256, layer_count=8),
+        Config(name="ulx3s_85f", clusters=8, elements=16, rows=16, queue_depth=8, scan_width=4,
+               drain_width=2, trit_depth=512, activation_depth=4096, program_depth=2048,
+               row_depth=512, result_depth=1024, layer_count=32, packet_words=254),
+    )
+}
+
+
+def load_config(name: str) -> Config:
+    """A preset by name, or a configuration from a TOML file (``*.toml``).
+
+    A file may start from a preset: ``preset = "tiny"`` plus the fields that differ.
+
+    Raises
+    ------
+    ConfigError
+        Unknown preset, unreadable file, unknown field or value outside its limits.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise ConfigError(
+            f"configuration {name!r} is neither a preset ({', '.join(PRESETS)}) nor a .toml file")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration file {name} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {name} is not TOML: {error}") from error
+    base: dict[str, Any] = {}
+    if "preset" in values:
+        preset = values.pop("preset")
+        if preset not in PRESETS:
+            raise ConfigError(
+                f"configuration file {name} starts from unknown preset {preset!r}; "
+                f"known are {', '.join(PRESETS)}")
+        base = PRESETS[preset].to_dict()
+    base["name"] = path.stem
+    return Config.from_dict(base | values, f"configuration file {name}")

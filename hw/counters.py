@@ -1,0 +1,106 @@
+"""Counters: sums the events of a layer and keeps them, layer by layer, for the host."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.payloads import EVENTS, event_layout, index_shape
+from hw.program import COUNTER_SLOTS, COUNTERS
+
+__all__ = ["Counters"]
+
+#: Events counted outside the clusters.
+CENTRAL_EVENTS = ("drained_rows", "pool_repeats", "merge_reads", "write_backs", "results")
+
+
+class Counters(wiring.Component):
+    """Adds events up while a layer runs; ``dump`` writes the sums to memory and clears them.
+
+    Timing: an event of cycle t is in the sum in cycle t+3. A dump takes ``COUNTER_SLOTS`` cycles,
+    one counter each in the order of :data:`hw.program.COUNTERS`; ``cycles`` comes last and
+    includes its own. The host's read data stand two cycles after the address.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    events : In(event_layout).array(clusters)
+    drained_rows, pool_repeats, merge_reads, write_backs, results : In
+        Events of the drain and of write-back.
+    run : In(1)
+        A program runs: ``cycles`` counts.
+    dump : In(1), done : Out(1)
+        Held during the dump; ``done`` in its last cycle.
+    layer : In
+        Number of the layer in the run: where the dump goes.
+    read_address : In, read_data : Out(32)
+    """
+
+    #: Cycles after the last event before a dump may begin.
+    settle = 4
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        depth = config.memory_depth("counters")
+        clusters = range(config.clusters + 1)
+        super().__init__({
+            "events": In(event_layout(config)).array(config.clusters),
+            "drained_rows": In(1),
+            "pool_repeats": In(1),
+            "merge_reads": In(clusters),
+            "write_backs": In(clusters),
+            "results": In(range(config.drain_width + 1)),
+            "run": In(1),
+            "dump": In(1),
+            "done": Out(1),
+            "layer": In(index_shape(config.layer_count)),
+            "read_address": In(index_shape(depth)),
+            "read_data": Out(32),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.storage = storage = memory.Memory(
+            shape=32, depth=config.memory_depth("counters"), init=[])
+        write, read = storage.write_port(), storage.read_port()
+        output = Signal(32)
+        m.d.sync += output.eq(read.data)
+        m.d.comb += [read.addr.eq(self.read_address), self.read_data.eq(output)]
+
+        sums = []
+        index = Signal(range(COUNTER_SLOTS))
+        clear = Signal()
+        m.d.comb += [
+            self.done.eq(self.dump & (index == COUNTER_SLOTS - 1)),
+            clear.eq(self.done),
+        ]
+        for name in COUNTERS:
+            total = Signal(32, name=f"total_{name}")
+            if name == "cycles":
+                m.d.sync += total.eq(Mux(clear | ~self.run, 0, total + 1))
+                sums.append(total + 1)
+                continue
+            if name in EVENTS:
+                layout = event_layout(config, config.clusters)
+                step = Signal(layout[name].shape, name=f"step_{name}")
+                counts = [events[name] for events in self.events]
+                m.d.sync += step.eq(sum(counts[1:], counts[0]))
+            elif name in CENTRAL_EVENTS:
+                step = Signal.like(getattr(self, name), name=f"step_{name}")
+                m.d.sync += step.eq(getattr(self, name))
+            else:
+                step = Signal(1, name=f"step_{name}")
+            m.d.sync += total.eq(Mux(clear, 0, total + step))
+            sums.append(total)
+        with m.If(self.dump):
+            m.d.sync += index.eq(index + 1)
+        m.d.comb += [
+            write.addr.eq(Cat(index, self.layer)),
+            write.data.eq(Array(sums)[index]),
+            write.en.eq(self.dump),
+        ]
+        return m

@@ -1,0 +1,52 @@
+"""Keeping repeated blocks one Verilog module.
+
+Amaranth writes one module per instance: 128 equal elements become 128 modules. A repeated block
+is therefore added through :func:`repeated`. In Amaranth's own simulator that is an ordinary
+submodule; under :class:`SharedModules` it becomes an instance of a module that is converted once.
+"""
+
+from collections.abc import Callable
+
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, ResetSignal, Value
+from amaranth.lib import wiring
+
+__all__ = ["SharedModules", "repeated"]
+
+
+class SharedModules:
+    """Platform under which repeated blocks are collected instead of copied.
+
+    Members
+    -------
+    modules : dict[str, wiring.Component]
+        Module name to the one component that stands for all its instances.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[str, wiring.Component] = {}
+
+
+class _Shared(wiring.Component):
+    """Instance of a shared module, with the ports of the component it stands for."""
+
+    def __init__(self, name: str, signature: wiring.Signature) -> None:
+        self._name = name
+        super().__init__(signature)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        ports: dict[str, Value] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        for path, member, value in self.signature.flatten(self):
+            direction = "i" if member.flow == wiring.In else "o"
+            ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+        m.submodules.shared = Instance(self._name, **ports)
+        return m
+
+
+def repeated(platform: object, name: str, create: Callable[[], wiring.Component]) -> Elaboratable:
+    """A block that appears many times; all calls with one ``name`` must create equal blocks."""
+    if not isinstance(platform, SharedModules):
+        return create()
+    if name not in platform.modules:
+        platform.modules[name] = create()
+    return _Shared(name, platform.modules[name].signature)

@@ -1,0 +1,358 @@
+"""Host port: carries out packets and answers them."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import PORT_WIDTH, Config
+from hw.packet_buffer import PacketBuffer
+from hw.payloads import address_width, index_shape, port_word
+from hw.program import CLUSTER_MEMORIES, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from hw.protocol import RESPONSE, RESPONSE_PLACES, STATUS_WORDS, ErrorCode, Opcode
+
+__all__ = ["HostPort", "memory_address_width"]
+
+
+def memory_address_width(config: Config) -> int:
+    """Bits of an address into the deepest memory."""
+    return max(address_width(config.memory_depth(kind)) for kind in MEMORIES)
+
+
+def _times(value: Signal, factor: int) -> object:
+    """``value * factor`` without a multiplier."""
+    terms = [value << bit for bit in range(factor.bit_length()) if factor >> bit & 1]
+    return sum(terms[1:], terms[0])
+
+
+class HostPort(wiring.Component):
+    """Executes WRITE, RUN, READ and STATUS packets.
+
+    ::
+
+        i -> [packet buffer] -> check -> writes, start
+                                  |
+                                  +-> [requests] -> answer -> o
+
+    A packet is checked as a whole before anything is changed. Commands never wait for the
+    result stream: requests that need an answer are queued, and dropped (and counted) when
+    ``RESPONSE_PLACES`` of them wait already. The answer to RUN has a place of its own.
+    READ is served when its turn to answer comes.
+
+    Timing: WRITE takes one cycle per word plus 8 per packet; READ 5 cycles per memory word plus one per
+    further port word.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i, o : streams of port_word
+    write_valid, write_ready, write_memory, write_cluster, write_address, write_chunk, write_data
+        32 bits for chunk ``write_chunk`` of a memory word.
+    read_valid, read_ready, read_memory, read_cluster, read_address : request
+    read_data_valid : In(1), read_data : In
+        Its memory word, later.
+    start, start_address, start_layers : Out
+    running, finished, error, layers, cycles : In
+        From the sequencer.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        address = memory_address_width(config)
+        self.read_width = max(config.memory_width(kind) for kind in READABLE_MEMORIES)
+        memory_shape = range(len(MEMORIES))
+        cluster = index_shape(config.clusters)
+        super().__init__({
+            "i": In(stream.Signature(port_word())),
+            "o": Out(stream.Signature(port_word())),
+            "write_valid": Out(1),
+            "write_ready": In(1),
+            "write_memory": Out(memory_shape),
+            "write_cluster": Out(cluster),
+            "write_address": Out(address),
+            "write_chunk": Out(8),
+            "write_data": Out(PORT_WIDTH),
+            "read_valid": Out(1),
+            "read_ready": In(1),
+            "read_memory": Out(memory_shape),
+            "read_cluster": Out(cluster),
+            "read_address": Out(address),
+            "read_data_valid": In(1),
+            "read_data": In(self.read_width),
+            "start": Out(1),
+            "start_address": Out(address_width(config.program_depth)),
+            "start_layers": Out(16),
+            "running": In(1),
+            "finished": In(1),
+            "error": In(8),
+            "layers": In(16),
+            "cycles": In(32),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.buffer = buffer = PacketBuffer(config)
+        m.d.comb += [
+            buffer.i.payload.eq(self.i.payload),
+            buffer.i.valid.eq(self.i.valid),
+            self.i.ready.eq(buffer.i.ready),
+        ]
+        request_layout = data.StructLayout({
+            "opcode": 8, "error": 8, "memory": 8, "cluster": 16,
+            "address": len(self.read_address), "count": PORT_WIDTH,
+        })
+        m.submodules.requests = requests = fifo.SyncFIFO(
+            width=request_layout.size, depth=RESPONSE_PLACES)
+        errors, dropped = Signal(32), Signal(32)
+        run_done = Signal()                     # the answer to a RUN waits
+        self._execute(m, buffer, requests, request_layout, run_done, errors, dropped)
+        self._answer(m, requests, request_layout, run_done, errors, dropped)
+        return m
+
+    def _execute(self, m: Module, buffer: PacketBuffer, requests: fifo.SyncFIFO,
+                 request_layout: data.StructLayout, run_done: Signal, errors: Signal,
+                 dropped: Signal) -> None:
+        config = self.config
+        opcode, kind, cluster = Signal(8), Signal(8), Signal(16)
+        length, address, count = Signal(PORT_WIDTH), Signal(PORT_WIDTH), Signal(PORT_WIDTH)
+        left = Signal(16)                       # words of the packet not yet taken
+        problem = Signal(8)
+        request = Signal(request_layout)
+        m.d.comb += requests.w_data.eq(request)
+
+        # What the checks need to know of the memory.
+        depth, chunks = Signal(PORT_WIDTH), Signal(8)
+        size = Signal(PORT_WIDTH + 8)           # words of the memory words asked for
+        allowed = Signal()
+        local = Signal()
+        with m.Switch(kind):
+            for number, name in enumerate(MEMORIES):
+                with m.Case(number):
+                    m.d.comb += [
+                        depth.eq(config.memory_depth(name)),
+                        chunks.eq(config.memory_chunks(name)),
+                        size.eq(_times(count, config.memory_chunks(name))),
+                        local.eq(name in CLUSTER_MEMORIES),
+                        allowed.eq(Mux(opcode == Opcode.WRITE, name in WRITABLE_MEMORIES,
+                                       name in READABLE_MEMORIES)),
+                    ]
+        transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ)
+        beyond = Signal()
+        m.d.comb += beyond.eq((address + count > depth) | (count > depth))
+        arguments = Mux(opcode == Opcode.STATUS, 0, 2)
+
+        m.d.comb += [
+            self.write_memory.eq(kind),
+            self.write_cluster.eq(cluster),
+            self.write_address.eq(address),
+            self.write_data.eq(buffer.word),
+            self.start_address.eq(address),
+            self.start_layers.eq(Mux(count[16:].any(), 0xFFFF, count[:16])),
+            buffer.skip.eq(left),
+        ]
+        with m.FSM():
+            with m.State("HEADER"), m.If(buffer.packet_valid):
+                m.d.sync += problem.eq(buffer.packet_error)
+                with m.If(buffer.packet_error.any()):
+                    m.d.sync += [opcode.eq(0), kind.eq(0), left.eq(0)]
+                    m.next = "REFUSE"
+                with m.Elif(buffer.word_valid):
+                    m.d.comb += buffer.take.eq(1)
+                    m.d.sync += [
+                        opcode.eq(buffer.word[:8]),
+                        kind.eq(buffer.word[8:16]),
+                        cluster.eq(buffer.word[16:]),
+                    ]
+                    m.next = "LENGTH"
+            with m.State("LENGTH"), m.If(buffer.word_valid):
+                m.d.comb += buffer.take.eq(1)
+                m.d.sync += [length.eq(buffer.word), left.eq(buffer.word)]
+                m.next = "OPCODE"
+            with m.State("OPCODE"):
+                m.next = "ADDRESS"
+                with m.If((opcode < Opcode.WRITE) | (opcode > Opcode.STATUS)):
+                    m.d.sync += problem.eq(ErrorCode.OPCODE)
+                    m.next = "REFUSE"
+                with m.Elif((length < arguments)
+                            | ((opcode != Opcode.WRITE) & (length != arguments))):
+                    m.d.sync += problem.eq(ErrorCode.LENGTH)
+                    m.next = "REFUSE"
+                with m.Elif(opcode == Opcode.STATUS):
+                    m.next = "QUEUE"
+            with m.State("ADDRESS"), m.If(buffer.word_valid):
+                m.d.comb += buffer.take.eq(1)
+                m.d.sync += [address.eq(buffer.word), left.eq(left - 1)]
+                m.next = "COUNT"
+            with m.State("COUNT"), m.If(buffer.word_valid):
+                m.d.comb += buffer.take.eq(1)
+                m.d.sync += [count.eq(buffer.word), left.eq(left - 1)]
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += self.write_chunk.eq(0)
+                with m.If(transfer):
+                    m.next = "QUEUE"
+                    with m.If(opcode == Opcode.WRITE):
+                        m.next = "WRITE"
+                        with m.If(count == 0):
+                            m.next = "END"
+                    with m.If(~allowed):
+                        m.d.sync += problem.eq(ErrorCode.MEMORY)
+                        m.next = "REFUSE"
+                    with m.Elif(Mux(local, cluster >= config.clusters, cluster != 0)):
+                        m.d.sync += problem.eq(ErrorCode.CLUSTER)
+                        m.next = "REFUSE"
+                    with m.Elif(beyond):
+                        m.d.sync += problem.eq(ErrorCode.ADDRESS)
+                        m.next = "REFUSE"
+                    with m.Elif((opcode == Opcode.WRITE) & (size != left)):
+                        m.d.sync += problem.eq(ErrorCode.LENGTH)
+                        m.next = "REFUSE"
+                with m.Else():
+                    m.next = "START"
+                    with m.If(self.running | run_done):
+                        m.d.sync += problem.eq(ErrorCode.BUSY)
+                        m.next = "REFUSE"
+                    with m.Elif(address >= config.program_depth):
+                        m.d.sync += problem.eq(ErrorCode.ADDRESS)
+                        m.next = "REFUSE"
+            with m.State("START"):
+                m.d.comb += self.start.eq(1)
+                m.next = "END"
+            with m.State("WRITE"), m.If(buffer.word_valid):
+                m.d.comb += self.write_valid.eq(1)
+                with m.If(self.write_ready):
+                    m.d.comb += buffer.take.eq(1)
+                    m.d.sync += [left.eq(left - 1), self.write_chunk.eq(self.write_chunk + 1)]
+                    with m.If(self.write_chunk == chunks - 1):
+                        m.d.sync += [self.write_chunk.eq(0), address.eq(address + 1)]
+                    with m.If(left == 1):
+                        m.next = "END"
+            with m.State("REFUSE"):
+                m.d.sync += errors.eq(errors + 1)
+                m.next = "QUEUE"
+            with m.State("QUEUE"):
+                m.d.comb += [
+                    request.opcode.eq(opcode),
+                    request.error.eq(problem),
+                    request.memory.eq(kind),
+                    request.cluster.eq(cluster),
+                    request.address.eq(address),
+                    request.count.eq(Mux((opcode == Opcode.READ) & ~problem.any(), count, 0)),
+                    requests.w_en.eq(1),
+                ]
+                with m.If(~requests.w_rdy):
+                    m.d.sync += dropped.eq(dropped + 1)
+                m.next = "END"
+            with m.State("END"):
+                m.d.comb += buffer.end.eq(1)
+                m.d.sync += problem.eq(0)
+                m.next = "HEADER"
+
+    def _answer(self, m: Module, requests: fifo.SyncFIFO, request_layout: data.StructLayout,
+                run_done: Signal, errors: Signal, dropped: Signal) -> None:
+        config = self.config
+        waiting = Signal(request_layout)
+        current = Signal(request_layout)
+        run_error = Signal(8)
+        is_status = Signal()
+        chunks, length = Signal(8), Signal(PORT_WIDTH)
+        chunk = Signal(8)
+        index = Signal(range(STATUS_WORDS + 1))
+        left = Signal(PORT_WIDTH)
+        word = Signal(self.read_width)
+        m.d.comb += [
+            waiting.eq(requests.r_data),
+            is_status.eq((current.opcode == Opcode.STATUS) & ~current.error.any()),
+        ]
+        with m.Switch(current.memory):
+            for number, name in enumerate(MEMORIES):
+                if name in READABLE_MEMORIES:
+                    with m.Case(number):
+                        m.d.comb += [
+                            chunks.eq(config.memory_chunks(name)),
+                            length.eq(_times(current.count, config.memory_chunks(name))),
+                        ]
+        state_words = Array([
+            config.identity_word, self.running, self.layers, self.cycles, errors, dropped])
+        assert len(state_words) == STATUS_WORDS
+
+        m.d.comb += [
+            self.read_memory.eq(current.memory),
+            self.read_cluster.eq(current.cluster),
+            self.read_address.eq(current.address),
+        ]
+        out = self.o.payload
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(run_done):
+                    m.d.sync += [
+                        current.eq(0),
+                        current.opcode.eq(Opcode.RUN),
+                        current.error.eq(run_error),
+                        run_done.eq(0),
+                    ]
+                    m.next = "HEADER"
+                with m.Elif(requests.r_rdy):
+                    m.d.comb += requests.r_en.eq(1)
+                    m.d.sync += current.eq(waiting)
+                    m.next = "HEADER"
+            with m.State("HEADER"):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    out.data.eq(current.opcode | RESPONSE | current.error << 8
+                                | current.memory << 16),
+                ]
+                with m.If(self.o.ready):
+                    m.next = "LENGTH"
+            with m.State("LENGTH"):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    out.data.eq(Mux(is_status, STATUS_WORDS, length)),
+                    out.last.eq((current.count == 0) & ~is_status),
+                ]
+                m.d.sync += [left.eq(current.count), index.eq(0), chunk.eq(0)]
+                with m.If(self.o.ready):
+                    m.next = "FETCH"
+                    with m.If(is_status):
+                        m.next = "STATUS"
+                    with m.Elif(current.count == 0):
+                        m.next = "IDLE"
+            with m.State("STATUS"):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    out.data.eq(state_words[index]),
+                    out.last.eq(index == STATUS_WORDS - 1),
+                ]
+                with m.If(self.o.ready):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(out.last):
+                        m.next = "IDLE"
+            with m.State("FETCH"):
+                m.d.comb += self.read_valid.eq(1)
+                with m.If(self.read_ready):
+                    m.next = "ARRIVE"
+            with m.State("ARRIVE"), m.If(self.read_data_valid):
+                m.d.sync += word.eq(self.read_data)
+                m.next = "DATA"
+            with m.State("DATA"):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    out.data.eq(word),
+                    out.last.eq((left == 1) & (chunk == chunks - 1)),
+                ]
+                with m.If(self.o.ready):
+                    m.d.sync += [chunk.eq(chunk + 1), word.eq(word >> PORT_WIDTH)]
+                    with m.If(chunk == chunks - 1):
+                        m.d.sync += [
+                            chunk.eq(0),
+                            left.eq(left - 1),
+                            current.address.eq(current.address + 1),
+                        ]
+                        m.next = "FETCH"
+                        with m.If(left == 1):
+                            m.next = "IDLE"
+        with m.If(self.finished):
+            m.d.sync += [run_done.eq(1), run_error.eq(self.error)]

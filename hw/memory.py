@@ -1,0 +1,70 @@
+"""Memories with one read and one write port, as block RAM has them."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.payloads import address_width
+
+__all__ = ["ChunkMemory"]
+
+
+class ChunkMemory(wiring.Component):
+    """Memory read in whole words and written in chunks.
+
+    Timing: data of the address presented in cycle t stands in cycle t + ``latency``; one read
+    and one write per cycle. A read of a word in the cycle in which it is written gives the old
+    contents. The output register lets an FPGA use the one inside its block RAM.
+
+    Cost: one memory of ``width * depth`` bits, ``width`` flip-flops.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a word.
+    depth : int
+        Words.
+    chunk_width : int
+        Bits that one bit of ``write_mask`` enables; the last chunk may be narrower.
+
+    Members
+    -------
+    read_address : In
+    read_data : Out(width)
+    write_address : In
+    write_mask : In(chunks)
+        Chunks to write; all zeros writes nothing.
+    write_data : In(chunks * chunk_width)
+    """
+
+    latency = 2
+
+    def __init__(self, *, width: int, depth: int, chunk_width: int) -> None:
+        self.width = width
+        self.depth = depth
+        self.chunk_width = min(chunk_width, width)
+        self.chunks = -(-width // self.chunk_width)
+        super().__init__({
+            "read_address": In(address_width(depth)),
+            "read_data": Out(width),
+            "write_address": In(address_width(depth)),
+            "write_mask": In(self.chunks),
+            "write_data": In(self.chunks * self.chunk_width),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        padded = self.chunks * self.chunk_width
+        m.submodules.storage = storage = memory.Memory(shape=padded, depth=self.depth, init=[])
+        write = storage.write_port(granularity=self.chunk_width)
+        read = storage.read_port()
+        output = Signal(self.width)
+        m.d.comb += [
+            write.addr.eq(self.write_address),
+            write.en.eq(self.write_mask),
+            write.data.eq(self.write_data),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(output),
+        ]
+        m.d.sync += output.eq(read.data)
+        return m

@@ -1,0 +1,133 @@
+"""Packet buffer: lets a command in only when all of it has arrived and is well-formed."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import PORT_WIDTH, Config
+from hw.payloads import port_word
+from hw.protocol import HEADER_WORDS, ErrorCode
+
+__all__ = ["PacketBuffer"]
+
+#: Packets that can wait.
+PACKET_PLACES = 8
+
+
+class PacketBuffer(wiring.Component):
+    """Collects the words of a packet up to ``last`` and passes on whole packets.
+
+    A packet whose words differ from its stated length, or that is longer than
+    ``packet_words``, is dropped; an error takes its place in the order of packets.
+
+    Timing: a word per cycle on both sides; the buffer holds two packets of the greatest length,
+    so that one can arrive while the other is carried out.
+
+    Cost: one memory of 32 bits by at least twice ``packet_words``.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : In(stream of port_word)
+    packet_valid : Out(1), packet_error : Out(8)
+        A packet (or, with a nonzero ErrorCode, what is left of one) waits.
+    word : Out(32)
+        Current word of the packet, valid the cycle after ``packet_valid`` or ``take`` at
+        the earliest, hence ``word_valid``.
+    word_valid : Out(1)
+    take : In(1)
+        On to the next word.
+    skip : In(16)
+        Words to pass over when ``end`` is given.
+    end : In(1)
+        The packet is finished; the next one may show.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(port_word())),
+            "packet_valid": Out(1),
+            "packet_error": Out(8),
+            "word": Out(PORT_WIDTH),
+            "word_valid": Out(1),
+            "take": In(1),
+            "skip": In(16),
+            "end": In(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        longest = self.config.packet_words + HEADER_WORDS
+        depth = 1 << (2 * longest - 1).bit_length()
+        m.submodules.storage = storage = memory.Memory(shape=PORT_WIDTH, depth=depth, init=[])
+        m.submodules.packets = packets = fifo.SyncFIFO(width=8, depth=PACKET_PLACES)
+        write, read = storage.write_port(), storage.read_port()
+
+        # Receive side. Pointers have one bit more than an address, to tell full from empty.
+        received = Signal(range(2 * depth))     # next word to write
+        begin = Signal.like(received)           # first word of the packet being received
+        consumed = Signal.like(received)        # first word not yet taken
+        stated = Signal(PORT_WIDTH)
+        index = Signal(range(longest + 2))      # words so far; stops counting when too long
+        length = Signal(PORT_WIDTH)
+        full = Signal()
+        accept = Signal()
+        long = Signal()
+        error = Signal(8)
+        m.d.comb += [
+            full.eq((received - consumed)[:len(received)] == depth),
+            long.eq(index >= longest),
+            self.i.ready.eq(packets.w_rdy & (~full | long)),
+            accept.eq(self.i.ready & self.i.valid),
+            write.addr.eq(received),
+            write.data.eq(self.i.payload.data),
+            write.en.eq(accept & ~long),
+            # At the last word: words after the header, against what the packet states.
+            length.eq(index - (HEADER_WORDS - 1)),
+        ]
+        with m.If(long):
+            m.d.comb += error.eq(ErrorCode.TOO_LONG)
+        with m.Elif(index == 0):
+            m.d.comb += error.eq(ErrorCode.LENGTH)
+        with m.Elif(index == 1):
+            with m.If(self.i.payload.data != 0):
+                m.d.comb += error.eq(ErrorCode.LENGTH)
+        with m.Elif(stated != length):
+            m.d.comb += error.eq(ErrorCode.LENGTH)
+        with m.If(accept):
+            with m.If(index == 1):
+                m.d.sync += stated.eq(self.i.payload.data)
+            with m.If(~long):
+                m.d.sync += [index.eq(index + 1), received.eq(received + 1)]
+            with m.If(self.i.payload.last):
+                m.d.comb += packets.w_en.eq(1)
+                m.d.sync += index.eq(0)
+                with m.If(error.any()):
+                    m.d.sync += received.eq(begin)
+                with m.Else():
+                    m.d.sync += begin.eq(received + 1)
+        m.d.comb += packets.w_data.eq(error)
+
+        # Carry-out side.
+        following = Signal.like(consumed)
+        fresh = Signal()                        # the read data belong to ``consumed``
+        m.d.comb += [
+            following.eq(consumed),
+            read.addr.eq(following),
+            self.packet_valid.eq(packets.r_rdy),
+            self.packet_error.eq(packets.r_data),
+            packets.r_en.eq(self.end),
+            self.word.eq(read.data),
+            self.word_valid.eq(packets.r_rdy & fresh & ~packets.r_data.any()),
+        ]
+        with m.If(self.end):
+            m.d.comb += following.eq(consumed + self.skip)
+        with m.Elif(self.take):
+            m.d.comb += following.eq(consumed + 1)
+        # A word shows only if its packet was complete when it was read.
+        m.d.sync += [consumed.eq(following), fresh.eq(packets.r_rdy & ~self.end)]
+        return m

@@ -1,0 +1,142 @@
+"""What travels between blocks: one struct per kind of traffic, sized by the configuration."""
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data
+from amaranth.utils import bits_for
+
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+
+__all__ = [
+    "EVENTS", "address_width", "broadcast", "drain_command", "drain_job", "event_layout", "index_shape",
+    "port_word", "scan_word", "tag_width", "trit_word", "walk_job", "write_back",
+]
+
+
+def address_width(depth: int) -> int:
+    """Bits of an address into ``depth`` entries (at least one)."""
+    return max(1, bits_for(depth - 1))
+
+
+def tag_width(config: Config) -> int:
+    """Bits of a job's tag: a counter modulo twice the number of banks.
+
+    The low bits are the bank; the extra bit tells a job from the one that had the bank before.
+    """
+    return bits_for(2 * config.banks - 1)
+
+
+def index_shape(count: int) -> Shape:
+    """Shape of an index into ``count`` things (at least one bit, so that every port exists)."""
+    return unsigned(address_width(count))
+
+
+def port_word() -> data.StructLayout:
+    """One word of the host port; ``last`` ends a packet."""
+    return data.StructLayout({"data": unsigned(PORT_WIDTH), "last": 1})
+
+
+def walk_job(config: Config) -> data.StructLayout:
+    """One column group of one output pixel, for the walkers."""
+    activation = address_width(config.activation_depth)
+    trit = address_width(config.trit_depth)
+    return data.StructLayout({
+        "address": unsigned(activation),        # activation word of the first position
+        "step_x": unsigned(activation),
+        "step_y": unsigned(activation),
+        "count_x": unsigned(8),                 # kernel columns, rows inside the source
+        "count_y": unsigned(8),
+        "word_count": unsigned(activation),     # words per position
+        "last_lanes": range(config.scan_width + 1),
+        "trit": unsigned(trit),                 # trit column of the first position
+        "trit_step_x": unsigned(trit),
+        "trit_step_y": unsigned(trit),
+        "plus": signed(config.coefficient_width),
+        "minus": signed(config.coefficient_width),
+        "signed": 1,
+        "rows_used": range(config.rows + 1),
+        "last": 1,                              # last group of the pixel
+    })
+
+
+def scan_word(config: Config) -> data.StructLayout:
+    """A word of activations on its way from the walker to the zero skip."""
+    return data.StructLayout({
+        "activations": data.ArrayLayout(unsigned(ACTIVATION_WIDTH), config.scan_width),
+        "lanes": range(config.scan_width + 1),  # activations in use; 0 only ends a pixel
+        "trit": unsigned(address_width(config.trit_depth)),
+        "plus": signed(config.coefficient_width),
+        "minus": signed(config.coefficient_width),
+        "signed": 1,
+        "rows_used": range(config.rows + 1),
+        "last": 1,
+    })
+
+
+def trit_word(config: Config) -> data.StructLayout:
+    """The trits of one column for one element, as two planes of one bit per row."""
+    return data.StructLayout({
+        "nonzero": unsigned(config.rows),
+        "negative": unsigned(config.rows),
+    })
+
+
+def broadcast(config: Config) -> data.StructLayout:
+    """What an element receives besides its trits: both products and the pixel's tag."""
+    fields: dict[str, object] = {
+        "plus": signed(config.product_width),   # Wp*x
+        "minus": signed(config.product_width),  # -Wn*x
+        "tag": unsigned(tag_width(config)),
+    }
+    if not config.skip_zero_weights:
+        fields["rows_used"] = range(config.rows + 1)
+    return data.StructLayout(fields)
+
+
+def drain_job(config: Config) -> data.StructLayout:
+    """One output pixel of one tile, for the drain."""
+    activation = address_width(config.activation_depth)
+    return data.StructLayout({
+        "rows_used": range(config.rows + 1),
+        "row_base": unsigned(address_width(config.row_depth)),
+        "address": unsigned(activation),        # word of the first pooled pixel fed
+        "count_x": unsigned(8),                 # pooled pixels fed: columns, rows
+        "count_y": unsigned(8),
+        "first_x": unsigned(8),                 # from this index on written, not merged
+        "first_y": unsigned(8),
+    })
+
+
+def drain_command(config: Config) -> data.StructLayout:
+    """Passed from cluster to cluster: which accumulators to put on the partial-sum chain."""
+    return data.StructLayout({
+        "valid": 1,
+        "row": index_shape(config.rows),
+        "block": index_shape(config.blocks),
+        "last": 1,                              # the pixel's last: free the bank
+    })
+
+
+def write_back(config: Config) -> data.StructLayout:
+    """One requantized activation for one cluster's memory."""
+    return data.StructLayout({
+        "valid": 1,
+        "cluster": unsigned(8),
+        "address": unsigned(address_width(config.activation_depth)),
+        "lane": index_shape(config.scan_width),
+        "value": unsigned(ACTIVATION_WIDTH),
+        "merge": 1,                             # keep the maximum of old and new
+        "signed": 1,                            # compare as signed
+    })
+
+
+#: Events of one cluster in one cycle, in the order of :data:`hw.program.COUNTERS`.
+EVENTS = ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
+          "empty_scans", "stall_queue_full", "stall_imbalance", "stall_drain")
+
+
+def event_layout(config: Config, copies: int = 1) -> data.StructLayout:
+    """Counts of :data:`EVENTS` in one cycle, summed over ``copies`` clusters."""
+    most = {"skipped_activations": config.scan_width, "queue_writes": config.elements,
+            "adds": config.elements}
+    return data.StructLayout({
+        name: range(copies * most.get(name, 1) + 1) for name in EVENTS})

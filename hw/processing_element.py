@@ -1,0 +1,203 @@
+"""Processing element: a queue, a select of the next nonzero trit, one adder, accumulators."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.payloads import broadcast, index_shape, tag_width, trit_word
+
+__all__ = ["BROADCAST_FLIGHT", "ProcessingElement", "queue_places"]
+
+#: Broadcasts that can still arrive after an element's queue has reached its usable depth: the
+#: stages between the zero skip and the queue, plus the register of the stop signal.
+BROADCAST_FLIGHT = 5
+
+
+def queue_places(config: Config) -> int:
+    """Physical places of an element's queue: usable depth and what may be in flight."""
+    return 1 << (config.queue_depth + BROADCAST_FLIGHT - 1).bit_length()
+
+
+class ProcessingElement(wiring.Component):
+    """Adds one product per cycle to one of its accumulators, visiting nonzero trits only.
+
+    ::
+
+        i, trits -> [queue] -> [current: pending trits] -> [row, product] -> accumulators
+                                  ^ lowest nonzero trit                        | drain
+                                                                               v
+
+    For each entry and each row r with a nonzero trit, in rising order of r:
+    ``accumulator[bank(tag)][r] += minus if negative[r] else plus``. A row's first
+    addition after its bank was freed overwrites.
+
+    Timing: an entry whose word has k nonzero trits takes k cycles, an all-zero word none (it is
+    not queued); entries follow each other without a gap. An entry that arrives in cycle t at
+    an empty queue makes its first addition in cycle t+3, readable in t+4. There is no ready: the
+    sender stops issuing when ``full`` shows, and ``queue_places`` leaves room for what is then
+    still in flight.
+
+    Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators with one
+    asynchronous read port, which the drain takes over while it reads (never from the bank that
+    is being added to, so no adder cycle is lost); R ``live`` bits per bank in place of clearing.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    valid, trits, i : In
+        An entry: the element's trit word, products and tag.
+    full : Out(1)
+        The queue holds ``queue_depth`` entries or more.
+    oldest : In
+        Tag of the oldest pixel that is not yet drained.
+    busy : Out(1)
+        An entry of that pixel is still queued or being added.
+    drain_valid, drain_row, drain_bank : In
+        Accumulator to show on ``value`` in the same cycle.
+    free : In(1)
+        Forget the contents of ``drain_bank``.
+    value : Out(signed(accumulator_width))
+    pushed, added : Out(1)
+        Events for the counters.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "valid": In(1),
+            "trits": In(trit_word(config)),
+            "i": In(broadcast(config)),
+            "full": Out(1),
+            "oldest": In(tag_width(config)),
+            "busy": Out(1),
+            "drain_valid": In(1),
+            "drain_row": In(index_shape(config.rows)),
+            "drain_bank": In(index_shape(config.banks)),
+            "free": In(1),
+            "value": Out(signed(config.accumulator_width)),
+            "pushed": Out(1),
+            "added": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        rows, banks = config.rows, config.banks
+        places = queue_places(config)
+
+        # Queue. Trits and products are two memories, each narrow enough for a machine word.
+        m.submodules.trit_queue = trit_queue = memory.Memory(
+            shape=self.trits.shape(), depth=places, init=[])
+        m.submodules.product_queue = product_queue = memory.Memory(
+            shape=self.i.shape(), depth=places, init=[])
+        write_place = Signal(range(places))
+        read_place = Signal(range(places))
+        level = Signal(range(places + 1))
+        push = Signal()
+        pop = Signal()
+        trit_write, product_write = trit_queue.write_port(), product_queue.write_port()
+        trit_read = trit_queue.read_port(domain="comb")
+        product_read = product_queue.read_port(domain="comb")
+        wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
+        m.d.comb += [
+            push.eq(self.valid & wanted),
+            self.pushed.eq(push),
+            self.full.eq(level >= config.queue_depth),
+            trit_write.addr.eq(write_place),
+            trit_write.data.eq(self.trits),
+            trit_write.en.eq(push),
+            product_write.addr.eq(write_place),
+            product_write.data.eq(self.i),
+            product_write.en.eq(push),
+            trit_read.addr.eq(read_place),
+            product_read.addr.eq(read_place),
+        ]
+        m.d.sync += level.eq(level + push - pop)
+        with m.If(push):
+            m.d.sync += write_place.eq(write_place + 1)
+
+        # Current entry: the rows still to be visited, lowest first.
+        pending = Signal(rows)
+        negative = Signal(rows)
+        current = Signal(self.i.shape())
+        rest = Signal(rows)
+        lowest = Signal(rows)
+        m.d.comb += [
+            rest.eq(pending & (pending - 1)),
+            lowest.eq(pending & ~rest),
+            pop.eq(~rest.any() & level.any()),
+        ]
+        m.d.sync += pending.eq(rest)
+        if config.skip_zero_weights:
+            start = trit_read.data.nonzero
+        else:
+            nonzero = Signal(rows)
+            start = Cat(row < product_read.data.rows_used for row in range(rows))
+        with m.If(pop):
+            m.d.sync += [
+                pending.eq(start),
+                negative.eq(trit_read.data.negative),
+                current.eq(product_read.data),
+                read_place.eq(read_place + 1),
+            ]
+            if not config.skip_zero_weights:
+                m.d.sync += nonzero.eq(trit_read.data.nonzero)
+        m.d.comb += self.busy.eq(
+            (pending.any() & (current.tag == self.oldest))
+            | (level.any() & (product_read.data.tag == self.oldest)))
+
+        # Row and product of the addition.
+        add = Signal()
+        add_row = Signal(index_shape(rows))
+        add_lowest = Signal(rows)
+        add_bank = Signal(range(banks))
+        product = Signal(signed(config.product_width))
+        visits = pending.any() if config.skip_zero_weights else (lowest & nonzero).any()
+        m.d.sync += [
+            add.eq(visits),
+            add_lowest.eq(lowest),
+            add_row.eq(Cat((lowest & _mask(rows, bit)).any() for bit in range(len(add_row)))),
+            add_bank.eq(current.tag),
+            product.eq(Mux((lowest & negative).any(), current.minus, current.plus)),
+        ]
+        m.d.comb += self.added.eq(add)
+
+        # Accumulators.
+        olds, lives = [], []
+        total = Signal(signed(config.accumulator_width))
+        for bank in range(banks):
+            storage = memory.Memory(
+                shape=signed(config.accumulator_width), depth=rows, init=[])
+            m.submodules[f"bank_{bank}"] = storage
+            read, write = storage.read_port(domain="comb"), storage.write_port()
+            live = Signal(rows, name=f"live_{bank}")
+            adding = add & (add_bank == bank)
+            draining = self.drain_valid & (self.drain_bank == bank)
+            m.d.comb += [
+                read.addr.eq(Mux(draining, self.drain_row, add_row)),
+                write.addr.eq(add_row),
+                write.data.eq(total),
+                write.en.eq(adding),
+            ]
+            with m.If(self.free & (self.drain_bank == bank)):
+                m.d.sync += live.eq(0)
+            with m.Elif(adding):
+                m.d.sync += live.eq(live | add_lowest)
+            olds.append(read.data)
+            lives.append(live)
+        old, live = Array(olds)[add_bank], Array(lives)[add_bank]
+        m.d.comb += [
+            total.eq(Mux((live & add_lowest).any(), old, 0) + product),
+            self.value.eq(Mux(Array(lives)[self.drain_bank].bit_select(self.drain_row, 1),
+                              Array(olds)[self.drain_bank], 0)),
+        ]
+        return m
+
+
+def _mask(rows: int, bit: int) -> int:
+    """The rows whose number has this bit."""
+    return sum(1 << row for row in range(rows) if row >> bit & 1)

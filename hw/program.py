@@ -1,0 +1,180 @@
+"""What the memories hold: records of the program, entries of the row memory, names of counters.
+
+The RTL decodes with these layouts and the compiler encodes with them, so a field's place is
+stated once. Every record is a whole number of 32-bit words, lowest bits first.
+
+A program is a list of layers. A layer is a LAYER record, then for each tile a TILE record and
+its GROUP records. Geometry and destination tables lie elsewhere in the program memory and are
+pointed to; they hold what depends on an output pixel's row (y) or column (x), padding already
+clipped, so that the hardware multiplies no coordinates::
+
+    program:  LAYER | TILE | GROUP .. GROUP | TILE | GROUP .. | LAYER | TILE ..
+    tables:   GEOMETRY x out_height, GEOMETRY x out_width, DESTINATION x out_height, ...
+"""
+
+from typing import Any
+
+from amaranth.hdl import ShapeCastable, signed, unsigned
+from amaranth.lib import data
+
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+
+__all__ = [
+    "COUNTERS", "COUNTER_SLOTS", "DESTINATION", "GEOMETRY", "GROUP", "LAYER", "LAYER_OPCODE",
+    "MEMORIES", "TILE", "encode", "record_words", "row_layout",
+]
+
+#: Memory names; the index is the memory's number on the host port.
+MEMORIES = ("program", "trits", "activations", "rows", "results", "counters")
+#: Memories of which every cluster has its own.
+CLUSTER_MEMORIES = ("trits", "activations")
+#: Memories that READ answers; the others can only be written.
+READABLE_MEMORIES = ("activations", "results", "counters")
+#: Memories that WRITE accepts.
+WRITABLE_MEMORIES = ("program", "trits", "activations", "rows")
+
+#: First byte of a layer record.
+LAYER_OPCODE = 0xA1
+
+#: Counter words kept per layer of a run.
+COUNTER_SLOTS = 16
+
+#: Counters of one layer, in the order of the counter memory. Sums over clusters or elements.
+COUNTERS = (
+    "broadcasts",           # activations broadcast, summed over clusters
+    "skipped_activations",  # zero activations passed over without a broadcast
+    "activation_reads",     # words of scan_width activations read for the walker
+    "queue_writes",         # {trits, Wp*x, -Wn*x} entries pushed, summed over elements
+    "adds",                 # additions of a nonzero trit, summed over elements
+    "empty_scans",          # cluster cycles spent on a word without a nonzero activation
+    "stall_queue_full",     # cluster cycles: an element's queue was full
+    "stall_imbalance",      # cluster cycles: no free bank, another cluster or element is behind
+    "stall_drain",          # cluster cycles: no free bank, the oldest tile is being drained
+    "drained_rows",         # accumulator rows drained (drain_width elements' values each)
+    "pool_repeats",         # extra write-back cycles of overlapping pooling windows
+    "merge_reads",          # activation words read back for the max-pool merge
+    "write_backs",          # activations written back
+    "results",              # results written (last layer)
+    "reserved",
+    "cycles",               # clock cycles, from the layer's first fetch to its last counter write
+)
+assert len(COUNTERS) == COUNTER_SLOTS
+
+
+def _record(**fields: ShapeCastable | int) -> data.StructLayout:
+    layout = data.StructLayout(fields)
+    assert layout.size % PORT_WIDTH == 0, fields
+    return layout
+
+
+LAYER = _record(
+    opcode=unsigned(8),             # LAYER_OPCODE
+    raw=1,                          # results (last layer) instead of requantized activations
+    reserved_0=unsigned(7),
+    tile_count=unsigned(16),
+    low=signed(16),                 # clamp of the requantizer
+    high=signed(16),
+    out_height=unsigned(16),        # output pixels before pooling
+    out_width=unsigned(16),
+    destination_y=unsigned(16),     # program addresses of the destination tables
+    destination_x=unsigned(16),
+    step_x=unsigned(16),            # activation words between pooled pixels of a row
+    step_y=unsigned(16),            # and between pooled rows
+    base=unsigned(32),              # activation word (or result entry) of the output tensor
+)
+
+TILE = _record(
+    rows_used=unsigned(8),          # accumulator rows in use: 1 .. rows
+    group_count=unsigned(8),        # column groups: 1 ..
+    reserved_0=unsigned(16),
+    row_base=unsigned(32),          # first entry of the tile in the row memory
+)
+
+GROUP = _record(
+    plus=signed(16),                # coefficient of + trits, Wp
+    minus=signed(16),               # coefficient of - trits, already negated: -Wn
+    base=unsigned(24),              # activation word of pixel (0, 0), first word of the group
+    signed=1,                       # source activations are signed
+    reserved_0=unsigned(7),
+    geometry_y=unsigned(16),        # program addresses of the geometry tables
+    geometry_x=unsigned(16),
+    word_count=unsigned(16),        # words of scan_width activations per kernel position
+    last_lanes=unsigned(8),         # activations used of the last of them: 1 .. scan_width
+    reserved_1=unsigned(8),
+    step_x=unsigned(16),            # activation words between kernel columns (dilation included)
+    step_y=unsigned(16),            # and between kernel rows
+    trit_base=unsigned(32),         # trit-memory column of kernel position (0, 0)
+    trit_step_x=unsigned(32),       # trit-memory columns between kernel columns (0: shared)
+    trit_step_y=unsigned(32),       # and between kernel rows
+)
+
+GEOMETRY = _record(
+    offset=unsigned(24),            # activation words to the first kernel row (column) inside
+    count=unsigned(8),              # kernel rows (columns) inside the source: 0 .. 255
+    trit_offset=unsigned(32),       # trit-memory columns to the first of them
+)
+
+DESTINATION = _record(
+    offset=unsigned(16),            # activation words to the first pooled row (column)
+    count=unsigned(8),              # pooled rows (columns) fed: 0 .. 255; 0 skips the pixels
+    first=unsigned(8),              # those from this index on are fed for the first time
+)
+
+
+def row_layout(config: Config) -> data.StructLayout:
+    """One lane of a row-memory entry: how a drained accumulator becomes an activation.
+
+    ``clamp((acc * multiplier + offset) >> shift, low, high)`` goes to word ``word``, lane
+    ``lane`` of the destination pixel in cluster ``cluster``. ``offset`` holds the bias plus half
+    of the shift's unit.
+    """
+    return data.StructLayout({
+        "multiplier": signed(config.multiplier_width),
+        "offset": signed(config.offset_width),
+        "shift": unsigned(6),
+        "enable": 1,
+        "cluster": unsigned(8),
+        "word": unsigned(16),
+        "lane": unsigned(4),
+    })
+
+
+def record_words(layout: data.StructLayout) -> int:
+    """Number of 32-bit words of a record."""
+    return -(-layout.size // PORT_WIDTH)
+
+
+def encode(layout: data.StructLayout, **values: Any) -> int:
+    """Pack named fields into one integer.
+
+    Raises
+    ------
+    OverflowError
+        A value does not fit its field; the message names it.
+    """
+    packed = 0
+    for name, value in values.items():
+        field = layout[name]
+        width = data.Layout.cast(field.shape).size if isinstance(field.shape, data.Layout) \
+            else field.width
+        value = int(value)
+        is_signed = getattr(field.shape, "signed", False)
+        low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if is_signed \
+            else (0, (1 << width) - 1)
+        if not low <= value <= high:
+            raise OverflowError(f"{name} is {value}; it must be between {low} and {high}")
+        packed |= (value & ((1 << width) - 1)) << field.offset
+    return packed
+
+
+def to_words(packed: int, count: int) -> list[int]:
+    """Split a packed record into ``count`` 32-bit words, lowest first."""
+    return [(packed >> (PORT_WIDTH * index)) & 0xFFFF_FFFF for index in range(count)]
+
+
+def encode_words(layout: data.StructLayout, **values: Any) -> list[int]:
+    """:func:`encode`, split into 32-bit words."""
+    return to_words(encode(layout, **values), record_words(layout))
+
+
+assert ACTIVATION_WIDTH == 8

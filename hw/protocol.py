@@ -1,0 +1,115 @@
+"""Packets of the host port: opcodes, error codes, encoding and decoding.
+
+The same packets serve every simulator and every board; ``docs/hardware.md`` has the format.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from hw.program import MEMORIES
+
+__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "status", "write"]
+
+#: Words in front of every packet's arguments.
+HEADER_WORDS = 2
+#: Set in the opcode of a response.
+RESPONSE = 0x80
+#: Responses that wait while the result stream is full; further requests are dropped and counted.
+RESPONSE_PLACES = 8
+
+
+class Opcode(IntEnum):
+    """What a packet asks for."""
+
+    WRITE = 1
+    RUN = 2
+    READ = 3
+    STATUS = 4
+
+
+class ErrorCode(IntEnum):
+    """Why a packet was refused, or how a run ended. A refused packet changes nothing."""
+
+    OK = 0
+    LENGTH = 1          # words and stated length differ, or do not suit the opcode
+    OPCODE = 2          # unknown opcode
+    MEMORY = 3          # unknown memory, or one that cannot be read (written)
+    CLUSTER = 4         # no such cluster
+    ADDRESS = 5         # beyond the end of the memory
+    BUSY = 6            # RUN while a program runs, or before the answer to the last RUN
+    EMPTY_PROGRAM = 7   # no layer at the address, or a layer count of 0
+    BAD_PROGRAM = 8     # something else than a layer after the first; the run stopped there
+    TOO_LONG = 9        # packet longer than the configuration's packet_words
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet in either direction: the first word's fields and the words after the header."""
+
+    opcode: int
+    memory: int = 0          # response: error code
+    cluster: int = 0         # response: memory
+    payload: tuple[int, ...] = ()
+
+    def words(self) -> list[int]:
+        """The packet as 32-bit words."""
+        return [self.opcode | self.memory << 8 | self.cluster << 16, len(self.payload),
+                *self.payload]
+
+    @classmethod
+    def from_words(cls, words: Sequence[int]) -> "Packet":
+        """The inverse of :meth:`words`.
+
+        Raises
+        ------
+        ValueError
+            Fewer words than a header, or a stated length that differs.
+        """
+        if len(words) < HEADER_WORDS or words[1] != len(words) - HEADER_WORDS:
+            raise ValueError(f"packet of {len(words)} words does not have the length it states")
+        return cls(words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16, tuple(words[2:]))
+
+    @property
+    def error(self) -> ErrorCode:
+        """Error code of a response."""
+        return ErrorCode(self.memory)
+
+
+def write(memory: str, cluster: int, address: int, count: int, words: Iterable[int]) -> Packet:
+    """Write ``count`` memory words from ``words`` (lowest bits first, whole port words each)."""
+    return Packet(Opcode.WRITE, MEMORIES.index(memory), cluster, (address, count, *words))
+
+
+def run(address: int, layer_count: int) -> Packet:
+    """Run ``layer_count`` layers from program address ``address``; answered when they are done."""
+    return Packet(Opcode.RUN, payload=(address, layer_count))
+
+
+def read(memory: str, cluster: int, address: int, count: int) -> Packet:
+    """Read ``count`` memory words."""
+    return Packet(Opcode.READ, MEMORIES.index(memory), cluster, (address, count))
+
+
+def status() -> Packet:
+    """Ask for :class:`Status`."""
+    return Packet(Opcode.STATUS)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Payload of a STATUS response, in this order."""
+
+    identity: int            # first 32 bits of the configuration's identity
+    running: int
+    layers: int              # layers finished by the run in progress or the last one
+    cycles: int              # clock cycles of the run in progress or the last one
+    errors: int              # packets refused since reset
+    dropped: int             # requests dropped because too many responses were waiting
+
+    @classmethod
+    def from_packet(cls, packet: Packet) -> "Status":
+        return cls(*packet.payload)
+
+
+STATUS_WORDS = len(Status.__dataclass_fields__)

@@ -1,0 +1,56 @@
+"""Scaler: the only weight multiplications of the design."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import ACTIVATION_WIDTH, Config
+
+__all__ = ["Scaler"]
+
+
+class Scaler(wiring.Component):
+    """Computes ``plus = Wp * x`` and ``minus = (-Wn) * x`` of one activation.
+
+    Timing: latency 2 cycles, one activation per cycle.
+
+    Cost: two multipliers of ``coefficient_width`` by 9 bits.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    activation : In(8)
+        The code of x; ``is_signed`` says how to read it.
+    coefficient_plus, coefficient_minus : In(signed(coefficient_width))
+        Wp, and Wn already negated.
+    plus, minus : Out(signed(product_width))
+    """
+
+    latency = 2
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "activation": In(ACTIVATION_WIDTH),
+            "is_signed": In(1),
+            "coefficient_plus": In(signed(config.coefficient_width)),
+            "coefficient_minus": In(signed(config.coefficient_width)),
+            "plus": Out(signed(config.product_width)),
+            "minus": Out(signed(config.product_width)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        x = Signal(signed(ACTIVATION_WIDTH + 1))
+        m.d.comb += x.eq(Mux(self.is_signed, self.activation.as_signed(), self.activation))
+        for coefficient, product in ((self.coefficient_plus, self.plus),
+                                     (self.coefficient_minus, self.minus)):
+            stage = Signal(signed(self.config.product_width))
+            m.d.sync += [
+                stage.eq(x * coefficient),
+                product.eq(stage),
+            ]
+        return m

@@ -1,0 +1,338 @@
+"""Sequencer: reads the program and hands out the work of every output pixel."""
+
+from enum import IntEnum
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.counters import Counters
+from hw.memory import ChunkMemory
+from hw.payloads import address_width, drain_job, index_shape, walk_job
+from hw.program import (
+    DESTINATION,
+    GEOMETRY,
+    GROUP,
+    LAYER,
+    LAYER_OPCODE,
+    TILE,
+    record_words,
+)
+from hw.protocol import ErrorCode
+
+__all__ = ["Sequencer"]
+
+#: Cycles from a program address to its word.
+FETCH_LATENCY = ChunkMemory.latency
+#: Program words of a GROUP record, as a power of two.
+GROUP_SHIFT = 3
+assert record_words(GROUP) == 1 << GROUP_SHIFT
+
+
+class _Record(IntEnum):
+    """What a fetched word belongs to."""
+
+    LAYER = 0
+    TILE = 1
+    GROUP = 2
+    GEOMETRY_Y = 3
+    GEOMETRY_X = 4
+    DESTINATION_Y = 5
+    DESTINATION_X = 6
+
+
+_LAYOUTS: dict[_Record, data.StructLayout] = {
+    _Record.LAYER: LAYER, _Record.TILE: TILE, _Record.GROUP: GROUP,
+    _Record.GEOMETRY_Y: GEOMETRY, _Record.GEOMETRY_X: GEOMETRY,
+    _Record.DESTINATION_Y: DESTINATION, _Record.DESTINATION_X: DESTINATION,
+}
+
+
+class Sequencer(wiring.Component):
+    """Runs layers: for each tile, each output pixel, each column group, one job for the walkers.
+
+    ::
+
+        LAYER -> TILE -> [line: DESTINATION_Y] -> [pixel: DESTINATION_X]
+                           -> [group: GROUP, GEOMETRY_Y, GEOMETRY_X] -> jobs -> .. -> next pixel
+              .. last tile -> wait for the drain -> dump the counters -> next LAYER or end
+
+    Records that have not changed since the last pixel are not fetched again: a tile of one
+    group fetches three words per pixel, several groups 13 per group.
+
+    Timing: a pixel of one group takes 8 cycles at least, of n groups 1 + 18n; meanwhile the
+    walkers work on what they have queued. A layer ends ``settle`` cycles after its last drain
+    step, then the counters are written.
+
+    Parameters
+    ----------
+    config : Config
+    settle : int
+        Cycles from the drain's last step until its write-back is in memory.
+
+    Members
+    -------
+    start : In(1), address, layer_count : In
+        Begin a run; only while not ``running``.
+    running : Out(1)
+    finished : Out(1), error : Out(ErrorCode)
+        For one cycle at the end of a run.
+    layers : Out
+        Layers finished.
+    fetch_address : Out, fetch_data : In(32)
+        Program memory.
+    walk : Out(stream of walk_job)
+        For all clusters; ready when all are.
+    drain : Out(stream of drain_job)
+    drain_idle : In(1)
+    layer_start : Out(1)
+        A layer's record is in ``layer`` from this cycle on.
+    layer : Out(LAYER)
+    dump : Out(1), dump_done : In(1)
+        Counters.
+    """
+
+    def __init__(self, config: Config, *, settle: int) -> None:
+        self.config = config
+        self.settle = settle + Counters.settle
+        program = address_width(config.program_depth)
+        super().__init__({
+            "start": In(1),
+            "address": In(program),
+            "layer_count": In(16),
+            "running": Out(1),
+            "finished": Out(1),
+            "error": Out(8),
+            "layers": Out(16),
+            "fetch_address": Out(program),
+            "fetch_data": In(32),
+            "walk": Out(stream.Signature(walk_job(config))),
+            "drain": Out(stream.Signature(drain_job(config))),
+            "drain_idle": In(1),
+            "layer_start": Out(1),
+            "layer": Out(LAYER),
+            "dump": Out(1),
+            "dump_done": In(1),
+            "counter_layer": Out(index_shape(config.layer_count)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        pointer = Signal(address_width(config.program_depth))
+
+        # Fetch: ``fetch(record, address)`` requests all words of a record, one per cycle; they
+        # arrive FETCH_LATENCY cycles later, told apart by what travels beside them.
+        records = {kind: Signal(layout, name=kind.name.lower())
+                   for kind, layout in _LAYOUTS.items()}
+        request = Signal()
+        kind = Signal(range(len(_Record)))
+        word = Signal(3)
+        arriving = [(request, kind, word)]
+        for stage in range(FETCH_LATENCY):
+            after = (Signal(name=f"request_{stage}"), Signal.like(kind, name=f"kind_{stage}"),
+                     Signal.like(word, name=f"word_{stage}"))
+            m.d.sync += [new.eq(old) for new, old in zip(after, arriving[-1], strict=True)]
+            arriving.append(after)
+        arrived, arrived_kind, arrived_word = arriving[-1]
+        fetching = Signal()
+        m.d.comb += fetching.eq(Cat(stage[0] for stage in arriving[1:]).any())
+        for record, contents in records.items():
+            for index in range(record_words(_LAYOUTS[record])):
+                with m.If(arrived & (arrived_kind == record) & (arrived_word == index)):
+                    m.d.sync += contents.as_value().word_select(index, 32).eq(self.fetch_data)
+
+        def fetch(record: _Record, base: object, then: str) -> None:
+            m.d.comb += [
+                request.eq(1),
+                kind.eq(record),
+                self.fetch_address.eq(base + word),
+            ]
+            m.d.sync += word.eq(word + 1)
+            with m.If(word == record_words(_LAYOUTS[record]) - 1):
+                m.d.sync += word.eq(0)
+                m.next = then
+
+        layer, tile, group = (records[k] for k in (_Record.LAYER, _Record.TILE, _Record.GROUP))
+        geometry_y, geometry_x = records[_Record.GEOMETRY_Y], records[_Record.GEOMETRY_X]
+        to_y, to_x = records[_Record.DESTINATION_Y], records[_Record.DESTINATION_X]
+        m.d.comb += self.layer.eq(layer)
+
+        layers_left, tiles_left = Signal(16), Signal(16)
+        groups_pointer = Signal.like(pointer)
+        groups_left = Signal(8)
+        x, y = Signal(16), Signal(16)
+        single = Signal()
+        group_known, line_known = Signal(), Signal()
+        last_group = Signal()
+        pixel_last, line_last = Signal(), Signal()
+        settling = Signal(range(self.settle + 1))
+        m.d.comb += [
+            single.eq(tile.group_count == 1),
+            last_group.eq(groups_left == 1),
+            pixel_last.eq(x == layer.out_width - 1),
+            line_last.eq(y == layer.out_height - 1),
+        ]
+
+        def next_pixel() -> None:
+            m.d.sync += [pointer.eq(groups_pointer), groups_left.eq(tile.group_count)]
+            with m.If(~pixel_last):
+                m.d.sync += x.eq(x + 1)
+                m.next = "DESTINATION_X"
+            with m.Else():
+                m.d.sync += [x.eq(0), line_known.eq(0)]
+                next_line()
+
+        def next_line() -> None:
+            with m.If(~line_last):
+                m.d.sync += y.eq(y + 1)
+                m.next = "DESTINATION_Y"
+            with m.Else():
+                m.d.sync += [
+                    pointer.eq(groups_pointer + (tile.group_count << GROUP_SHIFT)),
+                    tiles_left.eq(tiles_left - 1),
+                ]
+                m.next = "NEXT_TILE"
+
+        def finish(error: object) -> None:
+            m.d.comb += [self.finished.eq(1), self.error.eq(error)]
+            m.d.sync += self.running.eq(0)
+            m.next = "IDLE"
+
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [
+                    pointer.eq(self.address),
+                    layers_left.eq(self.layer_count),
+                    self.layers.eq(0),
+                    self.counter_layer.eq(0),
+                    self.running.eq(1),
+                ]
+                m.next = "LAYER"
+            with m.State("LAYER"):
+                fetch(_Record.LAYER, pointer, "LAYER_CHECK")
+            with m.State("LAYER_CHECK"), m.If(~fetching):
+                with m.If((layers_left == 0) | (layer.opcode != LAYER_OPCODE)
+                          | (layer.tile_count == 0)
+                          | (layer.out_height == 0) | (layer.out_width == 0)):
+                    finish(Mux(self.layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
+                with m.Else():
+                    m.d.comb += self.layer_start.eq(1)
+                    m.d.sync += [
+                        pointer.eq(pointer + record_words(LAYER)),
+                        tiles_left.eq(layer.tile_count),
+                    ]
+                    m.next = "TILE"
+            with m.State("NEXT_TILE"):
+                m.d.sync += settling.eq(self.settle)
+                m.next = "TILE"
+                with m.If(tiles_left == 0):
+                    m.next = "SETTLE"
+            with m.State("TILE"):
+                fetch(_Record.TILE, pointer, "TILE_CHECK")
+            with m.State("TILE_CHECK"), m.If(~fetching):
+                m.d.sync += [
+                    pointer.eq(pointer + record_words(TILE)),
+                    groups_pointer.eq(pointer + record_words(TILE)),
+                    groups_left.eq(tile.group_count),
+                    x.eq(0), y.eq(0),
+                    group_known.eq(0), line_known.eq(0),
+                ]
+                m.next = "DESTINATION_Y"
+                with m.If((tile.group_count == 0) | (tile.rows_used == 0)
+                          | (tile.rows_used > config.rows)):
+                    m.d.sync += settling.eq(self.settle)
+                    m.next = "STOP"
+
+            with m.State("DESTINATION_Y"):
+                fetch(_Record.DESTINATION_Y, layer.destination_y + y, "LINE")
+            with m.State("LINE"), m.If(~fetching):
+                m.next = "DESTINATION_X"
+                with m.If(to_y.count == 0):
+                    next_line()
+            with m.State("DESTINATION_X"):
+                fetch(_Record.DESTINATION_X, layer.destination_x + x, "GEOMETRY_X")
+                with m.If(~(single & group_known)):
+                    m.next = "GROUP"
+            with m.State("GROUP"):
+                fetch(_Record.GROUP, pointer, "GROUP_READY")
+            with m.State("GROUP_READY"), m.If(~fetching):
+                m.d.sync += [pointer.eq(pointer + record_words(GROUP)), group_known.eq(1)]
+                m.next = "GEOMETRY_X"
+            with m.State("GEOMETRY_X"):
+                fetch(_Record.GEOMETRY_X, group.geometry_x + (x << 1), "GEOMETRY_Y")
+                with m.If((word == 1) & single & line_known):
+                    m.next = "JOB"
+            with m.State("GEOMETRY_Y"):
+                fetch(_Record.GEOMETRY_Y, group.geometry_y + (y << 1), "JOB")
+                m.d.sync += line_known.eq(1)
+            with m.State("JOB"), m.If(~fetching):
+                m.d.sync += [
+                    self.walk.payload.address.eq(group.base + geometry_y.offset + geometry_x.offset),
+                    self.walk.payload.step_x.eq(group.step_x),
+                    self.walk.payload.step_y.eq(group.step_y),
+                    self.walk.payload.count_x.eq(geometry_x.count),
+                    self.walk.payload.count_y.eq(geometry_y.count),
+                    self.walk.payload.word_count.eq(group.word_count),
+                    self.walk.payload.last_lanes.eq(group.last_lanes),
+                    self.walk.payload.trit.eq(
+                        group.trit_base + geometry_y.trit_offset + geometry_x.trit_offset),
+                    self.walk.payload.trit_step_x.eq(group.trit_step_x),
+                    self.walk.payload.trit_step_y.eq(group.trit_step_y),
+                    self.walk.payload.plus.eq(group.plus),
+                    self.walk.payload.minus.eq(group.minus),
+                    self.walk.payload.signed.eq(group.signed),
+                    self.walk.payload.rows_used.eq(tile.rows_used),
+                    self.walk.payload.last.eq(last_group),
+                    self.drain.payload.rows_used.eq(tile.rows_used),
+                    self.drain.payload.row_base.eq(tile.row_base),
+                    self.drain.payload.address.eq(layer.base + to_y.offset + to_x.offset),
+                    self.drain.payload.count_x.eq(to_x.count),
+                    self.drain.payload.count_y.eq(to_y.count),
+                    self.drain.payload.first_x.eq(to_x.first),
+                    self.drain.payload.first_y.eq(to_y.first),
+                ]
+                m.next = "HAND_OUT"
+                with m.If(to_x.count == 0):
+                    next_pixel()
+            with m.State("HAND_OUT"):
+                accepted = self.walk.ready & (~last_group | self.drain.ready)
+                m.d.comb += [
+                    self.walk.valid.eq(accepted),
+                    self.drain.valid.eq(accepted & last_group),
+                ]
+                with m.If(accepted):
+                    m.d.sync += groups_left.eq(groups_left - 1)
+                    m.next = "GROUP"
+                    with m.If(last_group):
+                        next_pixel()
+
+            with m.State("SETTLE"):
+                with m.If(~self.drain_idle):
+                    m.d.sync += settling.eq(self.settle)
+                with m.Elif(settling.any()):
+                    m.d.sync += settling.eq(settling - 1)
+                with m.Else():
+                    m.next = "DUMP"
+            with m.State("DUMP"):
+                m.d.comb += self.dump.eq(1)
+                with m.If(self.dump_done):
+                    m.d.sync += [
+                        self.layers.eq(self.layers + 1),
+                        self.counter_layer.eq(
+                            Mux(self.counter_layer == config.layer_count - 1, 0,
+                                self.counter_layer + 1)),
+                        layers_left.eq(layers_left - 1),
+                    ]
+                    m.next = "LAYER"
+                    with m.If(layers_left == 1):
+                        finish(ErrorCode.OK)
+            with m.State("STOP"):
+                with m.If(~self.drain_idle):
+                    m.d.sync += settling.eq(self.settle)
+                with m.Elif(settling.any()):
+                    m.d.sync += settling.eq(settling - 1)
+                with m.Else():
+                    finish(ErrorCode.BAD_PROGRAM)
+        return m

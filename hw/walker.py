@@ -1,0 +1,175 @@
+"""Walker: visits the activation words of an output pixel."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.memory import ChunkMemory
+from hw.payloads import address_width, scan_word, walk_job
+
+__all__ = ["Walker"]
+
+#: Words between the walker and the zero skip; covers the memory's latency at one word per cycle.
+WORD_PLACES = 8
+#: Jobs waiting in front of a walker.
+JOB_PLACES = 2
+
+
+class Walker(wiring.Component):
+    """Reads the words of a job: kernel rows, then kernel columns, then channel words.
+
+    ::
+
+        i -> [jobs] -> address -> (activation memory, 2 cycles) -> [words] -> o
+
+    ``for ky < count_y: for kx < count_x: for w < word_count: read(address + ky*step_y + kx*step_x + w)``
+    and the trit column moves along: ``trit + ky*trit_step_y + kx*trit_step_x + w*S``. A job
+    with nothing to read gives one word without lanes.
+
+    Timing: one word per cycle while ``read_ready`` and the word queue has room; the first
+    word of a job leaves the word queue 4 cycles after the job arrived; no gap between jobs.
+
+    Cost: three address registers and adders; queues of 2 jobs and 8 words.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : In(stream of walk_job)
+    o : Out(stream of scan_word)
+    read_valid, read_address : Out
+        Request to the activation memory, served in this cycle where ``read_ready``.
+    read_data : In
+        Data of the request of two cycles ago.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(walk_job(config))),
+            "o": Out(stream.Signature(scan_word(config))),
+            "read_valid": Out(1),
+            "read_ready": In(1),
+            "read_address": Out(address_width(config.activation_depth)),
+            "read_data": In(config.memory_width("activations")),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        job_layout, word_layout = walk_job(config), scan_word(config)
+
+        m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_layout.size, depth=JOB_PLACES)
+        m.submodules.words = words = fifo.SyncFIFO(width=word_layout.size, depth=WORD_PLACES)
+        new = Signal(job_layout)
+        m.d.comb += [
+            jobs.w_data.eq(self.i.payload),
+            jobs.w_en.eq(self.i.valid),
+            self.i.ready.eq(jobs.w_rdy),
+            new.eq(jobs.r_data),
+        ]
+
+        # Counters hold what is left after the word at hand.
+        active = Signal()
+        job = Signal(job_layout)
+        address = Signal(address_width(config.activation_depth))
+        position = Signal.like(address)
+        row = Signal.like(address)
+        trit = Signal(address_width(config.trit_depth))
+        trit_position = Signal.like(trit)
+        trit_row = Signal.like(trit)
+        words_left = Signal.like(address)
+        columns_left = Signal(8)
+        rows_left = Signal(8)
+        empty = Signal()
+
+        credit = Signal(range(WORD_PLACES + 1), init=WORD_PLACES)
+        issue = Signal()
+        final = Signal()
+        m.d.comb += [
+            final.eq(empty | ~(words_left.any() | columns_left.any() | rows_left.any())),
+            self.read_address.eq(address),
+            self.read_valid.eq(active & credit.any() & ~empty),
+            issue.eq(active & credit.any() & (empty | self.read_ready)),
+            jobs.r_en.eq(~active | (issue & final)),
+        ]
+        m.d.sync += credit.eq(credit - issue + (words.r_rdy & words.r_en))
+
+        next_position, next_row = position + job.step_x, row + job.step_y
+        next_trit_position, next_trit_row = trit_position + job.trit_step_x, trit_row + job.trit_step_y
+        with m.If(jobs.r_en):
+            nothing = (new.count_x == 0) | (new.count_y == 0)
+            m.d.sync += [
+                active.eq(jobs.r_rdy),
+                job.eq(new),
+                address.eq(new.address),
+                position.eq(new.address),
+                row.eq(new.address),
+                trit.eq(new.trit),
+                trit_position.eq(new.trit),
+                trit_row.eq(new.trit),
+                words_left.eq(new.word_count - 1),
+                columns_left.eq(new.count_x - 1),
+                rows_left.eq(new.count_y - 1),
+                empty.eq(nothing),
+            ]
+        with m.Elif(issue):
+            with m.If(words_left.any()):
+                m.d.sync += [
+                    words_left.eq(words_left - 1),
+                    address.eq(address + 1),
+                    trit.eq(trit + config.scan_width),
+                ]
+            with m.Else():
+                m.d.sync += words_left.eq(job.word_count - 1)
+                with m.If(columns_left.any()):
+                    m.d.sync += [
+                        columns_left.eq(columns_left - 1),
+                        address.eq(next_position),
+                        position.eq(next_position),
+                        trit.eq(next_trit_position),
+                        trit_position.eq(next_trit_position),
+                    ]
+                with m.Else():
+                    m.d.sync += [
+                        columns_left.eq(job.count_x - 1),
+                        rows_left.eq(rows_left - 1),
+                        address.eq(next_row),
+                        position.eq(next_row),
+                        row.eq(next_row),
+                        trit.eq(next_trit_row),
+                        trit_position.eq(next_trit_row),
+                        trit_row.eq(next_trit_row),
+                    ]
+
+        # What belongs to a word travels beside the memory's pipeline.
+        valid = issue
+        word = Signal(word_layout)
+        m.d.comb += [
+            word.lanes.eq(Mux(empty, 0, Mux(words_left.any(), config.scan_width, job.last_lanes))),
+            word.trit.eq(trit),
+            word.plus.eq(job.plus),
+            word.minus.eq(job.minus),
+            word.signed.eq(job.signed),
+            word.rows_used.eq(job.rows_used),
+            word.last.eq(job.last & final),
+        ]
+        for stage in range(ChunkMemory.latency):
+            valid_after = Signal(name=f"valid_{stage}")
+            word_after = Signal(word_layout, name=f"word_{stage}")
+            m.d.sync += [valid_after.eq(valid), word_after.eq(word)]
+            valid, word = valid_after, word_after
+        arrived = Signal(word_layout)
+        m.d.comb += [
+            arrived.eq(word),
+            arrived.activations.eq(self.read_data),
+            words.w_data.eq(arrived),
+            words.w_en.eq(valid),
+            self.o.payload.eq(words.r_data),
+            self.o.valid.eq(words.r_rdy),
+            words.r_en.eq(self.o.ready),
+        ]
+        return m

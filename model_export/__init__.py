@@ -1,0 +1,1 @@
+"""From a trained PyTorch network to an image."""

@@ -1,0 +1,171 @@
+"""The compiler's intermediate form: tensors, column groups, layers.
+
+A network is a list of layers in execution order. A layer is a list of column groups that add
+into one accumulator per row, a per-row affine map, a clamp and an optional max-pool; nothing
+else exists. The passes fill it in, in this order:
+
+=================  ==================================================================
+pass               adds
+=================  ==================================================================
+``trace``          layers in real numbers (``gain``, ``offset``, ``wp``, ``wn``)
+``calibrate``      ``Tensor.scale`` and ``Tensor.signed``
+``quantize``       integer coefficients, ``accumulator_scale``, requantization
+=================  ==================================================================
+
+Up to here the network depends on ``coefficient_width``, ``accumulator_width`` and
+``multiplier_width`` only; places, addresses and memory contents are in
+:mod:`model_export.placement` and :mod:`model_export.emit`.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ColumnGroup", "Layer", "Network", "Pool", "Requantization", "Tensor"]
+
+
+@dataclass
+class Tensor:
+    """An activation tensor (one image): channels x height x width, 8-bit codes on the chip.
+
+    ``real value = scale * code``; codes are 0..255, or -128..127 where ``signed``.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    scale: float = 0.0    # 0 until calibrated
+    signed: bool = False
+    limit: float = 0.0    # upper clamp in real numbers (ReLU6), 0: none; calibration respects it
+
+    @property
+    def low(self) -> int:
+        return -128 if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        return 127 if self.signed else 255
+
+
+@dataclass
+class ColumnGroup:
+    """Columns that share one source tensor, one kernel geometry and one (Wp, Wn) pair.
+
+    It adds, for output pixel (oy, ox) and each of its rows r,
+    ``sum over ky, kx, c of w[r, c, ky, kx] * x[c, oy*sy - top + ky*dy, ox*sx - left + kx*dx]``
+    with ``w = wp`` where the trit is 1, ``-wn`` where it is -1, else 0; positions outside the
+    source add nothing.
+    """
+
+    source: str                       # tensor name
+    channels: tuple[int, int]         # source channels [start, stop) that it reads
+    rows: tuple[int, int]             # layer rows [start, stop) that it feeds
+    trits: NDArray[np.int8]           # (stop-start rows, channels, kh, kw); kh = kw = 1 if shared
+    kernel: tuple[int, int]
+    wp: float                         # weight of a + trit, in real numbers
+    wn: float                         # minus the weight of a - trit
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right follow from the output
+    dilation: tuple[int, int] = (1, 1)
+    shared: bool = False              # same trits at every kernel position (average pooling)
+    coefficient_plus: int = 0         # integers that stand for wp and wn; set by ``quantize``
+    coefficient_minus: int = 0        # stands for wn: a - trit adds -coefficient_minus * x
+
+
+@dataclass
+class Pool:
+    """Max-pool after the clamp. Positions outside the layer's output never win."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]          # top, left
+    height: int                       # pooled size
+    width: int
+
+
+@dataclass
+class Requantization:
+    """Integers per row: ``clamp((acc * multiplier + bias + half) >> shift, low, high)``.
+
+    For the last layer (``Layer.final``): the result is ``acc * multiplier + bias``, 32 bits,
+    neither shifted nor clamped.
+    """
+
+    multiplier: NDArray[np.int64]     # (rows,)
+    bias: NDArray[np.int64]           # (rows,)
+    shift: NDArray[np.int64]          # (rows,), 0..63
+    low: int
+    high: int
+
+
+@dataclass
+class Layer:
+    """A list of column groups, per-row requantization, an optional max-pool.
+
+    In real numbers: ``y = gain[r] * (sum of groups) + offset[r]``, then ReLU if ``relu``, then
+    max-pool. Rows are output channels.
+    """
+
+    name: str
+    kind: str                         # what the user wrote: "conv", "linear", "pool", "add", ...
+    output: str                       # tensor name
+    rows: int
+    height: int                       # output pixels before pooling
+    width: int
+    groups: list[ColumnGroup]
+    gain: NDArray[np.float64]         # (rows,)
+    offset: NDArray[np.float64]       # (rows,)
+    relu: bool = False
+    pool: Pool | None = None
+    final: bool = False               # last layer: its results are accumulators
+    accumulator_scale: float = 0.0    # real value of one accumulator unit, before gain
+    accumulator_low: NDArray[np.int64] = field(  # per row: proven bounds for any input codes
+        default_factory=lambda: np.zeros(0, np.int64))
+    accumulator_high: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(0, np.int64))
+    requantization: Requantization | None = None
+    result_scale: float = 0.0         # final layer: real value of one result unit
+    note: str = ""                    # what became of the weights, for the reader of a report
+    weight_count: int = 0             # weights of the trained layer, 0 if it has none
+    weight_error: float = 0.0         # largest |stored - trained| / largest |trained| weight
+
+    @property
+    def nonzero_trits(self) -> int:
+        """Nonzero trits over all groups (digits of multi-digit weights count one each)."""
+        return sum(int(np.count_nonzero(group.trits)) for group in self.groups)
+
+    @property
+    def mac_count(self) -> int:
+        """Dense multiply-accumulates of the trained layer, per image (padding included); 0 for
+        layers without weights."""
+        return self.weight_count * self.height * self.width
+
+
+@dataclass
+class Network:
+    """Layers in execution order; the first tensor is the input, the last layer is ``final``."""
+
+    name: str
+    input: str
+    tensors: dict[str, Tensor]
+    layers: list[Layer]
+
+    @property
+    def final(self) -> Layer:
+        return self.layers[-1]
+
+    def layer(self, name: str) -> Layer:
+        """The layer called ``name``.
+
+        Raises
+        ------
+        KeyError
+            No such layer; the message lists those there are.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(f"network {self.name} has no layer {name!r}; "
+                       f"it has {', '.join(layer.name for layer in self.layers)}")

@@ -1,0 +1,192 @@
+"""Networks known by name, and networks that a user's Python file defines.
+
+A model specification is ``zoo:NAME`` or ``FILE.py:NAME``; :func:`load_model` builds either. The
+networks of the zoo are plain ``nn.Module`` objects with random weights: train them, make them
+ternary with :func:`model_export.ttq.ternarize_model`, or give them a checkpoint with
+:func:`model_export.checkpoint.load_into`.
+"""
+
+import importlib.util
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from torch import Tensor, nn
+
+__all__ = ["ZOO", "Mnist", "ModelError", "alexnet_dorefa", "digits", "load_model", "mnist"]
+
+
+class ModelError(ValueError):
+    """A model specification that gives no ``nn.Module``; the message is one sentence."""
+
+
+def digits() -> nn.Module:
+    """A small CNN for 8 x 8 digits: input (N, 1, 8, 8), output (N, 10); 25 744 weights."""
+    return nn.Sequential(OrderedDict(
+        conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        bn1=nn.BatchNorm2d(16),
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(16, 32, 3, padding=1, bias=False),
+        bn2=nn.BatchNorm2d(32),
+        relu2=nn.ReLU(),
+        pool2=nn.MaxPool2d(2),
+        conv3=nn.Conv2d(32, 64, 3, padding=1, bias=False),
+        bn3=nn.BatchNorm2d(64),
+        relu3=nn.ReLU(),
+        pool3=nn.MaxPool2d(2),
+        flatten=nn.Flatten(),
+        fc=nn.Linear(256, 10),
+    ))
+
+
+class Mnist(nn.Module):
+    """The MNIST CNN of vinsis/ternary-quantization, with its parameter names.
+
+    Input (N, 1, 28, 28), pixel / 255; output (N, 10).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = nn.Sequential(
+            nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2))
+        self.layer2 = nn.Sequential(
+            nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2))
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(7 * 7 * 32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.flatten(self.layer2(self.layer1(x))))
+        return logits
+
+
+def mnist() -> nn.Module:
+    """The MNIST CNN whose trained ternary weights are public; see :class:`Mnist`."""
+    return Mnist()
+
+
+def alexnet_dorefa() -> nn.Module:
+    """AlexNet as the authors of TTQ trained it: input (N, 3, 224, 224), output (N, 1000).
+
+    The topology of DoReFa-Net's AlexNet: 60 961 280 weights, batch norm, then max-pool, then
+    ReLU; the first conv is 12 x 12, stride 4, without bias or batch norm. TensorFlow's "SAME"
+    max-pool pads 54 to 55 below and right, which is ``ceil_mode`` here, and 27 to 29 on all
+    four sides.
+    """
+    def norm(channels: int) -> nn.BatchNorm2d:
+        return nn.BatchNorm2d(channels, eps=1e-4)
+
+    def norm_fc(features: int) -> nn.BatchNorm1d:
+        return nn.BatchNorm1d(features, eps=1e-4)
+
+    return nn.Sequential(OrderedDict(
+        conv0=nn.Conv2d(3, 96, 12, stride=4, bias=False),                  # 54 x 54
+        relu0=nn.ReLU(),
+        conv1=nn.Conv2d(96, 256, 5, padding=2, groups=2, bias=False),
+        bn1=norm(256),
+        pool1=nn.MaxPool2d(3, 2, ceil_mode=True),                          # 27 x 27
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(256, 384, 3, padding=1, bias=False),
+        bn2=norm(384),
+        pool2=nn.MaxPool2d(3, 2, padding=1),                               # 14 x 14
+        relu2=nn.ReLU(),
+        conv3=nn.Conv2d(384, 384, 3, padding=1, groups=2, bias=False),
+        bn3=norm(384),
+        relu3=nn.ReLU(),
+        conv4=nn.Conv2d(384, 256, 3, padding=1, groups=2, bias=False),
+        bn4=norm(256),
+        pool4=nn.MaxPool2d(3, 2),                                          # 6 x 6
+        relu4=nn.ReLU(),
+        flatten=nn.Flatten(),
+        fc0=nn.Linear(9216, 4096, bias=False),
+        bnfc0=norm_fc(4096),
+        relufc0=nn.ReLU(),
+        fc1=nn.Linear(4096, 4096, bias=False),
+        bnfc1=norm_fc(4096),
+        relufc1=nn.ReLU(),
+        fct=nn.Linear(4096, 1000),
+    ))
+
+
+ZOO: dict[str, Callable[[], nn.Module]] = {
+    "alexnet_dorefa": alexnet_dorefa,
+    "digits": digits,
+    "mnist": mnist,
+}
+
+
+def load_model(spec: str) -> nn.Module:
+    """The network that ``spec`` names, with the weights it is built with.
+
+    Parameters
+    ----------
+    spec
+        ``zoo:NAME``, or ``FILE.py:NAME`` where NAME is a class or function that takes no
+        arguments and gives an ``nn.Module`` (or is one). The file is run as Python code, with
+        its folder importable, as ``python FILE.py`` would.
+
+    Raises
+    ------
+    ModelError
+        No such network, file or name; the file or the builder raises; the result is no
+        ``nn.Module``.
+    """
+    place, colon, name = spec.rpartition(":")
+    if not colon or not place or not name:
+        raise ModelError(f"model {spec!r} is neither FILE.py:NAME nor zoo:NAME")
+    if place == "zoo":
+        if name not in ZOO:
+            raise ModelError(f"the zoo has no network {name!r}; it has {', '.join(sorted(ZOO))}")
+        return ZOO[name]()
+    path = Path(place)
+    if not path.is_file():
+        raise ModelError(f"model file {place} does not exist")
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        module = _run_file(path)
+        if not hasattr(module, name):
+            raise ModelError(f"model file {place} defines no {name!r}")
+        made = getattr(module, name)
+        if not isinstance(made, nn.Module):
+            if not callable(made):
+                raise ModelError(f"{name} in {place} is of type {type(made).__name__}, not a "
+                                 f"class or function that gives an nn.Module")
+            try:
+                made = made()
+            except (Exception, SystemExit) as error:
+                raise ModelError(f"building {name} of {place} failed: {_reason(error)}") from error
+        if not isinstance(made, nn.Module):
+            raise ModelError(f"{name} in {place} gives an object of type "
+                             f"{type(made).__name__}, not an nn.Module")
+        return made
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _run_file(path: Path) -> ModuleType:
+    """The module that ``path`` defines.
+
+    It is entered in ``sys.modules``, where dataclasses and the like look their module up, under a
+    name that shadows none.
+    """
+    module_name = f"_model_file_{path.stem}"
+    loader_spec = importlib.util.spec_from_file_location(module_name, path)
+    if loader_spec is None or loader_spec.loader is None:
+        raise ModelError(f"model file {path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(loader_spec)
+    sys.modules[module_name] = module
+    try:
+        loader_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        raise ModelError(f"running model file {path} failed: {_reason(error)}") from error
+    return module
+
+
+def _reason(error: BaseException) -> str:
+    """One line: what was raised, and its message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,0 +1,1 @@
+"""Running an image: golden model, native RTL, Amaranth's simulator, reports."""

@@ -1,0 +1,177 @@
+"""The accelerator behind its host port: one driver for every simulator and board.
+
+A :class:`Link` carries packets; a :class:`Device` knows what to send. Only the link differs
+between the native simulation, Amaranth's simulator and a board.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw import protocol
+from hw.config import Config
+from hw.program import COUNTER_SLOTS, COUNTERS
+from hw.protocol import HEADER_WORDS, ErrorCode, Opcode, Packet, Status
+from model_export.emit import MemoryImage
+
+__all__ = ["Device", "DeviceError", "Link"]
+
+
+class DeviceError(RuntimeError):
+    """The accelerator refused a packet, answered with something else, or not at all."""
+
+
+class Link(ABC):
+    """Carries packets, as lists of 32-bit words, to an accelerator and back."""
+
+    #: What stands at the other end.
+    config: Config
+
+    @abstractmethod
+    def exchange(self, packets: Sequence[Sequence[int]], answers: int) -> list[list[int]]:
+        """Send packets in order and wait for ``answers`` response packets.
+
+        Raises
+        ------
+        DeviceError
+            The accelerator did not answer.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the link holds."""
+
+    @property
+    @abstractmethod
+    def cycles(self) -> int:
+        """Clock cycles since reset, transfers included."""
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Device:
+    """Loads images, runs programs and reads memories.
+
+    Parameters
+    ----------
+    link : Link
+
+    Raises
+    ------
+    DeviceError
+        From every method: a packet was refused (the error code is named) or not answered.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.config = link.config
+        self._loaded = False
+
+    def status(self) -> Status:
+        return Status.from_packet(self._ask(protocol.status()))
+
+    def check_identity(self) -> None:
+        """Refuse to work with hardware of another configuration."""
+        identity = self.status().identity
+        if identity != self.config.identity_word:
+            raise DeviceError(
+                f"the accelerator has configuration {identity:08x}, "
+                f"not {self.config.name} ({self.config.identity_word:08x})")
+
+    def write(self, memory: str, cluster: int, address: int,
+              words: NDArray[np.uint32]) -> None:
+        """Write memory words (count, ``memory_chunks``) from ``address`` on."""
+        chunks = self.config.memory_chunks(memory)
+        words = np.asarray(words, np.uint32).reshape(-1, chunks)
+        step = (self.config.packet_words - HEADER_WORDS) // chunks
+        packets = []
+        for start in range(0, len(words), step):
+            part = words[start:start + step]
+            packets.append(protocol.write(memory, cluster, address + start, len(part),
+                                          part.ravel().tolist()).words())
+        # Writes are answered only when refused; the status that follows tells.
+        packets.append(protocol.status().words())
+        answer = self._response(self.link.exchange(packets, 1)[0])
+        if answer.opcode != Opcode.STATUS | protocol.RESPONSE:
+            raise DeviceError(
+                f"writing {len(words)} words to memory {memory} of cluster {cluster} at {address} "
+                f"was refused: {answer.error.name}")
+
+    def read(self, memory: str, cluster: int, address: int, count: int) -> NDArray[np.uint32]:
+        """Read memory words as (count, ``memory_chunks``) uint32."""
+        packet = self._ask(protocol.read(memory, cluster, address, count))
+        return np.array(packet.payload, np.uint32).reshape(
+            count, self.config.memory_chunks(memory))
+
+    def load(self, image: MemoryImage) -> None:
+        """Write trits, row memory and program."""
+        if self._loaded:
+            empty = np.zeros((self.config.activation_depth,
+                              self.config.memory_chunks("activations")), np.uint32)
+            for cluster in range(self.config.clusters):
+                self.write("activations", cluster, 0, empty)
+        for cluster in range(self.config.clusters):
+            self.write("trits", cluster, 0, image.port_words("trits", cluster))
+        self.write("rows", 0, 0, image.port_words("rows"))
+        self.write("program", 0, 0, image.port_words("program"))
+        self._loaded = True
+
+    def run(self, address: int, layers: int) -> list[dict[str, int]]:
+        """Run layers and return their counters, by name."""
+        self._ask(protocol.run(address, layers))
+        kept = min(layers, self.config.layer_count)
+        words = self.read("counters", 0, 0, kept * COUNTER_SLOTS).reshape(kept, COUNTER_SLOTS)
+        return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in words]
+
+    def write_tensor(self, image: MemoryImage, name: str, codes: NDArray[np.integer]) -> None:
+        """Write activation codes (channels, height, width)."""
+        place = image.tensors[name]
+        words = image.tensor_words(name, codes)
+        owners = range(self.config.clusters) if image.stale_lanes \
+            else sorted(set(place.cluster.tolist()))
+        for cluster in owners:
+            self.write("activations", cluster, place.base,
+                       image.activation_port_words(words[cluster]))
+
+    def read_tensor(self, image: MemoryImage, name: str) -> NDArray[np.int16]:
+        """Activation codes (channels, height, width) of a tensor that is still in memory."""
+        place = image.tensors[name]
+        words = np.zeros((self.config.clusters, place.size, self.config.scan_width), np.uint8)
+        for cluster in sorted(set(place.cluster.tolist())):
+            words[cluster] = image.activations_from_port_words(
+                self.read("activations", cluster, place.base, place.size))
+        return image.tensor_from_words(name, words)
+
+    def read_results(self, image: MemoryImage) -> NDArray[np.int32]:
+        """Results of the last layer (rows, height, width)."""
+        place = image.results
+        if place is None:
+            raise DeviceError("the image has no final layer, so it writes no results")
+        return image.results_from_entries(
+            self.read("results", 0, place.base, place.entries).view(np.int32))
+
+    def _ask(self, packet: Packet) -> Packet:
+        answer = self._response(self.link.exchange([packet.words()], 1)[0])
+        if answer.error != ErrorCode.OK:
+            raise DeviceError(f"{Opcode(packet.opcode).name} was refused: {answer.error.name}")
+        if answer.opcode != packet.opcode | protocol.RESPONSE:
+            raise DeviceError(f"{Opcode(packet.opcode).name} was answered with "
+                              f"opcode {answer.opcode}")
+        return answer
+
+    @staticmethod
+    def _response(words: Sequence[int]) -> Packet:
+        try:
+            return Packet.from_words(words)
+        except ValueError as error:
+            raise DeviceError(f"malformed response: {error}") from error
+
+
+#: Told of progress: a message and the fraction done.
+Progress = Callable[[str, float], None]

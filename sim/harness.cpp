@@ -1,0 +1,82 @@
+// Drives the Verilated accelerator through its two streams, for Python's ctypes.
+// Words carry their packet's `last` in bit 32.
+
+#include <cstdint>
+
+#include "Vaccelerator.h"
+#include "verilated.h"
+
+namespace {
+
+struct Harness {
+    VerilatedContext context;
+    Vaccelerator top{&context};
+    uint64_t cycles = 0;
+
+    void half(int clk) {
+        top.clk = clk;
+        top.eval();
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+// A reset accelerator.
+void* harness_open() {
+    auto* harness = new Harness;
+    harness->top.rst = 1;
+    harness->top.commands___05Fvalid = 0;
+    harness->top.results___05Fready = 0;
+    for (int i = 0; i < 4; ++i) {
+        harness->half(0);
+        harness->half(1);
+    }
+    harness->top.rst = 0;
+    harness->half(0);
+    return harness;
+}
+
+void harness_close(void* handle) {
+    auto* harness = static_cast<Harness*>(handle);
+    harness->top.final();
+    delete harness;
+}
+
+uint64_t harness_cycles(void* handle) { return static_cast<Harness*>(handle)->cycles; }
+
+// Offers `command_count` words and takes result words, until all commands are taken and
+// `packets` packets have been answered, or `result_capacity` words have come, or `budget` cycles have passed.
+// Returns the number of result words; `*taken` counts command words, `*answered` packets.
+uint64_t harness_step(void* handle, const uint64_t* commands, uint64_t command_count,
+                      uint64_t* taken, uint64_t* results, uint64_t result_capacity,
+                      uint64_t packets, uint64_t* answered, uint64_t budget) {
+    auto* harness = static_cast<Harness*>(handle);
+    auto& top = harness->top;
+    uint64_t sent = 0, got = 0, ended = 0;
+    while (budget-- > 0 && got < result_capacity && (sent < command_count || ended < packets)) {
+        // Inputs change while the clock is low.
+        const bool offer = sent < command_count;
+        top.commands___05Fvalid = offer;
+        if (offer) {
+            top.commands___05Fpayload = commands[sent];
+        }
+        top.results___05Fready = 1;
+        harness->half(0);
+        const bool take = offer && top.commands___05Fready;
+        const bool give = top.results___05Fvalid;
+        if (give) {
+            results[got++] = top.results___05Fpayload;
+            ended += top.results___05Fpayload >> 32 & 1;
+        }
+        harness->half(1);
+        sent += take;
+        ++harness->cycles;
+    }
+    *taken = sent;
+    *answered = ended;
+    return got;
+}
+
+}  // extern "C"

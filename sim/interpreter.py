@@ -1,0 +1,288 @@
+"""Executes memory contents as the hardware does, without clock cycles.
+
+It knows the records of ``hw/program.py`` and the rules of ``docs/hardware.md``, nothing of the
+network they came from: the check that the compiler's memory contents mean what they should, and
+the model that RTL tests compare with. Its counters are those that do not depend on timing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.lib import data
+from numpy.typing import NDArray
+
+from hw.config import PORT_WIDTH, Config
+from hw.program import (
+    DESTINATION,
+    GEOMETRY,
+    GROUP,
+    LAYER,
+    LAYER_OPCODE,
+    TILE,
+    record_words,
+    row_layout,
+)
+from sim.golden import requantize
+
+__all__ = ["Interpreter", "decode"]
+
+
+def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
+    """Named fields of a packed record: the inverse of :func:`hw.program.encode`."""
+    values = {}
+    for name, field in layout:
+        value = packed >> field.offset & ((1 << field.width) - 1)
+        if getattr(field.shape, "signed", False) and value >> (field.width - 1):
+            value -= 1 << field.width
+        values[name] = value
+    return values
+
+
+@dataclass(eq=False)
+class _RowTable:
+    """Decoded row entries of a tile, (accumulator rows * elements,) in slot order of a drain."""
+
+    slot: NDArray[np.int64]           # accumulator's place in a trit word: element * R + row
+    multiplier: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    enable: NDArray[np.bool_]
+    cluster: NDArray[np.int64]
+    word: NDArray[np.int64]
+    lane: NDArray[np.int64]
+
+
+class Interpreter:
+    """A functional model of the accelerator's memories and programs.
+
+    Parameters
+    ----------
+    config : Config
+        The accelerator.
+    memories : object
+        Has ``program`` (words,) uint32, ``trits`` (clusters, columns, bytes) uint8 and ``rows``
+        (entries, port words) uint32, such as :class:`model_export.emit.MemoryImage`.
+
+    Members
+    -------
+    activations : (clusters, activation_depth, scan_width) uint8
+    results : (result_depth, drain_width) int32
+    """
+
+    def __init__(self, config: Config, memories: Any) -> None:
+        self.config = config
+        self.program = np.asarray(memories.program, np.uint32)
+        self.trits = np.asarray(memories.trits, np.uint8)
+        self.rows = np.asarray(memories.rows, np.uint32)
+        self.activations = np.zeros(
+            (config.clusters, config.activation_depth, config.scan_width), np.uint8)
+        self.results = np.zeros((config.result_depth, config.drain_width), np.int32)
+
+    def load(self, base: int, words: NDArray[np.uint8]) -> None:
+        """Write activation words (clusters, n, S) from address ``base`` on, in every cluster."""
+        self.activations[:, base:base + words.shape[1]] = words
+
+    def read(self, base: int, count: int) -> NDArray[np.uint8]:
+        """Activation words (clusters, count, S) from address ``base`` on."""
+        return self.activations[:, base:base + count].copy()
+
+    def run(self, address: int, count: int) -> list[dict[str, int]]:
+        """Run ``count`` layers from program address ``address``; their counters.
+
+        Raises
+        ------
+        ValueError
+            The program has no layer there, or addresses memory that is not there.
+        OverflowError
+            An accumulator or a requantized sum leaves its width.
+        """
+        counters = []
+        for _ in range(count):
+            address, layer_counters = self._layer(address)
+            counters.append(layer_counters)
+        return counters
+
+    # ----- memory contents
+
+    def _record(self, layout: data.StructLayout, address: int) -> dict[str, int]:
+        count = record_words(layout)
+        words = self.program[address:address + count].tolist()
+        if len(words) < count:
+            raise ValueError(f"the program ends inside a record at address {address}")
+        return decode(layout, sum(word << (PORT_WIDTH * n) for n, word in enumerate(words)))
+
+    def _table(self, layout: data.StructLayout, address: int,
+               count: int) -> dict[str, NDArray[np.int64]]:
+        size = record_words(layout)
+        entries = [self._record(layout, address + size * n) for n in range(count)]
+        return {name: np.array([entry[name] for entry in entries], np.int64)
+                for name, _ in layout}
+
+    def _row_table(self, row_base: int, rows_used: int) -> _RowTable:
+        config = self.config
+        layout = row_layout(config)
+        lane_words = config.row_entry_width // PORT_WIDTH
+        fields: dict[str, list[int]] = {name: [] for name, _ in layout}
+        slots = []
+        for step in range(rows_used * config.blocks):
+            accumulator, block = divmod(step, config.blocks)
+            entry = self.rows[row_base + step].tolist()
+            for lane in range(config.drain_width):
+                words = entry[lane * lane_words:(lane + 1) * lane_words]
+                values = decode(layout, sum(w << (PORT_WIDTH * n) for n, w in enumerate(words)))
+                for name, value in values.items():
+                    fields[name].append(value)
+                slots.append((block * config.drain_width + lane) * config.rows + accumulator)
+        table = {name: np.array(values, np.int64) for name, values in fields.items()}
+        return _RowTable(np.array(slots, np.int64), table["multiplier"], table["offset"],
+                         table["shift"], table["enable"] == 1, table["cluster"], table["word"],
+                         table["lane"])
+
+    def _trit_columns(self, columns: NDArray[np.int64]) -> tuple[NDArray[np.bool_],
+                                                                 NDArray[np.bool_]]:
+        """(nonzero, negative), each (clusters, columns, slots)."""
+        config = self.config
+        if columns.size and columns.max() >= self.trits.shape[1]:
+            raise ValueError(f"trit column {columns.max()} is read; {self.trits.shape[1]} exist")
+        bits = np.unpackbits(self.trits[:, columns], axis=2, count=2 * config.slots,
+                             bitorder="little").astype(bool)
+        halves = bits.reshape(config.clusters, len(columns), config.elements, 2, config.rows)
+        shape = (config.clusters, len(columns), config.slots)
+        return halves[:, :, :, 0].reshape(shape), halves[:, :, :, 1].reshape(shape)
+
+    # ----- one layer
+
+    def _layer(self, address: int) -> tuple[int, dict[str, int]]:
+        config = self.config
+        layer = self._record(LAYER, address)
+        if layer["opcode"] != LAYER_OPCODE:
+            raise ValueError(f"there is no layer at program address {address}")
+        address += record_words(LAYER)
+        height, width = layer["out_height"], layer["out_width"]
+        rows = self._table(DESTINATION, layer["destination_y"], height)
+        columns = self._table(DESTINATION, layer["destination_x"], width)
+        pixel_y, pixel_x = np.meshgrid(np.flatnonzero(rows["count"]),
+                                       np.flatnonzero(columns["count"]), indexing="ij")
+        pixels = (pixel_y.ravel(), pixel_x.ravel())
+        counters = dict.fromkeys(
+            ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
+             "empty_scans", "drained_rows", "pool_repeats", "merge_reads", "write_backs",
+             "results"), 0)
+        result_entry = layer["base"]
+        for _ in range(layer["tile_count"]):
+            tile = self._record(TILE, address)
+            address += record_words(TILE)
+            accumulators = np.zeros((len(pixels[0]), config.slots), np.float64)
+            for _ in range(tile["group_count"]):
+                group = self._record(GROUP, address)
+                address += record_words(GROUP)
+                self._group(group, height, width, pixels, accumulators, counters)
+            sums = accumulators.astype(np.int64)
+            limit = 1 << (config.accumulator_width - 1)
+            if sums.size and not -limit <= sums.min() <= sums.max() < limit:
+                raise OverflowError(f"an accumulator reaches {sums.min()} or {sums.max()}; it has "
+                                    f"{config.accumulator_width} bits")
+            table = self._row_table(tile["row_base"], tile["rows_used"])
+            scaled = sums[:, table.slot] * table.multiplier + table.offset
+            limit = 1 << (config.offset_width - 1)
+            if scaled.size and not -limit <= scaled.min() <= scaled.max() < limit:
+                raise OverflowError(f"a requantized sum reaches {scaled.min()} or {scaled.max()}; "
+                                    f"it has {config.offset_width} bits")
+            counters["drained_rows"] += len(pixels[0]) * tile["rows_used"] * config.blocks
+            if layer["raw"]:
+                entries = scaled.reshape(-1, config.drain_width)
+                low_bits = (entries & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
+                if result_entry + len(entries) > config.result_depth:
+                    raise ValueError(f"result entry {result_entry + len(entries) - 1} is written; "
+                                     f"{config.result_depth} exist")
+                self.results[result_entry:result_entry + len(entries)] = low_bits
+                result_entry += len(entries)
+                counters["results"] += len(entries)
+            else:
+                half = np.int64(1) << table.shift >> 1
+                codes = requantize(sums[:, table.slot], table.multiplier, table.offset - half,
+                                   table.shift, layer["low"], layer["high"])
+                self._write_back(layer, rows, columns, pixels, table, codes, counters)
+        return address, counters
+
+    def _group(self, group: dict[str, int], height: int, width: int,
+               pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+               accumulators: NDArray[np.float64], counters: dict[str, int]) -> None:
+        """Add one column group to every pixel; pixels that meet the same padding go together."""
+        config = self.config
+        lanes = config.scan_width
+        y = self._table(GEOMETRY, group["geometry_y"], height)
+        x = self._table(GEOMETRY, group["geometry_x"], width)
+        used = (group["word_count"] - 1) * lanes + group["last_lanes"]
+        kinds = np.stack([y["count"][pixels[0]], y["trit_offset"][pixels[0]],
+                          x["count"][pixels[1]], x["trit_offset"][pixels[1]]], axis=1)
+        unique, which = np.unique(kinds, axis=0, return_inverse=True)
+        origin = group["base"] + y["offset"][pixels[0]] + x["offset"][pixels[1]]
+        for number, (count_y, trit_y, count_x, trit_x) in enumerate(unique.tolist()):
+            if not count_y or not count_x:
+                continue
+            own = np.flatnonzero(which.ravel() == number)
+            ky = np.arange(count_y)[:, None, None]
+            kx = np.arange(count_x)[None, :, None]
+            words = (ky * group["step_y"] + kx * group["step_x"]
+                     + np.arange(group["word_count"])).reshape(-1)
+            column = (group["trit_base"] + trit_y + trit_x + ky * group["trit_step_y"]
+                      + kx * group["trit_step_x"] + np.arange(used)).reshape(-1)
+            addresses = origin[own][:, None] + words
+            if addresses.max() >= config.activation_depth:
+                raise ValueError(f"activation word {addresses.max()} is read; "
+                                 f"{config.activation_depth} exist")
+            nonzero, negative = self._trit_columns(column)
+            weights = np.where(nonzero, np.where(negative, group["minus"], group["plus"]),
+                               0).astype(np.float64)
+            per_column = nonzero.sum(axis=2)
+            per_element = nonzero.reshape(*nonzero.shape[:2], config.elements, config.rows)
+            writes = per_element.any(axis=3).sum(axis=2)
+            positions = count_y * count_x
+            for cluster in range(config.clusters):
+                read = self.activations[cluster][addresses]
+                values = read.view(np.int8) if group["signed"] else read
+                values = values.reshape(len(own), positions, -1)[:, :, :used]
+                seen = values != 0
+                flat = values.reshape(len(own), -1).astype(np.float64)
+                accumulators[own] += flat @ weights[cluster]
+                broadcasts = seen.reshape(len(own), -1).sum(axis=0)
+                counters["broadcasts"] += int(broadcasts.sum())
+                counters["skipped_activations"] += int(seen.size - broadcasts.sum())
+                counters["adds"] += int(broadcasts @ per_column[cluster])
+                counters["queue_writes"] += int(broadcasts @ writes[cluster])
+                padded = np.zeros((len(own), positions, group["word_count"] * lanes), bool)
+                padded[:, :, :used] = seen
+                scan_count = padded.size // lanes
+                counters["activation_reads"] += scan_count
+                counters["empty_scans"] += scan_count - int(
+                    np.count_nonzero(padded.reshape(-1, lanes).any(axis=1)))
+
+    def _write_back(self, layer: dict[str, int], rows: dict[str, NDArray[np.int64]],
+                    columns: dict[str, NDArray[np.int64]],
+                    pixels: tuple[NDArray[np.int64], NDArray[np.int64]], table: _RowTable,
+                    codes: NDArray[np.int64], counters: dict[str, int]) -> None:
+        config = self.config
+        on = np.flatnonzero(table.enable)
+        element = table.slot[on] // config.rows
+        if np.any(table.cluster[on] % config.drain_width != element % config.drain_width):
+            raise ValueError("a row is drained beside another that goes to the same cluster")
+        places = (table.cluster[on], table.word[on], table.lane[on])
+        memory = self.activations.view(np.int8) if layer["low"] < 0 else self.activations
+        for index, (oy, ox) in enumerate(zip(pixels[0].tolist(), pixels[1].tolist(),
+                                             strict=True)):
+            values = codes[index, on].astype(memory.dtype)
+            repeats = int(rows["count"][oy] * columns["count"][ox])
+            counters["pool_repeats"] += (repeats - 1) * len(table.slot) // config.drain_width
+            for number_y in range(int(rows["count"][oy])):
+                for number_x in range(int(columns["count"][ox])):
+                    address = (layer["base"] + rows["offset"][oy] + number_y * layer["step_y"]
+                               + columns["offset"][ox] + number_x * layer["step_x"])
+                    where = (places[0], address + places[1], places[2])
+                    counters["write_backs"] += len(on)
+                    if number_y >= rows["first"][oy] and number_x >= columns["first"][ox]:
+                        memory[where] = values
+                    else:
+                        memory[where] = np.maximum(memory[where], values)
+                        counters["merge_reads"] += len(on)

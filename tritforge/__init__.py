@@ -1,0 +1,1 @@
+"""Command line, flows and the Python interface."""
