@@ -125,8 +125,7 @@ class Cluster(wiring.Component):
 
         # The oldest undrained pixel, moved on by the drain command that frees its bank.
         oldest = Signal(tag_width(config))
-        free = self.command_i.valid & self.command_i.last
-        m.d.sync += oldest.eq(oldest + free)
+        m.d.sync += oldest.eq(oldest + self.command_i.last)
         m.d.comb += [
             zero_skip.oldest.eq(oldest),
             zero_skip.draining.eq(self.draining),
@@ -145,20 +144,23 @@ class Cluster(wiring.Component):
                 element.trits.eq(trits.word_select(index, 2 * config.rows)),
                 element.i.eq(entry),
                 element.oldest.eq(oldest),
-                element.drain_valid.eq(self.command_i.valid),
+                element.take.eq(self.command_i.take),
                 element.drain_row.eq(self.command_i.row),
                 element.drain_bank.eq(oldest),
-                element.free.eq(free),
                 full[index].eq(element.full),
                 busy[index].eq(element.busy),
                 added[index].eq(element.added),
                 pushed[index].eq(element.pushed),
             ]
             values.append(element.value)
+        # ``busy`` is of the cycle before, so the tags that it is compared with are too.
+        passed, parity = Signal(), Signal()
+        m.d.comb += zero_skip.stop.eq(full.any())
         m.d.sync += [
-            zero_skip.stop.eq(full.any()),
-            self.oldest_complete.eq((entry.tag != oldest) & ~busy.any()),
-            self.parity.eq(oldest[0]),
+            passed.eq(entry.tag != oldest),
+            parity.eq(oldest[0]),
+            self.oldest_complete.eq(passed & ~busy.any()),
+            self.parity.eq(parity),
         ]
 
         # Partial sums: element b*W + l stands in block b, lane l.
@@ -166,11 +168,8 @@ class Cluster(wiring.Component):
         m.d.sync += command.eq(self.command_i)
         m.d.comb += self.command_o.eq(command)
         for lane in range(config.drain_width):
-            value = Signal(signed(config.accumulator_width), name=f"value_{lane}")
-            m.d.sync += [
-                value.eq(Array(values[lane::config.drain_width])[self.command_i.block]),
-                self.sums_o[lane].eq(self.sums_i[lane] + value),
-            ]
+            value = Array(values[lane::config.drain_width])[command.block]
+            m.d.sync += self.sums_o[lane].eq(self.sums_i[lane] + value)
 
         m.d.sync += [
             self.events.broadcasts.eq(zero_skip.valid),
@@ -253,12 +252,12 @@ class Cluster(wiring.Component):
         for stage in range(1 + scaler.latency):
             valid_after = Signal(name=f"valid_{stage}")
             tag_after = Signal(tag_width(config), name=f"tag_{stage}")
-            rows_after = Signal.like(rows_used, name=f"rows_used_{stage}")
+            rows_after = Signal.like(rows_used, name=f"rows_used_{stage}", reset_less=True)
             m.d.sync += [valid_after.eq(valid), tag_after.eq(tag), rows_after.eq(rows_used)]
             valid, tag, rows_used = valid_after, tag_after, rows_after
         entry = Signal(broadcast(config))
         entry_valid = Signal()
-        entry_trits = Signal(2 * config.rows * config.elements)
+        entry_trits = Signal(2 * config.rows * config.elements, reset_less=True)
         m.d.sync += [
             entry_valid.eq(valid),
             entry_trits.eq(trits.read_data),

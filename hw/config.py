@@ -273,7 +273,7 @@ def load_config(name: str) -> Config:
     base: dict[str, Any] = {}
     if "preset" in values:
         preset = values.pop("preset")
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(
                 f"configuration file {name} starts from unknown preset {preset!r}; "
                 f"known are {', '.join(PRESETS)}")

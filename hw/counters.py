@@ -17,7 +17,7 @@ CENTRAL_EVENTS = ("drained_rows", "pool_repeats", "merge_reads", "write_backs", 
 class Counters(wiring.Component):
     """Adds events up while a layer runs; ``dump`` writes the sums to memory and clears them.
 
-    Timing: an event of cycle t is in the sum in cycle t+3. A dump takes ``COUNTER_SLOTS`` cycles,
+    Timing: an event of cycle t is in the sum in cycle t+2. A dump takes ``COUNTER_SLOTS`` cycles,
     one counter each in the order of :data:`hw.program.COUNTERS`; ``cycles`` comes last and
     includes its own. The host's read data stand two cycles after the address.
 

@@ -21,12 +21,14 @@ class Drain(wiring.Component):
 
         for row < rows_used: for block < P/W: for y < count_y: for x < count_x: one step
 
-    The steps of one (row, block) read the same accumulators and write their value to one pooled pixel
-    of an overlapping window each.
+    The first step of a row takes the accumulators of all elements; its blocks are put on the chain
+    one after the other. The steps of one block write the same values, each to one pooled pixel
+    of an overlapping window.
 
     Timing: one step per cycle; a pixel starts when every cluster has finished it, and at least
     ``MERGE_LATENCY`` cycles after the last step of the pixel before (so that merges of one
-    window never overlap).
+    window never overlap). After a reset all accumulators are taken once, which clears
+    them; until then ``ready`` is low.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ class Drain(wiring.Component):
         Words between pooled pixels.
     command : Out(drain_command)
         For the first cluster.
+    ready : Out(1)
+        The accumulators have been cleared.
     step, repeat : Out(1)
         A step; it repeats the value of the step before. These and the following belong to
         ``command``.
@@ -61,6 +65,8 @@ class Drain(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        #: Cycles after the last clearing command until every cluster reports the first pixel.
+        self.clear_latency = config.clusters + 8
         activation = address_width(config.activation_depth)
         super().__init__({
             "i": In(stream.Signature(drain_job(config))),
@@ -69,6 +75,7 @@ class Drain(wiring.Component):
             "step_x": In(activation),
             "step_y": In(activation),
             "command": Out(drain_command(config)),
+            "ready": Out(1),
             "step": Out(1),
             "repeat": Out(1),
             "address": Out(activation),
@@ -96,12 +103,29 @@ class Drain(wiring.Component):
         x, y = Signal(8), Signal(8)
         pixel, line = Signal.like(self.address), Signal.like(self.address)
         entry = Signal.like(self.row_address)
-        pause = Signal(range(MERGE_LATENCY + 1))
+        pause = Signal(range(max(MERGE_LATENCY, self.clear_latency) + 1))
+        sweep = Signal(range(2 * config.banks))
+        clearing, finish = Signal(), Signal()
         last_x, last_y = x == job.count_x - 1, y == job.count_y - 1
         last_block, last_row = block == config.blocks - 1, row == job.rows_used - 1
         stepping = Signal()
 
         with m.FSM():
+            with m.State("CLEAR"):
+                # Twice around the banks, so that the clusters' tags end where they began.
+                m.d.comb += clearing.eq(1)
+                m.d.sync += row.eq(row + 1)
+                with m.If(row == config.rows - 1):
+                    m.d.comb += finish.eq(1)
+                    m.d.sync += [row.eq(0), sweep.eq(sweep + 1)]
+                    with m.If(sweep == 2 * config.banks - 1):
+                        m.d.sync += pause.eq(self.clear_latency)
+                        m.next = "CLEARED"
+            with m.State("CLEARED"):
+                m.d.sync += pause.eq(pause - 1)
+                with m.If(pause == 0):
+                    m.d.sync += [pause.eq(0), self.ready.eq(1)]
+                    m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += [
                     row.eq(0), block.eq(0), x.eq(0), y.eq(0),
@@ -130,7 +154,7 @@ class Drain(wiring.Component):
                     with m.Else():
                         m.d.sync += [block.eq(0), row.eq(row + 1)]
                         with m.If(last_row):
-                            m.d.comb += jobs.r_en.eq(1)
+                            m.d.comb += [jobs.r_en.eq(1), finish.eq(1)]
                             m.d.sync += [self.parity.eq(~self.parity), pause.eq(MERGE_LATENCY)]
                             m.next = "WAIT"
 
@@ -140,10 +164,10 @@ class Drain(wiring.Component):
             self.address.eq(pixel),
             self.merge.eq((x < job.first_x) | (y < job.first_y)),
             self.row_address.eq(entry),
-            self.command.valid.eq(stepping),
+            self.command.take.eq(clearing | (stepping & (block == 0) & ~(x.any() | y.any()))),
             self.command.row.eq(row),
             self.command.block.eq(block),
-            self.command.last.eq(jobs.r_en),
+            self.command.last.eq(finish),
         ]
         m.d.comb += self.idle.eq(~jobs.r_rdy & ~stepping)
         m.d.comb += self.draining.eq(stepping | (jobs.r_rdy & self.complete))

@@ -6,6 +6,7 @@ submodule; under :class:`SharedModules` it becomes an instance of a module that 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, ResetSignal, Value
 from amaranth.lib import wiring
@@ -20,10 +21,13 @@ class SharedModules:
     -------
     modules : dict[str, wiring.Component]
         Module name to the one component that stands for all its instances.
+    sources : set[Path]
+        Verilog files written by hand that the collected modules use.
     """
 
     def __init__(self) -> None:
         self.modules: dict[str, wiring.Component] = {}
+        self.sources: set[Path] = set()
 
 
 class _Shared(wiring.Component):

@@ -1,12 +1,17 @@
 """Memories with one read and one write port, as block RAM has them."""
 
-from amaranth.hdl import Module, Signal
+from pathlib import Path
+
+from amaranth.hdl import ClockSignal, Instance, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.hierarchy import SharedModules
 from hw.payloads import address_width
 
 __all__ = ["ChunkMemory"]
+
+_VERILOG = Path(__file__).with_name("chunk_memory.v")
 
 
 class ChunkMemory(wiring.Component):
@@ -17,6 +22,10 @@ class ChunkMemory(wiring.Component):
     contents. The output register lets an FPGA use the one inside its block RAM.
 
     Cost: one memory of ``width * depth`` bits, ``width`` flip-flops.
+
+    In Verilog it is an instance of ``chunk_memory``, written by hand in ``chunk_memory.v``: one
+    module for all sizes, quick to generate and quick to simulate. Amaranth's own
+    simulator and FPGA flows get the same from Amaranth's memory.
 
     Parameters
     ----------
@@ -54,11 +63,20 @@ class ChunkMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if isinstance(platform, SharedModules):
+            platform.sources.add(_VERILOG)
+            m.submodules.storage = Instance(
+                "chunk_memory", p_WIDTH=self.width, p_CHUNK=self.chunk_width,
+                p_CHUNKS=self.chunks, p_DEPTH=self.depth, p_ADDRESS=len(self.read_address),
+                i_clk=ClockSignal(), i_read_address=self.read_address,
+                o_read_data=self.read_data, i_write_address=self.write_address,
+                i_write_mask=self.write_mask, i_write_data=self.write_data)
+            return m
         padded = self.chunks * self.chunk_width
         m.submodules.storage = storage = memory.Memory(shape=padded, depth=self.depth, init=[])
         write = storage.write_port(granularity=self.chunk_width)
         read = storage.read_port()
-        output = Signal(self.width)
+        output = Signal(self.width, reset_less=True)
         m.d.comb += [
             write.addr.eq(self.write_address),
             write.en.eq(self.write_mask),

@@ -62,7 +62,7 @@ class Merge(wiring.Component):
         valid, op = mine, self.i
         for stage in range(ChunkMemory.latency):
             valid_after = Signal(name=f"valid_{stage}")
-            op_after = Signal(self.i.shape(), name=f"op_{stage}")
+            op_after = Signal(self.i.shape(), name=f"op_{stage}", reset_less=True)
             m.d.sync += [valid_after.eq(valid), op_after.eq(op)]
             valid, op = valid_after, op_after
         old = Array(self.read_data.word_select(lane, ACTIVATION_WIDTH)

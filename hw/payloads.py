@@ -109,7 +109,7 @@ def drain_job(config: Config) -> data.StructLayout:
 def drain_command(config: Config) -> data.StructLayout:
     """Passed from cluster to cluster: which accumulators to put on the partial-sum chain."""
     return data.StructLayout({
-        "valid": 1,
+        "take": 1,                              # move the row's accumulators to the registers
         "row": index_shape(config.rows),
         "block": index_shape(config.blocks),
         "last": 1,                              # the pixel's last: free the bank

@@ -1,6 +1,6 @@
 """Processing element: a queue, a select of the next nonzero trit, one adder, accumulators."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,8 @@ __all__ = ["BROADCAST_FLIGHT", "ProcessingElement", "queue_places"]
 #: Broadcasts that can still arrive after an element's queue has reached its usable depth: the
 #: stages between the zero skip and the queue, plus the register of the stop signal.
 BROADCAST_FLIGHT = 5
+#: Rows that the select looks at together.
+_GROUP = 4
 
 
 def queue_places(config: Config) -> int:
@@ -25,22 +27,24 @@ class ProcessingElement(wiring.Component):
     ::
 
         i, trits -> [queue] -> [current: pending trits] -> [row, product] -> accumulators
-                                  ^ lowest nonzero trit                        | drain
+                                  ^ lowest nonzero trit                        | take
                                                                                v
+                                                                             value
 
     For each entry and each row r with a nonzero trit, in rising order of r:
-    ``accumulator[bank(tag)][r] += minus if negative[r] else plus``. A row's first
-    addition after its bank was freed overwrites.
+    ``accumulator[bank(tag)][r] += minus if negative[r] else plus``. Taking an accumulator
+    leaves zero in it.
 
     Timing: an entry whose word has k nonzero trits takes k cycles, an all-zero word none (it is
     not queued); entries follow each other without a gap. An entry that arrives in cycle t at
     an empty queue makes its first addition in cycle t+3, readable in t+4. There is no ready: the
     sender stops issuing when ``full`` shows, and ``queue_places`` leaves room for what is then
-    still in flight.
+    still in flight. All outputs are registers: they show the state of the cycle before.
 
-    Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators with one
-    asynchronous read port, which the drain takes over while it reads (never from the bank that
-    is being added to, so no adder cycle is lost); R ``live`` bits per bank in place of clearing.
+    Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators, each read and
+    written at one address per cycle: the adder's, or the drain's in the bank that it empties
+    (never the bank that is being added to, so no adder cycle is lost). The memories must hold
+    zeros at the start: the drain takes everything once after a reset.
 
     Parameters
     ----------
@@ -56,10 +60,8 @@ class ProcessingElement(wiring.Component):
         Tag of the oldest pixel that is not yet drained.
     busy : Out(1)
         An entry of that pixel is still queued or being added.
-    drain_valid, drain_row, drain_bank : In
-        Accumulator to show on ``value`` in the same cycle.
-    free : In(1)
-        Forget the contents of ``drain_bank``.
+    take, drain_row, drain_bank : In
+        Accumulator to move to ``value``, where it stays until the next one.
     value : Out(signed(accumulator_width))
     pushed, added : Out(1)
         Events for the counters.
@@ -74,10 +76,9 @@ class ProcessingElement(wiring.Component):
             "full": Out(1),
             "oldest": In(tag_width(config)),
             "busy": Out(1),
-            "drain_valid": In(1),
+            "take": In(1),
             "drain_row": In(index_shape(config.rows)),
             "drain_bank": In(index_shape(config.banks)),
-            "free": In(1),
             "value": Out(signed(config.accumulator_width)),
             "pushed": Out(1),
             "added": Out(1),
@@ -105,8 +106,6 @@ class ProcessingElement(wiring.Component):
         wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
         m.d.comb += [
             push.eq(self.valid & wanted),
-            self.pushed.eq(push),
-            self.full.eq(level >= config.queue_depth),
             trit_write.addr.eq(write_place),
             trit_write.data.eq(self.trits),
             trit_write.en.eq(push),
@@ -116,14 +115,18 @@ class ProcessingElement(wiring.Component):
             trit_read.addr.eq(read_place),
             product_read.addr.eq(read_place),
         ]
-        m.d.sync += level.eq(level + push - pop)
+        m.d.sync += [
+            level.eq(level + push - pop),
+            self.pushed.eq(push),
+            self.full.eq(level >= config.queue_depth),
+        ]
         with m.If(push):
             m.d.sync += write_place.eq(write_place + 1)
 
         # Current entry: the rows still to be visited, lowest first.
         pending = Signal(rows)
-        negative = Signal(rows)
-        current = Signal(self.i.shape())
+        negative = Signal(rows, reset_less=True)
+        current = Signal(self.i.shape(), reset_less=True)
         rest = Signal(rows)
         lowest = Signal(rows)
         m.d.comb += [
@@ -135,7 +138,7 @@ class ProcessingElement(wiring.Component):
         if config.skip_zero_weights:
             start = trit_read.data.nonzero
         else:
-            nonzero = Signal(rows)
+            nonzero = Signal(rows, reset_less=True)
             start = Cat(row < product_read.data.rows_used for row in range(rows))
         with m.If(pop):
             m.d.sync += [
@@ -146,58 +149,54 @@ class ProcessingElement(wiring.Component):
             ]
             if not config.skip_zero_weights:
                 m.d.sync += nonzero.eq(trit_read.data.nonzero)
-        m.d.comb += self.busy.eq(
-            (pending.any() & (current.tag == self.oldest))
-            | (level.any() & (product_read.data.tag == self.oldest)))
+        at_work = pending.any()
+        first_tag = Mux(at_work, current.tag, product_read.data.tag)
+        m.d.sync += self.busy.eq((at_work | level.any()) & (first_tag == self.oldest))
 
         # Row and product of the addition.
-        add = Signal()
-        add_row = Signal(index_shape(rows))
-        add_lowest = Signal(rows)
-        add_bank = Signal(range(banks))
-        product = Signal(signed(config.product_width))
-        visits = pending.any() if config.skip_zero_weights else (lowest & nonzero).any()
+        add = Signal(reset_less=True)
+        add_row = Signal(index_shape(rows), reset_less=True)
+        add_bank = Signal(range(banks), reset_less=True)
+        product = Signal(signed(config.product_width), reset_less=True)
         m.d.sync += [
-            add.eq(visits),
-            add_lowest.eq(lowest),
-            add_row.eq(Cat((lowest & _mask(rows, bit)).any() for bit in range(len(add_row)))),
+            add.eq(at_work if config.skip_zero_weights else (lowest & nonzero).any()),
+            add_row.eq(_lowest_row(pending)),
             add_bank.eq(current.tag),
             product.eq(Mux((lowest & negative).any(), current.minus, current.plus)),
         ]
         m.d.comb += self.added.eq(add)
 
         # Accumulators.
-        olds, lives = [], []
+        olds = []
         total = Signal(signed(config.accumulator_width))
         for bank in range(banks):
             storage = memory.Memory(
                 shape=signed(config.accumulator_width), depth=rows, init=[])
             m.submodules[f"bank_{bank}"] = storage
             read, write = storage.read_port(domain="comb"), storage.write_port()
-            live = Signal(rows, name=f"live_{bank}")
-            adding = add & (add_bank == bank)
-            draining = self.drain_valid & (self.drain_bank == bank)
+            taking = self.take & (self.drain_bank == bank)
             m.d.comb += [
-                read.addr.eq(Mux(draining, self.drain_row, add_row)),
-                write.addr.eq(add_row),
-                write.data.eq(total),
-                write.en.eq(adding),
+                read.addr.eq(Mux(taking, self.drain_row, add_row)),
+                write.addr.eq(read.addr),
+                write.data.eq(Mux(taking, 0, total)),
+                write.en.eq(taking | (add & (add_bank == bank))),
             ]
-            with m.If(self.free & (self.drain_bank == bank)):
-                m.d.sync += live.eq(0)
-            with m.Elif(adding):
-                m.d.sync += live.eq(live | add_lowest)
             olds.append(read.data)
-            lives.append(live)
-        old, live = Array(olds)[add_bank], Array(lives)[add_bank]
-        m.d.comb += [
-            total.eq(Mux((live & add_lowest).any(), old, 0) + product),
-            self.value.eq(Mux(Array(lives)[self.drain_bank].bit_select(self.drain_row, 1),
-                              Array(olds)[self.drain_bank], 0)),
-        ]
+        m.d.comb += total.eq(Array(olds)[add_bank] + product)
+        with m.If(self.take):
+            m.d.sync += self.value.eq(Array(olds)[self.drain_bank])
         return m
 
 
-def _mask(rows: int, bit: int) -> int:
-    """The rows whose number has this bit."""
-    return sum(1 << row for row in range(rows) if row >> bit & 1)
+def _lowest_row(pending: Signal) -> Value:
+    """Number of the lowest 1: first the group of four that has it, then its place there."""
+    groups = range(0, len(pending), _GROUP)
+    group: Value = Const(len(groups) - 1)
+    for index in reversed(range(len(groups) - 1)):
+        group = Mux(pending[groups[index]:groups[index] + _GROUP].any(), index, group)
+    bits = pending.word_select(group[:(len(groups) - 1).bit_length()], _GROUP) \
+        if len(groups) > 1 else pending
+    place = Mux(bits[0], 0, Mux(bits[1], 1, Mux(bits[2], 2, 3))) if len(bits) == _GROUP \
+        else Mux(bits[0], 0, Mux(bits[1], 1, 2)) if len(bits) == 3 \
+        else Mux(bits[0], 0, 1)
+    return Cat(place[:2], group)

@@ -48,7 +48,7 @@ class Scaler(wiring.Component):
         m.d.comb += x.eq(Mux(self.is_signed, self.activation.as_signed(), self.activation))
         for coefficient, product in ((self.coefficient_plus, self.plus),
                                      (self.coefficient_minus, self.minus)):
-            stage = Signal(signed(self.config.product_width))
+            stage = Signal(signed(self.config.product_width), reset_less=True)
             m.d.sync += [
                 stage.eq(x * coefficient),
                 product.eq(stage),

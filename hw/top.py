@@ -113,7 +113,8 @@ class Accelerator(wiring.Component):
             program.write_address.eq(host.write_address),
             program.write_data.eq(host.write_data),
             program.write_mask.eq(writes("program")),
-            sequencer.walk.ready.eq(Cat(cluster.jobs.ready for cluster in clusters).all()),
+            sequencer.walk.ready.eq(
+                drain.ready & Cat(cluster.jobs.ready for cluster in clusters).all()),
             drain.i.payload.eq(sequencer.drain.payload),
             drain.i.valid.eq(sequencer.drain.valid),
             sequencer.drain.ready.eq(drain.i.ready),
@@ -151,7 +152,7 @@ class Accelerator(wiring.Component):
             counters.dump.eq(sequencer.dump),
             sequencer.dump_done.eq(counters.done),
             counters.layer.eq(sequencer.counter_layer),
-            counters.drained_rows.eq(drain.step & ~drain.repeat & (drain.command.block == 0)),
+            counters.drained_rows.eq(drain.step & drain.command.take),
             counters.pool_repeats.eq(drain.repeat),
             counters.merge_reads.eq(_sum([cluster.merge_read for cluster in clusters])),
             counters.write_backs.eq(_sum([cluster.written for cluster in clusters])),

@@ -28,7 +28,7 @@ class Walker(wiring.Component):
     with nothing to read gives one word without lanes.
 
     Timing: one word per cycle while ``read_ready`` and the word queue has room; the first
-    word of a job leaves the word queue 4 cycles after the job arrived; no gap between jobs.
+    word of a job leaves the word queue 5 cycles after the job arrived; no gap between jobs.
 
     Cost: three address registers and adders; queues of 2 jobs and 8 words.
 
@@ -74,16 +74,16 @@ class Walker(wiring.Component):
 
         # Counters hold what is left after the word at hand.
         active = Signal()
-        job = Signal(job_layout)
-        address = Signal(address_width(config.activation_depth))
+        job = Signal(job_layout, reset_less=True)
+        address = Signal(address_width(config.activation_depth), reset_less=True)
         position = Signal.like(address)
         row = Signal.like(address)
-        trit = Signal(address_width(config.trit_depth))
+        trit = Signal(address_width(config.trit_depth), reset_less=True)
         trit_position = Signal.like(trit)
         trit_row = Signal.like(trit)
         words_left = Signal.like(address)
-        columns_left = Signal(8)
-        rows_left = Signal(8)
+        columns_left = Signal(8, reset_less=True)
+        rows_left = Signal(8, reset_less=True)
         empty = Signal()
 
         credit = Signal(range(WORD_PLACES + 1), init=WORD_PLACES)
@@ -159,7 +159,7 @@ class Walker(wiring.Component):
         ]
         for stage in range(ChunkMemory.latency):
             valid_after = Signal(name=f"valid_{stage}")
-            word_after = Signal(word_layout, name=f"word_{stage}")
+            word_after = Signal(word_layout, name=f"word_{stage}", reset_less=True)
             m.d.sync += [valid_after.eq(valid), word_after.eq(word)]
             valid, word = valid_after, word_after
         arrived = Signal(word_layout)

@@ -70,7 +70,7 @@ class ZeroSkip(wiring.Component):
         lanes = config.scan_width
 
         held = Signal()
-        word = Signal(scan_word(config))
+        word = Signal(scan_word(config), reset_less=True)
         pending = Signal(lanes)
         rest = Signal(lanes)
         lane = Signal(index_shape(lanes))

@@ -18,7 +18,7 @@ from hw.config import RESULT_WIDTH, Config
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Requantization
 
-__all__ = ["EffectiveGroup", "effective_groups", "quantize"]
+__all__ = ["EffectiveGroup", "effective_groups", "partial_bounds", "quantize"]
 
 #: Coefficients may be off by this part of the layer's largest coefficient; worse is refused.
 _WORST_ROUNDING = 0.125
@@ -96,7 +96,7 @@ def quantize(network: Network, config: Config) -> Network:
             result = _coefficients(network, layer, config, config.accumulator_max)
         _set_bounds(network, result)
         if layer.final:
-            _set_result(result, config)
+            _set_result(network, result, config)
         else:
             _set_requantization(network, result, config)
         layers.append(result)
@@ -268,17 +268,35 @@ def _set_bounds(network: Network, layer: Layer) -> None:
     layer.accumulator_low, layer.accumulator_high = low, high
 
 
+def partial_bounds(network: Network, layer: Layer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per row, the least and the greatest partial sum for any source codes, in whatever order the
+    columns of all groups are added. Digit planes count one by one, so for multi-bit weights
+    this is wider than ``accumulator_low`` and ``accumulator_high``."""
+    low = np.zeros(layer.rows, np.int64)
+    high = np.zeros(layer.rows, np.int64)
+    for group in layer.groups:
+        source = network.tensors[group.source]
+        window = math.prod(group.kernel) if group.shared else 1
+        rows = slice(*group.rows)
+        for trit, weight in ((1, group.coefficient_plus), (-1, -group.coefficient_minus)):
+            count = np.count_nonzero(group.trits == trit, axis=(1, 2, 3)) * window
+            ends = sorted((weight * source.low, weight * source.high))
+            low[rows] += count * min(ends[0], 0)
+            high[rows] += count * max(ends[1], 0)
+    return low, high
+
+
 # ----- requantization
 
 def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
     """Per row the largest shift at which multiplier and sum fit their widths.
 
-    With lo <= acc <= hi known, ``acc*multiplier + bias + half`` lies between its values at lo
-    and hi; both are checked, so the sum cannot overflow. lo <= 0 <= hi, so bias + half fits too.
+    With lo <= acc <= hi known (even for unfinished sums of digits), the sum
+    ``acc*multiplier + bias + half`` lies between its values at lo and hi; both are checked, so
+    it cannot overflow. lo <= 0 <= hi, so bias + half fits too.
     """
     output = network.tensors[layer.output]
-    lo = layer.accumulator_low.astype(np.float64)
-    hi = layer.accumulator_high.astype(np.float64)
+    lo, hi = (bound.astype(np.float64) for bound in partial_bounds(network, layer))
     factor = layer.gain * layer.accumulator_scale / output.scale
     offset = layer.offset / output.scale
     low, high = 0 if layer.relu else output.low, output.high
@@ -315,11 +333,12 @@ def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
                                           shift, low, high)
 
 
-def _set_result(layer: Layer, config: Config) -> None:
+def _set_result(network: Network, layer: Layer, config: Config) -> None:
     """The last layer: ``acc * multiplier + bias`` in units of one result scale, 32 bits."""
     most = (1 << (min(RESULT_WIDTH, config.offset_width) - 1)) - 1
     most_multiplier = (1 << (config.multiplier_width - 1)) - 1
-    reach = np.maximum(-layer.accumulator_low, layer.accumulator_high).astype(np.float64)
+    lo, hi = partial_bounds(network, layer)
+    reach = np.maximum(-lo, hi).astype(np.float64)
     largest = float(np.abs(layer.gain).max())
     if largest == 0:
         gain, steps, unit = np.zeros(layer.rows), 1, layer.accumulator_scale

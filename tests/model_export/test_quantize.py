@@ -11,7 +11,7 @@ from hw.config import PRESETS, Config
 from model_export.calibrate import calibrate
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
-from model_export.quantize import effective_groups, quantize
+from model_export.quantize import effective_groups, partial_bounds, quantize
 from model_export.trace import trace
 from sim.golden import GoldenModel, requantize
 
@@ -175,6 +175,7 @@ def test_partial_sums_of_digits_fit_too():
         partial = sum(255 * max(group.coefficient_plus, 0) * (group.trits > 0).sum()
                       for group in network.layers[0].groups)
         assert network.layers[0].accumulator_high[0] < partial < 1 << (width - 1)
+        assert partial_bounds(network, network.layers[0])[1][0] == partial
 
 
 def test_average_pool_counts_its_window():
