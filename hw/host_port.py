@@ -313,8 +313,10 @@ class HostPort(wiring.Component):
                     out.data.eq(Mux(is_status, STATUS_WORDS, length)),
                     out.last.eq((current.count == 0) & ~is_status),
                 ]
-                m.d.sync += [left.eq(current.count), index.eq(0), chunk.eq(0)]
+                m.d.sync += [left.eq(current.count), chunk.eq(0)]
                 with m.If(self.o.ready):
+                    # The state goes on changing; a word that is offered must not.
+                    m.d.sync += [word.eq(state_words[0]), index.eq(1)]
                     m.next = "FETCH"
                     with m.If(is_status):
                         m.next = "STATUS"
@@ -323,11 +325,11 @@ class HostPort(wiring.Component):
             with m.State("STATUS"):
                 m.d.comb += [
                     self.o.valid.eq(1),
-                    out.data.eq(state_words[index]),
-                    out.last.eq(index == STATUS_WORDS - 1),
+                    out.data.eq(word),
+                    out.last.eq(index == STATUS_WORDS),
                 ]
                 with m.If(self.o.ready):
-                    m.d.sync += index.eq(index + 1)
+                    m.d.sync += [word.eq(state_words[index]), index.eq(index + 1)]
                     with m.If(out.last):
                         m.next = "IDLE"
             with m.State("FETCH"):

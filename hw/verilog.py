@@ -34,16 +34,7 @@ def convert(component: wiring.Component, name: str) -> str:
         for key in pending:
             texts[key] = _convert_one(shared.modules[key], key, shared)
     parts = [source.read_text(encoding="utf-8") for source in sorted(shared.sources)]
-    parts += reversed([_keep_apart(text, key) if key in shared.modules else text
-                       for key, text in texts.items()])
-    return "\n".join(parts)
-
-
-def _keep_apart(text: str, name: str) -> str:
-    """Keep Verilator from copying a repeated module into its parents."""
-    start = text.index(f"module {name}(")
-    end = text.index(";", start) + 1
-    return f"{text[:end]}\n  /*verilator no_inline_module*/{text[end:]}"
+    return "\n".join([*parts, *reversed(texts.values())])
 
 
 def _convert_one(component: wiring.Component, name: str, shared: SharedModules) -> str:

@@ -21,6 +21,7 @@ struct Harness {
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 // A reset accelerator.
@@ -84,3 +85,4 @@ uint64_t harness_step(void* handle, const uint64_t* commands, uint64_t command_c
 }
 
 }  // extern "C"
+#pragma GCC visibility pop

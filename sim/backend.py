@@ -1,0 +1,431 @@
+"""One interface over everything that runs an image: golden model, RTL, Amaranth's simulator.
+
+===========  =====================================================================
+name         what runs
+===========  =====================================================================
+``golden``   the network in PyTorch integers; knows no clock cycles
+``rtl``      the generated Verilog, compiled by Verilator, behind its host port
+``pysim``    the same hardware in Amaranth's simulator; small configurations only
+===========  =====================================================================
+
+Cycles are clock cycles of the accelerator between a RUN and its end, as its STATUS packet and its
+counters report them. Writing the image and the activations into its memories, and reading results,
+is not in them; :attr:`Simulation.loading_cycles` says what the former took.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import Config
+from hw.program import COUNTERS
+from model_export.emit import MemoryImage
+from model_export.image import Image
+from sim.device import Device, Link, Progress
+from sim.golden import GoldenModel
+from sim.interpreter import Interpreter
+from sim.native import NativeLink
+from sim.pysim import PythonLink
+
+__all__ = [
+    "BACKENDS", "CLUSTER_CYCLES", "Backend", "GoldenBackend", "InterpreterBackend", "LayerRun",
+    "PythonBackend", "RtlBackend", "Simulation", "SimulationError", "create",
+]
+
+#: What a cluster's cycle is spent on; ``idle`` is the rest, derived.
+CLUSTER_CYCLES = ("broadcasts", "empty_scans", "stall_queue_full", "stall_imbalance",
+                  "stall_drain", "idle")
+#: Images whose golden activations are held at a time.
+_CHUNK = 16
+
+
+class SimulationError(ValueError):
+    """A backend cannot run what it is asked for; the message is one sentence."""
+
+
+@dataclass(eq=False)
+class LayerRun:
+    """What one layer cost, summed over images.
+
+    ``counters`` has the names of :data:`hw.program.COUNTERS`, ``cycles`` apart (counts, or cluster
+    cycles where the name starts with ``stall_``); empty where the backend has none.
+    """
+
+    name: str
+    kind: str                         # "conv", "linear", "pool", ...
+    rows: int
+    pixels: tuple[int, int]           # output height, width before pooling
+    mac_count: int                    # dense multiply-accumulates per image
+    cycles: int | None = None         # clock cycles
+    cycles_per_image: list[int] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def utilization(self, config: Config) -> float | None:
+        """Share of all adders' cycles in which they add, 0..1: adds / (cycles * G * P)."""
+        if not self.cycles:
+            return None
+        return self.counters["adds"] / (self.cycles * config.clusters * config.elements)
+
+    def cluster_cycles(self, config: Config) -> dict[str, int]:
+        """Where the G * cycles cluster cycles went, by the names of :data:`CLUSTER_CYCLES`."""
+        if self.cycles is None:
+            return {}
+        spent = {name: self.counters[name] for name in CLUSTER_CYCLES[:-1]}
+        return {**spent, "idle": config.clusters * self.cycles - sum(spent.values())}
+
+
+@dataclass(eq=False)
+class Simulation:
+    """Result of one run.
+
+    ``output`` is (images, rows, height, width) int64: results of the network's last layer
+    (accumulators, in units of ``output_scale``), or the output codes of the layer that ran alone.
+    """
+
+    backend: str
+    network: str
+    config: Config
+    images: int
+    layer: str | None                 # the layer that ran alone, None: the whole network
+    output_layer: str
+    output_scale: float               # real value of one unit of ``output``
+    output: NDArray[np.int64]
+    layers: list[LayerRun]
+    total_cycles: int | None          # clock cycles, sum over images; None: the backend has none
+    cycles_per_image: list[int]       # of the whole run, by image
+    loading_cycles: int | None        # clock cycles of writing trits, rows and program; not in
+    seconds: float                    # total_cycles. Wall time of the simulation, loading included
+
+    @property
+    def utilization(self) -> float | None:
+        """Share of all adders' cycles in which they add, 0..1, over the whole run."""
+        if not self.total_cycles:
+            return None
+        adds = sum(layer.counters["adds"] for layer in self.layers)
+        return adds / (self.total_cycles * self.config.clusters * self.config.elements)
+
+
+class Backend(ABC):
+    """Runs one image.
+
+    Parameters
+    ----------
+    image : Image
+    progress : callable(message, fraction), optional
+        Told of what must be built first.
+
+    Raises
+    ------
+    DeviceError
+        From every method: the accelerator refuses a packet, is of another configuration, or is
+        too large for the simulator.
+    SimulatorError
+        The simulator cannot be built.
+    """
+
+    #: What reports and the command line call it.
+    name: ClassVar[str]
+
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        self.image = image
+        self.golden = GoldenModel(image.network)
+
+    @abstractmethod
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None) -> Simulation:
+        """The whole network on every image, one RUN each; or one layer alone.
+
+        Parameters
+        ----------
+        codes : integer array (images, channels, height, width)
+            Input codes, as :func:`sim.golden.quantize_input` gives them.
+        layer : str, optional
+            Run this layer alone, on the golden activations before it.
+
+        Raises
+        ------
+        SimulationError
+            No such layer.
+        ExportError
+            Codes of another shape or out of range.
+        """
+
+    @abstractmethod
+    def capture(self, codes: NDArray[np.integer],
+                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+        """Every layer's output by layer name, each (images, rows, height, width).
+
+        Layers run one by one, each on the activations that the one before left on the chip; the
+        outputs are codes, and results for the last layer.
+        """
+
+    def close(self) -> None:
+        """Release what the backend holds."""
+
+    def __enter__(self) -> "Backend":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _layer_runs(self, layer: str | None) -> list[LayerRun]:
+        known = [one.name for one in self.image.network.layers]
+        if layer is not None and layer not in known:
+            raise SimulationError(f"network {self.image.network.name} has no layer {layer!r}; "
+                                  f"it has {', '.join(known)}")
+        return [LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
+                for one in self.image.network.layers if layer in (None, one.name)]
+
+    def _simulation(self, output: NDArray[np.int64], layer: str | None, layers: list[LayerRun],
+                    seconds: float, cycles: list[int] | None = None,
+                    loading: int | None = None) -> Simulation:
+        network = self.image.network
+        last = network.final if layer is None else network.layer(layer)
+        scale = last.result_scale if last.final else network.tensors[last.output].scale
+        return Simulation(
+            self.name, network.name, self.image.config, len(output), layer, last.name, scale,
+            output, layers, None if cycles is None else sum(cycles), cycles or [], loading, seconds)
+
+
+class GoldenBackend(Backend):
+    """The golden model: integers only, no cycles and no counters."""
+
+    name = "golden"
+
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None) -> Simulation:
+        layers = self._layer_runs(layer)
+        tensor = self.image.network.final.output if layer is None \
+            else self.image.network.layer(layer).output
+        begin = time.perf_counter()
+        parts = []
+        for start in range(0, len(codes), _CHUNK):
+            _report(progress, "golden model", start, len(codes))
+            part = codes[start:start + _CHUNK]
+            parts.append(self.golden.run(part) if layer is None
+                         else self.golden.run_all(part)[tensor])
+        return self._simulation(np.concatenate(parts), layer, layers,
+                                time.perf_counter() - begin)
+
+    def capture(self, codes: NDArray[np.integer],
+                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+        tensors = self.golden.run_all(codes)
+        return {layer.name: tensors[layer.output] for layer in self.image.network.layers}
+
+
+class _Machine(Backend):
+    """What runs memory contents: one image at a time, between memories it writes and reads."""
+
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None) -> Simulation:
+        network, memory = self.image.network, self.image.memory
+        layers = self._layer_runs(layer)
+        begin = time.perf_counter()
+        loading = self._load()
+        if layer is None:
+            places = memory.layers
+            sources = [network.input]
+        else:
+            places = [memory.layer(layer)]
+            sources = sorted({group.source for group in network.layer(layer).groups})
+        outputs: list[NDArray[np.integer]] = []
+        cycles: list[int] = []
+        tensors: dict[str, NDArray[np.int64]] = {}
+        for index in range(len(codes)):
+            _report(progress, f"{self.name} image {index + 1} of {len(codes)}", index, len(codes))
+            if index % _CHUNK == 0:
+                part = codes[index:index + _CHUNK]
+                tensors = {network.input: np.asarray(part, np.int64)} if layer is None \
+                    else self.golden.run_all(part)
+            for name in sources:
+                self._write(name, tensors[name][index % _CHUNK])
+            spent = 0
+            # As many layers to a RUN as the hardware keeps counters of: normally all.
+            for start in range(0, len(places), self.image.config.layer_count):
+                batch = places[start:start + self.image.config.layer_count]
+                counters, run_cycles = self._execute(batch[0].address, len(batch))
+                spent += run_cycles
+                for one, values in zip(layers[start:], counters, strict=False):
+                    one.cycles_per_image.append(values.pop("cycles", 0))
+                    for name, value in values.items():
+                        one.counters[name] = one.counters.get(name, 0) + value
+            cycles.append(spent)
+            outputs.append(self._output(places[-1].output))
+        for one in layers:
+            one.cycles = sum(one.cycles_per_image)
+        return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
+                                time.perf_counter() - begin, cycles, loading)
+
+    def capture(self, codes: NDArray[np.integer],
+                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+        memory = self.image.memory
+        self._load()
+        parts: dict[str, list[NDArray[np.integer]]] = {place.name: [] for place in memory.layers}
+        steps = len(codes) * len(memory.layers)
+        for index, image in enumerate(codes):
+            self._write(self.image.network.input, image)
+            for number, place in enumerate(memory.layers):
+                _report(progress, f"{self.name} layer {place.name}",
+                        index * len(memory.layers) + number, steps)
+                self._execute(place.address, 1)
+                parts[place.name].append(self._output(place.output))
+        return {name: np.stack(part).astype(np.int64) for name, part in parts.items()}
+
+    def _output(self, tensor: str) -> NDArray[np.integer]:
+        return self._results() if tensor == self.image.network.final.output \
+            else self._read(tensor)
+
+    @abstractmethod
+    def _load(self) -> int | None:
+        """Write trits, row memory and program, once; the clock cycles it took."""
+
+    @abstractmethod
+    def _write(self, tensor: str, codes: NDArray[np.integer]) -> None: ...
+
+    @abstractmethod
+    def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
+        """Run layers; the counters of each, and the clock cycles of the run."""
+
+    @abstractmethod
+    def _read(self, tensor: str) -> NDArray[np.integer]: ...
+
+    @abstractmethod
+    def _results(self) -> NDArray[np.integer]: ...
+
+
+class _DeviceBackend(_Machine):
+    """An accelerator behind its host port."""
+
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        super().__init__(image, progress)
+        self.device = Device(self._link(image.config, progress))
+        self._loading: int | None = None
+
+    @staticmethod
+    @abstractmethod
+    def _link(config: Config, progress: Progress | None) -> Link: ...
+
+    @property
+    def _memory(self) -> MemoryImage:
+        return self.image.memory
+
+    def close(self) -> None:
+        self.device.link.close()
+
+    def _load(self) -> int:
+        if self._loading is None:
+            self.device.check_identity()
+            before = self.device.link.cycles
+            self.device.load(self._memory)
+            self._loading = self.device.link.cycles - before
+        return self._loading
+
+    def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
+        self.device.write_tensor(self._memory, tensor, codes)
+
+    def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
+        counters = self.device.run(address, layers)
+        for values in counters:
+            values.pop("reserved", None)
+        return counters, self.device.status().cycles
+
+    def _read(self, tensor: str) -> NDArray[np.integer]:
+        return self.device.read_tensor(self._memory, tensor)
+
+    def _results(self) -> NDArray[np.integer]:
+        return self.device.read_results(self._memory)
+
+
+class RtlBackend(_DeviceBackend):
+    """The generated Verilog, compiled; building it takes about a minute the first time."""
+
+    name = "rtl"
+
+    @staticmethod
+    def _link(config: Config, progress: Progress | None) -> Link:
+        return NativeLink(config, progress)
+
+
+class PythonBackend(_DeviceBackend):
+    """The hardware in Amaranth's own simulator: no compiler needed, some 1000 cycles/s."""
+
+    name = "pysim"
+
+    @staticmethod
+    def _link(config: Config, progress: Progress | None) -> Link:
+        return PythonLink(config)
+
+
+class InterpreterBackend(_Machine):
+    """The memory contents, executed without a clock: what the compiler meant the hardware to do.
+
+    Its counters are those that do not depend on timing, so that cycles are unknown.
+    """
+
+    name = "memory contents"
+
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        super().__init__(image, progress)
+        self._interpreter = Interpreter(image.config, image.memory)
+
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None) -> Simulation:
+        simulation = super().run(codes, layer, progress)
+        simulation.total_cycles = None
+        simulation.cycles_per_image = []
+        for one in simulation.layers:
+            one.cycles, one.cycles_per_image = None, []
+        return simulation
+
+    def _load(self) -> None:
+        return None
+
+    def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
+        place = self.image.memory.tensors[tensor]
+        self._interpreter.load(place.base, self.image.memory.tensor_words(tensor, codes))
+
+    def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
+        return self._interpreter.run(address, layers), 0
+
+    def _read(self, tensor: str) -> NDArray[np.integer]:
+        place = self.image.memory.tensors[tensor]
+        return self.image.memory.tensor_from_words(
+            tensor, self._interpreter.read(place.base, place.size))
+
+    def _results(self) -> NDArray[np.integer]:
+        place = self.image.memory.results
+        assert place is not None
+        return self.image.memory.results_from_entries(
+            self._interpreter.results[place.base:place.base + place.entries])
+
+
+#: Backends by name.
+BACKENDS: dict[str, type[Backend]] = {
+    backend.name: backend for backend in (GoldenBackend, RtlBackend, PythonBackend)}
+
+assert set(CLUSTER_CYCLES[:-1]) <= set(COUNTERS)
+
+
+def create(name: str, image: Image, progress: Progress | None = None) -> Backend:
+    """The backend called ``name``, ready to run ``image``; use it in a ``with`` statement.
+
+    Raises
+    ------
+    SimulationError
+        No such backend.
+    DeviceError, SimulatorError
+        As :class:`Backend`.
+    """
+    if name not in BACKENDS:
+        raise SimulationError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
+    return BACKENDS[name](image, progress)
+
+
+def _report(progress: Progress | None, message: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(message, done / total)

@@ -1,0 +1,242 @@
+"""What a simulation cost: ``report.json``, ``output.npy`` and a table for people."""
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from sim.backend import CLUSTER_CYCLES, Simulation
+
+__all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "check_run_folder", "dump",
+           "layer_table", "replace_folder", "summary", "write_run"]
+
+#: What a report begins with.
+FORMAT = "tritforge report"
+FORMAT_VERSION = 1
+REPORT, OUTPUT = "report.json", "output.npy"
+#: MHz at which cycles are shown as time where nothing else is said.
+DEFAULT_CLOCK = 50.0
+
+UNITS = {
+    "total_cycles": "clock cycles from RUN to its end, sum over images (STATUS of the hardware); "
+                    "writing the image, the input and reading results is not included",
+    "loading_cycles": "clock cycles to write trits, row memory and program over the host port, "
+                      "once; not in total_cycles",
+    "cycles": "clock cycles of the layer, sum over images",
+    "utilization": "adds / (cycles * clusters * elements), 0..1",
+    "counters": "counts, sum over images, clusters and elements; stall_* in cluster cycles",
+    "cluster_cycles": "cluster cycles (clusters * cycles) by cause, sum over images; idle is the "
+                      "remainder",
+    "mac_count": "dense multiply-accumulates per image",
+    "wall_seconds": "seconds of simulation on this computer, loading included",
+}
+
+
+class ReportError(ValueError):
+    """A run folder that cannot be written; the message is one sentence."""
+
+
+def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> dict[str, Any]:
+    """The content of ``report.json``: JSON values, units under ``units``.
+
+    Parameters
+    ----------
+    image : str
+        Where the image is, as the user said it.
+    manifest_sha256 : str
+        Which image it was: the checksum that its manifest states of itself.
+    """
+    config = simulation.config
+    output = _output_array(simulation)
+    return {
+        "format": FORMAT, "format_version": FORMAT_VERSION, "tritforge": _version(),
+        "network": simulation.network, "image": image, "image_manifest_sha256": manifest_sha256,
+        "configuration": config.name, "configuration_identity": config.identity,
+        "clusters": config.clusters, "elements": config.elements,
+        "backend": simulation.backend, "images": simulation.images, "layer": simulation.layer,
+        "total_cycles": simulation.total_cycles,
+        "cycles_per_image": simulation.cycles_per_image,
+        "loading_cycles": simulation.loading_cycles,
+        "utilization": simulation.utilization,
+        "wall_seconds": round(simulation.seconds, 3),
+        "output": {
+            "file": OUTPUT, "layer": simulation.output_layer, "shape": list(output.shape),
+            "dtype": str(output.dtype), "scale": simulation.output_scale,
+            "meaning": "real value = scale * integer; (images, rows), and height and width where "
+                       "the layer has more than one pixel"},
+        "layers": [{
+            "name": layer.name, "kind": layer.kind, "rows": layer.rows,
+            "pixels": list(layer.pixels), "mac_count": layer.mac_count,
+            "cycles": layer.cycles, "utilization": layer.utilization(config),
+            "cycles_per_image": layer.cycles_per_image,
+            "counters": layer.counters, "cluster_cycles": layer.cluster_cycles(config),
+        } for layer in simulation.layers],
+        "units": UNITS,
+    }
+
+
+def _version() -> str:
+    try:
+        return version("tritforge")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _output_array(simulation: Simulation) -> np.ndarray[Any, np.dtype[np.int32]]:
+    output = simulation.output.astype(np.int32)
+    return output[:, :, 0, 0] if output.shape[2:] == (1, 1) else output
+
+
+def dump(document: Any) -> str:
+    """JSON text as all commands print and write it."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def check_run_folder(path: Path) -> None:
+    """Refuse to replace anything but a former run or an empty folder.
+
+    Raises
+    ------
+    ReportError
+    """
+    check_replaceable(path, REPORT, FORMAT, {REPORT, OUTPUT}, "a run")
+
+
+def check_replaceable(path: Path, marker: str, marker_format: str, files: set[str],
+                      what: str) -> None:
+    """Refuse ``path`` unless it is free, an empty folder, or a folder of ``files`` only whose
+    JSON file ``marker`` states ``marker_format``.
+
+    Raises
+    ------
+    ReportError
+    """
+    if not path.is_symlink() and not path.exists():
+        return
+    if path.is_dir() and not path.is_symlink():
+        names = {entry.name for entry in path.iterdir()}
+        if not names:
+            return
+        if marker in names and names <= files:
+            try:
+                if json.loads((path / marker).read_bytes())["format"] == marker_format:
+                    return
+            except (OSError, ValueError, KeyError, TypeError):
+                pass
+    raise ReportError(f"{path} exists and is not {what} of tritforge; it is left as it is")
+
+
+def replace_folder(temporary: Path, path: Path) -> None:
+    """Put a complete folder in the place of ``path``, which may be a former one."""
+    os.chmod(temporary, 0o755)
+    if not path.exists():
+        os.rename(temporary, path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
+    try:
+        os.rename(path, aside / "old")
+        try:
+            os.rename(temporary, path)
+        except BaseException:
+            os.rename(aside / "old", path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_run(path: Path, report: dict[str, Any], simulation: Simulation) -> Path:
+    """Write ``report.json`` and ``output.npy``; the folder appears only when it is complete.
+
+    ``output.npy`` is int32, (images, rows), or (images, rows, height, width) where the layer has
+    more than one pixel.
+
+    Raises
+    ------
+    ReportError
+        Something that is not a run is in the way, or the folder cannot be written.
+    """
+    check_run_folder(path)
+    buffer = io.BytesIO()
+    np.save(buffer, _output_array(simulation), allow_pickle=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+        try:
+            (temporary / OUTPUT).write_bytes(buffer.getvalue())
+            (temporary / REPORT).write_text(dump(report), encoding="utf-8")
+            replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise ReportError(f"run {path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
+    """Two or three sentences on the whole run; ``clock`` in MHz."""
+    images = report["images"]
+    plural = "image" if images == 1 else "images"
+    what = "the network" if report["layer"] is None else f"layer {report['layer']} alone"
+    head = (f"{what} on {images} {plural}, backend {report['backend']}, "
+            f"configuration {report['configuration']} "
+            f"({report['clusters'] * report['elements']} adders)")
+    if report["total_cycles"] is None:
+        return f"{head}: integers only, this backend has no clock."
+    each = report["total_cycles"] / images
+    rate = report["total_cycles"] / max(report["wall_seconds"], 1e-3)
+    return (f"{head}: {report['total_cycles']:,} cycles in all, {each:,.0f} cycles an image, "
+            f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
+            f"{report['utilization']:.1%}. Loading is not included (the image: "
+            f"{report['loading_cycles']:,} cycles, once). Simulated in "
+            f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s).")
+
+
+def layer_table(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> Table:
+    """A row per layer, means per image; ``clock`` in MHz."""
+    table = Table(box=box.SIMPLE_HEAD, title="per layer, mean over images", title_justify="left",
+                  caption="of cluster cycles: broadcast = an activation is sent to the elements; "
+                          "empty = only zeros in a word; full, imbalance, drain = waiting for a "
+                          "queue, for others, for a bank; idle = the rest",
+                  caption_justify="left")
+    for title, justify in (
+            ("layer", "left"), ("kind", "left"), ("rows", "right"), ("pixels", "right"),
+            ("cycles", "right"), (f"us at {clock:g} MHz", "right"), ("adds", "right"),
+            ("utilization %", "right"), ("broadcast %", "right"), ("empty %", "right"),
+            ("full %", "right"), ("imbalance %", "right"), ("drain %", "right"),
+            ("idle %", "right")):
+        table.add_column(title, justify="left" if justify == "left" else "right")
+    images = report["images"]
+    totals = {name: 0 for name in CLUSTER_CYCLES}
+    for layer in report["layers"]:
+        cells = [layer["name"], layer["kind"], str(layer["rows"]),
+                 "x".join(map(str, layer["pixels"]))]
+        if layer["cycles"] is None:
+            table.add_row(*cells, *["-"] * (len(table.columns) - len(cells)))
+            continue
+        spent = layer["cluster_cycles"]
+        for name in CLUSTER_CYCLES:
+            totals[name] += spent[name]
+        table.add_row(*cells, *_cost(layer["cycles"], layer["counters"]["adds"], images,
+                                     layer["utilization"], spent, clock))
+    if report["total_cycles"] is not None and len(report["layers"]) > 1:
+        adds = sum(layer["counters"]["adds"] for layer in report["layers"])
+        table.add_section()
+        table.add_row("all", "", "", "", *_cost(report["total_cycles"], adds, images,
+                                                report["utilization"], totals, clock))
+    return table
+
+
+def _cost(cycles: int, adds: int, images: int, utilization: float | None, spent: dict[str, int],
+          clock: float) -> list[str]:
+    every = max(1, sum(spent.values()))
+    return [f"{cycles / images:,.0f}", f"{cycles / images / clock:,.1f}", f"{adds / images:,.0f}",
+            "-" if utilization is None else f"{100 * utilization:.1f}",
+            *(f"{100 * spent[name] / every:.1f}" for name in CLUSTER_CYCLES)]
