@@ -11,7 +11,8 @@ from hw.program import COUNTER_SLOTS, COUNTERS
 __all__ = ["Counters"]
 
 #: Events counted outside the clusters.
-CENTRAL_EVENTS = ("drained_rows", "pool_repeats", "merge_reads", "write_backs", "results")
+CENTRAL_EVENTS = ("drain_steps", "pool_repeats", "merge_reads", "write_backs",
+                  "result_writes")
 
 
 class Counters(wiring.Component):
@@ -28,7 +29,7 @@ class Counters(wiring.Component):
     Members
     -------
     events : In(event_layout).array(clusters)
-    drained_rows, pool_repeats, merge_reads, write_backs, results : In
+    drain_steps, pool_repeats, merge_reads, write_backs, result_writes : In
         Events of the drain and of write-back.
     run : In(1)
         A program runs: ``cycles`` counts.
@@ -48,11 +49,11 @@ class Counters(wiring.Component):
         clusters = range(config.clusters + 1)
         super().__init__({
             "events": In(event_layout(config)).array(config.clusters),
-            "drained_rows": In(1),
+            "drain_steps": In(1),
             "pool_repeats": In(1),
             "merge_reads": In(clusters),
             "write_backs": In(clusters),
-            "results": In(range(config.drain_width + 1)),
+            "result_writes": In(1),
             "run": In(1),
             "dump": In(1),
             "done": Out(1),

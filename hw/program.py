@@ -46,15 +46,15 @@ COUNTERS = (
     "activation_reads",     # words of scan_width activations read for the walker
     "queue_writes",         # {trits, Wp*x, -Wn*x} entries pushed, summed over elements
     "adds",                 # additions of a nonzero trit, summed over elements
-    "empty_scans",          # cluster cycles spent on a word without a nonzero activation
+    "empty_scans",          # cluster cycles: a word without nonzero activations, or nothing to read
     "stall_queue_full",     # cluster cycles: an element's queue was full
     "stall_imbalance",      # cluster cycles: no free bank, another cluster or element is behind
     "stall_drain",          # cluster cycles: no free bank, the oldest tile is being drained
-    "drained_rows",         # accumulator rows drained (drain_width elements' values each)
-    "pool_repeats",         # extra write-back cycles of overlapping pooling windows
+    "drain_steps",          # accumulators put on the partial-sum chain, drain_width at a time
+    "pool_repeats",         # further steps that write the same values to overlapping windows
     "merge_reads",          # activation words read back for the max-pool merge
     "write_backs",          # activations written back
-    "results",              # results written (last layer)
+    "result_writes",        # result-memory entries of drain_width results written (last layer)
     "reserved",
     "cycles",               # clock cycles, from the layer's first fetch to its last counter write
 )

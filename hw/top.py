@@ -152,7 +152,7 @@ class Accelerator(wiring.Component):
             counters.dump.eq(sequencer.dump),
             sequencer.dump_done.eq(counters.done),
             counters.layer.eq(sequencer.counter_layer),
-            counters.drained_rows.eq(drain.step & drain.command.take),
+            counters.drain_steps.eq(drain.step & ~drain.repeat),
             counters.pool_repeats.eq(drain.repeat),
             counters.merge_reads.eq(_sum([cluster.merge_read for cluster in clusters])),
             counters.write_backs.eq(_sum([cluster.written for cluster in clusters])),
@@ -208,7 +208,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             results.write_address.eq(result_entry),
             results.write_mask.eq(result_step.replicate(results.chunks)),
-            counters.results.eq(Mux(result_step, config.drain_width, 0)),
+            counters.result_writes.eq(result_step),
         ]
 
         for lane in range(config.drain_width):

@@ -15,7 +15,6 @@ is not in them; :attr:`Simulation.loading_cycles` says what the former took.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,6 +25,7 @@ from hw.config import Config
 from hw.program import COUNTERS
 from model_export.emit import MemoryImage
 from model_export.image import Image
+from model_export.network import Network
 from sim.device import Device, Link, Progress
 from sim.golden import GoldenModel
 from sim.interpreter import Interpreter
@@ -34,7 +34,7 @@ from sim.pysim import PythonLink
 
 __all__ = [
     "BACKENDS", "CLUSTER_CYCLES", "Backend", "GoldenBackend", "InterpreterBackend", "LayerRun",
-    "PythonBackend", "RtlBackend", "Simulation", "SimulationError", "create",
+    "PythonBackend", "RtlBackend", "Simulation", "SimulationError", "check_layer", "create",
 ]
 
 #: What a cluster's cycle is spent on; ``idle`` is the rest, derived.
@@ -166,6 +166,7 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Release what the backend holds."""
+        return
 
     def __enter__(self) -> "Backend":
         return self
@@ -174,10 +175,7 @@ class Backend(ABC):
         self.close()
 
     def _layer_runs(self, layer: str | None) -> list[LayerRun]:
-        known = [one.name for one in self.image.network.layers]
-        if layer is not None and layer not in known:
-            raise SimulationError(f"network {self.image.network.name} has no layer {layer!r}; "
-                                  f"it has {', '.join(known)}")
+        check_layer(self.image.network, layer)
         return [LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
                 for one in self.image.network.layers if layer in (None, one.name)]
 
@@ -424,6 +422,20 @@ def create(name: str, image: Image, progress: Progress | None = None) -> Backend
     if name not in BACKENDS:
         raise SimulationError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
     return BACKENDS[name](image, progress)
+
+
+def check_layer(network: Network, layer: str | None) -> None:
+    """Refuse a layer that the network does not have; None is the whole network.
+
+    Raises
+    ------
+    SimulationError
+        No such layer; the message lists those there are.
+    """
+    known = [one.name for one in network.layers]
+    if layer is not None and layer not in known:
+        raise SimulationError(f"network {network.name} has no layer {layer!r}; it has "
+                              f"{', '.join(known)}")
 
 
 def _report(progress: Progress | None, message: str, done: int, total: int) -> None:

@@ -130,11 +130,16 @@ class Device:
         return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in words]
 
     def write_tensor(self, image: MemoryImage, name: str, codes: NDArray[np.integer]) -> None:
-        """Write activation codes (channels, height, width)."""
+        """Write activation codes (channels, height, width).
+
+        Clusters that own none of its channels get zeros, unless nothing else was ever there.
+        """
         place = image.tensors[name]
         words = image.tensor_words(name, codes)
-        owners = range(self.config.clusters) if image.stale_lanes \
-            else sorted(set(place.cluster.tolist()))
+        shared = any(other is not place and other.base < place.base + place.size
+                     and place.base < other.base + other.size
+                     for other in image.tensors.values())
+        owners = range(self.config.clusters) if shared else sorted(set(place.cluster.tolist()))
         for cluster in owners:
             self.write("activations", cluster, place.base,
                        image.activation_port_words(words[cluster]))

@@ -167,8 +167,8 @@ class Interpreter:
         pixels = (pixel_y.ravel(), pixel_x.ravel())
         counters = dict.fromkeys(
             ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
-             "empty_scans", "drained_rows", "pool_repeats", "merge_reads", "write_backs",
-             "results"), 0)
+             "empty_scans", "drain_steps", "pool_repeats", "merge_reads", "write_backs",
+             "result_writes"), 0)
         result_entry = layer["base"]
         for _ in range(layer["tile_count"]):
             tile = self._record(TILE, address)
@@ -189,7 +189,7 @@ class Interpreter:
             if scaled.size and not -limit <= scaled.min() <= scaled.max() < limit:
                 raise OverflowError(f"a requantized sum reaches {scaled.min()} or {scaled.max()}; "
                                     f"it has {config.offset_width} bits")
-            counters["drained_rows"] += len(pixels[0]) * tile["rows_used"] * config.blocks
+            counters["drain_steps"] += len(pixels[0]) * tile["rows_used"] * config.blocks
             if layer["raw"]:
                 entries = scaled.reshape(-1, config.drain_width)
                 low_bits = (entries & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
@@ -198,7 +198,7 @@ class Interpreter:
                                      f"{config.result_depth} exist")
                 self.results[result_entry:result_entry + len(entries)] = low_bits
                 result_entry += len(entries)
-                counters["results"] += len(entries)
+                counters["result_writes"] += len(entries)
             else:
                 half = np.int64(1) << table.shift >> 1
                 codes = requantize(sums[:, table.slot], table.multiplier, table.offset - half,
@@ -220,9 +220,10 @@ class Interpreter:
         unique, which = np.unique(kinds, axis=0, return_inverse=True)
         origin = group["base"] + y["offset"][pixels[0]] + x["offset"][pixels[1]]
         for number, (count_y, trit_y, count_x, trit_x) in enumerate(unique.tolist()):
-            if not count_y or not count_x:
-                continue
             own = np.flatnonzero(which.ravel() == number)
+            if not count_y or not count_x:       # one empty word stands for the pixel
+                counters["empty_scans"] += len(own) * config.clusters
+                continue
             ky = np.arange(count_y)[:, None, None]
             kx = np.arange(count_x)[None, :, None]
             words = (ky * group["step_y"] + kx * group["step_x"]
@@ -238,13 +239,15 @@ class Interpreter:
                                0).astype(np.float64)
             per_column = nonzero.sum(axis=2)
             per_element = nonzero.reshape(*nonzero.shape[:2], config.elements, config.rows)
-            writes = per_element.any(axis=3).sum(axis=2)
+            writes = per_element.any(axis=3).sum(axis=2) if config.skip_zero_weights \
+                else np.full(per_element.shape[:2], config.elements)
             positions = count_y * count_x
             for cluster in range(config.clusters):
                 read = self.activations[cluster][addresses]
                 values = read.view(np.int8) if group["signed"] else read
                 values = values.reshape(len(own), positions, -1)[:, :, :used]
-                seen = values != 0
+                seen = values != 0 if config.skip_zero_activations \
+                    else np.ones(values.shape, bool)
                 flat = values.reshape(len(own), -1).astype(np.float64)
                 accumulators[own] += flat @ weights[cluster]
                 broadcasts = seen.reshape(len(own), -1).sum(axis=0)

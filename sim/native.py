@@ -85,20 +85,24 @@ def _tools_digest() -> bytes:
     return digest.digest()
 
 
-def compile_native(config: Config, progress: Callable[[str, float], None] | None = None) -> Path:
+def compile_native(config: Config, progress: Callable[[str, float], None] | None = None, *,
+                   optimize: bool = True) -> Path:
     """The compiled simulator of a configuration, from the cache or built now.
 
     Parameters
     ----------
     progress : callable(message, fraction)
         Called while building.
+    optimize : bool
+        False compiles several times faster, for runs of few cycles.
 
     Raises
     ------
     SimulatorError
         A tool is missing or failed.
     """
-    key = hashlib.sha256(_tools_digest() + config.identity.encode()).hexdigest()[:32]
+    key = hashlib.sha256(
+        _tools_digest() + config.identity.encode() + bytes([optimize])).hexdigest()[:32]
     target = cache_folder() / f"{TOP_NAME}-{key}.so"
     if target.exists():
         return target
@@ -106,7 +110,7 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-            built = _build(config, Path(folder), report)
+            built = _build(config, Path(folder), report, optimize)
             built.replace(target)
     except OSError as error:
         raise SimulatorError(
@@ -114,7 +118,8 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
     return target
 
 
-def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -> Path:
+def _build(config: Config, folder: Path, report: Callable[[str, float], None],
+           optimize: bool) -> Path:
     report("generating Verilog", 0.0)
     source = folder / f"{TOP_NAME}.v"
     source.write_text(generate_verilog(config), encoding="utf-8")
@@ -132,7 +137,7 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -
     objects = [folder / f"{path.stem}.o" for path in sources]
     report("compiling", 0.2)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = [pool.submit(_call, [compiler, _optimization(path), *_CXX_FLAGS, f"-I{folder}",
+        jobs = [pool.submit(_call, [compiler, _optimization(path, optimize), *_CXX_FLAGS, f"-I{folder}",
                                     f"-I{include}", f"-I{include / 'vltstd'}", "-c", str(path),
                                     "-o", str(made)])
                 for path, made in zip(sources, objects, strict=True)]
@@ -149,9 +154,9 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None]) -
     return library
 
 
-def _optimization(path: Path) -> str:
+def _optimization(path: Path, optimize: bool) -> str:
     """What runs once, which Verilator keeps in files of its own, is not worth compiling well."""
-    return "-O0" if path.stem.endswith("__Slow") else "-O2"
+    return "-O2" if optimize and not path.stem.endswith("__Slow") else "-O0"
 
 
 def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
@@ -173,12 +178,15 @@ class NativeLink(Link):
     config : Config
     progress : callable(message, fraction)
         Told of the compilation, if there is one.
+    optimize : bool
+        As for :func:`compile_native`.
     """
 
     def __init__(self, config: Config,
-                 progress: Callable[[str, float], None] | None = None) -> None:
+                 progress: Callable[[str, float], None] | None = None, *,
+                 optimize: bool = True) -> None:
         self.config = config
-        library = ctypes.CDLL(str(compile_native(config, progress)))
+        library = ctypes.CDLL(str(compile_native(config, progress, optimize=optimize)))
         self._open = library.harness_open
         self._open.restype = ctypes.c_void_p
         self._close = library.harness_close

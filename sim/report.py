@@ -206,15 +206,13 @@ def layer_table(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> Table:
                           "empty = only zeros in a word; full, imbalance, drain = waiting for a "
                           "queue, for others, for a bank; idle = the rest",
                   caption_justify="left")
-    for title, justify in (
-            ("layer", "left"), ("kind", "left"), ("rows", "right"), ("pixels", "right"),
-            ("cycles", "right"), (f"us at {clock:g} MHz", "right"), ("adds", "right"),
-            ("utilization %", "right"), ("broadcast %", "right"), ("empty %", "right"),
-            ("full %", "right"), ("imbalance %", "right"), ("drain %", "right"),
-            ("idle %", "right")):
-        table.add_column(title, justify="left" if justify == "left" else "right")
+    for title in ("layer", "kind"):
+        table.add_column(title)
+    for title in ("rows", "pixels", "cycles", f"us at {clock:g} MHz", "adds", "utilization %",
+                  "broadcast %", "empty %", "full %", "imbalance %", "drain %", "idle %"):
+        table.add_column(title, justify="right")
     images = report["images"]
-    totals = {name: 0 for name in CLUSTER_CYCLES}
+    totals = dict.fromkeys(CLUSTER_CYCLES, 0)
     for layer in report["layers"]:
         cells = [layer["name"], layer["kind"], str(layer["rows"]),
                  "x".join(map(str, layer["pixels"]))]

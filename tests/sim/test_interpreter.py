@@ -140,7 +140,7 @@ def test_counters_of_a_dense_layer():
     assert results.sum() == counters["adds"] == 4 * 4 * positions
     assert counters["broadcasts"] == 4 * positions and counters["queue_writes"] == 8 * positions
     assert counters["empty_scans"] == counters["skipped_activations"] == 0
-    assert counters["drained_rows"] == counters["results"] == 25 * 2 * 2
+    assert counters["drain_steps"] == counters["result_writes"] == 25 * 2 * 2
 
 
 def test_decode_inverts_encode():

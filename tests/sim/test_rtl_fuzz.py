@@ -1,0 +1,86 @@
+"""Random networks on random configurations: the RTL equals the golden model in every integer.
+
+Whole programs and single layers, results and every tensor; the counters that do not depend on
+timing equal those of the interpreter of the memory contents.
+"""
+
+import numpy as np
+import pytest
+from networks import bound_network, compile_network, random_codes, random_config, random_network
+
+from hw.program import COUNTERS
+from sim.device import Device
+from sim.golden import GoldenModel
+from sim.interpreter import Interpreter
+from sim.native import NativeLink
+
+#: Clock cycles after which a small network counts as hung.
+LIMIT = 3_000_000
+STALLS = ("empty_scans", "stall_queue_full", "stall_imbalance", "stall_drain")
+
+
+def check(link, network, codes):
+    """Run ``codes`` (channels, height, width) in one run, then layer by layer."""
+    config = link.config
+    memory = compile_network(network, config)
+    golden = GoldenModel(network).run_all(codes[None])
+    device = Device(link)
+    device.load(memory)
+    model = Interpreter(config, memory)
+    for single in (False, True):
+        device.write_tensor(memory, network.input, codes)
+        model.load(memory.tensors[network.input].base, memory.input_words(codes))
+        runs = [(place.address, 1) for place in memory.layers] if single \
+            else [(memory.layers[0].address, len(memory.layers))]
+        counters = []
+        for n, (address, count) in enumerate(runs):
+            got = device.run(address, count)
+            expected = model.run(address, count)
+            counters += list(zip(got, expected, strict=True))
+            layer = network.layers[n]
+            if single and not layer.final:
+                np.testing.assert_array_equal(
+                    device.read_tensor(memory, layer.output), golden[layer.output][0],
+                    err_msg=layer.name)
+        np.testing.assert_array_equal(
+            device.read_results(memory), golden[network.final.output][0])
+        for got, expected in counters:
+            for name, value in expected.items():
+                assert got[name] == value, name
+            spent = got["broadcasts"] + sum(got[name] for name in STALLS)
+            assert spent <= config.clusters * got["cycles"]
+        if not single:
+            # Counters of layers add up to the run.
+            assert sum(got["cycles"] for got, _ in counters) == device.status().cycles
+
+
+def run_configuration(seed, networks):
+    rng = np.random.default_rng([seed, 17])
+    config = random_config(rng, skip_zero_weights=seed % 5 != 3,
+                           skip_zero_activations=seed % 5 != 4)
+    for n in range(networks):
+        with NativeLink(config, optimize=False) as link:
+            if n == 0:
+                network, codes = bound_network(rng, config, signed=bool(seed % 2))
+            else:
+                network = random_network(rng, config)
+                codes = random_codes(rng, network)
+            codes = codes[0] if codes.ndim == 4 else codes
+            if n == 1:
+                codes = np.zeros_like(codes)
+            check(link, network, codes)
+
+
+def test_counters_are_all_known():
+    assert set(STALLS) < set(COUNTERS)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks(seed):
+    run_configuration(seed, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6, 50))
+def test_many_random_networks(seed):
+    run_configuration(seed, 10)
