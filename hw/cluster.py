@@ -34,7 +34,7 @@ class Cluster(wiring.Component):
 
         jobs -> walker -> zero skip -+-> scaler ------+-> register -> P elements -> one per lane
                   |                  +-> trit memory -+                               |
-             activation memory <- merge <- write-backs       partial sums in -> + -> partial sums out
+            activation memory <- merge <- write-backs      partial sums in -> + -> partial sums out
 
     Every nonzero activation x of a job is multiplied by Wp and -Wn and broadcast together with
     the trits of its column. When the clusters have finished a pixel, a drain command travels

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ACTIVATION_WIDTH", "PORT_WIDTH", "Config", "ConfigError", "PRESETS", "load_config"]
+__all__ = ["ACTIVATION_WIDTH", "PORT_WIDTH", "PRESETS", "Config", "ConfigError", "load_config"]
 
 #: Bits of one activation; the same in every configuration.
 ACTIVATION_WIDTH = 8

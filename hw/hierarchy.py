@@ -8,7 +8,7 @@ submodule; under :class:`SharedModules` it becomes an instance of a module that 
 from collections.abc import Callable
 from pathlib import Path
 
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
 __all__ = ["SharedModules", "repeated"]
@@ -37,14 +37,12 @@ class _Shared(wiring.Component):
         self._name = name
         super().__init__(signature)
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
+    def elaborate(self, platform: object) -> Instance:
         ports: dict[str, Value] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for path, member, value in self.signature.flatten(self):
             direction = "i" if member.flow == wiring.In else "o"
             ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
-        m.submodules.shared = Instance(self._name, **ports)
-        return m
+        return Instance(self._name, **ports)
 
 
 def repeated(platform: object, name: str, create: Callable[[], wiring.Component]) -> Elaboratable:

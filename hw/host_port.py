@@ -38,8 +38,8 @@ class HostPort(wiring.Component):
     ``RESPONSE_PLACES`` of them wait already. The answer to RUN has a place of its own.
     READ is served when its turn to answer comes.
 
-    Timing: WRITE takes one cycle per word plus 8 per packet; READ 5 cycles per memory word plus one per
-    further port word.
+    Timing: WRITE takes one cycle per word plus 8 per packet; READ 5 cycles per memory word plus
+    one per further port word.
 
     Parameters
     ----------

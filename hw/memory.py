@@ -61,17 +61,16 @@ class ChunkMemory(wiring.Component):
             "write_data": In(self.chunks * self.chunk_width),
         })
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
+    def elaborate(self, platform: object) -> Module | Instance:
         if isinstance(platform, SharedModules):
             platform.sources.add(_VERILOG)
-            m.submodules.storage = Instance(
+            return Instance(
                 "chunk_memory", p_WIDTH=self.width, p_CHUNK=self.chunk_width,
                 p_CHUNKS=self.chunks, p_DEPTH=self.depth, p_ADDRESS=len(self.read_address),
                 i_clk=ClockSignal(), i_read_address=self.read_address,
                 o_read_data=self.read_data, i_write_address=self.write_address,
                 i_write_mask=self.write_mask, i_write_data=self.write_data)
-            return m
+        m = Module()
         padded = self.chunks * self.chunk_width
         m.submodules.storage = storage = memory.Memory(shape=padded, depth=self.depth, init=[])
         write = storage.write_port(granularity=self.chunk_width)

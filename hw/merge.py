@@ -67,7 +67,7 @@ class Merge(wiring.Component):
             valid, op = valid_after, op_after
         old = Array(self.read_data.word_select(lane, ACTIVATION_WIDTH)
                     for lane in range(lanes))[op.lane]
-        flip = op.signed << (ACTIVATION_WIDTH - 1)     # signed order is unsigned order, sign flipped
+        flip = op.signed << (ACTIVATION_WIDTH - 1)   # signed order is unsigned order, sign flipped
         keep = op.merge & ((old ^ flip) > (op.value ^ flip))
         m.d.sync += [
             self.write_mask.eq(Mux(valid, Cat(op.lane == lane for lane in range(lanes)), 0)),

@@ -1,6 +1,6 @@
 """Packet buffer: lets a command in only when all of it has arrived and is well-formed."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -93,10 +93,7 @@ class PacketBuffer(wiring.Component):
             m.d.comb += error.eq(ErrorCode.TOO_LONG)
         with m.Elif(index == 0):
             m.d.comb += error.eq(ErrorCode.LENGTH)
-        with m.Elif(index == 1):
-            with m.If(self.i.payload.data != 0):
-                m.d.comb += error.eq(ErrorCode.LENGTH)
-        with m.Elif(stated != length):
+        with m.Elif(Mux(index == 1, self.i.payload.data, stated) != length):
             m.d.comb += error.eq(ErrorCode.LENGTH)
         with m.If(accept):
             with m.If(index == 1):

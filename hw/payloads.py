@@ -7,8 +7,19 @@ from amaranth.utils import bits_for
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
 
 __all__ = [
-    "EVENTS", "address_width", "broadcast", "drain_command", "drain_job", "event_layout", "index_shape",
-    "port_word", "scan_word", "tag_width", "trit_word", "walk_job", "write_back",
+    "EVENTS",
+    "address_width",
+    "broadcast",
+    "drain_command",
+    "drain_job",
+    "event_layout",
+    "index_shape",
+    "port_word",
+    "scan_word",
+    "tag_width",
+    "trit_word",
+    "walk_job",
+    "write_back",
 ]
 
 

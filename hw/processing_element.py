@@ -160,7 +160,7 @@ class ProcessingElement(wiring.Component):
         product = Signal(signed(config.product_width), reset_less=True)
         m.d.sync += [
             add.eq(at_work if config.skip_zero_weights else (lowest & nonzero).any()),
-            add_row.eq(_lowest_row(pending)),
+            add_row.eq(_lowest_row(m, pending)),
             add_bank.eq(current.tag),
             product.eq(Mux((lowest & negative).any(), current.minus, current.plus)),
         ]
@@ -188,15 +188,12 @@ class ProcessingElement(wiring.Component):
         return m
 
 
-def _lowest_row(pending: Signal) -> Value:
+def _lowest_row(m: Module, pending: Signal) -> Value:
     """Number of the lowest 1: first the group of four that has it, then its place there."""
-    groups = range(0, len(pending), _GROUP)
-    group: Value = Const(len(groups) - 1)
-    for index in reversed(range(len(groups) - 1)):
-        group = Mux(pending[groups[index]:groups[index] + _GROUP].any(), index, group)
-    bits = pending.word_select(group[:(len(groups) - 1).bit_length()], _GROUP) \
-        if len(groups) > 1 else pending
-    place = Mux(bits[0], 0, Mux(bits[1], 1, Mux(bits[2], 2, 3))) if len(bits) == _GROUP \
-        else Mux(bits[0], 0, Mux(bits[1], 1, 2)) if len(bits) == 3 \
-        else Mux(bits[0], 0, 1)
-    return Cat(place[:2], group)
+    starts = range(0, len(pending), _GROUP)
+    group: Value = Const(len(starts) - 1, (len(starts) - 1).bit_length())
+    for index in reversed(range(len(starts) - 1)):
+        group = Mux(pending[starts[index]:starts[index] + _GROUP].any(), index, group)
+    bits = Signal(_GROUP)
+    m.d.comb += bits.eq(pending.bit_select(Cat(Const(0, 2), group), _GROUP))
+    return Cat(Mux(bits[0], Const(0, 2), Mux(bits[1], 1, Mux(bits[2], 2, 3))), group)

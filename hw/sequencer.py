@@ -269,7 +269,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += line_known.eq(1)
             with m.State("JOB"), m.If(~fetching):
                 m.d.sync += [
-                    self.walk.payload.address.eq(group.base + geometry_y.offset + geometry_x.offset),
+                    self.walk.payload.address.eq(
+                        group.base + geometry_y.offset + geometry_x.offset),
                     self.walk.payload.step_x.eq(group.step_x),
                     self.walk.payload.step_y.eq(group.step_y),
                     self.walk.payload.count_x.eq(geometry_x.count),

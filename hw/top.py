@@ -1,5 +1,7 @@
 """The accelerator: host port, program, sequencer, clusters, drain, requantizers, counters."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -182,7 +184,7 @@ class Accelerator(wiring.Component):
 
         # The drain command passes the clusters; their partial sums follow it.
         m.d.comb += clusters[0].command_i.eq(drain.command)
-        for before, after in zip(clusters, clusters[1:], strict=False):
+        for before, after in pairwise(clusters):
             m.d.comb += after.command_i.eq(before.command_o)
             for lane in range(config.drain_width):
                 m.d.comb += after.sums_i[lane].eq(before.sums_o[lane])

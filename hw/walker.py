@@ -23,9 +23,10 @@ class Walker(wiring.Component):
 
         i -> [jobs] -> address -> (activation memory, 2 cycles) -> [words] -> o
 
-    ``for ky < count_y: for kx < count_x: for w < word_count: read(address + ky*step_y + kx*step_x + w)``
-    and the trit column moves along: ``trit + ky*trit_step_y + kx*trit_step_x + w*S``. A job
-    with nothing to read gives one word without lanes.
+    For ky < ``count_y``, kx < ``count_x`` and w < ``word_count`` it reads
+    ``address + ky*step_y + kx*step_x + w``, and the trit column moves along:
+    ``trit + ky*trit_step_y + kx*trit_step_x + w*S``. A job with nothing to read gives one word
+    without lanes.
 
     Timing: one word per cycle while ``read_ready`` and the word queue has room; the first
     word of a job leaves the word queue 5 cycles after the job arrived; no gap between jobs.
@@ -99,7 +100,8 @@ class Walker(wiring.Component):
         m.d.sync += credit.eq(credit - issue + (words.r_rdy & words.r_en))
 
         next_position, next_row = position + job.step_x, row + job.step_y
-        next_trit_position, next_trit_row = trit_position + job.trit_step_x, trit_row + job.trit_step_y
+        next_trit_position = trit_position + job.trit_step_x
+        next_trit_row = trit_row + job.trit_step_y
         with m.If(jobs.r_en):
             nothing = (new.count_x == 0) | (new.count_y == 0)
             m.d.sync += [

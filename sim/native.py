@@ -1,7 +1,8 @@
 """Native RTL simulation: the generated Verilog, compiled by Verilator and a C++ compiler.
 
 Compiled once per configuration and generator; the result is kept in ``$TRITFORGE_CACHE`` (or
-``$XDG_CACHE_HOME/tritforge``, or ``~/.cache/tritforge``) under a hash of everything that it is made from.
+``$XDG_CACHE_HOME/tritforge``, or ``~/.cache/tritforge``) under a hash of everything that it
+is made from.
 """
 
 import contextlib
@@ -137,8 +138,8 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
     objects = [folder / f"{path.stem}.o" for path in sources]
     report("compiling", 0.2)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = [pool.submit(_call, [compiler, _optimization(path, optimize), *_CXX_FLAGS, f"-I{folder}",
-                                    f"-I{include}", f"-I{include / 'vltstd'}", "-c", str(path),
+        flags = [*_CXX_FLAGS, f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", "-c"]
+        jobs = [pool.submit(_call, [compiler, _optimization(path, optimize), *flags, str(path),
                                     "-o", str(made)])
                 for path, made in zip(sources, objects, strict=True)]
         try:

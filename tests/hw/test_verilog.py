@@ -1,0 +1,59 @@
+"""The generated Verilog: what is in it, how often, and that it is reproducible."""
+
+import json
+import re
+
+import pytest
+
+from hw.config import PRESETS, Config
+from hw.verilog import TOP_NAME, generate_verilog, sidecar, write_verilog
+
+
+def modules(verilog):
+    """Module texts by name."""
+    return {match[1]: match[0] for match in
+            re.finditer(r"^module (\\?[^\s(#]+) ?[ (#].*?^endmodule", verilog, re.M | re.S)}
+
+
+def instances(text):
+    """Names of the modules that a module instantiates, one entry each."""
+    return re.findall(r"^  (\\?[\w.]+) +(?:#\(.*?^  \) )?\\?[\w.]+ +\($", text, re.M | re.S)
+
+
+def multiplications(found, name):
+    """Multiplications in a module and all below it."""
+    own = len(re.findall(r"\s\*\s", re.sub(r"\(\*.*?\*\)", "", found[name])))
+    if name == "chunk_memory":      # its only products are parameter arithmetic
+        own = 0
+    return own + sum(multiplications(found, child) for child in instances(found[name]))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_two_weight_multipliers_per_cluster(name):
+    config = PRESETS[name]
+    found = modules(generate_verilog(config))
+    below = {child: instances(text) for child, text in found.items()}
+    assert below["cluster"].count("processing_element") == config.elements
+    assert sum(children.count("cluster") for children in below.values()) == config.clusters
+    assert multiplications(found, "processing_element") == 0
+    assert multiplications(found, "cluster") == 2
+    assert multiplications(found, TOP_NAME) == 2 * config.clusters + config.drain_width
+
+
+def test_the_same_configuration_gives_the_same_text():
+    config = Config(clusters=1, elements=2, rows=3)
+    assert generate_verilog(config) == generate_verilog(config)
+
+
+def test_sidecar_describes_the_memories(tmp_path):
+    config = PRESETS["ulx3s_85f"]
+    verilog, side = write_verilog(config, tmp_path / "out")
+    assert verilog.name == "accelerator.v" and "module accelerator(" in verilog.read_text()
+    described = json.loads(side.read_text())
+    assert described == sidecar(config)
+    assert described["identity"] == config.identity
+    assert described["memories"]["trits"] == {
+        "number": 1, "instances": 8, "width_bits": 512, "depth": 512,
+        "port_words_per_word": 16, "readable": False, "writable": True}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "accelerator.json", "accelerator.v"]
