@@ -58,11 +58,12 @@ class Sequencer(wiring.Component):
                            -> [group: GROUP, GEOMETRY_Y, GEOMETRY_X] -> jobs -> .. -> next pixel
               .. last tile -> wait for the drain -> dump the counters -> next LAYER or end
 
-    Records that have not changed since the last pixel are not fetched again: a tile of one
-    group fetches three words per pixel, several groups 13 per group.
+    What is known already is not fetched again: a tile of one group fetches three words per
+    pixel; groups that share their geometry tables (digits of one weight) fetch them once.
 
-    Timing: a pixel of one group takes 8 cycles at least, of n groups 1 + 18n; meanwhile the
-    walkers work on what they have queued. A layer ends ``settle`` cycles after its last drain
+    Timing: a pixel of one group takes 8 cycles at least; each of several groups 13, and 6 more
+    where its geometry differs from the last one's; meanwhile the walkers work on what they have
+    queued. A layer ends ``settle`` cycles after its last drain
     step, then the counters are written.
 
     Parameters
@@ -164,19 +165,29 @@ class Sequencer(wiring.Component):
         groups_left = Signal(8)
         x, y = Signal(16), Signal(16)
         single = Signal()
-        group_known, line_known = Signal(), Signal()
+        group_known = Signal()
+        # Tables that the geometry at hand came from; it lasts until the column (row) changes.
+        table_x, table_y = (Signal(16, name=f"table_{axis}") for axis in "xy")
+        column_known, line_known = Signal(), Signal()
+        same_x, same_y = Signal(), Signal()
         last_group = Signal()
         pixel_last, line_last = Signal(), Signal()
         settling = Signal(range(self.settle + 1))
         m.d.comb += [
             single.eq(tile.group_count == 1),
             last_group.eq(groups_left == 1),
+            same_x.eq(column_known & (table_x == group.geometry_x)),
+            same_y.eq(line_known & (table_y == group.geometry_y)),
             pixel_last.eq(x == layer.out_width - 1),
             line_last.eq(y == layer.out_height - 1),
         ]
 
         def next_pixel() -> None:
-            m.d.sync += [pointer.eq(groups_pointer), groups_left.eq(tile.group_count)]
+            m.d.sync += [
+                pointer.eq(groups_pointer),
+                groups_left.eq(tile.group_count),
+                column_known.eq(0),
+            ]
             with m.If(~pixel_last):
                 m.d.sync += x.eq(x + 1)
                 m.next = "DESTINATION_X"
@@ -237,7 +248,7 @@ class Sequencer(wiring.Component):
                     groups_pointer.eq(pointer + record_words(TILE)),
                     groups_left.eq(tile.group_count),
                     x.eq(0), y.eq(0),
-                    group_known.eq(0), line_known.eq(0),
+                    group_known.eq(0), column_known.eq(0), line_known.eq(0),
                 ]
                 m.next = "DESTINATION_Y"
                 with m.If((tile.group_count == 0) | (tile.rows_used == 0)
@@ -260,13 +271,19 @@ class Sequencer(wiring.Component):
             with m.State("GROUP_READY"), m.If(~fetching):
                 m.d.sync += [pointer.eq(pointer + record_words(GROUP)), group_known.eq(1)]
                 m.next = "GEOMETRY_X"
+                with m.If(same_x):
+                    m.next = "GEOMETRY_Y"
+                    with m.If(same_y):
+                        m.next = "JOB"
             with m.State("GEOMETRY_X"):
+                m.d.sync += [column_known.eq(1), table_x.eq(group.geometry_x)]
                 fetch(_Record.GEOMETRY_X, group.geometry_x + (x << 1), "GEOMETRY_Y")
-                with m.If((word == 1) & single & line_known):
+                with m.If((word == record_words(GEOMETRY) - 1) & same_y):
                     m.next = "JOB"
             with m.State("GEOMETRY_Y"):
                 fetch(_Record.GEOMETRY_Y, group.geometry_y + (y << 1), "JOB")
-                m.d.sync += line_known.eq(1)
+                with m.If(word == record_words(GEOMETRY) - 1):
+                    m.d.sync += [line_known.eq(1), table_y.eq(group.geometry_y)]
             with m.State("JOB"), m.If(~fetching):
                 m.d.sync += [
                     self.walk.payload.address.eq(
