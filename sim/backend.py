@@ -365,7 +365,7 @@ class InterpreterBackend(_Machine):
     Its counters are those that do not depend on timing, so that cycles are unknown.
     """
 
-    name = "memory contents"
+    name = "memory"
 
     def __init__(self, image: Image, progress: Progress | None = None) -> None:
         super().__init__(image, progress)

@@ -16,7 +16,7 @@ from rich.table import Table
 from sim.backend import CLUSTER_CYCLES, Simulation
 
 __all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "check_run_folder", "dump",
-           "layer_table", "replace_folder", "summary", "write_run"]
+           "layer_tables", "replace_folder", "summary", "write_run"]
 
 #: What a report begins with.
 FORMAT = "tritforge report"
@@ -199,42 +199,58 @@ def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
             f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s).")
 
 
-def layer_table(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> Table:
-    """A row per layer, means per image; ``clock`` in MHz."""
-    table = Table(box=box.SIMPLE_HEAD, title="per layer, mean over images", title_justify="left",
-                  caption="of cluster cycles: broadcast = an activation is sent to the elements; "
-                          "empty = only zeros in a word; full, imbalance, drain = waiting for a "
-                          "queue, for others, for a bank; idle = the rest",
-                  caption_justify="left")
-    for title in ("layer", "kind"):
-        table.add_column(title)
-    for title in ("rows", "pixels", "cycles", f"us at {clock:g} MHz", "adds", "utilization %",
-                  "broadcast %", "empty %", "full %", "imbalance %", "drain %", "idle %"):
-        table.add_column(title, justify="right")
+def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[Table]:
+    """What each layer cost, and what its cluster cycles were spent on: means per image, narrow
+    enough for 80 columns; ``clock`` in MHz. The second is left out where there are no cycles."""
     images = report["images"]
+    costs = _table(f"per layer, mean over images; time at {clock:g} MHz",
+                   ("layer", "kind"), ("rows", "pixels", "cycles", "time, us", "adds",
+                                       "utilization, %"))
+    causes = _table("where cluster cycles went, %", ("layer",),
+                    ("broadcast", "empty", "full", "imbalance", "drain", "idle"))
+    causes.caption = ("broadcast: an activation goes to the elements; empty: a word held only "
+                      "zeros; full, imbalance, drain: waiting for a queue, for others, for a "
+                      "bank; idle: the rest")
     totals = dict.fromkeys(CLUSTER_CYCLES, 0)
     for layer in report["layers"]:
         cells = [layer["name"], layer["kind"], str(layer["rows"]),
                  "x".join(map(str, layer["pixels"]))]
         if layer["cycles"] is None:
-            table.add_row(*cells, *["-"] * (len(table.columns) - len(cells)))
+            costs.add_row(*cells, *["-"] * 4)
             continue
         spent = layer["cluster_cycles"]
-        for name in CLUSTER_CYCLES:
-            totals[name] += spent[name]
-        table.add_row(*cells, *_cost(layer["cycles"], layer["counters"]["adds"], images,
-                                     layer["utilization"], spent, clock))
-    if report["total_cycles"] is not None and len(report["layers"]) > 1:
+        totals = {name: totals[name] + spent[name] for name in CLUSTER_CYCLES}
+        costs.add_row(*cells, *_cost(layer["cycles"], layer["counters"]["adds"], images,
+                                     layer["utilization"], clock))
+        causes.add_row(layer["name"], *_shares(spent))
+    if report["total_cycles"] is None:
+        return [costs]
+    if len(report["layers"]) > 1:
         adds = sum(layer["counters"]["adds"] for layer in report["layers"])
-        table.add_section()
-        table.add_row("all", "", "", "", *_cost(report["total_cycles"], adds, images,
-                                                report["utilization"], totals, clock))
+        costs.add_section()
+        costs.add_row("all", "", "", "", *_cost(report["total_cycles"], adds, images,
+                                                report["utilization"], clock))
+        causes.add_section()
+        causes.add_row("all", *_shares(totals))
+    return [costs, causes]
+
+
+def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption_justify="left",
+                  padding=(0, 1, 0, 0))
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
     return table
 
 
-def _cost(cycles: int, adds: int, images: int, utilization: float | None, spent: dict[str, int],
+def _cost(cycles: int, adds: int, images: int, utilization: float | None,
           clock: float) -> list[str]:
-    every = max(1, sum(spent.values()))
     return [f"{cycles / images:,.0f}", f"{cycles / images / clock:,.1f}", f"{adds / images:,.0f}",
-            "-" if utilization is None else f"{100 * utilization:.1f}",
-            *(f"{100 * spent[name] / every:.1f}" for name in CLUSTER_CYCLES)]
+            "-" if utilization is None else f"{100 * utilization:.1f}"]
+
+
+def _shares(spent: dict[str, int]) -> list[str]:
+    every = max(1, sum(spent.values()))
+    return [f"{100 * spent[name] / every:.1f}" for name in CLUSTER_CYCLES]

@@ -114,7 +114,7 @@ def verify(image: Image, codes: NDArray[np.integer], *,
     codes : integer array (images, channels, height, width)
         Input codes.
     backends : names from :data:`CHECKED`
-        ``memory contents`` is :mod:`sim.interpreter`. ``pysim`` is skipped, and the result says
+        ``memory`` is :mod:`sim.interpreter`. ``pysim`` is skipped, and the result says
         so, where the configuration is too large for it.
     pysim_images : int
         How many of the images, from the first on, ``pysim`` computes.

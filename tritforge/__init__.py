@@ -1,1 +1,83 @@
-"""Command line, flows and the Python interface."""
+"""Trained ternary networks on generated hardware.
+
+>>> import tritforge
+>>> model = tritforge.ternarize_model(float_model)        # then train it as usual
+>>> made = tritforge.export(model.state_dict(), model, samples, "ulx3s_85f", "image")
+>>> result = tritforge.simulate("image", images, backend="rtl")
+>>> result.output.argmax(axis=1), result.total_cycles, result.utilization
+
+============================================  ==============================================
+name                                          what it is
+============================================  ==============================================
+:func:`~tritforge.flows.export`               network and calibration samples -> image folder
+:func:`~model_export.image.load_image`        image folder -> ``Image``, checksums verified
+:func:`~tritforge.flows.simulate`             image and inputs -> integers, cycles, counters
+:func:`~tritforge.flows.verify`               every layer's integers on every backend
+:func:`~tritforge.flows.generate`             configuration -> Verilog and JSON side-car
+:func:`~hw.config.load_config`, ``PRESETS``   configurations by name or TOML file
+``Config``                                    a configuration: all parameters of an accelerator
+``TernaryConv2d``, ``TernaryLinear``          TTQ as PyTorch modules to train with
+``ternarize_model``, ``bake``                 ordinary model -> ternary; ternary -> plain layers
+``load_checkpoint``, ``load_into``            checkpoints, read without running code
+============================================  ==============================================
+
+The command ``tritforge`` offers the same. Names are imported when they are first used, so that
+``import tritforge`` does not wait for PyTorch.
+"""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hw.config import PRESETS, Config, ConfigError, load_config
+    from model_export.checkpoint import CheckpointError, load_checkpoint, load_into
+    from model_export.errors import ExportError, ImageError
+    from model_export.image import Image, load_image
+    from model_export.ttq import TernaryConv2d, TernaryLinear, bake, ternarize_model
+    from model_export.zoo import ModelError, load_model
+    from sim.backend import Simulation, SimulationError
+    from sim.device import DeviceError
+    from sim.native import SimulatorError
+    from sim.verify import Verification
+    from tritforge.flows import Export, export, generate, simulate, verify
+
+__all__ = [
+    "PRESETS", "CheckpointError", "Config", "ConfigError", "DeviceError", "Export", "ExportError",
+    "Image", "ImageError", "ModelError", "Simulation", "SimulationError", "SimulatorError",
+    "TernaryConv2d", "TernaryLinear", "Verification", "bake", "export", "generate",
+    "load_checkpoint", "load_config", "load_image", "load_into", "load_model", "simulate",
+    "ternarize_model", "verify",
+]
+
+_HOMES = {
+    "hw.config": ("PRESETS", "Config", "ConfigError", "load_config"),
+    "model_export.checkpoint": ("CheckpointError", "load_checkpoint", "load_into"),
+    "model_export.errors": ("ExportError", "ImageError"),
+    "model_export.image": ("Image", "load_image"),
+    "model_export.ttq": ("TernaryConv2d", "TernaryLinear", "bake", "ternarize_model"),
+    "model_export.zoo": ("ModelError", "load_model"),
+    "sim.backend": ("Simulation", "SimulationError"),
+    "sim.device": ("DeviceError",),
+    "sim.native": ("SimulatorError",),
+    "sim.verify": ("Verification",),
+    "tritforge.flows": ("Export", "export", "generate", "simulate", "verify"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+try:
+    __version__ = version("tritforge")
+except PackageNotFoundError:         # run from a source folder that is not installed
+    __version__ = "unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'tritforge' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -68,7 +68,7 @@ def test_amaranth_simulator_gives_equal_logits(mnist):
     config = PRESETS["tiny"]
     network = quantize(traced, config)
     memory = emit(network, place(network, config), config)
-    codes = quantize_input(images[:10], network.tensors[network.input])
+    codes = quantize_input(images[:2], network.tensors[network.input])
     with PythonLink(config) as link:
         np.testing.assert_array_equal(
             run_images(link, network, memory, codes), GoldenModel(network).run(codes))

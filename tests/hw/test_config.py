@@ -1,0 +1,199 @@
+"""Configurations: every limit and its sentence, files, presets, identity."""
+
+import dataclasses
+import re
+
+import pytest
+
+from hw.config import _LIMITS, PRESETS, Config, ConfigError, load_config
+from hw.program import COUNTER_SLOTS, MEMORIES, row_layout
+
+#: What must go along with an extreme value so that nothing else is out of its limits.
+COMPANIONS = {
+    ("clusters", 1): {"drain_width": 1},
+    ("drain_width", 16): {"clusters": 16, "elements": 16, "packet_words": 126},
+    ("elements", 64): {"rows": 4},
+    ("packet_words", 34): {},
+    ("scan_width", 16): {},
+}
+
+
+@pytest.mark.parametrize("field", sorted(_LIMITS))
+def test_limits(field):
+    low, high = _LIMITS[field]
+    for value in (low, high):
+        companions = COMPANIONS.get((field, value), {})
+        config = Config(**(companions | {field: value}))
+        assert getattr(config, field) == value
+    for value in (low - 1, high + 1, -5, 1 << 40):
+        with pytest.raises(ConfigError, match=re.escape(
+                f"configuration field {field} is {value}; "
+                f"it must be between {low} and {high}")):
+            Config(**{field: value})
+    for value in (2.0, "4", None, True, [3]):
+        with pytest.raises(ConfigError, match=re.escape(
+                f"configuration field {field} must be an integer, not {value!r}")):
+            Config(**{field: value})
+
+
+@pytest.mark.parametrize("field", ["skip_zero_weights", "skip_zero_activations"])
+def test_switches(field):
+    assert getattr(Config(**{field: False}), field) is False
+    for value in (0, 1, "false", None):
+        with pytest.raises(ConfigError, match=re.escape(
+                f"configuration field {field} must be true or false, not {value!r}")):
+            Config(**{field: value})
+
+
+@pytest.mark.parametrize("value", ["", None, 3])
+def test_name(value):
+    with pytest.raises(ConfigError, match="configuration field name must be a non-empty string"):
+        Config(name=value)
+
+
+@pytest.mark.parametrize("value", [3, 5, 6, 7])
+def test_banks(value):
+    with pytest.raises(ConfigError, match=f"banks is {value}; it must be 2, 4 or 8"):
+        Config(banks=value)
+
+
+def test_drain_width_divides():
+    with pytest.raises(ConfigError, match=re.escape(
+            "drain_width is 3; it must divide elements (4)")):
+        Config(drain_width=3, clusters=3)
+    with pytest.raises(ConfigError, match=re.escape(
+            "drain_width is 2; it must divide clusters (3)")):
+        Config(drain_width=2, clusters=3)
+    assert Config(drain_width=2, elements=6, clusters=4).blocks == 3
+
+
+def test_a_packet_holds_one_memory_word():
+    # 64 elements of 32 rows: 4096 bits of trits are 128 words, with address and count 130.
+    wide = {"elements": 64, "rows": 32}
+    assert Config(**wide, packet_words=130).memory_chunks("trits") == 128
+    with pytest.raises(ConfigError, match=re.escape(
+            "packet_words is 129; one memory word of this configuration needs 130")):
+        Config(**wide, packet_words=129)
+
+
+def test_derived_sizes():
+    config = Config(clusters=4, elements=6, rows=5, drain_width=2, scan_width=5)
+    assert (config.slots, config.blocks) == (30, 3)
+    assert config.product_width == 19               # 9 bits by 10
+    assert config.offset_width == 24 + 16
+    assert config.coefficient_max == 511
+    assert config.accumulator_max == 2 ** 23 - 1
+    assert config.memory_width("trits") == 60 and config.memory_chunks("trits") == 2
+    assert config.memory_width("activations") == 40
+    assert config.memory_chunks("activations") == 2
+    assert config.row_entry_width % 32 == 0
+    assert config.row_entry_width - 32 < row_layout(config).size <= config.row_entry_width
+    assert config.memory_width("rows") == 2 * config.row_entry_width
+    assert config.memory_width("results") == 64
+    assert config.memory_depth("counters") == COUNTER_SLOTS * config.layer_count
+    for kind in MEMORIES:
+        assert config.memory_depth(kind) >= 1
+        chunks = config.memory_chunks(kind)
+        assert 32 * (chunks - 1) < config.memory_width(kind) <= 32 * chunks
+    assert Config(coefficient_width=16).product_width == 25
+    # The extreme product fits: -256 is beyond any 9-bit activation code in use.
+    limit = 1 << (config.product_width - 1)
+    assert -limit <= -128 * -512 < limit and -limit <= 255 * -512 < limit
+
+
+def test_presets():
+    assert {"tiny", "icebreaker", "ulx3s_85f"} <= set(PRESETS)
+    for name, config in PRESETS.items():
+        assert config.name == name and load_config(name) is config
+    assert PRESETS["tiny"] == Config(name="tiny")
+    ulx3s = PRESETS["ulx3s_85f"]
+    assert ulx3s.clusters * ulx3s.elements == 128
+    # 208 block RAMs of 18 kbit; 56 multipliers would do.
+    bits = sum(ulx3s.memory_width(kind) * ulx3s.memory_depth(kind)
+               * (ulx3s.clusters if kind in ("trits", "activations") else 1)
+               for kind in MEMORIES)
+    assert bits < 208 * 18 * 1024
+    assert len({config.identity for config in PRESETS.values()}) == len(PRESETS)
+
+
+def test_identity():
+    config = Config()
+    assert config.identity == dataclasses.replace(config, name="other").identity
+    assert re.fullmatch("[0-9a-f]{64}", config.identity)
+    assert config.identity_word == int(config.identity[:8], 16) < 1 << 32
+    changed = {"clusters": 4, "elements": 8, "rows": 5, "queue_depth": 5, "scan_width": 3,
+               "coefficient_width": 9, "accumulator_width": 25, "banks": 4, "drain_width": 2,
+               "multiplier_width": 17, "trit_depth": 2049, "activation_depth": 2049,
+               "program_depth": 1025, "row_depth": 257, "result_depth": 1025, "layer_count": 17,
+               "packet_words": 127, "skip_zero_weights": False, "skip_zero_activations": False}
+    assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
+    identities = {dataclasses.replace(config, **{field: value}).identity
+                  for field, value in changed.items()}
+    assert len(identities) == len(changed) and config.identity not in identities
+
+
+def test_dictionary_and_back():
+    config = Config(name="a", clusters=3, skip_zero_weights=False)
+    assert Config.from_dict(config.to_dict()) == config
+    with pytest.raises(ConfigError, match=r"a\.toml has unknown fields cluster, depth; known are "
+                                          r"accumulator_width, activation_depth, banks, .*trit_d"):
+        Config.from_dict({"depth": 1, "cluster": 2}, "a.toml")
+
+
+def test_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().rows = 5
+
+
+class TestLoad:
+    def write(self, folder, text):
+        path = folder / "mine.toml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return str(path)
+
+    def test_fields(self, tmp_path):
+        path = self.write(tmp_path, "clusters = 3\nskip_zero_weights = false\n")
+        assert load_config(path) == Config(name="mine", clusters=3, skip_zero_weights=False)
+
+    def test_name(self, tmp_path):
+        assert load_config(self.write(tmp_path, 'name = "other"')).name == "other"
+
+    def test_empty_file_gives_the_defaults(self, tmp_path):
+        assert load_config(self.write(tmp_path, "")) == Config(name="mine")
+
+    def test_preset(self, tmp_path):
+        path = self.write(tmp_path, 'preset = "ulx3s_85f"\nrows = 8\n')
+        assert load_config(path) == dataclasses.replace(
+            PRESETS["ulx3s_85f"], name="mine", rows=8)
+
+    @pytest.mark.parametrize(("text", "message"), [
+        ('preset = "tinny"', r"starts from unknown preset 'tinny'; known are tiny, icebreaker"),
+        ("preset = 3", r"starts from unknown preset 3; known are tiny"),
+        ("preset = [1]", r"starts from unknown preset \[1\]; known are tiny"),
+        ("clusters = ", r"mine\.toml is not TOML: "),
+        ("clusters = 1\nclusters = 2", r"mine\.toml is not TOML: "),
+        (b"\xff\xfe", r"mine\.toml is not TOML: "),
+        ("lanes = 3", r"mine\.toml has unknown fields lanes; known are "),
+        ("[clusters]\na = 1", r"configuration field clusters must be an integer, not \{'a': 1\}"),
+        ("clusters = 2.5", r"configuration field clusters must be an integer, not 2\.5"),
+        ("clusters = 65", r"configuration field clusters is 65; it must be between 1 and 64"),
+        ("skip_zero_weights = 1", r"skip_zero_weights must be true or false, not 1"),
+    ])
+    def test_errors(self, tmp_path, text, message):
+        with pytest.raises(ConfigError, match=message):
+            load_config(self.write(tmp_path, text))
+
+    def test_no_such_file(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"gone\.toml cannot be read: No such file"):
+            load_config(str(tmp_path / "gone.toml"))
+
+    def test_a_folder(self, tmp_path):
+        (tmp_path / "x.toml").mkdir()
+        with pytest.raises(ConfigError, match=r"x\.toml cannot be read: Is a directory"):
+            load_config(str(tmp_path / "x.toml"))
+
+    @pytest.mark.parametrize("name", ["tinny", "", "tiny.json"])
+    def test_neither_preset_nor_file(self, name):
+        with pytest.raises(ConfigError, match=re.escape(
+                f"configuration {name!r} is neither a preset (tiny, icebreaker, ulx3s_85f")):
+            load_config(name)

@@ -1,0 +1,99 @@
+"""Layouts of what the memories hold: places that the documentation states, encoding, overflow."""
+
+import pytest
+
+from hw.config import PRESETS, Config
+from hw.program import (
+    CLUSTER_MEMORIES,
+    COUNTER_SLOTS,
+    COUNTERS,
+    DESTINATION,
+    GEOMETRY,
+    GROUP,
+    LAYER,
+    LAYER_OPCODE,
+    MEMORIES,
+    READABLE_MEMORIES,
+    TILE,
+    WRITABLE_MEMORIES,
+    encode,
+    encode_words,
+    record_words,
+    row_layout,
+    to_words,
+)
+
+RECORDS = {"layer": (LAYER, 6), "tile": (TILE, 2), "group": (GROUP, 8),
+           "geometry": (GEOMETRY, 2), "destination": (DESTINATION, 1)}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_are_whole_words(name):
+    layout, words = RECORDS[name]
+    assert record_words(layout) == words and layout.size == 32 * words
+    place = 0
+    for _, field in layout:                 # no gaps, no overlaps
+        assert field.offset == place
+        place += field.width
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_field_by_itself(name):
+    """A field's extremes land in its bits, all of them, and in no others."""
+    layout, words = RECORDS[name]
+    for field_name, field in layout:
+        ones = ((1 << field.width) - 1) << field.offset
+        if getattr(field.shape, "signed", False):
+            low, high = -(1 << (field.width - 1)), (1 << (field.width - 1)) - 1
+            assert encode(layout, **{field_name: -1}) == ones
+            assert encode(layout, **{field_name: low}) == 1 << (field.offset + field.width - 1)
+        else:
+            low, high = 0, (1 << field.width) - 1
+            assert encode(layout, **{field_name: high}) == ones
+        assert encode(layout, **{field_name: 0}) == 0
+        for value in (low - 1, high + 1):
+            with pytest.raises(OverflowError, match=(
+                    f"^{field_name} is {value}; it must be between {low} and {high}$")):
+                encode(layout, **{field_name: value})
+        assert encode_words(layout, **{field_name: high}) == to_words(
+            encode(layout, **{field_name: high}), words)
+
+
+def test_layer_opcode_is_the_lowest_byte():
+    assert encode_words(LAYER, opcode=LAYER_OPCODE)[0] == 0xA1
+    assert encode_words(LAYER, base=0x1234_5678)[-1] == 0x1234_5678
+
+
+def test_fields_add_up():
+    assert encode(GEOMETRY, offset=0x123456, count=0x9A, trit_offset=7) == 7 << 32 | 0x9A123456
+    assert encode(DESTINATION, offset=1, count=2, first=3) == 3 << 24 | 2 << 16 | 1
+
+
+def test_unknown_field():
+    with pytest.raises(KeyError):
+        encode(LAYER, nothing=1)
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), Config(
+    clusters=64, elements=64, rows=32, accumulator_width=32, multiplier_width=18,
+    packet_words=4096)])
+def test_row_layout(config):
+    layout = row_layout(config)
+    assert layout["offset"].width == config.accumulator_width + config.multiplier_width
+    assert layout["multiplier"].shape.signed and layout["offset"].shape.signed
+    encode(layout, cluster=config.clusters - 1, lane=config.scan_width - 1, shift=63, enable=1,
+           word=config.activation_depth - 1)
+    with pytest.raises(OverflowError, match="shift is 64; it must be between 0 and 63"):
+        encode(layout, shift=64)
+
+
+def test_to_words():
+    assert to_words(0x1_0000_0002, 3) == [2, 1, 0]
+
+
+def test_names():
+    assert MEMORIES == ("program", "trits", "activations", "rows", "results", "counters")
+    for subset in (CLUSTER_MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES):
+        assert set(subset) <= set(MEMORIES)
+    assert len(set(COUNTERS)) == len(COUNTERS) == COUNTER_SLOTS == 16
+    assert COUNTERS[-1] == "cycles"

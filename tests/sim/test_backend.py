@@ -1,0 +1,197 @@
+"""Backends: the same integers behind one interface, and costs that add up."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import compile_network, random_codes, random_network
+
+from hw.config import PRESETS, Config
+from hw.program import COUNTERS
+from model_export.errors import ExportError
+from model_export.image import Image
+from sim.backend import (
+    BACKENDS,
+    CLUSTER_CYCLES,
+    InterpreterBackend,
+    RtlBackend,
+    SimulationError,
+    create,
+)
+from sim.device import DeviceError
+from sim.report import (
+    ReportError,
+    build_report,
+    check_run_folder,
+    dump,
+    layer_tables,
+    summary,
+    write_run,
+)
+
+TINY = PRESETS["tiny"]
+
+
+def make(seed, config=TINY, images=2, **sizes):
+    """An image of a random network, and codes (images, C, H, W)."""
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, config, **sizes)
+    image = Image(Path("random"), {}, config, compile_network(network, config), network)
+    codes = np.stack([random_codes(rng, network, 0.6) for _ in range(images)])
+    return image, codes
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rtl_equals_golden(seed):
+    image, codes = make(seed)
+    with create("golden", image) as golden, create("rtl", image) as rtl:
+        expected, found = golden.run(codes), rtl.run(codes)
+        np.testing.assert_array_equal(found.output, expected.output)
+        for name, values in golden.capture(codes).items():
+            np.testing.assert_array_equal(rtl.capture(codes)[name], values, err_msg=name)
+        again = rtl.run(codes)         # after running layer by layer
+        np.testing.assert_array_equal(again.output, expected.output)
+        for layer in image.network.layers:
+            alone = rtl.run(codes, layer.name)
+            np.testing.assert_array_equal(alone.output, golden.run(codes, layer.name).output)
+            assert [one.name for one in alone.layers] == [layer.name]
+            assert alone.output_layer == layer.name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_costs_add_up(seed):
+    image, codes = make(seed)
+    config = image.config
+    with RtlBackend(image) as rtl, InterpreterBackend(image) as memory:
+        found, expected = rtl.run(codes), memory.run(codes)
+    assert found.total_cycles == sum(found.cycles_per_image)
+    assert len(found.cycles_per_image) == found.images == len(codes)
+    assert found.loading_cycles > 0
+    assert expected.total_cycles is None and expected.layers[0].cycles is None
+    layer_cycles = sum(layer.cycles for layer in found.layers)
+    assert layer_cycles <= found.total_cycles <= layer_cycles + 64 * len(codes)
+    for ours, theirs in zip(found.layers, expected.layers, strict=True):
+        assert ours.cycles == sum(ours.cycles_per_image)
+        assert set(ours.counters) == set(COUNTERS) - {"cycles", "reserved"}
+        for name, value in theirs.counters.items():
+            assert ours.counters[name] == value, (ours.name, name)
+        spent = ours.cluster_cycles(config)
+        assert tuple(spent) == CLUSTER_CYCLES
+        assert min(spent.values()) >= 0
+        assert sum(spent.values()) == config.clusters * ours.cycles
+        assert ours.utilization(config) == pytest.approx(
+            ours.counters["adds"] / (ours.cycles * config.clusters * config.elements))
+
+
+def test_pysim_and_rtl_give_the_same_cycles():
+    image, codes = make(3, images=1, max_layers=3, max_channels=6, max_size=4)
+    with create("pysim", image) as pysim, create("rtl", image) as rtl:
+        one, other = pysim.run(codes), rtl.run(codes)
+    np.testing.assert_array_equal(one.output, other.output)
+    assert one.cycles_per_image == other.cycles_per_image
+    for ours, theirs in zip(one.layers, other.layers, strict=True):
+        assert ours.counters == theirs.counters
+
+
+def test_the_golden_model_has_no_cycles():
+    image, codes = make(1)
+    with create("golden", image) as golden:
+        found = golden.run(codes)
+    assert found.total_cycles is None and found.utilization is None
+    assert found.loading_cycles is None and found.cycles_per_image == []
+    assert all(layer.cycles is None and layer.counters == {} for layer in found.layers)
+    assert all(layer.utilization(TINY) is None and layer.cluster_cycles(TINY) == {}
+               for layer in found.layers)
+
+
+def test_more_layers_than_the_hardware_counts():
+    """Their counters come from several runs; nothing else changes."""
+    image, codes = next(pair for pair in (make(seed) for seed in range(30))
+                        if len(pair[0].network.layers) >= 4)
+    few = dataclasses.replace(TINY, layer_count=2)
+    memory = compile_network(image.network, few)
+    with InterpreterBackend(image) as all_at_once, InterpreterBackend(
+            Image(Path("few"), {}, few, memory, image.network)) as in_parts:
+        expected, found = all_at_once.run(codes), in_parts.run(codes)
+    np.testing.assert_array_equal(found.output, expected.output)
+    assert [layer.counters for layer in found.layers] == [
+        layer.counters for layer in expected.layers]
+
+
+def test_refusals():
+    image, codes = make(0)
+    with pytest.raises(SimulationError, match="no backend 'gpu'; there are golden, rtl, pysim"):
+        create("gpu", image)
+    for name in ("golden", "rtl"):
+        with create(name, image) as backend, \
+                pytest.raises(SimulationError, match="has no layer 'nope'; it has"):
+            backend.run(codes, "nope")
+    with create("golden", image) as golden, pytest.raises(ExportError):
+        golden.run(codes[:, :, :, :, None])
+    large = Config(name="large", clusters=8, elements=16)
+    with pytest.raises(DeviceError, match="128 processing elements"):
+        create("pysim", Image(Path("large"), {}, large, image.memory, image.network))
+
+
+def test_hardware_of_another_configuration_is_refused():
+    image, codes = make(0)
+    other = dataclasses.replace(TINY, queue_depth=5)
+    with RtlBackend(image) as rtl:
+        rtl.device.config = other
+        with pytest.raises(DeviceError, match="the accelerator has configuration"):
+            rtl.run(codes)
+
+
+def test_every_backend_says_its_name():
+    assert tuple(BACKENDS) == ("golden", "rtl", "pysim")
+    assert all(name == backend.name for name, backend in BACKENDS.items())
+
+
+def test_progress_is_told():
+    image, codes = make(2)
+    told = []
+    with create("rtl", image, lambda message, done: told.append(done)) as rtl:
+        rtl.run(codes, progress=lambda message, done: told.append((message, done)))
+    assert ("rtl image 2 of 2", 0.5) in told
+
+
+# ----- reports
+
+def test_report_and_run_folder(tmp_path):
+    image, codes = make(4)
+    with create("rtl", image) as rtl:
+        simulation = rtl.run(codes)
+    report = build_report(simulation, "here", "0" * 64)
+    assert dump(report).endswith("}\n")
+    write_run(tmp_path / "run", report, simulation)
+    output = np.load(tmp_path / "run" / "output.npy", allow_pickle=False)
+    assert output.dtype == np.int32
+    assert list(output.shape) == report["output"]["shape"]
+    np.testing.assert_array_equal(output.reshape(simulation.output.shape), simulation.output)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
+    text = summary(report, clock=25)
+    assert "25 MHz" in text and f"{simulation.total_cycles:,} cycles in all" in text
+    rows = len(report["layers"]) + (len(report["layers"]) > 1)
+    assert [table.row_count for table in layer_tables(report)] == [rows, rows]
+
+
+def test_run_folders_replace_runs_only(tmp_path):
+    image, codes = make(4)
+    with create("golden", image) as golden:
+        simulation = golden.run(codes)
+    report = build_report(simulation, "here", "")
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):
+        write_run(tmp_path / "empty", report, simulation)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "report.json").write_text('{"format": "mine"}')
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for name in ("file", "folder", "link"):
+        with pytest.raises(ReportError, match="is left as it is"):
+            check_run_folder(tmp_path / name)
+        with pytest.raises(ReportError, match="is left as it is"):
+            write_run(tmp_path / name, report, simulation)
+    with pytest.raises(ReportError, match="cannot be written"):
+        write_run(tmp_path / "file" / "run", report, simulation)

@@ -1,0 +1,166 @@
+"""The Python interface: the same flows, with objects instead of names."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from support import prepare, samples, small_model
+from torch import nn
+
+import tritforge
+from hw.config import PRESETS, Config
+from model_export.errors import ExportError
+from model_export.image import Image
+from sim.report import ReportError
+from tritforge import flows
+
+
+def test_every_name_is_there_and_documented():
+    for name in tritforge.__all__:
+        value = getattr(tritforge, name)
+        assert name in dir(tritforge)
+        assert name == "PRESETS" or value.__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tritforge.nothing
+    assert tritforge.__version__
+
+
+def test_import_is_lazy():
+    done = subprocess.run([sys.executable, "-c", "import sys, tritforge; "
+                           "sys.exit(len({'torch', 'amaranth', 'numpy'} & set(sys.modules)))"],
+                          check=False)
+    assert done.returncode == 0
+
+
+def test_export_from_objects_and_simulate(tmp_path):
+    model = small_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    told = []
+    made = tritforge.export(model.state_dict(), model, samples(), PRESETS["tiny"],
+                            tmp_path / "image", name="mine",
+                            progress=lambda step, done: told.append((step, done)))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert made.image.network.name == "mine"
+    assert [name for name, _ in told] == [*flows._Steps.NAMES, "done"]
+    assert told[-1][1] == 1.0
+    assert {step.name for step in made.steps if step.check} == {"trace", "quantize", "check"}
+    x = samples()[:4]
+    result = tritforge.simulate(made.image, x, "golden")
+    assert result.output.shape == (4, 3, 1, 1)
+    with torch.no_grad():
+        real = model(torch.from_numpy(x)).numpy()
+    scaled = result.output[:, :, 0, 0] * result.output_scale
+    assert np.abs(scaled - real).max() < 0.05 * np.abs(real).max()
+    single = tritforge.simulate(made.image, x[0], "golden")
+    np.testing.assert_array_equal(single.output, result.output[:1])
+    assert tritforge.verify(made.image, x, backends=["memory"]).equal
+    loaded = tritforge.load_image(tmp_path / "image")
+    assert isinstance(loaded, Image)
+    assert flows.opened(loaded, "tiny") is loaded
+    with pytest.raises(tritforge.ImageError, match="compiled for configuration"):
+        tritforge.simulate(loaded, x, "golden", config="icebreaker")
+
+
+def test_export_of_a_models_own_weights(tmp_path):
+    made = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
+    assert made.image.manifest["extra"]["checkpoint"] is None
+    assert made.to_dict()["image"] == str(tmp_path / "image")
+
+
+def test_checkpoint_paths_are_recorded_with_their_checksum(tmp_path):
+    folder = prepare(tmp_path)
+    made = tritforge.export(folder / "small.pt", f"{folder / 'models.py'}:small",
+                            folder / "calibration.npy", "tiny", folder / "image")
+    extra = made.image.manifest["extra"]
+    assert extra["checkpoint"]["file"] == "small.pt"
+    assert len(extra["checkpoint"]["sha256"]) == 64
+    assert extra["digits"] == 8
+    assert set(extra["checks"]) == {"trace", "quantize", "check"}
+
+
+def test_nothing_is_rounded_silently(tmp_path):
+    made = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
+    layers = made.image.manifest["layers"]
+    assert [layer["ternary"] for layer in layers] == [False, True, False]
+    for layer in layers:
+        assert ("ternary" if layer["ternary"] else "signed digits") in layer["note"]
+        assert (layer["weight_error"] > 0) == ("rounded, largest error" in layer["note"])
+    table, *notes = flows.export_parts(made.image.manifest)
+    assert table.row_count == 3
+    assert [note.partition(":")[0] for note in notes] == [layer["name"] for layer in layers]
+
+
+def test_densities_come_from_the_golden_model(tmp_path):
+    image = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image",
+                             check=False).image
+    densities = flows.activation_densities(image.network, samples())
+    assert set(densities) == set(image.network.tensors)
+    for name, tensor in image.network.tensors.items():
+        assert densities[name].shape == (tensor.channels,)
+        assert ((densities[name] >= 0) & (densities[name] <= 1)).all()
+
+
+def test_a_tracer_that_is_wrong_is_noticed(tmp_path, monkeypatch):
+    original = flows.trace
+
+    def wrong(*arguments, **options):
+        network = original(*arguments, **options)
+        network.layers[1].gain *= 1.5
+        return network
+
+    monkeypatch.setattr(flows, "trace", wrong)
+    with pytest.raises(ExportError, match="its trace differs from the model"):
+        tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_contents_that_are_wrong_are_noticed(tmp_path, monkeypatch):
+    original = flows.emit
+
+    def wrong(*arguments):
+        memory = original(*arguments)
+        memory.trits[:] ^= 1
+        return memory
+
+    monkeypatch.setattr(flows, "emit", wrong)
+    with pytest.raises(ExportError, match=r"memory differs .* layer .* fault of the compiler"):
+        tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trailing_softmax_is_not_compared(tmp_path):
+    model = nn.Sequential(small_model(), nn.Softmax(dim=1)).eval()
+    made = tritforge.export(None, model, samples(), "tiny", tmp_path / "image")
+    assert "softmax" in made.steps[1].check
+
+
+def test_linear_networks_take_flat_samples(tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    x = np.random.default_rng(0).random((9, 12), np.float32)
+    image = tritforge.export(None, model, x, "tiny", tmp_path / "image").image
+    assert tritforge.simulate(image, x, "golden").output.shape == (9, 4, 1, 1)
+    assert tritforge.simulate(image, x[0], "golden").output.shape == (1, 4, 1, 1)
+    assert tritforge.verify(image, x[:2], backends=["memory"]).equal
+
+
+def test_generate_with_a_configuration(tmp_path):
+    config = dataclasses.replace(PRESETS["tiny"], clusters=1, elements=2, name="least")
+    verilog, sidecar = tritforge.generate(config, tmp_path / "v")
+    assert verilog.read_text().startswith("// tritforge accelerator, configuration least")
+    assert sidecar.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="is not a folder"):
+        tritforge.generate(config, tmp_path / "file")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"v", "file"}
+
+
+def test_configurations_are_exported_for_what_they_are(tmp_path):
+    narrow = Config(name="narrow", accumulator_width=12)
+    with pytest.raises(ExportError, match="accumulator_width 12"):
+        tritforge.export(None, small_model(), samples(), narrow, tmp_path / "image")
+    assert not list(tmp_path.iterdir())

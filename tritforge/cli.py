@@ -1,0 +1,384 @@
+"""The command ``tritforge``.
+
+A user's mistake gives one sentence on standard error and an exit code other than 0; tables go to
+standard output, progress to standard error, and only where that is a terminal.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hw.config import PRESETS
+
+__all__ = ["main"]
+
+#: Exit codes: something differs or is refused; wrong usage (as click has it); interrupted.
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+#: What a user can cause, by the module that defines it: those not imported were not raised.
+_USER_ERRORS = {
+    "hw.config": ("ConfigError",),
+    "model_export.checkpoint": ("CheckpointError",),
+    "model_export.errors": ("ExportError", "ImageError"),
+    "model_export.zoo": ("ModelError",),
+    "sim.backend": ("SimulationError",),
+    "sim.device": ("DeviceError",),
+    "sim.native": ("SimulatorError",),
+    "sim.report": ("ReportError",),
+}
+
+_CONFIGS = "\n".join(
+    f"  {config.name:<11} {config.clusters} clusters x {config.elements} elements x "
+    f"{config.rows} rows" for config in PRESETS.values())
+
+_CONFIG_HELP = f"Preset ({', '.join(PRESETS)}) or a .toml file."
+
+
+class _ExportCommand(click.Command):
+    """Lists the zoo, whose import takes seconds, only where help is asked for."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from model_export.zoo import ZOO
+        formatter.write_paragraph()
+        formatter.write_text("Networks of the zoo:")
+        with formatter.indentation():
+            for name, builder in sorted(ZOO.items()):
+                about = (builder.__doc__ or "").strip().splitlines()[0].split(";")[0]
+                formatter.write_text(f"zoo:{name}  {about}")
+        super().format_epilog(ctx, formatter)
+
+
+def _console() -> Console:
+    """Standard output; wide enough for the tables where it is not a terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=100)
+
+
+def _print(text: str) -> None:
+    _console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None] | None]:
+    """A progress bar on standard error, or nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("starting", total=1.0)
+        yield lambda message, done: bars.update(task, description=message, completed=done)
+
+
+def _show(as_json: bool, document: Any, *parts: str | Table) -> None:
+    """Either JSON alone, or texts and tables."""
+    if as_json:
+        from sim.report import dump
+        click.echo(dump(document), nl=False)
+        return
+    console = _console()
+    for part in parts:
+        if isinstance(part, Table):
+            # a table's own title would be broken at the table's width
+            if part.title:
+                _print(f"\n{part.title}")
+                part.title = None
+            console.print(part)
+        else:
+            _print(part)
+
+
+_json = click.option("--json", "as_json", is_flag=True,
+                     help="Print JSON instead of tables, and nothing else, on standard output.")
+_config_check = click.option(
+    "--config", metavar="NAME|FILE.toml",
+    help="Refuse the image unless it was compiled for this configuration.")
+_input = click.option(
+    "--input", "inputs", required=True, metavar="X.npy", type=click.Path(path_type=Path),
+    help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
+         "was trained on, and are quantized; integer arrays hold activation codes.")
+_image = click.argument("image", type=click.Path(path_type=Path))
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Errors are one sentence on standard error. Exit codes: 0 all is well, 1 something "
+           "is refused or differs, 2 wrong usage, 130 interrupted.")
+@click.version_option(package_name="tritforge")
+def cli() -> None:
+    """Run trained ternary networks on generated hardware, bit for bit.
+
+    The usual order: export a trained network to an image for one hardware configuration; simulate
+    it; verify that all backends agree; generate the Verilog of that configuration. `tritforge
+    demo` does all of it with a network that ships with this program.
+    """
+
+
+@cli.command(cls=_ExportCommand)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--model", required=True, metavar="FILE.py:NAME|zoo:NAME",
+              help="The network: a class or function (or a module object) in a Python file, which "
+                   "is run, or a network of the zoo.")
+@click.option("--calibrate", "samples", required=True, metavar="X.npy",
+              type=click.Path(path_type=Path),
+              help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
+                   "activation scales come from them. A few hundred training images do.")
+@click.option("--config", required=True, metavar="NAME|FILE.toml", help=_CONFIG_HELP)
+@click.option("--threshold", type=float, metavar="T",
+              help="TTQ's t, as a fraction of max |w|, for checkpoints with latent weights, Wp "
+                   "and Wn that do not hold it (the paper: 0.05).")
+@click.option("--digits", type=click.IntRange(0, 16), default=8, show_default=True,
+              help="Bits of signed digits for layers that are not ternary; 0 refuses such layers.")
+@click.option("--percentile", type=float,
+              help="Clip activations at this percentile of the samples' values instead of at the "
+                   "largest, e.g. 99.99.")
+@click.option("--name", help="What reports call the network. [default: NAME of --model]")
+@click.option("--check/--no-check", default=True, show_default=True,
+              help="Compare the network after every pass with what it was before.")
+@click.option("-o", "--output", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
+              help="Image folder to write; a former image there is replaced.")
+@_json
+def export(checkpoint: Path, model: str, samples: Path, config: str, threshold: float | None,
+           digits: int, percentile: float | None, name: str | None, check: bool, output: Path,
+           as_json: bool) -> None:
+    """Compile CHECKPOINT into an image for one hardware configuration.
+
+    CHECKPOINT is what torch.save wrote (any version; a state_dict, alone or inside a dictionary)
+    or an .npz archive. No code from it is run. Weights may be those of tritforge's own TTQ
+    modules, ternary values baked into ordinary layers, or latent weights with Wp and Wn.
+
+    The image is a folder: a readable manifest.json with shapes, scales, checksums, and the
+    contents of the hardware's memories. It appears only when it is complete.
+    """
+    from tritforge import flows
+    with _progress() as progress:
+        made = flows.export(checkpoint, model, samples, config, output, threshold=threshold,
+                            digits=digits, percentile=percentile, name=name, check=check,
+                            progress=progress)
+    manifest = made.image.manifest
+    _show(as_json, made.to_dict(), *flows.export_parts(manifest),
+          *(f"{step.name}: {step.check}" for step in made.steps if step.check),
+          export_sentence(manifest, output))
+
+
+def export_sentence(manifest: dict[str, Any], output: Path) -> str:
+    """What was written, and how large it is."""
+    sizes = manifest["sizes"]["whole"]
+    ratio = sizes["float32_over_trits"]
+    small = f", {ratio:.1f} times smaller than 32-bit weights" if ratio else ""
+    return (f"{output}: network {manifest['network']} for configuration "
+            f"{manifest['configuration']['name']}; {sizes['weights']:,} weights in "
+            f"{sizes['trits_bytes']:,} bytes of trits{small}; {sizes['memory_bytes']:,} bytes of "
+            f"memory contents")
+
+
+@cli.command(epilog="Presets:\n\n\b\n" + _CONFIGS)
+@click.option("--config", required=True, metavar="NAME|FILE.toml",
+              help=_CONFIG_HELP + " A file names the fields that differ from a preset, e.g. "
+                   "'preset = \"tiny\"' and 'queue_depth = 8'.")
+@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder for accelerator.v and accelerator.json; made if needed.")
+@_json
+def generate(config: str, output: Path, as_json: bool) -> None:
+    """Write the Verilog of a configuration, and a JSON side-car that describes it."""
+    import json
+
+    from tritforge import flows
+    with _progress() as progress:
+        if progress is not None:
+            progress("generating Verilog", 0.0)
+        verilog, sidecar = flows.generate(config, output)
+    about = json.loads(sidecar.read_text(encoding="utf-8"))
+    document = {"verilog": str(verilog), "sidecar": str(sidecar), **about}
+    _show(as_json, document,
+          f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
+          f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
+          f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
+          f"{sidecar}: parameters, ports, memories, counters")
+
+
+@cli.command()
+@_image
+@_input
+@click.option("--backend", type=click.Choice(["golden", "rtl", "pysim"]), default="rtl",
+              show_default=True,
+              help="golden: PyTorch integers, no cycles. rtl: the Verilog, compiled natively "
+                   "(about a minute the first time, then from a cache). pysim: Amaranth's own "
+                   "simulator, no compiler needed, about 1000 cycles/s, up to 64 elements.")
+@click.option("--layer", metavar="NAME",
+              help="Run this layer alone, on the golden activations before it.")
+@click.option("-o", "--output", required=True, metavar="RUN", type=click.Path(path_type=Path),
+              help="Folder for report.json and output.npy; a former run there is replaced.")
+@click.option("--clock", type=click.FloatRange(min=0, min_open=True), default=50.0,
+              show_default=True, metavar="MHZ",
+              help="Clock at which the table shows cycles as time; nothing else depends on it.")
+@_config_check
+@_json
+def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output: Path,
+             clock: float, config: str | None, as_json: bool) -> None:
+    """Run IMAGE on input images; integers, cycles and counters per layer.
+
+    Writes RUN/output.npy, int32: the results of the last layer, (N, rows) or, where it has more
+    than one pixel, (N, rows, height, width); a real value is the integer times output.scale of
+    RUN/report.json (result_scale in the image's manifest). With --layer: that layer's output
+    integers (activation codes after requantization and max-pool).
+
+    RUN/report.json has total_cycles, layers[].name, cycles, utilization, counters and more, with
+    the units under "units". Cycles are clock cycles between RUN and its end; writing the image
+    and the input and reading results is not included.
+    """
+    from sim.report import layer_tables, summary
+    from tritforge import flows
+    loaded = flows.opened(image, config)
+    with _progress() as progress:
+        simulation = flows.simulate(loaded, inputs, backend, layer=layer, output=output,
+                                    progress=progress)
+    report = flows.report_of(simulation, loaded)
+    _show(as_json, report, summary(report, clock), *layer_tables(report, clock),
+          f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
+          f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}")
+
+
+@cli.command()
+@_image
+@_input
+@click.option("--backend", "backends", multiple=True,
+              type=click.Choice(["memory", "rtl", "pysim"]),
+              help="Compare only this one with the golden model (may be repeated). "
+                   "[default: all]")
+@click.option("--pysim-images", type=click.IntRange(min=0), default=1, show_default=True,
+              help="Images, from the first on, for Amaranth's simulator, which is slow.")
+@_config_check
+@_json
+def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: int,
+           config: str | None, as_json: bool) -> None:
+    """Compare every integer of every layer of IMAGE on all backends.
+
+    The golden model is the reference. Compared are: the memory contents, executed without a
+    clock (memory); the compiled RTL (rtl); Amaranth's simulator, where the configuration is small
+    enough (pysim). Each runs layer by layer, and once more all layers in one RUN.
+
+    The first difference is named by layer, row (output channel), pixel and image; the exit code
+    is then 1.
+    """
+    from tritforge import flows
+    loaded = flows.opened(image, config)
+    with _progress() as progress:
+        result = flows.verify(loaded, inputs, backends=backends or None,
+                              pysim_images=pysim_images, progress=progress)
+    _show(as_json, result.to_dict(), flows.verification_table(result))
+    for one in result.comparisons:
+        if one.difference is not None:
+            raise click.ClickException(str(one.difference))
+
+
+@cli.command()
+@click.option("-o", "--output", default="demo-out", show_default=True, metavar="DIR",
+              type=click.Path(path_type=Path),
+              help="Folder for image, runs and pictures; a former demo there is replaced.")
+@click.option("--config", default="tiny", show_default=True, metavar="NAME|FILE.toml",
+              help=_CONFIG_HELP)
+@click.option("--images", type=click.IntRange(1, 360), default=360, show_default=True,
+              help="Test images through the RTL.")
+@click.option("--layers-of", "checked", type=click.IntRange(min=1), default=16, show_default=True,
+              help="Images of which every integer of every layer is compared.")
+@click.option("--baseline/--no-baseline", default=True, show_default=True,
+              help="Compare with the same array without skipping of zeros, which takes a second "
+                   "compilation.")
+@click.option("--clock", type=click.FloatRange(min=0, min_open=True), default=50.0,
+              show_default=True, metavar="MHZ",
+              help="Clock at which the table shows cycles as time; nothing else depends on it.")
+@_json
+def demo(output: Path, config: str, images: int, checked: int, baseline: bool, clock: float,
+         as_json: bool) -> None:
+    """Export, run, check and picture the network that ships with tritforge.
+
+    A small CNN for handwritten digits (8 x 8 pixels, scikit-learn's), trained with TTQ: exported
+    for one configuration, its test images run through the RTL, every logit and, of some images,
+    every integer of every layer compared with the golden model. Prints accuracies, cycles and
+    utilization, and the commands that give the same numbers. Ends within five minutes, most of
+    which goes into compiling the simulator the first time. The exit code is 1 if anything differs.
+    """
+    from tritforge import demo as program
+    with _progress() as progress:
+        result = program.run(output, config, images=images, checked=checked, baseline=baseline,
+                             progress=progress)
+    _show(as_json, result, *program.describe(result, output, clock))
+    if not result["equal"]:
+        raise click.ClickException("the RTL differs from the golden model: "
+                                   + "; ".join(result["differences"]))
+
+
+# ----- errors
+
+def _sentence(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _is_user_error(error: Exception) -> bool:
+    return any(isinstance(error, getattr(sys.modules[module], name))
+               for module, names in _USER_ERRORS.items() if module in sys.modules
+               for name in names)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"tritforge: {_sentence(message)}", file=sys.stderr)
+    return code
+
+
+def _terminated(number: int, frame: object) -> None:
+    """SIGTERM cleans up as an interrupt does."""
+    raise KeyboardInterrupt
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code. Raises only what is a fault of this program."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with cli.make_context("tritforge", given) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
+        return USAGE
+    except click.UsageError as error:
+        hint = f" (try {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        return _fail(error.format_message().rstrip(".") + hint, USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; nothing was left behind", INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has enough; Python must not complain at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", FAILED)
+    except MemoryError:
+        return _fail("out of memory; fewer images at a time may do", FAILED)
+    except Exception as error:
+        if not _is_user_error(error):
+            raise
+        return _fail(str(error), FAILED)
+    return 0
+
+
+def main() -> None:
+    """Entry point of the command ``tritforge``."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
