@@ -27,8 +27,8 @@ class Drain(wiring.Component):
 
     Timing: one step per cycle; a pixel starts when every cluster has finished it, and at least
     ``MERGE_LATENCY`` cycles after the last step of the pixel before (so that merges of one
-    window never overlap). After a reset all accumulators are taken once, which clears
-    them; until then ``ready`` is low.
+    window never overlap). After a reset, and when told to ``clear``, all accumulators are taken
+    once, so that nothing is left in them whatever ran before; until then ``ready`` is low.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ class Drain(wiring.Component):
         Words between pooled pixels.
     command : Out(drain_command)
         For the first cluster.
+    clear : In(1)
+        Clear the accumulators; only while ``idle``.
     ready : Out(1)
         The accumulators have been cleared.
     step, repeat : Out(1)
@@ -75,6 +77,7 @@ class Drain(wiring.Component):
             "step_x": In(activation),
             "step_y": In(activation),
             "command": Out(drain_command(config)),
+            "clear": In(1),
             "ready": Out(1),
             "step": Out(1),
             "repeat": Out(1),
@@ -119,6 +122,7 @@ class Drain(wiring.Component):
                     m.d.comb += finish.eq(1)
                     m.d.sync += [row.eq(0), sweep.eq(sweep + 1)]
                     with m.If(sweep == 2 * config.banks - 1):
+                        m.d.sync += sweep.eq(0)
                         m.d.sync += pause.eq(self.clear_latency)
                         m.next = "CLEARED"
             with m.State("CLEARED"):
@@ -131,7 +135,10 @@ class Drain(wiring.Component):
                     row.eq(0), block.eq(0), x.eq(0), y.eq(0),
                     pixel.eq(job.address), line.eq(job.address), entry.eq(job.row_base),
                 ]
-                with m.If(pause.any()):
+                with m.If(self.clear):
+                    m.d.sync += self.ready.eq(0)
+                    m.next = "CLEAR"
+                with m.Elif(pause.any()):
                     m.d.sync += pause.eq(pause - 1)
                 with m.Elif(jobs.r_rdy & self.complete):
                     m.next = "STEP"

@@ -117,6 +117,7 @@ class Accelerator(wiring.Component):
             program.write_mask.eq(writes("program")),
             sequencer.walk.ready.eq(
                 drain.ready & Cat(cluster.jobs.ready for cluster in clusters).all()),
+            drain.clear.eq(host.start),
             drain.i.payload.eq(sequencer.drain.payload),
             drain.i.valid.eq(sequencer.drain.valid),
             sequencer.drain.ready.eq(drain.i.ready),

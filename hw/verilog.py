@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In
 
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
 from hw.hierarchy import SharedModules
+from hw.payloads import port_word
 from hw.program import CLUSTER_MEMORIES, COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.top import Accelerator
 
@@ -94,8 +95,15 @@ def sidecar(config: Config) -> dict[str, Any]:
         "identity": config.identity,
         "configuration": config.to_dict(),
         "ports": {
-            "commands": {"payload__data": PORT_WIDTH, "payload__last": 1, "valid": 1, "ready": 1},
-            "results": {"payload__data": PORT_WIDTH, "payload__last": 1, "valid": 1, "ready": 1},
+            name: {
+                direction: {
+                    f"{name}__payload": {"width": port_word().size, "data": [0, PORT_WIDTH - 1],
+                                         "last": PORT_WIDTH},
+                    f"{name}__valid": {"width": 1},
+                },
+                "output" if direction == "input" else "input": {f"{name}__ready": {"width": 1}},
+            }
+            for name, direction in (("commands", "input"), ("results", "output"))
         },
         "memories": {
             name: {
@@ -125,10 +133,11 @@ def write_verilog(config: Config, folder: Path) -> tuple[Path, Path]:
     -------
     The two paths. Each file appears whole or not at all.
     """
+    texts = {".v": generate_verilog(config),
+             ".json": json.dumps(sidecar(config), indent=2) + "\n"}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for suffix, text in ((".v", generate_verilog(config)),
-                         (".json", json.dumps(sidecar(config), indent=2) + "\n")):
+    for suffix, text in texts.items():
         path = folder / (TOP_NAME + suffix)
         temporary = path.with_name(f".{path.name}.part")
         temporary.write_text(text, encoding="utf-8")

@@ -21,8 +21,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +32,7 @@ from numpy.typing import NDArray
 from hw.config import Config, ConfigError
 from model_export.emit import LayerPlace, MemoryImage, ResultPlace, TensorPlace
 from model_export.errors import ImageError
+from model_export.folders import check_replaceable, new_folder
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Image", "load_image", "write_image"]
@@ -381,7 +380,8 @@ def write_image(path: str | os.PathLike[str], network: Network, config: Config,
         Something that is not an image is in the way, or the folder cannot be written.
     """
     path = Path(path)
-    _check_target(path)
+    if not check_replaceable(path, MANIFEST, FORMAT, {MANIFEST, *FILES}):
+        raise ImageError(f"{path} exists and is not a tritforge image; it is left as it is")
     network_document, network_arrays = _network_files(network)
     layout_document, layout_arrays = _layout_files(memory)
     files = {
@@ -394,54 +394,13 @@ def write_image(path: str | os.PathLike[str], network: Network, config: Config,
     manifest = _manifest(network, config, memory, extra or {}, files)
     manifest["manifest_sha256"] = _seal(json.loads(_dump(manifest)))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+        with new_folder(path) as folder:
+            for name, raw in files.items():
+                (folder / name).write_bytes(raw)
+            (folder / MANIFEST).write_bytes(_dump(manifest, indent=1))
     except OSError as error:
         raise ImageError(f"image {path} cannot be written: {error.strerror}") from error
-    try:
-        for name, raw in files.items():
-            (temporary / name).write_bytes(raw)
-        (temporary / MANIFEST).write_bytes(_dump(manifest, indent=1))
-        os.chmod(temporary, 0o755)
-        _move(temporary, path)
-    except OSError as error:
-        raise ImageError(f"image {path} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return path
-
-
-def _check_target(path: Path) -> None:
-    if not path.is_symlink() and not path.exists():
-        return
-    if path.is_dir() and not path.is_symlink():
-        names = {entry.name for entry in path.iterdir()}
-        if not names:
-            return
-        if names <= {MANIFEST, *FILES} and MANIFEST in names:
-            try:
-                if json.loads((path / MANIFEST).read_bytes())["format"] == FORMAT:
-                    return
-            except (OSError, ValueError, KeyError, TypeError):
-                pass
-    raise ImageError(f"{path} exists and is not a tritforge image; it is left as it is")
-
-
-def _move(temporary: Path, path: Path) -> None:
-    """Put a complete folder in place of the image that may be there."""
-    if not path.exists():
-        os.rename(temporary, path)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-    try:
-        os.rename(path, aside / "image")
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            os.rename(aside / "image", path)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def load_image(path: str | os.PathLike[str]) -> Image:

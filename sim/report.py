@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import shutil
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,11 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from model_export.folders import check_replaceable, new_folder
 from sim.backend import CLUSTER_CYCLES, Simulation
 
 __all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "check_run_folder", "dump",
-           "layer_tables", "replace_folder", "summary", "write_run"]
+           "layer_tables", "summary", "write_run"]
 
 #: What a report begins with.
 FORMAT = "tritforge report"
@@ -107,49 +105,8 @@ def check_run_folder(path: Path) -> None:
     ------
     ReportError
     """
-    check_replaceable(path, REPORT, FORMAT, {REPORT, OUTPUT}, "a run")
-
-
-def check_replaceable(path: Path, marker: str, marker_format: str, files: set[str],
-                      what: str) -> None:
-    """Refuse ``path`` unless it is free, an empty folder, or a folder of ``files`` only whose
-    JSON file ``marker`` states ``marker_format``.
-
-    Raises
-    ------
-    ReportError
-    """
-    if not path.is_symlink() and not path.exists():
-        return
-    if path.is_dir() and not path.is_symlink():
-        names = {entry.name for entry in path.iterdir()}
-        if not names:
-            return
-        if marker in names and names <= files:
-            try:
-                if json.loads((path / marker).read_bytes())["format"] == marker_format:
-                    return
-            except (OSError, ValueError, KeyError, TypeError):
-                pass
-    raise ReportError(f"{path} exists and is not {what} of tritforge; it is left as it is")
-
-
-def replace_folder(temporary: Path, path: Path) -> None:
-    """Put a complete folder in the place of ``path``, which may be a former one."""
-    os.chmod(temporary, 0o755)
-    if not path.exists():
-        os.rename(temporary, path)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-    try:
-        os.rename(path, aside / "old")
-        try:
-            os.rename(temporary, path)
-        except BaseException:
-            os.rename(aside / "old", path)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    if not check_replaceable(path, REPORT, FORMAT, {REPORT, OUTPUT}):
+        raise ReportError(f"{path} exists and is not a run of tritforge; it is left as it is")
 
 
 def write_run(path: Path, report: dict[str, Any], simulation: Simulation) -> Path:
@@ -167,14 +124,9 @@ def write_run(path: Path, report: dict[str, Any], simulation: Simulation) -> Pat
     buffer = io.BytesIO()
     np.save(buffer, _output_array(simulation), allow_pickle=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-        try:
-            (temporary / OUTPUT).write_bytes(buffer.getvalue())
-            (temporary / REPORT).write_text(dump(report), encoding="utf-8")
-            replace_folder(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with new_folder(path) as folder:
+            (folder / OUTPUT).write_bytes(buffer.getvalue())
+            (folder / REPORT).write_text(dump(report), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"run {path} cannot be written: {error.strerror}") from error
     return path

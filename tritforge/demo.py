@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +17,16 @@ from rich.table import Table
 from hw.config import Config, load_config
 from model_export.checkpoint import load_into
 from model_export.digits import digits_data
+from model_export.folders import check_replaceable, new_folder
 from model_export.image import Image
 from model_export.zoo import load_model
 from sim.backend import create
 from sim.device import Progress
 from sim.report import (
+    ReportError,
     build_report,
-    check_replaceable,
     dump,
     layer_tables,
-    replace_folder,
     summary,
     write_run,
 )
@@ -80,16 +79,12 @@ def run(output: Path, config: str | Config = "tiny", *, images: int = 360,
         One sentence each.
     """
     chosen = load_config(config) if isinstance(config, str) else config
-    check_replaceable(output, MARKER, FORMAT, CONTENTS, "a demo")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-    try:
+    if not check_replaceable(output, MARKER, FORMAT, CONTENTS):
+        raise ReportError(f"{output} exists and is not a demo of tritforge; it is left as it is")
+    with new_folder(output) as folder:
         result = _run(folder, output, config if isinstance(config, str) else config.name, chosen,
                       images, min(checked, images), baseline, progress)
         (folder / MARKER).write_text(dump(result), encoding="utf-8")
-        replace_folder(folder, output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return result
 
 

@@ -109,7 +109,10 @@ def utilization_picture(report: dict[str, Any], path: Path) -> Path:
     values = np.array([100 * (layer["utilization"] or 0.0) for layer in layers])
     right.barh(places, values, color="#386641")
     for place, value in zip(places, values, strict=True):
-        right.text(min(value + 2, 80), place, f"{value:.1f} %", va="center", fontsize=9)
+        inside = value > 75
+        right.text(value - 2 if inside else value + 2, place, f"{value:.1f} %", va="center",
+                   ha="right" if inside else "left", color="white" if inside else "black",
+                   fontsize=9)
     right.set_xlim(0, 100)
     right.set_xlabel("adder utilization, %")
     figure.suptitle(

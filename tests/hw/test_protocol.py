@@ -7,7 +7,14 @@ from test_host_port import bad_packets
 
 from hw import protocol
 from hw.config import Config
-from hw.program import LAYER, LAYER_OPCODE, MEMORIES, READABLE_MEMORIES, encode_words
+from hw.program import (
+    LAYER,
+    LAYER_OPCODE,
+    MEMORIES,
+    READABLE_MEMORIES,
+    encode_words,
+    record_words,
+)
 from hw.protocol import RESPONSE_PLACES, ErrorCode, Opcode, Packet
 from sim.device import Device, DeviceError
 from sim.pysim import PythonLink
@@ -282,3 +289,21 @@ def test_another_configuration_is_noticed():
     with pytest.raises(DeviceError, match=f"the accelerator has configuration "
                                           f"{CONFIG.identity_word:08x}, not custom"):
         device.check_identity()
+
+
+def test_a_faulty_program_leaves_nothing_behind(work):
+    """A tile that drains fewer rows than its trits feed must not spoil the next run."""
+    with ThrottledLink(CONFIG) as link:
+        device = Device(link)
+        device.load(work.image)
+        work.run(device, 0)
+        program = work.image.port_words("program")
+        tile = work.address + record_words(LAYER)
+        assert program[tile, 0] & 0xFF > 1
+        faulty = program.copy()
+        faulty[tile, 0] = (faulty[tile, 0] & ~np.uint32(0xFF)) | 1
+        device.write("program", 0, 0, faulty)
+        work.put(device, 0)
+        device.run(work.address, 1)
+        device.write("program", 0, 0, program)
+        work.run(device, 1)

@@ -52,6 +52,12 @@ def test_sidecar_describes_the_memories(tmp_path):
     described = json.loads(side.read_text())
     assert described == sidecar(config)
     assert described["identity"] == config.identity
+    top = modules(verilog.read_text())["accelerator"]
+    for stream in described["ports"].values():
+        for direction, ports in stream.items():
+            for port, shape in ports.items():
+                width = f"[{shape['width'] - 1}:0] " if shape["width"] > 1 else ""
+                assert f"  {direction} {width}{port};\n" in top
     assert described["memories"]["trits"] == {
         "number": 1, "instances": 8, "width_bits": 512, "depth": 512,
         "port_words_per_word": 16, "readable": False, "writable": True}

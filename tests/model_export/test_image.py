@@ -14,6 +14,7 @@ from networks import bound_network, compile_network, random_codes, random_config
 
 import model_export.image as image_module
 from hw.config import Config
+from model_export import folders
 from model_export.errors import ImageError
 from model_export.image import FILES, load_image, write_image
 
@@ -161,7 +162,7 @@ def test_failing_rename_restores_the_old_image(folder, tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         rename(source, target)
 
-    monkeypatch.setattr(image_module.os, "rename", failing)
+    monkeypatch.setattr(folders.os, "rename", failing)
     with pytest.raises(ImageError, match="cannot be written: Input/output error"):
         write_image(folder, network, Config(), memory)
     assert load_image(folder).manifest == before

@@ -219,12 +219,12 @@ def test_an_interrupted_export_leaves_nothing(files):
 
 
 def test_an_export_interrupted_while_writing_leaves_nothing(capsys, files, monkeypatch):
-    import model_export.image
+    import model_export.folders
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_export.image, "_move", interrupted)
+    monkeypatch.setattr(model_export.folders, "_replace", interrupted)
     code, _, err = call(capsys, *export_arguments(files, files / "image"))
     assert code == 130 and err.count("\n") == 1
     assert not leftovers(files)
