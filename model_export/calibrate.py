@@ -47,6 +47,12 @@ def calibrate(network: Network, samples: NDArray[np.floating], *,
     samples = np.asarray(samples)
     if samples.size == 0:
         raise ExportError(f"calibration samples are empty (shape {samples.shape})")
+    if samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            broken = int(np.count_nonzero(~np.isfinite(samples.astype(np.float32))))
+        if broken:
+            raise ExportError(f"calibration samples have {broken} values that are NaN or infinite "
+                              f"in single precision")
     ranges = FloatReference(network).ranges(samples, percentile)
     tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
     for layer in network.layers:

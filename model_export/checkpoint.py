@@ -159,7 +159,7 @@ def _read(file: BinaryIO, path: Path) -> object:
         if is_zip:
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
-                broken = archive.testzip() if all(n.endswith(".npy") for n in names) else None
+                broken = archive.testzip()
             if any(name.endswith("/constants.pkl") for name in names):
                 raise CheckpointError(f"checkpoint {path} is a TorchScript program; "
                                       f"save the state_dict() of the model instead")

@@ -8,25 +8,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_replaceable", "new_folder"]
+__all__ = ["new_folder", "obstacle"]
+
+#: JSON files by which finished folders are known.
+_MARKERS = ("manifest.json", "report.json")
 
 
-def check_replaceable(path: Path, marker: str, marker_format: str, files: set[str]) -> bool:
-    """Whether ``path`` may be written: it is free, an empty folder, or a folder of ``files``
-    only whose JSON file ``marker`` states ``marker_format``."""
+def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> str | None:
+    """Why ``path`` must not be written, as a sentence; None if it may.
+
+    It may if it is free, an empty folder, or a folder of ``files`` only whose JSON file ``marker``
+    states ``marker_format``, and does not lie in another finished folder, whose files are checked.
+    """
+    for parent in path.resolve().parents:
+        for name in _MARKERS:
+            if (parent / name).is_file() and str(_format(parent / name)).startswith("tritforge"):
+                return f"{path} lies in {parent}, which is a {_format(parent / name)}"
     if not path.is_symlink() and not path.exists():
-        return True
-    if not path.is_dir() or path.is_symlink():
-        return False
-    names = {entry.name for entry in path.iterdir()}
-    if not names:
-        return True
-    if marker not in names or not names <= files:
-        return False
+        return None
+    if path.is_dir() and not path.is_symlink():
+        names = {entry.name for entry in path.iterdir()}
+        if not names or (marker in names and names <= files
+                         and _format(path / marker) == marker_format):
+            return None
+    return f"{path} exists and is not a {marker_format}; it is left as it is"
+
+
+def _format(path: Path) -> object:
+    """What the JSON file says it is, or None."""
     try:
-        return bool(json.loads((path / marker).read_bytes())["format"] == marker_format)
+        return json.loads(path.read_bytes())["format"]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 @contextmanager

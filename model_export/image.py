@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from hw.config import Config, ConfigError
 from model_export.emit import LayerPlace, MemoryImage, ResultPlace, TensorPlace
 from model_export.errors import ImageError
-from model_export.folders import check_replaceable, new_folder
+from model_export.folders import new_folder, obstacle
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Image", "load_image", "write_image"]
@@ -380,8 +380,8 @@ def write_image(path: str | os.PathLike[str], network: Network, config: Config,
         Something that is not an image is in the way, or the folder cannot be written.
     """
     path = Path(path)
-    if not check_replaceable(path, MANIFEST, FORMAT, {MANIFEST, *FILES}):
-        raise ImageError(f"{path} exists and is not a tritforge image; it is left as it is")
+    if sentence := obstacle(path, MANIFEST, FORMAT, {MANIFEST, *FILES}):
+        raise ImageError(sentence)
     network_document, network_arrays = _network_files(network)
     layout_document, layout_arrays = _layout_files(memory)
     files = {

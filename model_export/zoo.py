@@ -141,7 +141,8 @@ def load_model(spec: str) -> nn.Module:
         return ZOO[name]()
     path = Path(place)
     if not path.is_file():
-        raise ModelError(f"model file {place} does not exist")
+        raise ModelError(f"model file {place} is a folder" if path.is_dir()
+                         else f"model file {place} does not exist")
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
@@ -155,7 +156,9 @@ def load_model(spec: str) -> nn.Module:
                                  f"class or function that gives an nn.Module")
             try:
                 made = made()
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 raise ModelError(f"building {name} of {place} failed: {_reason(error)}") from error
         if not isinstance(made, nn.Module):
             raise ModelError(f"{name} in {place} gives an object of type "
@@ -180,7 +183,9 @@ def _run_file(path: Path) -> ModuleType:
     sys.modules[module_name] = module
     try:
         loader_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[module_name]
         raise ModelError(f"running model file {path} failed: {_reason(error)}") from error
     return module
@@ -188,5 +193,8 @@ def _run_file(path: Path) -> ModuleType:
 
 def _reason(error: BaseException) -> str:
     """One line: what was raised, and its message."""
-    message = " ".join(str(error).split())
+    try:
+        message = " ".join(str(error).split())
+    except Exception:                    # an exception of the user's that cannot be printed
+        message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

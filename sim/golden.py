@@ -83,8 +83,10 @@ def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
         return x.astype(np.int64)
     if not tensor.scale > 0:
         raise ExportError(f"tensor {tensor.name} has no scale; calibrate the network first")
-    codes = np.rint(x.astype(np.float64) / tensor.scale)
-    return np.clip(codes, tensor.low, tensor.high).astype(np.int64)
+    # Clamped in real numbers first: a quotient may be beyond any number.
+    reach = np.clip(x.astype(np.float64), tensor.scale * (tensor.low - 1),
+                    tensor.scale * (tensor.high + 1))
+    return np.clip(np.rint(reach / tensor.scale), tensor.low, tensor.high).astype(np.int64)
 
 
 def _checked(x: NDArray[np.generic], tensor: Tensor, what: str) -> NDArray[np.generic]:

@@ -10,7 +10,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from model_export.folders import check_replaceable, new_folder
+from model_export.folders import new_folder, obstacle
 from sim.backend import CLUSTER_CYCLES, Simulation
 
 __all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "check_run_folder", "dump",
@@ -105,8 +105,8 @@ def check_run_folder(path: Path) -> None:
     ------
     ReportError
     """
-    if not check_replaceable(path, REPORT, FORMAT, {REPORT, OUTPUT}):
-        raise ReportError(f"{path} exists and is not a run of tritforge; it is left as it is")
+    if sentence := obstacle(path, REPORT, FORMAT, {REPORT, OUTPUT}):
+        raise ReportError(sentence)
 
 
 def write_run(path: Path, report: dict[str, Any], simulation: Simulation) -> Path:

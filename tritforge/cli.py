@@ -4,6 +4,7 @@ A user's mistake gives one sentence on standard error and an exit code other tha
 standard output, progress to standard error, and only where that is a terminal.
 """
 
+import math
 import os
 import signal
 import sys
@@ -106,6 +107,20 @@ _input = click.option(
     help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
          "was trained on, and are quantized; integer arrays hold activation codes.")
 _image = click.argument("image", type=click.Path(path_type=Path))
+
+
+class _Frequency(click.FloatRange):
+    """MHz: a finite number from 1 Hz on."""
+
+    def convert(self, value: Any, param: click.Parameter | None,
+                ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+_CLOCK = _Frequency(min=1e-6)
 
 
 @click.group(
@@ -217,7 +232,7 @@ def generate(config: str, output: Path, as_json: bool) -> None:
               help="Run this layer alone, on the golden activations before it.")
 @click.option("-o", "--output", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Folder for report.json and output.npy; a former run there is replaced.")
-@click.option("--clock", type=click.FloatRange(min=0, min_open=True), default=50.0,
+@click.option("--clock", type=_CLOCK, default=50.0,
               show_default=True, metavar="MHZ",
               help="Clock at which the table shows cycles as time; nothing else depends on it.")
 @_config_check
@@ -293,7 +308,7 @@ def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: i
 @click.option("--baseline/--no-baseline", default=True, show_default=True,
               help="Compare with the same array without skipping of zeros, which takes a second "
                    "compilation.")
-@click.option("--clock", type=click.FloatRange(min=0, min_open=True), default=50.0,
+@click.option("--clock", type=_CLOCK, default=50.0,
               show_default=True, metavar="MHZ",
               help="Clock at which the table shows cycles as time; nothing else depends on it.")
 @_json

@@ -17,7 +17,7 @@ from rich.table import Table
 from hw.config import Config, load_config
 from model_export.checkpoint import load_into
 from model_export.digits import digits_data
-from model_export.folders import check_replaceable, new_folder
+from model_export.folders import new_folder, obstacle
 from model_export.image import Image
 from model_export.zoo import load_model
 from sim.backend import create
@@ -79,8 +79,8 @@ def run(output: Path, config: str | Config = "tiny", *, images: int = 360,
         One sentence each.
     """
     chosen = load_config(config) if isinstance(config, str) else config
-    if not check_replaceable(output, MARKER, FORMAT, CONTENTS):
-        raise ReportError(f"{output} exists and is not a demo of tritforge; it is left as it is")
+    if sentence := obstacle(output, MARKER, FORMAT, CONTENTS):
+        raise ReportError(sentence)
     with new_folder(output) as folder:
         result = _run(folder, output, config if isinstance(config, str) else config.name, chosen,
                       images, min(checked, images), baseline, progress)

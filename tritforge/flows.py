@@ -307,10 +307,16 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
     real = samples.astype(np.float32)
     try:
         with torch.no_grad():
-            expected = module.eval()(torch.from_numpy(np.ascontiguousarray(real))).numpy()
+            output = module.eval()(torch.from_numpy(np.ascontiguousarray(real)))
+            if not isinstance(output, torch.Tensor):
+                raise TypeError(f"it returns {type(output).__name__}, not one tensor")
+            expected = output.numpy()
     except Exception as error:
         raise ExportError(f"the model cannot be run on the calibration samples: "
                           f"{' '.join(str(error).split())}") from error
+    if not np.isfinite(expected).all():
+        raise ExportError("the model's own output on the calibration samples is NaN or infinite; "
+                          "check the samples and the weights")
     if "softmax" in network.final.note:
         return "not compared with the model, whose trailing softmax is left out"
     expected = expected.reshape(len(expected), -1)

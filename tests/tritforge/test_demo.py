@@ -65,7 +65,7 @@ def verified(image, codes):
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(ReportError, match="is not a demo of tritforge"):
+    with pytest.raises(ReportError, match="is not a tritforge demo"):
         demo.run(tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").exists()
 
