@@ -17,7 +17,7 @@ from typing import Any
 from amaranth.hdl import ShapeCastable, signed, unsigned
 from amaranth.lib import data
 
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.config import PORT_WIDTH, Config
 
 __all__ = [
     "COUNTERS", "COUNTER_SLOTS", "DESTINATION", "GEOMETRY", "GROUP", "LAYER", "LAYER_OPCODE",
@@ -175,6 +175,3 @@ def to_words(packed: int, count: int) -> list[int]:
 def encode_words(layout: data.StructLayout, **values: Any) -> list[int]:
     """:func:`encode`, split into 32-bit words."""
     return to_words(encode(layout, **values), record_words(layout))
-
-
-assert ACTIVATION_WIDTH == 8

@@ -26,8 +26,9 @@ from hw.program import (
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool
 from model_export.placement import Placement, Tile, TileGroup
+from model_export.quantize import partial_bounds
 
-__all__ = ["LayerPlace", "MemoryImage", "ResultPlace", "TensorPlace", "accumulator_bounds", "emit"]
+__all__ = ["LayerPlace", "MemoryImage", "ResultPlace", "TensorPlace", "emit"]
 
 
 @dataclass(eq=False)
@@ -193,27 +194,6 @@ def _port_words(raw: NDArray[np.uint8], chunks: int) -> NDArray[np.uint32]:
     return padded.view("<u4").astype(np.uint32)
 
 
-def accumulator_bounds(network: Network, layer: Layer) -> tuple[NDArray[np.int64],
-                                                                NDArray[np.int64]]:
-    """Least and greatest accumulator of each row over all inputs and all partial sums.
-
-    The negative and the positive contributions are summed apart, so no order of additions
-    leaves the bounds.
-    """
-    low = np.zeros(layer.rows, np.int64)
-    high = np.zeros(layer.rows, np.int64)
-    for group in layer.groups:
-        source = network.tensors[group.source]
-        rows = slice(*group.rows)
-        repeats = group.kernel[0] * group.kernel[1] if group.shared else 1
-        for sign, weight in ((1, group.coefficient_plus), (-1, -group.coefficient_minus)):
-            count = repeats * np.count_nonzero(group.trits == sign, axis=(1, 2, 3))
-            ends = (weight * source.low, weight * source.high)
-            low[rows] += count * min(0, *ends)
-            high[rows] += count * max(0, *ends)
-    return low, high
-
-
 class _Tables:
     """Deduplicated geometry and destination tables, placed behind the records."""
 
@@ -323,7 +303,7 @@ class _Emitter:
                     raise ExportError(
                         f"layer {layer.name} has a kernel of {group.kernel[0]}x{group.kernel[1]}; "
                         f"the hardware visits at most 255 positions each way")
-            low, high = accumulator_bounds(network, layer)
+            low, high = partial_bounds(network, layer)
             if low.min(initial=0) < -config.accumulator_max - 1 \
                     or high.max(initial=0) > config.accumulator_max:
                 raise ExportError(

@@ -7,10 +7,11 @@ say; real numbers in them (scales, gains) are placeholders. The same seed gives 
 import numpy as np
 
 from hw.config import Config, ConfigError
-from model_export.emit import MemoryImage, accumulator_bounds, emit
+from model_export.emit import MemoryImage, emit
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from model_export.placement import place
+from model_export.quantize import partial_bounds
 
 __all__ = ["bound_network", "compile_network", "random_codes", "random_config",
            "random_network", "reference_run"]
@@ -320,7 +321,7 @@ class _Builder:
             layer.pool = self.pool(height, width)
         limit = self.config.accumulator_max
         while True:
-            low, high = accumulator_bounds(self.network, layer)
+            low, high = partial_bounds(self.network, layer)
             if -limit - 1 <= low.min() and high.max() <= limit:
                 break
             for group in groups:
@@ -423,7 +424,7 @@ def bound_network(rng, config, signed=False):
                               float(rest), coefficient_plus=rest, coefficient_minus=rest)]
         layer = Layer(name, "linear", f"{name}_out", rows, 1, 1, groups, np.ones(rows),
                       np.zeros(rows), final=index == 1)
-        layer.accumulator_low, layer.accumulator_high = accumulator_bounds(network, layer)
+        layer.accumulator_low, layer.accumulator_high = partial_bounds(network, layer)
         if layer.final:
             rule = Requantization(np.ones(rows, np.int64), np.zeros(rows, np.int64),
                                   np.zeros(rows, np.int64), -1 << 31, (1 << 31) - 1)

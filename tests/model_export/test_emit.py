@@ -16,10 +16,10 @@ from networks import (
 
 from hw.config import Config
 from hw.program import LAYER, LAYER_OPCODE, record_words
-from model_export.emit import accumulator_bounds
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from model_export.placement import place
+from model_export.quantize import partial_bounds
 from sim.interpreter import Interpreter, decode
 
 ROOMY = Config(name="roomy", trit_depth=1 << 16, activation_depth=1 << 15,
@@ -82,7 +82,7 @@ def test_memory_shapes_and_records():
             record = decode(LAYER, sum(word << 32 * n for n, word in enumerate(words)))
             assert record["opcode"] == LAYER_OPCODE
             assert record["tile_count"] == where.tiles
-        low, high = accumulator_bounds(network, network.final)
+        low, high = partial_bounds(network, network.final)
         assert memory.layers[-1].accumulator_low == low.min()
         assert memory.layers[-1].accumulator_high == high.max()
 
