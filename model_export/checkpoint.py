@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model_export.pickled_arrays import RefusedPickleError, read_pickled_arrays
 from model_export.ttq import (
     ConstantSparsity,
     FractionOfMax,
@@ -34,7 +35,7 @@ from model_export.ttq import (
     ternarize,
 )
 
-__all__ = ["CheckpointError", "load_checkpoint", "load_into"]
+__all__ = ["CheckpointError", "distinct_values", "load_checkpoint", "load_into"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
 DEEPEST_WRAPPING = 3
@@ -63,7 +64,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, by name, on the CPU. Runs no code from the file.
 
     Formats: what ``torch.save`` writes today (zip), what it wrote before PyTorch 1.6 (a sequence
-    of pickles), and ``.npz`` archives of plain arrays. The state dict may be inside a dictionary,
+    of pickles), ``.npz`` archives of plain arrays, and ``.npy`` files of a dictionary of arrays,
+    as tensorpack wrote them. The state dict may be inside a dictionary,
     under ``state_dict``, ``model`` and the like; prefixes that ``nn.DataParallel`` and
     ``torch.compile`` put before every name are removed. Python numbers become scalar tensors.
 
@@ -84,7 +86,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
-              threshold: float | None = None) -> nn.Module:
+              threshold: float | None = None, *, label: str | None = None) -> nn.Module:
     """A copy of ``model`` with the weights of ``source``: plain layers, eval mode.
 
     A layer that has Wp and Wn beside its weight gets ``+Wp where weight > delta, -Wn where
@@ -103,6 +105,8 @@ def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
         A file for :func:`load_checkpoint`, or names and tensors.
     threshold
         t as a fraction of max |weight|, where the checkpoint does not hold it.
+    label
+        What errors call names and tensors.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
         in the checkpoint.
     """
     if isinstance(source, Mapping):
-        where = "the state dict"
+        where = label or "the state dict"
         state = _named_tensors(source, where)
     else:
         where = f"checkpoint {source}"
@@ -170,6 +174,8 @@ def _read(file: BinaryIO, path: Path) -> object:
             if names and all(name.endswith(".npy") for name in names):
                 with np.load(file, allow_pickle=False) as arrays:
                     return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        if start == b"\x93NUM":
+            return _tensors(read_pickled_arrays(file))
         with warnings.catch_warnings():
             # It warns of pickle protocols it may not know. It reads them, or we raise.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
@@ -178,6 +184,10 @@ def _read(file: BinaryIO, path: Path) -> object:
         raise
     except OSError:
         raise
+    except RefusedPickleError as error:
+        raise CheckpointError(
+            f"checkpoint {path} is refused: it asks for {error}, but no code is run, only "
+            f"dictionaries of arrays of numbers are read from .npy files") from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL:? (\w+(?:\.\w+)+)", str(error))
         if refused:
@@ -198,7 +208,16 @@ def _read(file: BinaryIO, path: Path) -> object:
 
 
 def _no_checkpoint(path: Path) -> str:
-    return f"checkpoint {path} is truncated, or not a PyTorch checkpoint or .npz archive"
+    return (f"checkpoint {path} is truncated, or not a PyTorch checkpoint, .npz archive or .npy "
+            f"file of a dictionary")
+
+
+def _tensors(content: object) -> object:
+    """The dictionary with arrays as tensors."""
+    if not isinstance(content, dict):
+        return content
+    return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for key, value in content.items()}
 
 
 def _named_tensors(content: object, where: str) -> dict[str, Tensor]:
@@ -350,16 +369,24 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(str(length) for length in tensor.shape) or "()"
 
 
-def _values(tensor: Tensor) -> list[float]:
-    """Distinct values, in ascending order; -0 counts as 0."""
-    values: list[float] = (tensor.double() + 0.0).unique().tolist()
-    return values
+def distinct_values(tensor: Tensor, most: int) -> list[float] | None:
+    """Distinct values, in ascending order, or None if there are more than ``most``; -0 is 0."""
+    rest = tensor.flatten()
+    found: set[float] = set()
+    while rest.numel():
+        if len(found) == most:
+            return None
+        value = rest[0]
+        found.add(value.item() + 0.0)
+        rest = rest[rest != value]
+    return sorted(found)
 
 
 def _is_ternary(weight: Tensor) -> bool:
     """Has at most one positive and at most one negative value."""
-    values = _values(weight)
-    return sum(v > 0 for v in values) <= 1 and sum(v < 0 for v in values) <= 1
+    values = distinct_values(weight, 3)
+    return (values is not None and sum(v > 0 for v in values) <= 1
+            and sum(v < 0 for v in values) <= 1)
 
 
 def _rule(weight: Tensor, values: dict[str, Tensor], threshold: float | None, layer: str,
@@ -377,8 +404,8 @@ def _rule(weight: Tensor, values: dict[str, Tensor], threshold: float | None, la
             raise CheckpointError(f"{where} was trained with {meaning} {stored:g} in {layer}, "
                                   f"which a threshold of {threshold:g} contradicts; give none")
         return heuristic_for(stored, stored if kind == 1 else None)
-    found = _values(weight)
-    if len({abs(value) for value in found} - {0.0}) <= 1:
+    found = distinct_values(weight, 3)
+    if found is not None and len({abs(value) for value in found} - {0.0}) <= 1:
         return FractionOfMax(0.0)       # all of one magnitude: the same result for any t
     return None if threshold is None else FractionOfMax(threshold)
 
@@ -386,7 +413,8 @@ def _rule(weight: Tensor, values: dict[str, Tensor], threshold: float | None, la
 def _is_baked(weight: Tensor, values: dict[str, Tensor]) -> bool:
     """Consists of +Wp, 0 and -Wn already."""
     wp, wn = (values[name].reshape(()).to(weight.dtype).item() for name in ("wp", "wn"))
-    return set(_values(weight)) <= {wp, 0.0, -wn}
+    found = distinct_values(weight, 3)
+    return found is not None and set(found) <= {wp, 0.0, -wn}
 
 
 def _ternary(weight: Tensor, wp: Tensor, wn: Tensor, rule: FractionOfMax | ConstantSparsity,

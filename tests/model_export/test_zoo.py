@@ -89,7 +89,7 @@ def test_model_file_errors(tmp_path, text, name, message):
 
 
 @pytest.mark.parametrize(("spec", "message"), [
-    ("zoo:lenet", "no network 'lenet'; it has alexnet_dorefa, digits, mnist"),
+    ("zoo:lenet", "no network 'lenet'; it has alexnet_dorefa, alexnet_krizhevsky, alexnet_tor"),
     ("absent.py:Net", r"model file absent\.py does not exist"),
     ("digits", "'digits' is neither FILE.py:NAME nor zoo:NAME"),
     ("net.py:", "is neither"),

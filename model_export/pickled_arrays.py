@@ -1,0 +1,184 @@
+"""A ``.npy`` file that holds a pickled dictionary of arrays, read without running any of it.
+
+This is how tensorpack kept weights for years (``np.save`` of a dictionary). Such a file is a
+program for Python's unpickler, which may name any function to be called. Here the few names that
+arrays need stand for small objects of our own, which build arrays of numbers and nothing else;
+every other name is refused.
+"""
+
+import math
+import pickle
+import re
+from typing import Any, BinaryIO, Never
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RefusedPickleError", "read_pickled_arrays"]
+
+
+_MAGIC = b"\x93NUMPY"
+
+
+class RefusedPickleError(ValueError):
+    """The file asks for something that arrays of numbers do not need; the message names it."""
+
+
+def read_pickled_arrays(file: BinaryIO) -> object:
+    """The one object in a ``.npy`` file of Python objects, its arrays as arrays of numbers.
+
+    Parameters
+    ----------
+    file
+        Open at its first byte.
+
+    Raises
+    ------
+    RefusedPickleError
+        It holds more than containers, strings, numbers and arrays of numbers.
+    ValueError, pickle.UnpicklingError, and what else broken bytes give
+        It is damaged.
+    """
+    start = file.read(len(_MAGIC) + 2)
+    if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + 2:
+        raise ValueError("it is no .npy file")
+    length = int.from_bytes(file.read(2 if start[-2] == 1 else 4), "little")
+    header = file.read(length)
+    # numpy's own reader would evaluate the header as a Python literal
+    if len(header) < length or not re.search(rb"'descr': *'\|O\d?'", header):
+        raise ValueError("it holds one array without a name")
+    if not re.search(rb"'shape': *\( *\)", header):
+        raise RefusedPickleError("an array of Python objects")
+    content = _Unpickler(file, encoding="latin1").load()
+    if not isinstance(content, _Array) or not isinstance(content.value, list):
+        raise ValueError("it holds no array")
+    return _plain(content.value[0])
+
+
+class _Type:
+    """A ``numpy.dtype``, of numbers; or Python objects, for the outermost array alone."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: object) -> None:
+        self.code = code.decode("ascii") if isinstance(code, bytes) else str(code)
+        self.order = "="
+        if self.code != "O8" and not (
+                self.code[:1] in set("fiub") and self.code[1:] in ("1", "2", "4", "8")):
+            raise RefusedPickleError(f"an array of type {self.code[:20]}")
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1]
+        order = order.decode("ascii") if isinstance(order, bytes) else order
+        if order not in ("<", ">", "=", "|"):
+            raise ValueError("a number type without byte order")
+        self.order = order
+
+    def array(self, data: bytes | str, shape: tuple[int, ...], fortran: bool) -> NDArray[Any]:
+        if isinstance(data, str):     # what Python 2 called a string, read as Latin-1
+            data = data.encode("latin1")
+        kind = np.dtype(self.order + self.code)
+        if len(data) != kind.itemsize * math.prod(shape):
+            raise ValueError("an array with too few or too many numbers")
+        array = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
+        return array.astype(kind.newbyteorder("="))
+
+
+class _Array:
+    """A ``numpy.ndarray`` in the making."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: NDArray[Any] | list[Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        shape, kind, fortran, data = state[-4:]
+        if not isinstance(kind, _Type) or not isinstance(shape, tuple):
+            raise ValueError("an array without shape or type")
+        if kind.code != "O8":
+            self.value = kind.array(data, shape, bool(fortran))
+        elif shape == () and isinstance(data, list) and len(data) == 1:
+            self.value = data
+        else:
+            raise RefusedPickleError("an array of Python objects")
+
+
+class _MakeType:
+    __slots__ = ()
+
+    def __call__(self, code: object, *flags: object) -> _Type:
+        return _Type(code)
+
+
+class _MakeArray:
+    __slots__ = ()
+
+    def __call__(self, *arguments: object) -> _Array:
+        return _Array()
+
+
+class _MakeScalar:
+    __slots__ = ()
+
+    def __call__(self, kind: object, data: object) -> Any:
+        if not isinstance(kind, _Type) or not isinstance(data, bytes | str):
+            raise RefusedPickleError("a scalar of Python objects")
+        return kind.array(data, (), False)
+
+
+class _Encode:
+    """``_codecs.encode``: how old pickles write bytes."""
+
+    __slots__ = ()
+
+    def __call__(self, text: object, codec: object) -> bytes:
+        if not isinstance(text, str) or codec != "latin1":
+            raise RefusedPickleError("_codecs.encode")
+        return text.encode("latin1")
+
+
+class _NoCall:
+    """A name that is only passed on."""
+
+    __slots__ = ()
+
+    def __call__(self, *arguments: object) -> Never:
+        raise RefusedPickleError("numpy.ndarray")
+
+
+_NAMES: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _MakeType, ("numpy", "ndarray"): _NoCall,
+    ("_codecs", "encode"): _Encode,
+} | {(f"numpy.{core}.multiarray", name): made
+     for core in ("core", "_core") for name, made in (
+         ("_reconstruct", _MakeArray), ("scalar", _MakeScalar))}
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler in Python: that in C takes gigabytes where a file numbers an object
+    with a large number."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _NAMES:
+            raise RefusedPickleError(f"{module}.{name}")
+        return _NAMES[module, name]()
+
+    def persistent_load(self, pid: Any) -> Never:
+        raise RefusedPickleError("a persistent object")
+
+
+def _plain(content: object) -> object:
+    """A dictionary with arrays in place of their stand-ins."""
+    if isinstance(content, _Array):
+        return _number_array(content)
+    if not isinstance(content, dict):
+        return content
+    return {key: _number_array(value) if isinstance(value, _Array) else value
+            for key, value in content.items()}
+
+
+def _number_array(array: _Array) -> NDArray[Any]:
+    if not isinstance(array.value, np.ndarray):
+        raise RefusedPickleError("an array of Python objects")
+    return array.value
