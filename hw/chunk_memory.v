@@ -3,6 +3,9 @@
 // The data of a read stand two cycles after the address; a word that is written in the
 // cycle in which it is read gives the old contents. Verilator gets one assignment of the
 // whole word, which is much faster there; synthesis gets write enables.
+`ifndef POKE
+`define POKE chunk_memory_poke
+`endif
 module chunk_memory #(
     parameter WIDTH = 32,
     parameter CHUNK = 32,
@@ -21,6 +24,12 @@ module chunk_memory #(
     reg [WIDTH-1:0] fetched;
 `ifdef VERILATOR
     reg [CHUNKS*CHUNK-1:0] merged;
+
+    // The simulation's back door: one word, without a clock edge.
+    export "DPI-C" function `POKE;
+    function void `POKE(input int address, input bit [4095:0] word);
+        storage[address[ADDRESS-1:0]] = word[CHUNKS*CHUNK-1:0];
+    endfunction
 `endif
     integer index;
 

@@ -1,13 +1,12 @@
-"""Cluster: memories, walker, zero skip, scaler and elements for one slice of the channels."""
+"""Cluster: walker, zero skip, scaler, trits and elements for one slice of the channels."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.config import PORT_WIDTH, Config
 from hw.hierarchy import repeated
 from hw.memory import ChunkMemory
-from hw.merge import Merge
 from hw.payloads import (
     address_width,
     broadcast,
@@ -17,7 +16,6 @@ from hw.payloads import (
     tag_width,
     trit_word,
     walk_job,
-    write_back,
 )
 from hw.processing_element import ProcessingElement
 from hw.scaler import Scaler
@@ -34,18 +32,17 @@ class Cluster(wiring.Component):
 
         jobs -> walker -> zero skip -+-> scaler ------+-> register -> P elements -> one per lane
                   |                  +-> trit memory -+                               |
-            activation memory <- merge <- write-backs      partial sums in -> + -> partial sums out
+            activation slice                               partial sums in -> + -> partial sums out
 
     Every nonzero activation x of a job is multiplied by Wp and -Wn and broadcast together with
     the trits of its column. When the clusters have finished a pixel, a drain command travels
     from cluster to cluster and each adds its accumulators to the partial sums that pass.
 
     Timing: zero skip to element queue 4 cycles; one broadcast per cycle. Drain command and partial
-    sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to the command of two
-    cycles ago, so ``sums_i`` must arrive one cycle after its command.
+    sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to the command of three
+    cycles ago, so ``sums_i`` must arrive two cycles after its command.
 
-    Cost: two weight multipliers; P elements; trit memory ``trit_depth`` x 2PR bits; activation
-    memory ``activation_depth`` x 8S bits.
+    Cost: two weight multipliers; P elements; trit memory ``trit_depth`` x 2PR bits.
 
     Parameters
     ----------
@@ -53,8 +50,6 @@ class Cluster(wiring.Component):
 
     Members
     -------
-    number : In(8)
-        Which cluster this is; constant.
     jobs : In(stream of walk_job)
     oldest_complete : Out(1)
         Every element has finished the oldest undrained pixel, whose tag's lowest bit is ``parity``.
@@ -63,20 +58,12 @@ class Cluster(wiring.Component):
         The oldest pixel is complete in all clusters (names the stall).
     command_i, command_o, sums_i, sums_o
         Drain command and partial sums, from and to the neighbours.
-    write_back : In(write_back)
-        Requantized activation; taken where it names this cluster.
+    read_valid, read_ready, read_address, read_data
+        The walker's requests to the activation slice.
     trit_write_valid, trit_write_address, trit_write_chunk : In
         Host: 32 bits of ``host_data`` for the trit memory; always taken.
     host_data : In(32)
-    activation_write_valid, .._ready, .._address, .._chunk
-        Host: 32 bits of ``host_data`` for the activation memory.
-    read_ready : Out(1), read_address : In
-        Host: the activation memory is read at this address wherever ``read_ready``.
-    read_data : Out
-        Data of the read two cycles ago.
     events : Out(event_layout)
-    merge_read, written : Out(1)
-        Events of the write-back.
     """
 
     def __init__(self, config: Config) -> None:
@@ -84,7 +71,6 @@ class Cluster(wiring.Component):
         activation = address_width(config.activation_depth)
         trit = address_width(config.trit_depth)
         super().__init__({
-            "number": In(8),
             "jobs": In(stream.Signature(walk_job(config))),
             "oldest_complete": Out(1),
             "parity": Out(1),
@@ -93,21 +79,15 @@ class Cluster(wiring.Component):
             "command_o": Out(drain_command(config)),
             "sums_i": In(signed(config.accumulator_width)).array(config.drain_width),
             "sums_o": Out(signed(config.accumulator_width)).array(config.drain_width),
-            "write_back": In(write_back(config)),
+            "read_valid": Out(1),
+            "read_ready": In(1),
+            "read_address": Out(activation),
+            "read_data": In(config.memory_width("activations")),
             "host_data": In(PORT_WIDTH),
             "trit_write_valid": In(1),
             "trit_write_address": In(trit),
             "trit_write_chunk": In(index_shape(config.memory_chunks("trits"))),
-            "activation_write_valid": In(1),
-            "activation_write_ready": Out(1),
-            "activation_write_address": In(activation),
-            "activation_write_chunk": In(index_shape(config.memory_chunks("activations"))),
-            "read_ready": Out(1),
-            "read_address": In(activation),
-            "read_data": Out(config.memory_width("activations")),
             "events": Out(event_layout(config)),
-            "merge_read": Out(1),
-            "written": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -121,11 +101,18 @@ class Cluster(wiring.Component):
             walker.i.valid.eq(self.jobs.valid),
             self.jobs.ready.eq(walker.i.ready),
         ]
-        self._activation_memory(m, walker)
+        m.d.comb += [
+            self.read_valid.eq(walker.read_valid),
+            self.read_address.eq(walker.read_address),
+            walker.read_ready.eq(self.read_ready),
+            walker.read_data.eq(self.read_data),
+        ]
 
         # The oldest undrained pixel, moved on by the drain command that frees its bank.
         oldest = Signal(tag_width(config))
-        m.d.sync += oldest.eq(oldest + self.command_i.last)
+        command = Signal(drain_command(config))
+        m.d.sync += [command.eq(self.command_i), oldest.eq(oldest + command.last)]
+        m.d.comb += self.command_o.eq(command)
         m.d.comb += [
             zero_skip.oldest.eq(oldest),
             zero_skip.draining.eq(self.draining),
@@ -144,8 +131,8 @@ class Cluster(wiring.Component):
                 element.trits.eq(trits.word_select(index, 2 * config.rows)),
                 element.i.eq(entry),
                 element.oldest.eq(oldest),
-                element.take.eq(self.command_i.take),
-                element.drain_row.eq(self.command_i.row),
+                element.take.eq(command.take),
+                element.drain_row.eq(command.row),
                 element.drain_bank.eq(oldest),
                 full[index].eq(element.full),
                 busy[index].eq(element.busy),
@@ -164,11 +151,10 @@ class Cluster(wiring.Component):
         ]
 
         # Partial sums: element b*W + l stands in block b, lane l.
-        command = Signal(drain_command(config))
-        m.d.sync += command.eq(self.command_i)
-        m.d.comb += self.command_o.eq(command)
+        block = Signal.like(command.block)
+        m.d.sync += block.eq(command.block)
         for lane in range(config.drain_width):
-            value = Array(values[lane::config.drain_width])[command.block]
+            value = Array(values[lane::config.drain_width])[block]
             m.d.sync += self.sums_o[lane].eq(self.sums_i[lane] + value)
 
         m.d.sync += [
@@ -184,53 +170,11 @@ class Cluster(wiring.Component):
         ]
         return m
 
-    def _activation_memory(self, m: Module, walker: Walker) -> None:
-        """Read port: merge, then walker, then host. Write port: merge, then host."""
-        config = self.config
-        m.submodules.activations = activations = ChunkMemory(
-            width=config.memory_width("activations"), depth=config.activation_depth,
-            chunk_width=ACTIVATION_WIDTH)
-        m.submodules.merge = merge = Merge(config)
-        per_chunk = PORT_WIDTH // ACTIVATION_WIDTH
-        lanes = range(config.scan_width)
-        host_mask = Cat(self.activation_write_chunk == lane // per_chunk for lane in lanes)
-        host_data = Cat(self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH)
-                        for lane in lanes)
-        m.d.comb += [
-            merge.number.eq(self.number),
-            merge.i.eq(self.write_back),
-            merge.read_data.eq(activations.read_data),
-            walker.read_ready.eq(~merge.read_valid),
-            walker.read_data.eq(activations.read_data),
-            self.read_ready.eq(~merge.read_valid & ~walker.read_valid),
-            self.read_data.eq(activations.read_data),
-            activations.read_address.eq(
-                Mux(merge.read_valid, merge.read_address,
-                    Mux(walker.read_valid, walker.read_address, self.read_address))),
-            self.activation_write_ready.eq(~merge.write_mask.any()),
-        ]
-        with m.If(merge.write_mask.any()):
-            m.d.comb += [
-                activations.write_address.eq(merge.write_address),
-                activations.write_mask.eq(merge.write_mask),
-                activations.write_data.eq(merge.write_data.replicate(config.scan_width)),
-            ]
-        with m.Else():
-            m.d.comb += [
-                activations.write_address.eq(self.activation_write_address),
-                activations.write_mask.eq(Mux(self.activation_write_valid, host_mask, 0)),
-                activations.write_data.eq(host_data),
-            ]
-        m.d.sync += [
-            self.merge_read.eq(merge.read_valid),
-            self.written.eq(merge.write_mask.any()),
-        ]
-
     def _broadcast(self, m: Module, zero_skip: ZeroSkip) -> tuple[Signal, Signal, Signal]:
         """Register, trit memory beside scaler (2 cycles), register: what the elements see."""
         config = self.config
         m.submodules.scaler = scaler = Scaler(config)
-        m.submodules.trits = trits = ChunkMemory(
+        m.submodules.trit_memory = trits = ChunkMemory(
             width=config.memory_width("trits"), depth=config.trit_depth, chunk_width=PORT_WIDTH)
         assert scaler.latency == trits.latency
         m.d.sync += [

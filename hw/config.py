@@ -27,6 +27,7 @@ class ConfigError(ValueError):
 
 
 _LIMITS: dict[str, tuple[int, int]] = {
+    "sets": (1, 16),
     "clusters": (1, 64),
     "elements": (1, 64),
     "rows": (1, 32),
@@ -55,8 +56,11 @@ class Config:
     ----------
     name : str
         What reports call it. Not part of the identity.
+    sets : int
+        N, sets of clusters; they work on different output pixels and share the activation
+        memories, one of each slice.
     clusters : int
-        G, slices of the input channels.
+        G, clusters per set: slices of the input channels.
     elements : int
         P, processing elements per cluster.
     rows : int
@@ -78,7 +82,7 @@ class Config:
     trit_depth : int
         Columns per cluster that the trit memory holds.
     activation_depth : int
-        Words of ``scan_width`` activations per cluster that the activation memory holds.
+        Words of ``scan_width`` activations per slice that the activation memory holds.
     program_depth : int
         32-bit words of program memory.
     row_depth : int
@@ -94,6 +98,7 @@ class Config:
     """
 
     name: str = "custom"
+    sets: int = 1
     clusters: int = 2
     elements: int = 4
     rows: int = 4
@@ -136,6 +141,10 @@ class Config:
                 raise ConfigError(
                     f"configuration field drain_width is {self.drain_width}; "
                     f"it must divide {field} ({getattr(self, field)})")
+        if self.cluster_count > 255:
+            raise ConfigError(
+                f"configuration fields sets and clusters give {self.cluster_count} clusters; "
+                f"at most 255 can be addressed")
         longest = 2 + max(self.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
         if self.packet_words < longest:
             raise ConfigError(
@@ -143,6 +152,16 @@ class Config:
                 f"this configuration needs {longest}")
 
     # ----- derived sizes
+
+    @property
+    def cluster_count(self) -> int:
+        """Clusters of all sets; number ``set * clusters + slice``."""
+        return self.sets * self.clusters
+
+    @property
+    def adders(self) -> int:
+        """Processing elements, each with one adder, of the whole array: N*G*P."""
+        return self.cluster_count * self.elements
 
     @property
     def slots(self) -> int:
@@ -191,7 +210,7 @@ class Config:
         }[kind]
 
     def memory_depth(self, kind: str) -> int:
-        """Words of a memory (per cluster where each cluster has its own)."""
+        """Words of a memory (per cluster or slice where each has its own)."""
         from hw.program import COUNTER_SLOTS
         return {
             "program": self.program_depth,
@@ -201,6 +220,10 @@ class Config:
             "results": self.result_depth,
             "counters": COUNTER_SLOTS * self.layer_count,
         }[kind]
+
+    def memory_count(self, kind: str) -> int:
+        """Memories of this kind."""
+        return {"trits": self.cluster_count, "activations": self.clusters}.get(kind, 1)
 
     def memory_chunks(self, kind: str) -> int:
         """Host-port words that carry one word of a memory."""
@@ -244,6 +267,10 @@ PRESETS: dict[str, Config] = {
         Config(name="ulx3s_85f", clusters=8, elements=16, rows=16, queue_depth=8, scan_width=4,
                drain_width=2, trit_depth=512, activation_depth=4096, program_depth=2048,
                row_depth=512, result_depth=1024, layer_count=32, packet_words=254),
+        Config(name="alexnet", sets=4, clusters=8, elements=16, rows=16, queue_depth=27,
+               scan_width=16, accumulator_width=28, banks=4, drain_width=8, trit_depth=13312,
+               activation_depth=8192, program_depth=4096, row_depth=2048, result_depth=1024,
+               layer_count=32, packet_words=254),
     )
 }
 

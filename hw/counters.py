@@ -11,7 +11,7 @@ from hw.program import COUNTER_SLOTS, COUNTERS
 __all__ = ["Counters"]
 
 #: Events counted outside the clusters.
-CENTRAL_EVENTS = ("drain_steps", "pool_repeats", "merge_reads", "write_backs",
+CENTRAL_EVENTS = ("drain_steps", "stall_write_back", "merge_reads", "write_backs",
                   "result_writes")
 
 
@@ -28,8 +28,8 @@ class Counters(wiring.Component):
 
     Members
     -------
-    events : In(event_layout).array(clusters)
-    drain_steps, pool_repeats, merge_reads, write_backs, result_writes : In
+    events : In(event_layout).array(cluster_count)
+    drain_steps, stall_write_back, merge_reads, write_backs, result_writes : In
         Events of the drain and of write-back.
     run : In(1)
         A program runs: ``cycles`` counts.
@@ -48,9 +48,9 @@ class Counters(wiring.Component):
         depth = config.memory_depth("counters")
         clusters = range(config.clusters + 1)
         super().__init__({
-            "events": In(event_layout(config)).array(config.clusters),
+            "events": In(event_layout(config)).array(config.cluster_count),
             "drain_steps": In(1),
-            "pool_repeats": In(1),
+            "stall_write_back": In(1),
             "merge_reads": In(clusters),
             "write_backs": In(clusters),
             "result_writes": In(1),
@@ -86,7 +86,7 @@ class Counters(wiring.Component):
                 sums.append(total + 1)
                 continue
             if name in EVENTS:
-                layout = event_layout(config, config.clusters)
+                layout = event_layout(config, config.cluster_count)
                 step = Signal(layout[name].shape, name=f"step_{name}")
                 counts = [events[name] for events in self.events]
                 m.d.sync += step.eq(sum(counts[1:], counts[0]))

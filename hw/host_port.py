@@ -7,8 +7,16 @@ from amaranth.lib.wiring import In, Out
 from hw.config import PORT_WIDTH, Config
 from hw.packet_buffer import PacketBuffer
 from hw.payloads import address_width, index_shape, port_word
-from hw.program import CLUSTER_MEMORIES, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
-from hw.protocol import RESPONSE, RESPONSE_PLACES, STATUS_WORDS, ErrorCode, Opcode
+from hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from hw.protocol import (
+    PACKED_ARGUMENTS,
+    RESPONSE,
+    RESPONSE_PLACES,
+    STATUS_WORDS,
+    ErrorCode,
+    Opcode,
+)
+from hw.unpacker import Unpacker, can_unpack
 
 __all__ = ["HostPort", "memory_address_width"]
 
@@ -25,21 +33,27 @@ def _times(value: Signal, factor: int) -> object:
 
 
 class HostPort(wiring.Component):
-    """Executes WRITE, RUN, READ and STATUS packets.
+    """Executes WRITE, WRITE_PACKED, RUN, READ and STATUS packets.
 
     ::
 
-        i -> [packet buffer] -> check -> writes, start
-                                  |
+        i -> [packet buffer] -> check -> [unpacker] -> writes
+                                  |  +--------------^
+                                  +-> start
                                   +-> [requests] -> answer -> o
 
-    A packet is checked as a whole before anything is changed. Commands never wait for the
+    A packet is checked as a whole before anything is changed; only whether packed words are those
+    of their columns shows at the end, when the columns are written. Commands never wait for the
     result stream: requests that need an answer are queued, and dropped (and counted) when
     ``RESPONSE_PLACES`` of them wait already. The answer to RUN has a place of its own.
     READ is served when its turn to answer comes.
 
-    Timing: WRITE takes one cycle per word plus 8 per packet; READ 5 cycles per memory word plus
-    one per further port word.
+    Timing: WRITE takes one cycle per word plus 8 per packet; WRITE_PACKED one per 32 bits of trit
+    memory plus 16 per packet (17 with 32 rows); READ 5 cycles per memory word plus one per
+    further port word.
+
+    Cost: where R is a power of two, two fifths of the logic are the unpacker (iCE40, P = 8, R = 4:
+    1 000 of 2 500 LUTs).
 
     Parameters
     ----------
@@ -63,7 +77,7 @@ class HostPort(wiring.Component):
         address = memory_address_width(config)
         self.read_width = max(config.memory_width(kind) for kind in READABLE_MEMORIES)
         memory_shape = range(len(MEMORIES))
-        cluster = index_shape(config.clusters)
+        cluster = index_shape(config.cluster_count)
         super().__init__({
             "i": In(stream.Signature(port_word())),
             "o": Out(stream.Signature(port_word())),
@@ -108,17 +122,22 @@ class HostPort(wiring.Component):
             width=request_layout.size, depth=RESPONSE_PLACES)
         errors, dropped = Signal(32), Signal(32)
         run_done = Signal()                     # the answer to a RUN waits
-        self._execute(m, buffer, requests, request_layout, run_done, errors, dropped)
+        unpacker = None
+        if can_unpack(config):
+            m.submodules.unpacker = unpacker = Unpacker(config)
+        self._execute(m, buffer, unpacker, requests, request_layout, run_done, errors, dropped)
         self._answer(m, requests, request_layout, run_done, errors, dropped)
         return m
 
-    def _execute(self, m: Module, buffer: PacketBuffer, requests: fifo.SyncFIFO,
-                 request_layout: data.StructLayout, run_done: Signal, errors: Signal,
-                 dropped: Signal) -> None:
+    def _execute(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker | None,
+                 requests: fifo.SyncFIFO, request_layout: data.StructLayout, run_done: Signal,
+                 errors: Signal, dropped: Signal) -> None:
         config = self.config
         opcode, kind, cluster = Signal(8), Signal(8), Signal(16)
         length, address, count = Signal(PORT_WIDTH), Signal(PORT_WIDTH), Signal(PORT_WIDTH)
+        rows_used = Signal(PORT_WIDTH)
         left = Signal(16)                       # words of the packet not yet taken
+        number = Signal(8)                      # chunk of the memory word being written
         problem = Signal(8)
         request = Signal(request_layout)
         m.d.comb += requests.w_data.eq(request)
@@ -126,28 +145,31 @@ class HostPort(wiring.Component):
         # What the checks need to know of the memory.
         depth, chunks = Signal(PORT_WIDTH), Signal(8)
         size = Signal(PORT_WIDTH + 8)           # words of the memory words asked for
-        allowed = Signal()
-        local = Signal()
+        allowed, packed = Signal(), Signal()
+        copies = Signal(8)
         with m.Switch(kind):
-            for number, name in enumerate(MEMORIES):
-                with m.Case(number):
+            for index, name in enumerate(MEMORIES):
+                with m.Case(index):
                     m.d.comb += [
                         depth.eq(config.memory_depth(name)),
                         chunks.eq(config.memory_chunks(name)),
                         size.eq(_times(count, config.memory_chunks(name))),
-                        local.eq(name in CLUSTER_MEMORIES),
-                        allowed.eq(Mux(opcode == Opcode.WRITE, name in WRITABLE_MEMORIES,
-                                       name in READABLE_MEMORIES)),
+                        copies.eq(config.memory_count(name)),
+                        allowed.eq(Mux(opcode == Opcode.READ, name in READABLE_MEMORIES,
+                                       Mux(packed, name == "trits", name in WRITABLE_MEMORIES))),
                     ]
-        transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ)
+        m.d.comb += packed.eq(0 if unpacker is None else opcode == Opcode.WRITE_PACKED)
+        last_opcode = Opcode.STATUS if unpacker is None else Opcode.WRITE_PACKED
+        transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ) | packed
         beyond = Signal()
         m.d.comb += beyond.eq((address + count > depth) | (count > depth))
-        arguments = Mux(opcode == Opcode.STATUS, 0, 2)
+        arguments = Mux(opcode == Opcode.STATUS, 0, Mux(packed, PACKED_ARGUMENTS, 2))
 
         m.d.comb += [
             self.write_memory.eq(kind),
             self.write_cluster.eq(cluster),
             self.write_address.eq(address),
+            self.write_chunk.eq(number),
             self.write_data.eq(buffer.word),
             self.start_address.eq(address),
             self.start_layers.eq(Mux(count[16:].any(), 0xFFFF, count[:16])),
@@ -173,11 +195,11 @@ class HostPort(wiring.Component):
                 m.next = "OPCODE"
             with m.State("OPCODE"):
                 m.next = "ADDRESS"
-                with m.If((opcode < Opcode.WRITE) | (opcode > Opcode.STATUS)):
+                with m.If((opcode < Opcode.WRITE) | (opcode > last_opcode)):
                     m.d.sync += problem.eq(ErrorCode.OPCODE)
                     m.next = "REFUSE"
                 with m.Elif((length < arguments)
-                            | ((opcode != Opcode.WRITE) & (length != arguments))):
+                            | ((opcode != Opcode.WRITE) & ~packed & (length != arguments))):
                     m.d.sync += problem.eq(ErrorCode.LENGTH)
                     m.next = "REFUSE"
                 with m.Elif(opcode == Opcode.STATUS):
@@ -190,25 +212,35 @@ class HostPort(wiring.Component):
                 m.d.comb += buffer.take.eq(1)
                 m.d.sync += [count.eq(buffer.word), left.eq(left - 1)]
                 m.next = "CHECK"
+                if unpacker is not None:
+                    with m.If(packed):
+                        m.next = "ROWS"
             with m.State("CHECK"):
-                m.d.sync += self.write_chunk.eq(0)
+                m.d.sync += number.eq(0)
                 with m.If(transfer):
                     m.next = "QUEUE"
                     with m.If(opcode == Opcode.WRITE):
                         m.next = "WRITE"
                         with m.If(count == 0):
                             m.next = "END"
+                    if unpacker is not None:
+                        with m.If(packed):
+                            m.next = "JOB"
                     with m.If(~allowed):
                         m.d.sync += problem.eq(ErrorCode.MEMORY)
                         m.next = "REFUSE"
-                    with m.Elif(Mux(local, cluster >= config.clusters, cluster != 0)):
+                    with m.Elif(cluster >= copies):
                         m.d.sync += problem.eq(ErrorCode.CLUSTER)
                         m.next = "REFUSE"
                     with m.Elif(beyond):
                         m.d.sync += problem.eq(ErrorCode.ADDRESS)
                         m.next = "REFUSE"
-                    with m.Elif((opcode == Opcode.WRITE) & (size != left)):
+                    with m.Elif(Mux(packed, (count == 0) | (left == 0),
+                                    (opcode == Opcode.WRITE) & (size != left))):
                         m.d.sync += problem.eq(ErrorCode.LENGTH)
+                        m.next = "REFUSE"
+                    with m.Elif(packed & ((rows_used == 0) | (rows_used > config.rows))):
+                        m.d.sync += problem.eq(ErrorCode.ROWS)
                         m.next = "REFUSE"
                 with m.Else():
                     m.next = "START"
@@ -225,11 +257,13 @@ class HostPort(wiring.Component):
                 m.d.comb += self.write_valid.eq(1)
                 with m.If(self.write_ready):
                     m.d.comb += buffer.take.eq(1)
-                    m.d.sync += [left.eq(left - 1), self.write_chunk.eq(self.write_chunk + 1)]
-                    with m.If(self.write_chunk == chunks - 1):
-                        m.d.sync += [self.write_chunk.eq(0), address.eq(address + 1)]
+                    m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
+                    with m.If(number == chunks - 1):
+                        m.d.sync += [number.eq(0), address.eq(address + 1)]
                     with m.If(left == 1):
                         m.next = "END"
+            if unpacker is not None:
+                self._unpack(m, buffer, unpacker, address, count, rows_used, left, problem)
             with m.State("REFUSE"):
                 m.d.sync += errors.eq(errors + 1)
                 m.next = "QUEUE"
@@ -250,6 +284,44 @@ class HostPort(wiring.Component):
                 m.d.comb += buffer.end.eq(1)
                 m.d.sync += problem.eq(0)
                 m.next = "HEADER"
+
+    def _unpack(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker, address: Signal,
+                count: Signal, rows_used: Signal, left: Signal, problem: Signal) -> None:
+        """States of WRITE_PACKED: third argument, and after the checks the job."""
+        job, word, chunk = unpacker.jobs.payload, unpacker.i.payload, unpacker.o.payload
+        m.d.comb += [
+            job.address.eq(address),
+            job.count.eq(count),
+            job.rows_used.eq(rows_used),
+            word.data.eq(buffer.word),
+            word.last.eq(left == 1),
+        ]
+        with m.State("ROWS"), m.If(buffer.word_valid):
+            m.d.comb += buffer.take.eq(1)
+            m.d.sync += [rows_used.eq(buffer.word), left.eq(left - 1)]
+            m.next = "CHECK"
+        with m.State("JOB"):
+            # Ready: the job before was over when its packet ended.
+            m.d.comb += unpacker.jobs.valid.eq(1)
+            m.next = "UNPACK"
+        with m.State("UNPACK"):
+            m.d.comb += [
+                unpacker.i.valid.eq(buffer.word_valid),
+                buffer.take.eq(unpacker.i.ready & buffer.word_valid),
+                self.write_valid.eq(unpacker.o.valid),
+                unpacker.o.ready.eq(self.write_ready),
+                self.write_address.eq(chunk.address),
+                self.write_chunk.eq(chunk.chunk),
+                self.write_data.eq(chunk.data),
+            ]
+            with m.If(buffer.take):
+                m.d.sync += left.eq(left - 1)
+            with m.If(unpacker.fault):
+                m.d.sync += problem.eq(ErrorCode.PACKED)
+            with m.If(unpacker.idle):
+                m.next = "END"
+                with m.If(problem.any()):
+                    m.next = "REFUSE"
 
     def _answer(self, m: Module, requests: fifo.SyncFIFO, request_layout: data.StructLayout,
                 run_done: Signal, errors: Signal, dropped: Signal) -> None:

@@ -5,6 +5,7 @@ from amaranth.lib import data
 from amaranth.utils import bits_for
 
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.program import MOST_WINDOWS
 
 __all__ = [
     "EVENTS",
@@ -19,6 +20,7 @@ __all__ = [
     "tag_width",
     "trit_word",
     "walk_job",
+    "window",
     "write_back",
 ]
 
@@ -103,17 +105,23 @@ def broadcast(config: Config) -> data.StructLayout:
     return data.StructLayout(fields)
 
 
+def window(config: Config) -> data.StructLayout:
+    """Where the values of an output pixel go: pooled pixels, from the last one backwards."""
+    return data.StructLayout({
+        "address": unsigned(address_width(config.activation_depth)),    # of the last one
+        "count_x": range(MOST_WINDOWS + 1),     # pooled pixels fed: columns, rows
+        "count_y": range(MOST_WINDOWS + 1),
+        "fresh_x": range(MOST_WINDOWS + 1),     # the last of them, written for the first time
+        "fresh_y": range(MOST_WINDOWS + 1),
+    })
+
+
 def drain_job(config: Config) -> data.StructLayout:
     """One output pixel of one tile, for the drain."""
-    activation = address_width(config.activation_depth)
     return data.StructLayout({
         "rows_used": range(config.rows + 1),
         "row_base": unsigned(address_width(config.row_depth)),
-        "address": unsigned(activation),        # word of the first pooled pixel fed
-        "count_x": unsigned(8),                 # pooled pixels fed: columns, rows
-        "count_y": unsigned(8),
-        "first_x": unsigned(8),                 # from this index on written, not merged
-        "first_y": unsigned(8),
+        "window": window(config),
     })
 
 
@@ -128,14 +136,13 @@ def drain_command(config: Config) -> data.StructLayout:
 
 
 def write_back(config: Config) -> data.StructLayout:
-    """One requantized activation for one cluster's memory."""
+    """One requantized activation for one slice's memory."""
     return data.StructLayout({
         "valid": 1,
         "cluster": unsigned(8),
-        "address": unsigned(address_width(config.activation_depth)),
+        "window": window(config),
         "lane": index_shape(config.scan_width),
         "value": unsigned(ACTIVATION_WIDTH),
-        "merge": 1,                             # keep the maximum of old and new
         "signed": 1,                            # compare as signed
     })
 

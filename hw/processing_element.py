@@ -1,9 +1,10 @@
 """Processing element: a queue, a select of the next nonzero trit, one adder, accumulators."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.accumulators import Accumulators
 from hw.config import Config
 from hw.payloads import broadcast, index_shape, tag_width, trit_word
 
@@ -41,10 +42,9 @@ class ProcessingElement(wiring.Component):
     sender stops issuing when ``full`` shows, and ``queue_places`` leaves room for what is then
     still in flight. All outputs are registers: they show the state of the cycle before.
 
-    Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators, each read and
-    written at one address per cycle: the adder's, or the drain's in the bank that it empties
-    (never the bank that is being added to, so no adder cycle is lost). The memories must hold
-    zeros at the start: the drain takes everything once after a reset.
+    Cost: a queue of ``queue_places`` entries; :class:`hw.accumulators.Accumulators`, which must
+    hold zeros at the start: the drain takes everything once after a reset. It never takes from the
+    bank that is being added to, so no adder cycle is lost.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        rows, banks = config.rows, config.banks
+        rows = config.rows
         places = queue_places(config)
 
         # Queue. Trits and products are two memories, each narrow enough for a machine word.
@@ -156,7 +156,7 @@ class ProcessingElement(wiring.Component):
         # Row and product of the addition.
         add = Signal(reset_less=True)
         add_row = Signal(index_shape(rows), reset_less=True)
-        add_bank = Signal(range(banks), reset_less=True)
+        add_bank = Signal(index_shape(config.banks), reset_less=True)
         product = Signal(signed(config.product_width), reset_less=True)
         m.d.sync += [
             add.eq(at_work if config.skip_zero_weights else (lowest & nonzero).any()),
@@ -166,25 +166,17 @@ class ProcessingElement(wiring.Component):
         ]
         m.d.comb += self.added.eq(add)
 
-        # Accumulators.
-        olds = []
-        total = Signal(signed(config.accumulator_width))
-        for bank in range(banks):
-            storage = memory.Memory(
-                shape=signed(config.accumulator_width), depth=rows, init=[])
-            m.submodules[f"bank_{bank}"] = storage
-            read, write = storage.read_port(domain="comb"), storage.write_port()
-            taking = self.take & (self.drain_bank == bank)
-            m.d.comb += [
-                read.addr.eq(Mux(taking, self.drain_row, add_row)),
-                write.addr.eq(read.addr),
-                write.data.eq(Mux(taking, 0, total)),
-                write.en.eq(taking | (add & (add_bank == bank))),
-            ]
-            olds.append(read.data)
-        m.d.comb += total.eq(Array(olds)[add_bank] + product)
-        with m.If(self.take):
-            m.d.sync += self.value.eq(Array(olds)[self.drain_bank])
+        m.submodules.accumulators = accumulators = Accumulators(config)
+        m.d.comb += [
+            accumulators.add.eq(add),
+            accumulators.add_bank.eq(add_bank),
+            accumulators.add_row.eq(add_row),
+            accumulators.product.eq(product),
+            accumulators.take.eq(self.take),
+            accumulators.take_bank.eq(self.drain_bank),
+            accumulators.take_row.eq(self.drain_row),
+            self.value.eq(accumulators.value),
+        ]
         return m
 
 

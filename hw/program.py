@@ -21,13 +21,11 @@ from hw.config import PORT_WIDTH, Config
 
 __all__ = [
     "COUNTERS", "COUNTER_SLOTS", "DESTINATION", "GEOMETRY", "GROUP", "LAYER", "LAYER_OPCODE",
-    "MEMORIES", "TILE", "encode", "record_words", "row_layout",
+    "MEMORIES", "MOST_WINDOWS", "TILE", "encode", "record_words", "row_layout",
 ]
 
 #: Memory names; the index is the memory's number on the host port.
 MEMORIES = ("program", "trits", "activations", "rows", "results", "counters")
-#: Memories of which every cluster has its own.
-CLUSTER_MEMORIES = ("trits", "activations")
 #: Memories that READ answers; the others can only be written.
 READABLE_MEMORIES = ("activations", "results", "counters")
 #: Memories that WRITE accepts.
@@ -51,7 +49,7 @@ COUNTERS = (
     "stall_imbalance",      # cluster cycles: no free bank, another cluster or element is behind
     "stall_drain",          # cluster cycles: no free bank, the oldest tile is being drained
     "drain_steps",          # accumulators put on the partial-sum chain, drain_width at a time
-    "pool_repeats",         # further steps that write the same values to overlapping windows
+    "stall_write_back",     # cycles in which the drain waited for write-backs
     "merge_reads",          # activation words read back for the max-pool merge
     "write_backs",          # activations written back
     "result_writes",        # result-memory entries of drain_width results written (last layer)
@@ -115,17 +113,21 @@ GEOMETRY = _record(
 )
 
 DESTINATION = _record(
-    offset=unsigned(16),            # activation words to the first pooled row (column)
-    count=unsigned(8),              # pooled rows (columns) fed: 0 .. 255; 0 skips the pixels
-    first=unsigned(8),              # those from this index on are fed for the first time
+    offset=unsigned(16),            # activation words to the last pooled row (column) fed
+    count=unsigned(4),              # pooled rows (columns) fed; 0 skips the pixels
+    reserved_0=unsigned(4),
+    fresh=unsigned(4),              # the last of them, this many, are fed for the first time
+    reserved_1=unsigned(4),
 )
+#: Most overlapping max-pool windows, each way, that one output pixel can feed.
+MOST_WINDOWS = (1 << DESTINATION["count"].width) - 1
 
 
 def row_layout(config: Config) -> data.StructLayout:
     """One lane of a row-memory entry: how a drained accumulator becomes an activation.
 
     ``clamp((acc * multiplier + offset) >> shift, low, high)`` goes to word ``word``, lane
-    ``lane`` of the destination pixel in cluster ``cluster``. ``offset`` holds the bias plus half
+    ``lane`` of the destination pixel in slice ``cluster``. ``offset`` holds the bias plus half
     of the shift's unit.
     """
     return data.StructLayout({

@@ -9,7 +9,8 @@ from enum import IntEnum
 
 from hw.program import MEMORIES
 
-__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "status", "write"]
+__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "status", "write",
+           "write_packed"]
 
 #: Words in front of every packet's arguments.
 HEADER_WORDS = 2
@@ -17,6 +18,8 @@ HEADER_WORDS = 2
 RESPONSE = 0x80
 #: Responses that wait while the result stream is full; further requests are dropped and counted.
 RESPONSE_PLACES = 8
+#: Arguments of WRITE_PACKED in front of its packed words.
+PACKED_ARGUMENTS = 3
 
 
 class Opcode(IntEnum):
@@ -26,10 +29,14 @@ class Opcode(IntEnum):
     RUN = 2
     READ = 3
     STATUS = 4
+    WRITE_PACKED = 5    # only where trits can be unpacked: hw.unpacker.can_unpack
 
 
 class ErrorCode(IntEnum):
-    """Why a packet was refused, or how a run ended. A refused packet changes nothing."""
+    """Why a packet was refused, or how a run ended.
+
+    A refused packet changes nothing, except with ``PACKED``: that shows after the last column.
+    """
 
     OK = 0
     LENGTH = 1          # words and stated length differ, or do not suit the opcode
@@ -41,6 +48,8 @@ class ErrorCode(IntEnum):
     EMPTY_PROGRAM = 7   # no layer at the address, or a layer count of 0
     BAD_PROGRAM = 8     # something else than a layer after the first; the run stopped there
     TOO_LONG = 9        # packet longer than the configuration's packet_words
+    ROWS = 10           # rows_used of WRITE_PACKED is not 1 .. rows
+    PACKED = 11         # WRITE_PACKED has other words than its columns take; they are written
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,14 @@ class Packet:
 def write(memory: str, cluster: int, address: int, count: int, words: Iterable[int]) -> Packet:
     """Write ``count`` memory words from ``words`` (lowest bits first, whole port words each)."""
     return Packet(Opcode.WRITE, MEMORIES.index(memory), cluster, (address, count, *words))
+
+
+def write_packed(cluster: int, address: int, count: int, rows_used: int,
+                 words: Iterable[int]) -> Packet:
+    """Write ``count`` columns of trits from ``words`` of
+    :func:`model_export.packing.pack_columns`."""
+    return Packet(Opcode.WRITE_PACKED, MEMORIES.index("trits"), cluster,
+                  (address, count, rows_used, *words))
 
 
 def run(address: int, layer_count: int) -> Packet:

@@ -7,7 +7,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
-from hw.counters import Counters
 from hw.memory import ChunkMemory
 from hw.payloads import address_width, drain_job, index_shape, walk_job
 from hw.program import (
@@ -70,7 +69,7 @@ class Sequencer(wiring.Component):
     ----------
     config : Config
     settle : int
-        Cycles from the drain's last step until its write-back is in memory.
+        Cycles to wait after the drain and the write-back have become idle.
 
     Members
     -------
@@ -84,7 +83,9 @@ class Sequencer(wiring.Component):
     fetch_address : Out, fetch_data : In(32)
         Program memory.
     walk : Out(stream of walk_job)
-        For all clusters; ready when all are.
+        For all clusters of ``set``; ready when all are.
+    set : Out
+        Set whose turn it is: the first one at a layer's start, the next one for every pixel.
     drain : Out(stream of drain_job)
     drain_idle : In(1)
     layer_start : Out(1)
@@ -96,7 +97,7 @@ class Sequencer(wiring.Component):
 
     def __init__(self, config: Config, *, settle: int) -> None:
         self.config = config
-        self.settle = settle + Counters.settle
+        self.settle = settle
         program = address_width(config.program_depth)
         super().__init__({
             "start": In(1),
@@ -109,6 +110,7 @@ class Sequencer(wiring.Component):
             "fetch_address": Out(program),
             "fetch_data": In(32),
             "walk": Out(stream.Signature(walk_job(config))),
+            "set": Out(index_shape(config.sets)),
             "drain": Out(stream.Signature(drain_job(config))),
             "drain_idle": In(1),
             "layer_start": Out(1),
@@ -173,6 +175,7 @@ class Sequencer(wiring.Component):
         last_group = Signal()
         pixel_last, line_last = Signal(), Signal()
         settling = Signal(range(self.settle + 1))
+        window = self.drain.payload.window
         m.d.comb += [
             single.eq(tile.group_count == 1),
             last_group.eq(groups_left == 1),
@@ -233,6 +236,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [
                         pointer.eq(pointer + record_words(LAYER)),
                         tiles_left.eq(layer.tile_count),
+                        self.set.eq(0),
                     ]
                     m.next = "TILE"
             with m.State("NEXT_TILE"):
@@ -305,11 +309,11 @@ class Sequencer(wiring.Component):
                     self.walk.payload.last.eq(last_group),
                     self.drain.payload.rows_used.eq(tile.rows_used),
                     self.drain.payload.row_base.eq(tile.row_base),
-                    self.drain.payload.address.eq(layer.base + to_y.offset + to_x.offset),
-                    self.drain.payload.count_x.eq(to_x.count),
-                    self.drain.payload.count_y.eq(to_y.count),
-                    self.drain.payload.first_x.eq(to_x.first),
-                    self.drain.payload.first_y.eq(to_y.first),
+                    window.address.eq(layer.base + to_y.offset + to_x.offset),
+                    window.count_x.eq(to_x.count),
+                    window.count_y.eq(to_y.count),
+                    window.fresh_x.eq(to_x.fresh),
+                    window.fresh_y.eq(to_y.fresh),
                 ]
                 m.next = "HAND_OUT"
                 with m.If(to_x.count == 0):
@@ -324,6 +328,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += groups_left.eq(groups_left - 1)
                     m.next = "GROUP"
                     with m.If(last_group):
+                        m.d.sync += self.set.eq(
+                            Mux(self.set == config.sets - 1, 0, self.set + 1))
                         next_pixel()
 
             with m.State("SETTLE"):

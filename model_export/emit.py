@@ -4,7 +4,9 @@ The result is what :doc:`hardware.md` describes: nothing in it refers to the net
 maps by which a host writes inputs and reads tensors and results.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from hw.program import (
     GROUP,
     LAYER,
     LAYER_OPCODE,
+    MOST_WINDOWS,
     TILE,
     encode,
     encode_words,
@@ -24,7 +27,7 @@ from hw.program import (
     to_words,
 )
 from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network, Pool
+from model_export.network import ColumnGroup, Fold, Layer, Network, Pool
 from model_export.placement import Placement, Tile, TileGroup
 from model_export.quantize import partial_bounds
 
@@ -33,7 +36,10 @@ __all__ = ["LayerPlace", "MemoryImage", "ResultPlace", "TensorPlace", "emit"]
 
 @dataclass(eq=False)
 class TensorPlace:
-    """A tensor in the activation memories: shape, first word, and each channel's place."""
+    """A tensor in the activation memories: shape, first word, and each channel's place.
+
+    Sizes are those in memory; with a ``fold``, codes go in and come out as its ``shape``.
+    """
 
     name: str
     channels: int
@@ -45,6 +51,12 @@ class TensorPlace:
     cluster: NDArray[np.int64]        # (channels,)
     word: NDArray[np.int64]
     lane: NDArray[np.int64]
+    fold: Fold | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of the codes that go in and come out."""
+        return (self.channels, self.height, self.width) if self.fold is None else self.fold.shape
 
     @property
     def size(self) -> int:
@@ -87,8 +99,9 @@ class ResultPlace:
 class MemoryImage:
     """Memory contents for one configuration, and the maps a host needs.
 
-    ``program`` is (words,) uint32. ``trits`` is (clusters, columns, bytes) uint8: every column
-    is ``2*P*R`` bits, lowest first, in whole bytes. ``rows`` is (entries, port words) uint32.
+    ``program`` is (words,) uint32. ``trits`` is (sets * clusters, columns, bytes) uint8: every
+    column is ``2*P*R`` bits, lowest first, in whole bytes. ``rows`` is (entries, port words)
+    uint32.
     """
 
     config: Config
@@ -135,7 +148,8 @@ class MemoryImage:
     def tensor_words(self, name: str, codes: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Activation codes (C, H, W) as memory words (clusters, words, S) from the tensor's base.
 
-        Lanes that no channel owns are zero.
+        C, H, W are the place's ``shape``; folding is done here. Lanes that no channel owns are
+        zero.
 
         Raises
         ------
@@ -144,15 +158,16 @@ class MemoryImage:
         """
         place = self.tensors[name]
         codes = np.asarray(codes)
-        shape = (place.channels, place.height, place.width)
-        if codes.shape != shape:
-            raise ValueError(f"tensor {name} has shape {shape}, not {codes.shape}")
+        if codes.shape != place.shape:
+            raise ValueError(f"tensor {name} has shape {place.shape}, not {codes.shape}")
         if codes.dtype.kind not in "iu":
             raise ValueError(f"codes of tensor {name} must be integers, not {codes.dtype}")
         low, high = (-128, 127) if place.signed else (0, 255)
         if codes.size and not low <= int(codes.min()) <= int(codes.max()) <= high:
             raise ValueError(f"codes of tensor {name} run from {codes.min()} to {codes.max()}; "
                              f"they must lie between {low} and {high}")
+        if place.fold is not None:
+            codes = place.fold.apply(codes)
         pixels = place.height * place.width
         words = np.zeros((self.config.clusters, pixels, place.words, self.config.scan_width),
                          np.uint8)
@@ -172,7 +187,8 @@ class MemoryImage:
             self.config.clusters, pixels, place.words, self.config.scan_width)
         codes = shaped[place.cluster, :, place.word, place.lane]
         signed = codes.view(np.int8).astype(np.int16) if place.signed else codes.astype(np.int16)
-        return signed.reshape(place.channels, place.height, place.width)
+        values = signed.reshape(place.channels, place.height, place.width)
+        return values if place.fold is None else place.fold.undo(values)
 
     def results_from_entries(self, entries: NDArray[np.integer]) -> NDArray[np.int32]:
         """Result entries (n, drain_width) from the result base -> (rows, height, width) int32."""
@@ -233,7 +249,7 @@ def _destination(out: int, pool: tuple[int, int, int, int] | None, step: int) ->
     words: list[int] = []
     for position in range(out):
         if pool is None:
-            words += encode_words(DESTINATION, offset=position * step, count=1, first=0)
+            words += encode_words(DESTINATION, offset=position * step, count=1, fresh=1)
             continue
         kernel, stride, padding, size = pool
         low = max(0, -(-(position + padding - kernel + 1) // stride))
@@ -241,11 +257,10 @@ def _destination(out: int, pool: tuple[int, int, int, int] | None, step: int) ->
         if low > high:
             words += encode_words(DESTINATION)
             continue
-        fed = range(low, high + 1)
-        begins = [index for index, place in enumerate(fed)
-                  if max(0, place * stride - padding) == position]
-        words += encode_words(DESTINATION, offset=low * step, count=len(fed),
-                              first=begins[0] if begins else len(fed))
+        # A pooled position is fresh where its window's first existing row (column) is this one.
+        fresh = sum(max(0, place * stride - padding) == position
+                    for place in range(low, high + 1))
+        words += encode_words(DESTINATION, offset=high * step, count=high - low + 1, fresh=fresh)
     return words
 
 
@@ -274,9 +289,53 @@ def _check_pool(layer: Layer) -> None:
         kernel, stride, padding, size = _pool_axis(layer.pool, axis) or (1, 1, 0, out)
         for place in range(size):
             start = place * stride - padding
+            if -(-kernel // stride) > MOST_WINDOWS:
+                raise ExportError(
+                    f"layer {layer.name} has a max-pool of kernel {kernel} and stride {stride}; "
+                    f"at most {MOST_WINDOWS} windows may overlap each way")
             if max(start, 0) >= min(start + kernel, out):
                 raise ExportError(f"layer {layer.name} has a max-pool window (number {place} along "
                                   f"{'yx'[axis]}) that lies entirely outside its input")
+
+
+class _Trits:
+    """Trit memories being filled, each set's on its own."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._used = [0] * config.sets
+        self._parts: list[tuple[range, int, NDArray[np.uint8]]] = []
+        self._known: dict[tuple[range, bytes], int] = {}
+
+    @property
+    def columns(self) -> int:
+        """Columns in use, or needed."""
+        return max(self._used)
+
+    def place(self, sets: range, count: int, make: Callable[[], NDArray[np.uint8]]) -> int:
+        """First column of ``count`` that ``sets`` alike hold; equal contents are held once.
+
+        ``make`` gives the contents (clusters, count, bytes), and is called where they fit.
+        """
+        base = max(self._used[index] for index in sets)
+        if base + count <= self._config.trit_depth:
+            part = make()
+            known = self._known.setdefault((sets, part.tobytes()), base)
+            if known != base:
+                return known
+            self._parts.append((sets, base, part))
+        for index in sets:
+            self._used[index] = base + count
+        return base
+
+    def contents(self) -> NDArray[np.uint8]:
+        """(sets * clusters, columns, bytes)."""
+        config = self._config
+        result = np.zeros((config.sets, config.clusters, self.columns,
+                           -(-config.memory_width("trits") // 8)), np.uint8)
+        for sets, base, part in self._parts:
+            result[sets.start:sets.stop, :, base:base + part.shape[1]] = part
+        return result.reshape(config.cluster_count, self.columns, -1)
 
 
 class _Emitter:
@@ -470,16 +529,14 @@ class _Emitter:
             tensor, layout = network.tensors[name], self.placement.layouts[name]
             tensors[name] = TensorPlace(name, tensor.channels, tensor.height, tensor.width,
                                         tensor.signed, base, layout.words, layout.cluster,
-                                        layout.word, layout.lane)
+                                        layout.word, layout.lane, tensor.fold)
         tiles = self.placement.tiles
         record_count = sum(
             record_words(LAYER) + sum(record_words(TILE) + record_words(GROUP) * len(tile.groups)
                                       for tile in tiles[layer.name]) for layer in network.layers)
         tables = _Tables(record_count)
         program: list[int] = []
-        trit_parts: list[NDArray[np.uint8]] = []
-        known_trits: dict[bytes, int] = {}
-        trit_count = 0
+        trits = _Trits(config)
         rows: list[list[int]] = []
         layers = []
         program_full: str | None = None
@@ -487,34 +544,29 @@ class _Emitter:
         rows_full: str | None = None
         result_place = None
         for layer in network.layers:
+            pixels = (_computed(layer.height, _pool_axis(layer.pool, 0))
+                      * _computed(layer.width, _pool_axis(layer.pool, 1)))
             try:
                 address = len(program)
                 own_tiles = tiles[layer.name]
                 program += self._layer_record(layer, own_tiles, tables, bases)
                 column_count = 0
                 row_start = len(rows)
-                for tile in own_tiles:
+                for number, tile in enumerate(own_tiles):
                     program += encode_words(TILE, rows_used=tile.rows_used,
                                             group_count=len(tile.groups), row_base=len(rows))
+                    sets = range(config.sets) if pixels > 1 else \
+                        range(number % config.sets, number % config.sets + 1)
                     for group in tile.groups:
                         count = self.columns(layer, group)[4]
                         column_count += count
-                        base = trit_count
-                        if trit_count + count <= config.trit_depth:
-                            part = self.trit_columns(layer, tile, group)
-                            key = part.tobytes()
-                            base = known_trits.setdefault(key, trit_count)
-                            if base == trit_count:
-                                trit_parts.append(part)
-                        if base == trit_count:
-                            trit_count += count
+                        base = trits.place(sets, count,
+                                           partial(self.trit_columns, layer, tile, group))
                         program += self._group_record(layer, group, base, tables, bases)
                     rows += self._row_entries(layer, tile)
             except OverflowError as error:
                 raise ExportError(f"layer {layer.name} does not fit the program's fields: "
                                   f"{error}") from error
-            pixels = (_computed(layer.height, _pool_axis(layer.pool, 0))
-                      * _computed(layer.width, _pool_axis(layer.pool, 1)))
             layers.append(LayerPlace(
                 layer.name, address, layer.output, len(own_tiles),
                 sum(tile.rows_used for tile in own_tiles),
@@ -522,7 +574,7 @@ class _Emitter:
                 len(rows) - row_start, *bounds[layer.name]))
             if layer.final:
                 result_place = self._results(layer, own_tiles)
-            if trit_count > config.trit_depth:
+            if trits.columns > config.trit_depth:
                 trits_full = trits_full or layer.name
             if len(rows) > config.row_depth:
                 rows_full = rows_full or layer.name
@@ -530,7 +582,8 @@ class _Emitter:
                 program_full = program_full or layer.name
         program += tables.words
         for kind, at, needed, depth, unit in (
-                ("trit memory", trits_full, trit_count, config.trit_depth, "columns per cluster"),
+                ("trit memory", trits_full, trits.columns, config.trit_depth,
+                 "columns per cluster"),
                 ("row memory", rows_full, len(rows), config.row_depth, "entries"),
                 ("program memory", program_full, len(program),
                  config.program_depth, "words")):
@@ -538,11 +591,8 @@ class _Emitter:
                 raise ExportError(
                     f"the {kind} is too small at layer {at}: network {network.name} needs "
                     f"{needed} {unit}, configuration {config.name} has {depth}")
-        byte_count = -(-config.memory_width("trits") // 8)
-        trits = np.concatenate(trit_parts, axis=1) if trit_parts else np.zeros(
-            (config.clusters, 0, byte_count), np.uint8)
         return MemoryImage(
-            config, np.array(program, np.uint32), trits,
+            config, np.array(program, np.uint32), trits.contents(),
             np.array(rows, np.uint32).reshape(-1, config.memory_chunks("rows")), network.input,
             tensors, layers, result_place, activation_words, stale_lanes)
 

@@ -5,15 +5,16 @@ file                contents
 ==================  ======================================================================
 ``manifest.json``   what a reader wants to know, and a checksum of every file
 ``program.bin``     program memory, 32-bit words
-``trits.bin``       trit memories, cluster after cluster, 2 bits a trit
+``trits.bin``       trit memories, packed (:mod:`model_export.packing`)
 ``rows.bin``        row memory, 32-bit words
 ``layout.json``     where tensors, layers and results are in the memories
 ``layout.bin``      arrays that ``layout.json`` points to
 ``network.json``    the network, independent of any configuration
-``network.bin``     arrays that ``network.json`` points to; trits take 2 bits
+``network.bin``     arrays that ``network.json`` points to; trits are packed
 ==================  ======================================================================
 
-All numbers in binary files are little-endian. The same input gives the same bytes. Loading
+All numbers in binary files are little-endian. Integers take the fewest whole bytes, trits the
+smaller of two forms, 2 bits or 1 + density. The same input gives the same bytes. Loading
 parses JSON and copies arrays; it runs no code from the folder.
 """
 
@@ -33,20 +34,31 @@ from hw.config import Config, ConfigError
 from model_export.emit import LayerPlace, MemoryImage, ResultPlace, TensorPlace
 from model_export.errors import ImageError
 from model_export.folders import new_folder, obstacle
-from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
+from model_export.network import ColumnGroup, Fold, Layer, Network, Pool, Requantization, Tensor
+from model_export.packing import (
+    pack_flat,
+    pack_memories,
+    pack_plain,
+    unpack_flat,
+    unpack_memories,
+    unpack_plain,
+)
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Image", "load_image", "write_image"]
 
 #: What a manifest begins with.
 FORMAT = "tritforge image"
 #: Raised whenever an older reader would misunderstand the folder.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 FILES = ("layout.bin", "layout.json", "network.bin", "network.json", "program.bin", "rows.bin",
          "trits.bin")
 
-_DTYPES = {"<i8", "<f8", "|i1", "trit"}
+_INTEGERS = ("|i1", "<i2", "<i4", "<i8")
+#: Of arrays of trits: 2 bits each, and packed.
+_TRITS = ("trit", "packed trit")
+_DTYPES = {"<f8", *_INTEGERS, *_TRITS}
 
 
 @dataclass(eq=False)
@@ -84,11 +96,13 @@ class _ArrayWriter:
     def add(self, array: NDArray[Any], trits: bool = False) -> dict[str, Any]:
         array = np.asarray(array)
         if trits:
-            raw, dtype = _pack_trits(array), "trit"
+            dtype, raw = min(zip(_TRITS, (pack_plain(array), pack_flat(array)), strict=True),
+                             key=lambda form: len(form[1]))
         else:
-            dtype = {"f": "<f8"}.get(array.dtype.kind, "<i8")
+            dtype = "<f8" if array.dtype.kind == "f" else _smallest(array)
             raw = np.ascontiguousarray(array, dtype).tobytes()
-        entry = {"dtype": dtype, "shape": list(array.shape), "offset": self.size}
+        entry = {"dtype": dtype, "shape": list(array.shape), "offset": self.size,
+                 "bytes": len(raw)}
         self.parts.append(raw)
         self.size += len(raw)
         return entry
@@ -108,39 +122,30 @@ class _ArrayReader:
             raise ValueError(f"arrays take {self.end} bytes of a file of {len(self.raw)}")
 
     def get(self, entry: dict[str, Any]) -> NDArray[Any]:
-        dtype, shape, offset = entry["dtype"], tuple(entry["shape"]), entry["offset"]
-        if dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in (*shape, offset)):
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
+        offset, size = entry["offset"], entry["bytes"]
+        if dtype not in _DTYPES \
+                or not all(type(n) is int and n >= 0 for n in (*shape, offset, size)):
             raise ValueError(f"array entry {entry} is not one")
         count = 1
         for length in shape:
             count *= length
-        size = -(-count // 4) if dtype == "trit" else count * np.dtype(dtype).itemsize
         if offset + size > len(self.raw):
             raise ValueError(f"array entry {entry} reaches beyond its file")
         self.end = max(self.end, offset + size)
         part = self.raw[offset:offset + size]
-        if dtype == "trit":
-            return _unpack_trits(part, count).reshape(shape)
-        native = np.dtype(dtype).newbyteorder("=")
+        if dtype in _TRITS:
+            unpack = unpack_plain if dtype == "trit" else unpack_flat
+            return unpack(part, count).reshape(shape)
+        native = np.float64 if dtype == "<f8" else np.int64
         return np.frombuffer(part, dtype).astype(native).reshape(shape)
 
 
-def _pack_trits(trits: NDArray[Any]) -> bytes:
-    """Four trits a byte, lowest bits first: 0, 1 for +, 3 for -."""
-    flat = np.asarray(trits, np.int8).reshape(-1)
-    padded = np.zeros(-(-len(flat) // 4) * 4, np.uint8)
-    padded[:len(flat)] = flat.view(np.uint8) & 3
-    quads = padded.reshape(-1, 4)
-    packed = quads[:, 0] | quads[:, 1] << 2 | quads[:, 2] << 4 | quads[:, 3] << 6
-    return packed.astype(np.uint8).tobytes()
-
-
-def _unpack_trits(raw: bytes, count: int) -> NDArray[np.int8]:
-    packed = np.frombuffer(raw, np.uint8)
-    codes = (packed[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(-1)[:count]
-    if (codes == 2).any():
-        raise ValueError("a trit has the code 2")
-    return np.array([0, 1, 0, -1], np.int8)[codes]
+def _smallest(array: NDArray[Any]) -> str:
+    """The narrowest integer type that holds all of an array."""
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    bits = max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
+    return next(kind for kind in _INTEGERS if bits <= 8 * np.dtype(kind).itemsize)
 
 
 # ----- objects as JSON
@@ -162,6 +167,8 @@ def _to_json(item: Any, arrays: _ArrayWriter) -> dict[str, Any]:
         if isinstance(value, np.ndarray):
             trits = field.name == "trits"
             values[field.name] = arrays.add(value, trits)
+        elif isinstance(value, Fold):
+            values[field.name] = _to_json(value, arrays)
         else:
             values[field.name] = _plain(value)
     return values
@@ -174,7 +181,13 @@ def _from_json(kind: type, values: dict[str, Any], arrays: _ArrayReader) -> Any:
         raise ValueError(f"fields of {kind.__name__} are {sorted(names)}, not {sorted(values)}")
     result: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict):
+        if name == "fold" and value is not None:
+            fold = result[name] = _from_json(Fold, value, arrays)
+            sizes = tuple(values[key] for key in ("channels", "height", "width"))
+            if fold.folded_shape != sizes:
+                raise ValueError(f"tensor {values['name']} is {sizes}, its fold gives "
+                                 f"{fold.folded_shape}")
+        elif isinstance(value, dict):
             result[name] = arrays.get(value)
         elif isinstance(value, list):
             result[name] = tuple(value)
@@ -240,11 +253,11 @@ def _memory_from_files(config: Config, files: dict[str, bytes]) -> MemoryImage:
     results = (None if document["results"] is None
                else _from_json(ResultPlace, document["results"], arrays))
     arrays.finish()
-    byte_count = -(-config.memory_width("trits") // 8)
     return MemoryImage(
         config,
         np.frombuffer(files["program.bin"], "<u4").astype(np.uint32),
-        np.frombuffer(files["trits.bin"], np.uint8).reshape(config.clusters, -1, byte_count),
+        unpack_memories(files["trits.bin"], config.memory_count("trits"), config.elements,
+                        config.rows),
         np.frombuffer(files["rows.bin"], "<u4").astype(np.uint32).reshape(
             -1, config.memory_chunks("rows")),
         document["input"],
@@ -254,7 +267,10 @@ def _memory_from_files(config: Config, files: dict[str, bytes]) -> MemoryImage:
 
 # ----- the manifest
 
-def _layer_entry(network: Network, layer: Layer, memory: MemoryImage) -> dict[str, Any]:
+def _layer_entry(network: Network, layer: Layer, memory: MemoryImage,
+                 stored: dict[str, Any]) -> dict[str, Any]:
+    """``stored`` is the layer's in ``network.json``."""
+    packed_bytes = sum(group["trits"]["bytes"] for group in stored["groups"])
     place = memory.layer(layer.name)
     bits = max((-place.accumulator_low - 1).bit_length(), place.accumulator_high.bit_length()) + 1
     trit_count = sum(group.trits.size for group in layer.groups)
@@ -266,7 +282,8 @@ def _layer_entry(network: Network, layer: Layer, memory: MemoryImage) -> dict[st
         "coefficient_plus": int(group.coefficient_plus),
         "coefficient_minus": int(group.coefficient_minus),
         "nonzero_trits": int(np.count_nonzero(group.trits)), "trits": group.trits.size,
-    } for group in layer.groups]
+        "packed_bytes": entry["trits"]["bytes"], "form": entry["trits"]["dtype"],
+    } for group, entry in zip(layer.groups, stored["groups"], strict=True)]
     pooled = (layer.height, layer.width) if layer.pool is None \
         else (layer.pool.height, layer.pool.width)
     return {
@@ -282,7 +299,8 @@ def _layer_entry(network: Network, layer: Layer, memory: MemoryImage) -> dict[st
         "weight_error": float(layer.weight_error),
         "density": layer.nonzero_trits / trit_count if trit_count else 0.0,
         "ternary": _is_ternary(layer),
-        "trits_bytes": -(-trit_count // 4),
+        "trits_bytes": -(-trit_count // 4), "packed_bytes": packed_bytes,
+        "bits_per_weight": _quotient(8 * packed_bytes, layer.weight_count),
         "memory": {
             "tiles": place.tiles, "program_address": place.address,
             "trit_columns": place.columns,
@@ -298,22 +316,32 @@ def _is_ternary(layer: Layer) -> bool:
     return layer.weight_count > 0 and len(seen) == len(layer.groups)
 
 
-def _sizes(layers: list[dict[str, Any]], memory: MemoryImage) -> dict[str, Any]:
+def _sizes(layers: list[dict[str, Any]], memory: MemoryImage,
+           files: dict[str, bytes]) -> dict[str, Any]:
     def ratio(chosen: list[dict[str, Any]], with_overhead: bool) -> dict[str, Any]:
         weights = sum(entry["weights"] for entry in chosen)
         stored = sum(entry["memory"]["trit_bytes"] for entry in chosen)
         if with_overhead:
             stored = memory.program.nbytes + memory.trits.nbytes + memory.rows.nbytes
+        trits_bytes, packed_bytes = (sum(entry[key] for entry in chosen)
+                                     for key in ("trits_bytes", "packed_bytes"))
         return {"weights": weights, "float32_bytes": 4 * weights,
-                "trits_bytes": sum(entry["trits_bytes"] for entry in chosen),
-                "memory_bytes": stored,
-                "float32_over_trits": _quotient(4 * weights,
-                                                sum(entry["trits_bytes"] for entry in chosen)),
+                "trits_bytes": trits_bytes, "packed_bytes": packed_bytes, "memory_bytes": stored,
+                "bits_per_weight": _quotient(8 * packed_bytes, weights),
+                "float32_over_trits": _quotient(4 * weights, trits_bytes),
+                "float32_over_packed": _quotient(4 * weights, packed_bytes),
                 "float32_over_memory": _quotient(4 * weights, stored)}
 
+    # With all metadata: what describes the network, what the accelerator is loaded with, all.
+    float32 = 4 * sum(entry["weights"] for entry in layers)
+    parts = {"network": ("network.bin", "network.json"),
+             "accelerator": ("program.bin", "rows.bin", "trits.bin"), "folder": FILES}
+    sizes = {part: sum(len(files[name]) for name in names) for part, names in parts.items()}
     return {
         "program_bytes": memory.program.nbytes, "trits_bytes": memory.trits.nbytes,
         "rows_bytes": memory.rows.nbytes,
+        "files": {part: {"bytes": size, "float32_over_bytes": _quotient(float32, size)}
+                  for part, size in sizes.items()},
         "whole": ratio(layers, True),
         "ternary_layers": ratio([entry for entry in layers if entry["ternary"]], False),
     }
@@ -331,19 +359,21 @@ def _tool_version() -> str:
 
 
 def _manifest(network: Network, config: Config, memory: MemoryImage, extra: dict[str, Any],
-              files: dict[str, bytes]) -> dict[str, Any]:
+              network_document: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
     source = network.tensors[network.input]
     final = network.final
-    layers = [_layer_entry(network, layer, memory) for layer in network.layers]
+    layers = [_layer_entry(network, layer, memory, stored)
+              for layer, stored in zip(network.layers, network_document["layers"], strict=True)]
     return {
         "format": FORMAT, "format_version": FORMAT_VERSION, "tritforge": _tool_version(),
         "network": network.name,
         "configuration": config.to_dict(), "configuration_identity": config.identity,
-        "input": {"name": source.name, "shape": [source.channels, source.height, source.width],
-                  "scale": float(source.scale), "signed": source.signed},
+        "input": {"name": source.name, "shape": list(source.shape),
+                  "scale": float(source.scale), "signed": source.signed,
+                  "fold": None if source.fold is None else _to_json(source.fold, _ArrayWriter())},
         "output": {"layer": final.name, "shape": [final.rows, final.height, final.width],
                    "result_scale": float(final.result_scale)},
-        "sizes": _sizes(layers, memory),
+        "sizes": _sizes(layers, memory, files),
         "extra": extra,
         "layers": layers,
         "sha256": {name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
@@ -389,9 +419,9 @@ def write_image(path: str | os.PathLike[str], network: Network, config: Config,
         "network.bin": network_arrays, "network.json": _dump(network_document),
         "program.bin": memory.program.astype("<u4").tobytes(),
         "rows.bin": memory.rows.astype("<u4").tobytes(),
-        "trits.bin": memory.trits.tobytes(),
+        "trits.bin": pack_memories(memory.trits, config.elements, config.rows),
     }
-    manifest = _manifest(network, config, memory, extra or {}, files)
+    manifest = _manifest(network, config, memory, extra or {}, network_document, files)
     manifest["manifest_sha256"] = _seal(json.loads(_dump(manifest)))
     try:
         with new_folder(path) as folder:

@@ -10,6 +10,7 @@ pass               adds
 ``trace``          layers in real numbers (``gain``, ``offset``, ``wp``, ``wn``)
 ``calibrate``      ``Tensor.scale`` and ``Tensor.signed``
 ``quantize``       integer coefficients, ``accumulator_scale``, requantization
+``fold``           ``Tensor.fold`` of the input
 =================  ==================================================================
 
 Up to here the network depends on ``coefficient_width``, ``accumulator_width`` and
@@ -18,18 +19,80 @@ Up to here the network depends on ``coefficient_width``, ``accumulator_width`` a
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnGroup", "Layer", "Network", "Pool", "Requantization", "Tensor"]
+__all__ = ["ColumnGroup", "Fold", "Layer", "Network", "Pool", "Requantization", "Tensor"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Space-to-depth: blocks of by x bx pixels of a tensor become the channels of one pixel.
+
+    Channel ``(c*by + j)*bx + i`` of folded pixel (y, x) is channel c of pixel
+    ``(y*by + j - top, x*bx + i - left)``, zero where there is none.
+    """
+
+    channels: int                     # of the tensor before folding
+    height: int
+    width: int
+    block: tuple[int, int]            # by, bx
+    padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right fill the last blocks
+
+    def __post_init__(self) -> None:
+        if min(*self.shape, *self.block) < 1 or not all(
+                0 <= before < size for before, size in zip(self.padding, self.block, strict=True)):
+            raise ValueError(f"{self} is no fold: sizes must be positive, the padding less than a "
+                             f"block")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width before folding."""
+        return self.channels, self.height, self.width
+
+    @property
+    def folded_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width after folding."""
+        height, width = (-(-(size + before) // block) for size, before, block in zip(
+            (self.height, self.width), self.padding, self.block, strict=True))
+        return self.channels * self.block[0] * self.block[1], height, width
+
+    def apply(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Folded codes of (.., channels, height, width), of the same dtype."""
+        codes = np.asarray(codes)
+        if codes.shape[-3:] != self.shape:
+            raise ValueError(f"a tensor to fold must have shape {self.shape}, not "
+                             f"{codes.shape[-3:]}")
+        (by, bx), (top, left) = self.block, self.padding
+        channels, height, width = self.folded_shape
+        padded = np.zeros((*codes.shape[:-2], height * by, width * bx), codes.dtype)
+        padded[..., top:top + self.height, left:left + self.width] = codes
+        split = padded.reshape(*codes.shape[:-2], height, by, width, bx)
+        return np.moveaxis(split, (-3, -1), (-4, -3)).reshape(
+            *codes.shape[:-3], channels, height, width)
+
+    def undo(self, folded: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of :meth:`apply`."""
+        folded = np.asarray(folded)
+        if folded.shape[-3:] != self.folded_shape:
+            raise ValueError(f"a folded tensor must have shape {self.folded_shape}, not "
+                             f"{folded.shape[-3:]}")
+        (by, bx), (top, left) = self.block, self.padding
+        _, height, width = self.folded_shape
+        split = folded.reshape(*folded.shape[:-3], self.channels, by, bx, height, width)
+        padded = np.moveaxis(split, (-4, -3), (-3, -1)).reshape(
+            *folded.shape[:-3], self.channels, height * by, width * bx)
+        return padded[..., top:top + self.height, left:left + self.width]
 
 
 @dataclass
 class Tensor:
     """An activation tensor (one image): channels x height x width, 8-bit codes on the chip.
 
-    ``real value = scale * code``; codes are 0..255, or -128..127 where ``signed``.
+    ``real value = scale * code``; codes are 0..255, or -128..127 where ``signed``. Where there
+    is a ``fold``, sizes are those on the chip; :attr:`shape` is what everyone else sees.
     """
 
     name: str
@@ -39,6 +102,16 @@ class Tensor:
     scale: float = 0.0    # 0 until calibrated
     signed: bool = False
     limit: float = 0.0    # upper clamp in real numbers (ReLU6), 0: none; calibration respects it
+    fold: Fold | None = None  # the input only: how it is rearranged on its way to the chip
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of the codes that go in and out, before any fold."""
+        return (self.channels, self.height, self.width) if self.fold is None else self.fold.shape
+
+    def stored(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Codes (.., *shape*) as layers read them: (.., channels, height, width), folded."""
+        return codes if self.fold is None else self.fold.apply(codes)
 
     @property
     def low(self) -> int:

@@ -7,27 +7,30 @@ sizes. All choices are deterministic.
   depthwise convolutions, identities). Consecutive blocks are joined again, block-diagonally, as
   long as they fit one evenly filled tile together, or while they are too narrow to fill the
   clusters' words.
-* *Tiles.* A super-group's rows are spread evenly over as few tiles as possible, and a tile's
-  rows over elements so that their nonzero trits, weighted with activation density, are about
-  equal.
+* *Tiles.* A super-group's rows are spread evenly over as few tiles as possible, and dealt to the
+  elements of all of these at once, so that in every cluster the nonzero trits of an element,
+  weighted with activation density, are about equal.
 * *Layouts.* A tensor's channels are cut where a reader starts or stops; every such segment is
   spread evenly over all clusters, and starts a new word in each.
 """
 
-import heapq
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import Config
+from model_export.balance import deal
 from model_export.errors import ExportError
 from model_export.network import Layer, Network
 
 __all__ = ["Block", "Layout", "Placement", "Segment", "Tile", "TileGroup", "place"]
 
 Interval = tuple[int, int]
+#: Trits that are counted at a time, so that intermediate arrays stay small.
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -276,28 +279,14 @@ def _super_groups(layer: Layer, config: Config) -> list[_SuperGroup]:
     return result
 
 
-def _spread(weights: NDArray[np.float64], room: list[int], load: list[float]) -> list[int]:
-    """Deal items to bins, heaviest first, each to the lightest bin that has room.
-
-    ``load`` is updated; ties go to the first bin and the first item.
-    """
-    free = list(room)
-    heap = [(load[index], index) for index in range(len(free)) if free[index]]
-    heapq.heapify(heap)
-    chosen = [0] * len(weights)
-    for item in np.argsort(-weights, kind="stable").tolist():
-        _, index = heapq.heappop(heap)
-        chosen[item] = index
-        load[index] += float(weights[item])
-        free[index] -= 1
-        if free[index]:
-            heapq.heappush(heap, (load[index], index))
-    return chosen
-
-
 def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interval],
-            weights: NDArray[np.float64], config: Config) -> Layout:
-    """Deal a tensor's channels; ``blocks`` are its producer's super-groups."""
+            weights: NDArray[np.float64], work: NDArray[np.float64], config: Config) -> Layout:
+    """Deal a tensor's channels to clusters, evenly for reader and producer.
+
+    ``weights`` (channels,) is what a channel costs the clusters that read it; ``work`` (channels,
+    clusters) what the row that computes it costs the elements of each cluster, which share rows
+    by the cluster that they go to. ``blocks`` are the producer's super-groups.
+    """
     clusters, lanes, classes = config.clusters, config.scan_width, config.drain_width
     cuts = sorted({0, channels}.union(*({start, stop} for start, stop in reads)))
     segments: list[Segment] = []
@@ -306,10 +295,12 @@ def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interva
     lane = np.zeros(channels, np.int64)
     total = [0] * clusters
     class_count = {block: [0] * classes for block in blocks}
+    block_load = {block: np.zeros((clusters, work.shape[1])) for block in blocks}
     next_word = 0
     for start, stop in itertools.pairwise(cuts):
         count = [0] * clusters
-        load = [0.0] * clusters
+        load = np.zeros((clusters, 1))
+        part = _relative(weights[start:stop, None]) * np.sqrt(max(1, work.shape[1]))
         for block in blocks:
             first, last = max(start, block[0]), min(stop, block[1])
             if first >= last:
@@ -325,7 +316,12 @@ def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interva
                 count[index] += 1
                 total[index] += 1
                 shares[index % classes] += 1
-            cluster[first:last] = _spread(weights[first:last], room, load)
+            rows = slice(*block)
+            both = np.concatenate([part[first - start:last - start],
+                                   _relative(work[rows])[first - block[0]:last - block[0]]], axis=1)
+            held = np.concatenate([load, block_load[block]], axis=1)
+            cluster[first:last] = deal(both, room, held)
+            load, block_load[block] = held[:, :1], held[:, 1:]
         for index in range(clusters):
             own = start + np.flatnonzero(cluster[start:stop] == index)
             number = np.arange(len(own))
@@ -338,56 +334,77 @@ def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interva
     return Layout(name, next_word, tuple(segments), cluster, word, lane)
 
 
-def _row_weights(layer: Layer, part: _SuperGroup,
-                 densities: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Expected additions per output pixel of each row of a super-group."""
-    weights = np.zeros(part.rows[1] - part.rows[0])
-    for tile_group in part.groups:
-        for block in tile_group.blocks:
-            nonzero = np.count_nonzero(_block_trits(layer, block), axis=(2, 3))
-            group = layer.groups[block.group]
-            repeats = group.kernel[0] * group.kernel[1] if group.shared else 1
-            density = densities[tile_group.source][block.channels[0]:block.channels[1]]
-            weights[block.rows[0] - part.rows[0]:block.rows[1] - part.rows[0]] += (
-                repeats * (nonzero @ density))
-    return weights
+def _relative(items: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Items (items, dimensions) as shares of each dimension's mean; 0 where it is empty."""
+    mean = items.mean(axis=0, keepdims=True) if len(items) else np.ones((1, items.shape[1]))
+    return np.divide(items, mean, out=np.zeros_like(items), where=mean > 0)
+
+
+def _nonzero(trits: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Nonzero trits of (rows, channels, kh, kw) by row and channel, a stretch of rows at a time:
+    (first row, (rows, channels) counts). Exact: a count is no more than the positions."""
+    rows, channels, *kernel = trits.shape
+    positions = kernel[0] * kernel[1]
+    step = max(1, _PIECE // max(1, channels * positions))
+    for first in range(0, rows, step):
+        is_set = (trits[first:first + step] != 0).reshape(-1, positions)
+        count = is_set[:, 0] if positions == 1 else np.count_nonzero(is_set, axis=1)
+        yield first, count.astype(np.float32).reshape(-1, channels)
+
+
+def _row_work(layer: Layer, parts: list[_SuperGroup], layouts: dict[str, Layout],
+              densities: dict[str, NDArray[np.float64]], config: Config) -> NDArray[np.float64]:
+    """Expected additions per output pixel of each row in each cluster: (rows, clusters)."""
+    work = np.zeros((layer.rows, config.clusters))
+    for part in parts:
+        for tile_group in part.groups:
+            layout = layouts[tile_group.source]
+            for block in tile_group.blocks:
+                group = layer.groups[block.group]
+                repeats = group.kernel[0] * group.kernel[1] if group.shared else 1
+                channels = slice(*block.channels)
+                share = np.zeros((block.channels[1] - block.channels[0], config.clusters),
+                                 np.float32)
+                share[np.arange(len(share)), layout.cluster[channels]] = \
+                    repeats * densities[tile_group.source][channels]
+                rows = work[slice(*block.rows)]
+                for first, nonzero in _nonzero(_block_trits(layer, block)):
+                    rows[first:first + len(nonzero)] += nonzero @ share
+    return work
 
 
 def _tiles(layer: Layer, part: _SuperGroup, classes: NDArray[np.int64], class_count: int,
-           weights: NDArray[np.float64], config: Config) -> list[Tile]:
+           work: NDArray[np.float64], config: Config) -> list[Tile]:
     """Tiles of one super-group; a row of class q may go to elements p with p % W == q."""
     count = part.rows[1] - part.rows[0]
     per_class = config.elements // class_count
-    counts = np.bincount(classes, minlength=class_count)
-    tile_count = max(-(-count // config.slots),
-                     -(-int(counts.max()) // (per_class * config.rows)))
+    most = int(np.bincount(classes, minlength=class_count).max())
+    tile_count = max(-(-count // config.slots), -(-most // (per_class * config.rows)))
+    relative = _relative(work)
     tile_of = np.zeros(count, np.int64)
-    load = [0.0] * tile_count
-    filled = [0] * tile_count
+    element = np.zeros(count, np.int64)
+    filled = np.zeros((tile_count, config.elements), np.int64)
     for which in range(class_count):
         members = np.flatnonzero(classes == which)
-        room = [len(members) // tile_count] * tile_count
-        extra = sorted(range(tile_count), key=lambda t: (filled[t], t))
-        for index in extra[:len(members) % tile_count]:
-            room[index] += 1
-        filled = [a + b for a, b in zip(filled, room, strict=True)]
-        tile_of[members] = _spread(weights[members], room, load)
-
+        # Bins are the class's elements in every tile, in turn, so that all tiles fill evenly.
+        own = np.arange(which, config.elements, class_count)
+        base, extra = divmod(len(members), tile_count * per_class)
+        order = np.argsort(filled.sum(axis=1), kind="stable")
+        room = np.full((tile_count, per_class), base)
+        for index in range(extra):
+            room[order[index % tile_count], index // tile_count] += 1
+        chosen = deal(relative[members], room.ravel().tolist())
+        tile_of[members] = chosen // per_class
+        element[members] = own[chosen % per_class]
+        filled[:, own] += room
     tiles = []
     for number in range(tile_count):
-        own = np.flatnonzero(tile_of == number)
-        counts = np.bincount(classes[own], minlength=class_count)
-        rows_used = -(-int(counts.max()) // per_class)
-        element = np.zeros(len(own), np.int64)
-        for which in range(class_count):
-            members = np.flatnonzero(classes[own] == which)
-            dealt = _spread(weights[own[members]], [rows_used] * per_class, [0.0] * per_class)
-            element[members] = np.array(dealt, np.int64) * class_count + which
-        accumulator = np.zeros(len(own), np.int64)
+        rows = np.flatnonzero(tile_of == number)
+        accumulator = np.zeros(len(rows), np.int64)
         for index in range(config.elements):
-            mine = np.flatnonzero(element == index)
+            mine = np.flatnonzero(element[rows] == index)
             accumulator[mine] = np.arange(len(mine))
-        tiles.append(Tile(part.rows[0] + own, element, accumulator, part.groups))
+        tiles.append(Tile(part.rows[0] + rows, element[rows], accumulator, part.groups))
     return tiles
 
 
@@ -407,7 +424,8 @@ def place(network: Network, config: Config,
     Raises
     ------
     ExportError
-        The network is not quantized, or a layer has no column groups.
+        The network is not quantized, a layer has no column groups, or it reads what only a later
+        one writes.
     """
     density: dict[str, NDArray[np.float64]] = {}
     for name, tensor in network.tensors.items():
@@ -430,7 +448,9 @@ def place(network: Network, config: Config,
             if group.source not in network.tensors:
                 raise ExportError(f"layer {layer.name} reads tensor {group.source}, "
                                   f"which network {network.name} does not have")
-            nonzero = np.count_nonzero(group.trits, axis=(0, 2, 3)).astype(np.float64)
+            nonzero = np.zeros(group.trits.shape[1])
+            for _, counts in _nonzero(group.trits):
+                nonzero += counts.sum(axis=0)
             if group.shared:
                 nonzero *= group.kernel[0] * group.kernel[1]
             start, stop = group.channels
@@ -441,19 +461,26 @@ def place(network: Network, config: Config,
             for tile_group in part.groups:
                 reads[tile_group.source].add(tile_group.channels)
 
-    layouts = {
-        name: _layout(name, tensor.channels, reads[name], blocks[name], channel_weights[name],
-                      config)
-        for name, tensor in network.tensors.items()
-        if not (network.final.final and name == network.final.output)}
+    source = network.tensors[network.input]
+    layouts = {source.name: _layout(
+        source.name, source.channels, reads[source.name], blocks[source.name],
+        channel_weights[source.name], np.zeros((source.channels, 0)), config)}
     tiles: dict[str, list[Tile]] = {}
     for layer in network.layers:
+        for group in layer.groups:
+            if group.source not in layouts:
+                raise ExportError(f"layer {layer.name} reads tensor {group.source} before any "
+                                  f"layer has written it")
+        work = _row_work(layer, parts[layer.name], layouts, density, config)
+        if not layer.final:
+            layouts[layer.output] = _layout(
+                layer.output, layer.rows, reads[layer.output], blocks[layer.output],
+                channel_weights[layer.output], work, config)
         tiles[layer.name] = []
         for part in parts[layer.name]:
             rows = slice(*part.rows)
             class_count = 1 if layer.final else config.drain_width
             classes = (np.zeros(part.rows[1] - part.rows[0], np.int64) if layer.final
                        else layouts[layer.output].cluster[rows] % class_count)
-            weights = _row_weights(layer, part, density)
-            tiles[layer.name] += _tiles(layer, part, classes, class_count, weights, config)
+            tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
     return Placement(layouts, tiles)

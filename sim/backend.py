@@ -1,20 +1,22 @@
-"""One interface over everything that runs an image: golden model, RTL, Amaranth's simulator.
+"""One interface over everything that runs an image: golden model, models of the hardware, RTL.
 
 ===========  =====================================================================
 name         what runs
 ===========  =====================================================================
 ``golden``   the network in PyTorch integers; knows no clock cycles
+``cycle``    the golden model's integers, the cycle model's cycles and counters
 ``rtl``      the generated Verilog, compiled by Verilator, behind its host port
 ``pysim``    the same hardware in Amaranth's simulator; small configurations only
 ===========  =====================================================================
 
 Cycles are clock cycles of the accelerator between a RUN and its end, as its STATUS packet and its
 counters report them. Writing the image and the activations into its memories, and reading results,
-is not in them; :attr:`Simulation.loading_cycles` says what the former took.
+is not in them; :class:`Loading` says what the former took.
 """
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,6 +28,7 @@ from hw.program import COUNTERS
 from model_export.emit import MemoryImage
 from model_export.image import Image
 from model_export.network import Network
+from sim.cycle import CycleModel, lower_bound
 from sim.device import Device, Link, Progress
 from sim.golden import GoldenModel
 from sim.interpreter import Interpreter
@@ -33,8 +36,9 @@ from sim.native import NativeLink
 from sim.pysim import PythonLink
 
 __all__ = [
-    "BACKENDS", "CLUSTER_CYCLES", "Backend", "GoldenBackend", "InterpreterBackend", "LayerRun",
-    "PythonBackend", "RtlBackend", "Simulation", "SimulationError", "check_layer", "create",
+    "BACKENDS", "CLUSTER_CYCLES", "Backend", "CycleBackend", "GoldenBackend",
+    "InterpreterBackend", "LayerRun", "Loading", "PythonBackend", "RtlBackend", "Simulation",
+    "SimulationError", "check_layer", "create", "port_word_count",
 ]
 
 #: What a cluster's cycle is spent on; ``idle`` is the rest, derived.
@@ -42,6 +46,8 @@ CLUSTER_CYCLES = ("broadcasts", "empty_scans", "stall_queue_full", "stall_imbala
                   "stall_drain", "idle")
 #: Images whose golden activations are held at a time.
 _CHUNK = 16
+#: Memory contents of more port words than this reach the RTL's memories by the back door.
+BACK_DOOR_WORDS = 1_000_000
 
 
 class SimulationError(ValueError):
@@ -64,19 +70,64 @@ class LayerRun:
     cycles: int | None = None         # clock cycles
     cycles_per_image: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
+    lower_bound: int | None = None    # cycles it takes at least, see :func:`sim.cycle.lower_bound`
+
+    def add(self, values: Mapping[str, int]) -> None:
+        """Add one image's counters, by the names of :data:`hw.program.COUNTERS`."""
+        self.cycles_per_image.append(values.get("cycles", 0))
+        self.cycles = sum(self.cycles_per_image)
+        for name, value in values.items():
+            if name not in ("cycles", "reserved"):
+                self.counters[name] = self.counters.get(name, 0) + value
+
+    def dense_cycles(self, config: Config) -> float | None:
+        """Cycles of as many adders with one dense multiply-accumulate each in every cycle, sum
+        over images; None without cycles."""
+        if self.cycles is None:
+            return None
+        return self.mac_count * len(self.cycles_per_image) / config.adders
+
+    def speed_up(self, config: Config) -> float | None:
+        """Dense cycles / cycles; None without cycles or where nothing is multiplied."""
+        dense = self.dense_cycles(config)
+        return dense / self.cycles if dense and self.cycles else None
 
     def utilization(self, config: Config) -> float | None:
-        """Share of all adders' cycles in which they add, 0..1: adds / (cycles * G * P)."""
+        """Share of all adders' cycles in which they add, 0..1: adds / (cycles * N*G*P)."""
         if not self.cycles:
             return None
-        return self.counters["adds"] / (self.cycles * config.clusters * config.elements)
+        return self.counters["adds"] / (self.cycles * config.adders)
 
     def cluster_cycles(self, config: Config) -> dict[str, int]:
-        """Where the G * cycles cluster cycles went, by the names of :data:`CLUSTER_CYCLES`."""
+        """Where the N*G * cycles cluster cycles went, by the names of :data:`CLUSTER_CYCLES`."""
         if self.cycles is None:
             return {}
         spent = {name: self.counters[name] for name in CLUSTER_CYCLES[:-1]}
-        return {**spent, "idle": config.clusters * self.cycles - sum(spent.values())}
+        return {**spent, "idle": config.cluster_count * self.cycles - sum(spent.values())}
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How trits, row memory and program reached the memories, once; never in a run's cycles.
+
+    Members
+    -------
+    how
+        ``"host port"``; ``"back door"``: a simulator put them there without a clock cycle;
+        ``"not modelled"``; ``"none"``: there are no memories.
+    port_words
+        32-bit words that the contents are on the host port, not packed; None without memories.
+    sent_words
+        32-bit words that were sent, trits packed where that is fewer, packet headers included;
+        None but through the host port.
+    cycles
+        Clock cycles that it took; None but through the host port.
+    """
+
+    how: str = "none"
+    port_words: int | None = None
+    sent_words: int | None = None
+    cycles: int | None = None
 
 
 @dataclass(eq=False)
@@ -98,8 +149,13 @@ class Simulation:
     layers: list[LayerRun]
     total_cycles: int | None          # clock cycles, sum over images; None: the backend has none
     cycles_per_image: list[int]       # of the whole run, by image
-    loading_cycles: int | None        # clock cycles of writing trits, rows and program; not in
-    seconds: float                    # total_cycles. Wall time of the simulation, loading included
+    loading: Loading                  # of trits, rows and program; not in total_cycles
+    seconds: float                    # wall time of the simulation, loading included
+
+    @property
+    def loading_cycles(self) -> int | None:
+        """Clock cycles of writing trits, rows and program through the port; None: not so done."""
+        return self.loading.cycles
 
     @property
     def utilization(self) -> float | None:
@@ -107,7 +163,7 @@ class Simulation:
         if not self.total_cycles:
             return None
         adds = sum(layer.counters["adds"] for layer in self.layers)
-        return adds / (self.total_cycles * self.config.clusters * self.config.elements)
+        return adds / (self.total_cycles * self.config.adders)
 
 
 class Backend(ABC):
@@ -125,7 +181,9 @@ class Backend(ABC):
         From every method: the accelerator refuses a packet, is of another configuration, or is
         too large for the simulator.
     SimulatorError
-        The simulator cannot be built.
+        The simulator, or the cycle model, cannot be built.
+    CycleModelError
+        The program addresses memory that is not there.
     """
 
     #: What reports and the command line call it.
@@ -181,13 +239,23 @@ class Backend(ABC):
 
     def _simulation(self, output: NDArray[np.int64], layer: str | None, layers: list[LayerRun],
                     seconds: float, cycles: list[int] | None = None,
-                    loading: int | None = None) -> Simulation:
+                    loading: Loading | None = None) -> Simulation:
         network = self.image.network
         last = network.final if layer is None else network.layer(layer)
         scale = last.result_scale if last.final else network.tensors[last.output].scale
         return Simulation(
             self.name, network.name, self.image.config, len(output), layer, last.name, scale,
-            output, layers, None if cycles is None else sum(cycles), cycles or [], loading, seconds)
+            output, layers, None if cycles is None else sum(cycles), cycles or [],
+            loading or Loading(), seconds)
+
+    def _count(self, layers: list[LayerRun], counters: Sequence[Mapping[str, int]]) -> None:
+        """Add one image's counters to layers, in order."""
+        for one, values in zip(layers, counters, strict=False):
+            one.add(values)
+            if values.get("cycles"):
+                place = self.image.memory.layer(one.name)
+                one.lower_bound = (one.lower_bound or 0) + lower_bound(
+                    self.image.config, values, place.pixels * place.groups)
 
 
 class GoldenBackend(Backend):
@@ -209,6 +277,52 @@ class GoldenBackend(Backend):
                          else self.golden.run_all(part)[tensor])
         return self._simulation(np.concatenate(parts), layer, layers,
                                 time.perf_counter() - begin)
+
+    def capture(self, codes: NDArray[np.integer],
+                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+        tensors = self.golden.run_all(codes)
+        return {layer.name: tensors[layer.output] for layer in self.image.network.layers}
+
+
+class CycleBackend(Backend):
+    """The golden model for integers, the cycle model for cycles and counters.
+
+    What is in memory between runs is what the hardware has there. Loading is not modelled.
+    """
+
+    name = "cycle"
+
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        super().__init__(image, progress)
+        _report(progress, "cycle model: reading memory contents", 0, 1)
+        self.model = CycleModel(image.network, image.memory)
+
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None) -> Simulation:
+        network = self.image.network
+        layers = self._layer_runs(layer)
+        begin = time.perf_counter()
+        output = (network.final if layer is None else network.layer(layer)).output
+        outputs: list[NDArray[np.int64]] = []
+        cycles: list[int] = []
+
+        def tell(done: float) -> None:
+            _report(progress, f"cycle model image {len(outputs) + 1} of {len(codes)}",
+                    len(outputs) + done, len(codes))
+
+        for one in codes:
+            _report(progress, f"golden model image {len(outputs) + 1} of {len(codes)}",
+                    len(outputs), len(codes))
+            tensors = {name: values[0] for name, values in
+                       self.golden.run_all(one[np.newaxis], unpooled=True).items()}
+            counters = self.model.run(tensors, None if layer is None else [layer],
+                                      batch=self.image.config.layer_count, progress=tell)
+            self._count(layers, counters)
+            cycles.append(sum(values["cycles"] for values in counters))
+            outputs.append(tensors[output])
+        return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
+                                time.perf_counter() - begin, cycles,
+                                Loading("not modelled", port_word_count(self.image.memory)))
 
     def capture(self, codes: NDArray[np.integer],
                 progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
@@ -248,14 +362,9 @@ class _Machine(Backend):
                 batch = places[start:start + self.image.config.layer_count]
                 counters, run_cycles = self._execute(batch[0].address, len(batch))
                 spent += run_cycles
-                for one, values in zip(layers[start:], counters, strict=False):
-                    one.cycles_per_image.append(values.pop("cycles", 0))
-                    for name, value in values.items():
-                        one.counters[name] = one.counters.get(name, 0) + value
+                self._count(layers[start:], counters)
             cycles.append(spent)
             outputs.append(self._output(places[-1].output))
-        for one in layers:
-            one.cycles = sum(one.cycles_per_image)
         return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
                                 time.perf_counter() - begin, cycles, loading)
 
@@ -279,8 +388,8 @@ class _Machine(Backend):
             else self._read(tensor)
 
     @abstractmethod
-    def _load(self) -> int | None:
-        """Write trits, row memory and program, once; the clock cycles it took."""
+    def _load(self) -> Loading:
+        """Write trits, row memory and program, once; how that went."""
 
     @abstractmethod
     def _write(self, tensor: str, codes: NDArray[np.integer]) -> None: ...
@@ -299,10 +408,13 @@ class _Machine(Backend):
 class _DeviceBackend(_Machine):
     """An accelerator behind its host port."""
 
+    #: Whether large contents may be put into the memories past the port.
+    back_door: ClassVar[bool] = False
+
     def __init__(self, image: Image, progress: Progress | None = None) -> None:
         super().__init__(image, progress)
         self.device = Device(self._link(image.config, progress))
-        self._loading: int | None = None
+        self._loading: Loading | None = None
 
     @staticmethod
     @abstractmethod
@@ -315,22 +427,22 @@ class _DeviceBackend(_Machine):
     def close(self) -> None:
         self.device.link.close()
 
-    def _load(self) -> int:
+    def _load(self) -> Loading:
         if self._loading is None:
             self.device.check_identity()
+            words = port_word_count(self._memory)
             before = self.device.link.cycles
-            self.device.load(self._memory)
-            self._loading = self.device.link.cycles - before
+            sent = self.device.load(self._memory,
+                                    back_door=self.back_door and words > BACK_DOOR_WORDS)
+            self._loading = Loading("back door", words) if not sent else Loading(
+                "host port", words, sent, self.device.link.cycles - before)
         return self._loading
 
     def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
         self.device.write_tensor(self._memory, tensor, codes)
 
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
-        counters = self.device.run(address, layers)
-        for values in counters:
-            values.pop("reserved", None)
-        return counters, self.device.status().cycles
+        return self.device.run(address, layers), self.device.status().cycles
 
     def _read(self, tensor: str) -> NDArray[np.integer]:
         return self.device.read_tensor(self._memory, tensor)
@@ -343,6 +455,7 @@ class RtlBackend(_DeviceBackend):
     """The generated Verilog, compiled; building it takes about a minute the first time."""
 
     name = "rtl"
+    back_door = True
 
     @staticmethod
     def _link(config: Config, progress: Progress | None) -> Link:
@@ -380,8 +493,8 @@ class InterpreterBackend(_Machine):
             one.cycles, one.cycles_per_image = None, []
         return simulation
 
-    def _load(self) -> None:
-        return None
+    def _load(self) -> Loading:
+        return Loading("not modelled", port_word_count(self.image.memory))
 
     def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
         place = self.image.memory.tensors[tensor]
@@ -404,7 +517,8 @@ class InterpreterBackend(_Machine):
 
 #: Backends by name.
 BACKENDS: dict[str, type[Backend]] = {
-    backend.name: backend for backend in (GoldenBackend, RtlBackend, PythonBackend)}
+    backend.name: backend
+    for backend in (GoldenBackend, CycleBackend, RtlBackend, PythonBackend)}
 
 assert set(CLUSTER_CYCLES[:-1]) <= set(COUNTERS)
 
@@ -416,7 +530,7 @@ def create(name: str, image: Image, progress: Progress | None = None) -> Backend
     ------
     SimulationError
         No such backend.
-    DeviceError, SimulatorError
+    DeviceError, SimulatorError, CycleModelError
         As :class:`Backend`.
     """
     if name not in BACKENDS:
@@ -438,6 +552,13 @@ def check_layer(network: Network, layer: str | None) -> None:
                               f"{', '.join(known)}")
 
 
-def _report(progress: Progress | None, message: str, done: int, total: int) -> None:
+def port_word_count(memory: MemoryImage) -> int:
+    """32-bit words of trits, row memory and program on the host port, not packed."""
+    clusters, columns, _ = memory.trits.shape
+    return (clusters * columns * memory.config.memory_chunks("trits") + memory.rows.size
+            + memory.program.size)
+
+
+def _report(progress: Progress | None, message: str, done: float, total: int) -> None:
     if progress is not None:
         progress(message, done / total)

@@ -59,8 +59,8 @@ def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
     Parameters
     ----------
     x : array (images, channels, height, width); (images, features) for one pixel
-        Real numbers become ``clamp(round(x / scale))``, halves rounded to even. Integers are
-        codes already.
+        As users give it, not folded. Real numbers become ``clamp(round(x / scale))``, halves
+        rounded to even. Integers are codes already.
     tensor : Tensor
         Calibrated.
 
@@ -92,7 +92,7 @@ def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
 def _checked(x: NDArray[np.generic], tensor: Tensor, what: str) -> NDArray[np.generic]:
     """The array as (images, channels, height, width), finite numbers, at least one image."""
     x = np.asarray(x)
-    expected = (tensor.channels, tensor.height, tensor.width)
+    expected = tensor.shape
     if x.dtype.kind not in "iuf":
         raise ExportError(f"{what} must be an array of numbers, not of {x.dtype}")
     if x.ndim == 2 and expected == (x.shape[1], 1, 1):
@@ -223,7 +223,9 @@ class FloatReference:
         return ranges
 
     def _batch(self, x: NDArray[np.generic]) -> dict[str, torch.Tensor]:
-        tensors = {self.network.input: torch.from_numpy(np.ascontiguousarray(x, np.float32))}
+        source = self.network.tensors[self.network.input]
+        given = torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        tensors = {source.name: torch.from_numpy(source.stored(given.numpy()))}
         with torch.no_grad():
             for layer, convolution in zip(self.network.layers, self._convolutions, strict=True):
                 gain, offset = (torch.from_numpy(values).float()[:, None, None]
@@ -235,7 +237,7 @@ class FloatReference:
                 if layer.pool is not None:
                     y = _max_pool(y, layer.pool)
                 tensors[layer.output] = y
-        return tensors
+        return tensors | {source.name: given}
 
 
 @dataclass
@@ -243,6 +245,7 @@ class LayerResult:
     """What one layer gives: (images, rows, height, width) each, int64."""
 
     accumulators: NDArray[np.int64]   # before requantization and pooling
+    codes: NDArray[np.int64]          # after requantization, before pooling
     output: NDArray[np.int64]         # codes, pooled; results for a network's last layer
 
 
@@ -289,17 +292,19 @@ class GoldenModel:
         codes = self._codes(codes)
         size = _batch_size(self.network)
         return np.concatenate([
-            self._batch(codes[n:n + size], False)[self.network.final.output]
+            self._batch(codes[n:n + size])[self.network.final.output]
             for n in range(0, len(codes), size)])
 
     def run_all(self, codes: NDArray[np.integer],
-                accumulators: bool = False) -> dict[str, NDArray[np.int64]]:
+                accumulators: bool = False,
+                unpooled: bool = False) -> dict[str, NDArray[np.int64]]:
         """Codes of every tensor by name (results for the last), the input included; with
         ``accumulators`` also those of every layer, as ``"<layer>.accumulators"``, before
-        requantization and pooling."""
+        requantization and pooling; with ``unpooled`` the codes of every layer with a max-pool
+        before it, as ``"<layer>.unpooled"``."""
         codes = self._codes(codes)
         size = _batch_size(self.network)
-        batches = [self._batch(codes[n:n + size], accumulators)
+        batches = [self._batch(codes[n:n + size], accumulators, unpooled)
                    for n in range(0, len(codes), size)]
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
@@ -319,23 +324,27 @@ class GoldenModel:
         for source in {group.source for group in layer.groups}:
             if source not in sources:
                 raise ExportError(f"layer {name} reads tensor {source}, which is not given")
-            codes = quantize_input(_integers(sources[source]), self.network.tensors[source])
-            tensors[source] = torch.from_numpy(codes)
+            tensor = self.network.tensors[source]
+            codes = quantize_input(_integers(sources[source]), tensor)
+            tensors[source] = torch.from_numpy(tensor.stored(codes))
         with torch.no_grad():
             return self._layer(index, tensors)
 
     def _codes(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
         return quantize_input(_integers(codes), self.network.tensors[self.network.input])
 
-    def _batch(self, codes: NDArray[np.int64],
-               accumulators: bool) -> dict[str, NDArray[np.int64]]:
-        result = {self.network.input: codes}
-        tensors = {self.network.input: torch.from_numpy(codes)}
+    def _batch(self, codes: NDArray[np.int64], accumulators: bool = False,
+               unpooled: bool = False) -> dict[str, NDArray[np.int64]]:
+        source = self.network.tensors[self.network.input]
+        result = {source.name: codes}
+        tensors = {source.name: torch.from_numpy(source.stored(codes))}
         with torch.no_grad():
             for index, layer in enumerate(self.network.layers):
                 values = self._layer(index, tensors)
                 if accumulators:
                     result[f"{layer.name}.accumulators"] = values.accumulators
+                if unpooled and layer.pool is not None:
+                    result[f"{layer.name}.unpooled"] = values.codes
                 result[layer.output] = values.output
                 tensors[layer.output] = torch.from_numpy(values.output)
         return result
@@ -345,11 +354,11 @@ class GoldenModel:
         rows = layer.requantization
         assert rows is not None
         acc = self._convolutions[index](tensors).to(torch.int64).numpy()
-        output = requantize_rows(acc, rows)
+        output = codes = requantize_rows(acc, rows)
         if layer.pool is not None:
             pooled = _max_pool(torch.from_numpy(output).float(), layer.pool)
             output = pooled.to(torch.int64).numpy()
-        return LayerResult(acc, output)
+        return LayerResult(acc, codes, output)
 
 
 def _integers(codes: NDArray[np.generic]) -> NDArray[np.generic]:

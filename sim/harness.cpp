@@ -2,9 +2,17 @@
 // Words carry their packet's `last` in bit 32.
 
 #include <cstdint>
+#include <cstring>
 
 #include "Vaccelerator.h"
+#include "Vaccelerator__Dpi.h"
 #include "verilated.h"
+
+#ifdef SEPARATE_CLUSTERS
+extern "C" void cluster_memory_poke(int address, const svBitVecVal* word);
+#else
+#define cluster_memory_poke chunk_memory_poke
+#endif
 
 namespace {
 
@@ -50,6 +58,24 @@ void harness_close(void* handle) {
 }
 
 uint64_t harness_cycles(void* handle) { return static_cast<Harness*>(handle)->cycles; }
+
+// The back door: writes `count` words of `width` 32-bit parts each to the memory with this
+// hierarchical name, from `address` on, without a clock edge. Returns 0 if there is no such memory.
+// `inside` says that the memory is a cluster's.
+int harness_poke(void* handle, const char* memory, int inside, uint32_t address, uint32_t count,
+                 uint32_t width, const uint32_t* words) {
+    auto* harness = static_cast<Harness*>(handle);
+    Verilated::threadContextp(&harness->context);
+    const svScope scope = svGetScopeFromName(memory);
+    if (!scope) return 0;
+    svSetScope(scope);
+    svBitVecVal word[128] = {};
+    for (uint32_t i = 0; i < count; ++i) {
+        std::memcpy(word, words + size_t{i} * width, width * sizeof(uint32_t));
+        (inside ? cluster_memory_poke : chunk_memory_poke)(static_cast<int>(address + i), word);
+    }
+    return 1;
+}
 
 // Offers `command_count` words and takes result words, until all commands are taken and
 // `packets` packets have been answered, or `result_capacity` words have come, or `budget` cycles have passed.

@@ -61,8 +61,8 @@ class Interpreter:
     config : Config
         The accelerator.
     memories : object
-        Has ``program`` (words,) uint32, ``trits`` (clusters, columns, bytes) uint8 and ``rows``
-        (entries, port words) uint32, such as :class:`model_export.emit.MemoryImage`.
+        Has ``program`` (words,) uint32, ``trits`` (sets * clusters, columns, bytes) uint8 and
+        ``rows`` (entries, port words) uint32, such as :class:`model_export.emit.MemoryImage`.
 
     Members
     -------
@@ -139,13 +139,14 @@ class Interpreter:
                          table["shift"], table["enable"] == 1, table["cluster"], table["word"],
                          table["lane"])
 
-    def _trit_columns(self, columns: NDArray[np.int64]) -> tuple[NDArray[np.bool_],
-                                                                 NDArray[np.bool_]]:
-        """(nonzero, negative), each (clusters, columns, slots)."""
+    def _trit_columns(self, number: int, columns: NDArray[np.int64],
+                      ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(nonzero, negative) of a set, each (clusters, columns, slots)."""
         config = self.config
+        own = slice(number * config.clusters, (number + 1) * config.clusters)
         if columns.size and columns.max() >= self.trits.shape[1]:
             raise ValueError(f"trit column {columns.max()} is read; {self.trits.shape[1]} exist")
-        bits = np.unpackbits(self.trits[:, columns], axis=2, count=2 * config.slots,
+        bits = np.unpackbits(self.trits[own][:, columns], axis=2, count=2 * config.slots,
                              bitorder="little").astype(bool)
         halves = bits.reshape(config.clusters, len(columns), config.elements, 2, config.rows)
         shape = (config.clusters, len(columns), config.slots)
@@ -167,17 +168,19 @@ class Interpreter:
         pixels = (pixel_y.ravel(), pixel_x.ravel())
         counters = dict.fromkeys(
             ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
-             "empty_scans", "drain_steps", "pool_repeats", "merge_reads", "write_backs",
+             "empty_scans", "drain_steps", "merge_reads", "write_backs",
              "result_writes"), 0)
         result_entry = layer["base"]
-        for _ in range(layer["tile_count"]):
+        for number in range(layer["tile_count"]):
+            # Pixels go to the sets in turn, and on from one tile to the next.
+            sets = (number * len(pixels[0]) + np.arange(len(pixels[0]))) % config.sets
             tile = self._record(TILE, address)
             address += record_words(TILE)
             accumulators = np.zeros((len(pixels[0]), config.slots), np.float64)
             for _ in range(tile["group_count"]):
                 group = self._record(GROUP, address)
                 address += record_words(GROUP)
-                self._group(group, height, width, pixels, accumulators, counters)
+                self._group(group, height, width, pixels, sets, accumulators, counters)
             sums = accumulators.astype(np.int64)
             limit = 1 << (config.accumulator_width - 1)
             if sums.size and not -limit <= sums.min() <= sums.max() < limit:
@@ -207,19 +210,19 @@ class Interpreter:
         return address, counters
 
     def _group(self, group: dict[str, int], height: int, width: int,
-               pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+               pixels: tuple[NDArray[np.int64], NDArray[np.int64]], sets: NDArray[np.int64],
                accumulators: NDArray[np.float64], counters: dict[str, int]) -> None:
-        """Add one column group to every pixel; pixels that meet the same padding go together."""
+        """Add one column group to every pixel; those of one set and one padding go together."""
         config = self.config
         lanes = config.scan_width
         y = self._table(GEOMETRY, group["geometry_y"], height)
         x = self._table(GEOMETRY, group["geometry_x"], width)
         used = (group["word_count"] - 1) * lanes + group["last_lanes"]
-        kinds = np.stack([y["count"][pixels[0]], y["trit_offset"][pixels[0]],
+        kinds = np.stack([sets, y["count"][pixels[0]], y["trit_offset"][pixels[0]],
                           x["count"][pixels[1]], x["trit_offset"][pixels[1]]], axis=1)
         unique, which = np.unique(kinds, axis=0, return_inverse=True)
         origin = group["base"] + y["offset"][pixels[0]] + x["offset"][pixels[1]]
-        for number, (count_y, trit_y, count_x, trit_x) in enumerate(unique.tolist()):
+        for number, (place, count_y, trit_y, count_x, trit_x) in enumerate(unique.tolist()):
             own = np.flatnonzero(which.ravel() == number)
             if not count_y or not count_x:       # one empty word stands for the pixel
                 counters["empty_scans"] += len(own) * config.clusters
@@ -234,7 +237,7 @@ class Interpreter:
             if addresses.max() >= config.activation_depth:
                 raise ValueError(f"activation word {addresses.max()} is read; "
                                  f"{config.activation_depth} exist")
-            nonzero, negative = self._trit_columns(column)
+            nonzero, negative = self._trit_columns(place, column)
             weights = np.where(nonzero, np.where(negative, group["minus"], group["plus"]),
                                0).astype(np.float64)
             per_column = nonzero.sum(axis=2)
@@ -276,16 +279,17 @@ class Interpreter:
         for index, (oy, ox) in enumerate(zip(pixels[0].tolist(), pixels[1].tolist(),
                                              strict=True)):
             values = codes[index, on].astype(memory.dtype)
-            repeats = int(rows["count"][oy] * columns["count"][ox])
-            counters["pool_repeats"] += (repeats - 1) * len(table.slot) // config.drain_width
-            for number_y in range(int(rows["count"][oy])):
-                for number_x in range(int(columns["count"][ox])):
-                    address = (layer["base"] + rows["offset"][oy] + number_y * layer["step_y"]
-                               + columns["offset"][ox] + number_x * layer["step_x"])
-                    where = (places[0], address + places[1], places[2])
-                    counters["write_backs"] += len(on)
-                    if number_y >= rows["first"][oy] and number_x >= columns["first"][ox]:
-                        memory[where] = values
-                    else:
-                        memory[where] = np.maximum(memory[where], values)
-                        counters["merge_reads"] += len(on)
+            for back_y in range(int(rows["count"][oy])):
+                for back_x in range(int(columns["count"][ox])):
+                    address = (layer["base"] + rows["offset"][oy] - back_y * layer["step_y"]
+                               + columns["offset"][ox] - back_x * layer["step_x"])
+                    if back_y < rows["fresh"][oy] and back_x < columns["fresh"][ox]:
+                        memory[places[0], address + places[1], places[2]] = values
+                        counters["write_backs"] += len(on)
+                        continue
+                    # A zero changes no maximum, unless values may be negative.
+                    kept = np.flatnonzero(values) if layer["low"] >= 0 else np.arange(len(on))
+                    where = (places[0][kept], address + places[1][kept], places[2][kept])
+                    memory[where] = np.maximum(memory[where], values[kept])
+                    counters["write_backs"] += len(kept)
+                    counters["merge_reads"] += len(kept)

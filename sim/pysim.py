@@ -28,7 +28,7 @@ class PythonLink(Link):
     """
 
     def __init__(self, config: Config) -> None:
-        elements = config.clusters * config.elements
+        elements = config.adders
         if elements > ELEMENT_LIMIT:
             raise DeviceError(
                 f"configuration {config.name} has {elements} processing elements; Amaranth's "

@@ -1,7 +1,9 @@
 """What a simulation cost: ``report.json``, ``output.npy`` and a table for people."""
 
+import dataclasses
 import io
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from rich.table import Table
 from model_export.folders import new_folder, obstacle
 from sim.backend import CLUSTER_CYCLES, Simulation
 
-__all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "check_run_folder", "dump",
-           "layer_tables", "summary", "write_run"]
+__all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "causes_table",
+           "check_run_folder", "dump", "layer_tables", "loading_sentence", "summary", "write_run"]
 
 #: What a report begins with.
 FORMAT = "tritforge report"
@@ -24,15 +26,23 @@ REPORT, OUTPUT = "report.json", "output.npy"
 DEFAULT_CLOCK = 50.0
 
 UNITS = {
-    "total_cycles": "clock cycles from RUN to its end, sum over images (STATUS of the hardware); "
-                    "writing the image, the input and reading results is not included",
-    "loading_cycles": "clock cycles to write trits, row memory and program over the host port, "
-                      "once; not in total_cycles",
+    "total_cycles": "clock cycles from RUN to its end, sum over images; writing the image and the "
+                    "input and reading results is not included",
+    "loading": "of trits, row memory and program, once: how; 32-bit words that they are on the "
+               "host port, not packed; words sent, packed and with packet headers, and clock "
+               "cycles (null where they did not go through the port)",
+    "loading_cycles": "the clock cycles of loading; not in total_cycles",
     "cycles": "clock cycles of the layer, sum over images",
-    "utilization": "adds / (cycles * clusters * elements), 0..1",
+    "lower_bound": "clock cycles that the layer takes at least on this configuration: the largest "
+                   "of additions, broadcasts, drain steps, memory reads and sequencing over what "
+                   "the hardware can do of each in a cycle; sum over images",
+    "dense_cycles": "mac_count / adders, sum over images: clock cycles of as many adders, each "
+                    "with one multiply-accumulate in every cycle, zeros included",
+    "speed_up": "dense_cycles / cycles",
+    "utilization": "adds / (cycles * adders), 0..1",
     "counters": "counts, sum over images, clusters and elements; stall_* in cluster cycles",
-    "cluster_cycles": "cluster cycles (clusters * cycles) by cause, sum over images; idle is the "
-                      "remainder",
+    "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause, sum over images; idle "
+                      "is the remainder",
     "mac_count": "dense multiply-accumulates per image",
     "wall_seconds": "seconds of simulation on this computer, loading included",
 }
@@ -58,11 +68,13 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
         "format": FORMAT, "format_version": FORMAT_VERSION, "tritforge": _version(),
         "network": simulation.network, "image": image, "image_manifest_sha256": manifest_sha256,
         "configuration": config.name, "configuration_identity": config.identity,
-        "clusters": config.clusters, "elements": config.elements,
+        "sets": config.sets, "clusters": config.clusters, "elements": config.elements,
+        "adders": config.adders,
         "backend": simulation.backend, "images": simulation.images, "layer": simulation.layer,
         "total_cycles": simulation.total_cycles,
         "cycles_per_image": simulation.cycles_per_image,
         "loading_cycles": simulation.loading_cycles,
+        "loading": dataclasses.asdict(simulation.loading),
         "utilization": simulation.utilization,
         "wall_seconds": round(simulation.seconds, 3),
         "output": {
@@ -75,6 +87,8 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
             "pixels": list(layer.pixels), "mac_count": layer.mac_count,
             "cycles": layer.cycles, "utilization": layer.utilization(config),
             "cycles_per_image": layer.cycles_per_image,
+            "lower_bound": layer.lower_bound, "dense_cycles": layer.dense_cycles(config),
+            "speed_up": layer.speed_up(config),
             "counters": layer.counters, "cluster_cycles": layer.cluster_cycles(config),
         } for layer in simulation.layers],
         "units": UNITS,
@@ -138,43 +152,43 @@ def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
     plural = "image" if images == 1 else "images"
     what = "the network" if report["layer"] is None else f"layer {report['layer']} alone"
     head = (f"{what} on {images} {plural}, backend {report['backend']}, "
-            f"configuration {report['configuration']} "
-            f"({report['clusters'] * report['elements']} adders)")
+            f"configuration {report['configuration']} ({report['adders']} adders)")
     if report["total_cycles"] is None:
         return f"{head}: integers only, this backend has no clock."
     each = report["total_cycles"] / images
     rate = report["total_cycles"] / max(report["wall_seconds"], 1e-3)
     return (f"{head}: {report['total_cycles']:,} cycles in all, {each:,.0f} cycles an image, "
             f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
-            f"{report['utilization']:.1%}. Loading is not included (the image: "
-            f"{report['loading_cycles']:,} cycles, once). Simulated in "
+            f"{report['utilization']:.1%}. {loading_sentence(report['loading'])} Simulated in "
             f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s).")
 
 
+def loading_sentence(loading: Mapping[str, Any]) -> str:
+    """What of loading is in the cycles (nothing), and what it is."""
+    words = f"{loading['port_words']:,} port words"
+    return {
+        "host port": f"Loading is not included (the image: {words}, sent packed as "
+                     f"{loading['sent_words'] or 0:,}, in {loading['cycles'] or 0:,} cycles, "
+                     f"once).",
+        "back door": f"Loading is not included: {words} were put into the memories by the back "
+                     f"door of the simulation, without a clock cycle.",
+        "not modelled": f"Loading is not included and not modelled (the image: {words}, once).",
+    }[loading["how"]]
+
+
 def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[Table]:
-    """What each layer cost, and what its cluster cycles were spent on: means per image, narrow
-    enough for 80 columns; ``clock`` in MHz. The second is left out where there are no cycles."""
+    """What each layer cost, how that compares with other machines, and what its cluster cycles
+    were spent on: means per image, narrow enough for 80 columns; ``clock`` in MHz. Only the first
+    is left where there are no cycles."""
     images = report["images"]
     costs = _table(f"per layer, mean over images; time at {clock:g} MHz",
                    ("layer", "kind"), ("rows", "pixels", "cycles", "time, us", "adds",
                                        "utilization, %"))
-    causes = _table("where cluster cycles went, %", ("layer",),
-                    ("broadcast", "empty", "full", "imbalance", "drain", "idle"))
-    causes.caption = ("broadcast: an activation goes to the elements; empty: a word held only "
-                      "zeros; full, imbalance, drain: waiting for a queue, for others, for a "
-                      "bank; idle: the rest")
-    totals = dict.fromkeys(CLUSTER_CYCLES, 0)
     for layer in report["layers"]:
         cells = [layer["name"], layer["kind"], str(layer["rows"]),
                  "x".join(map(str, layer["pixels"]))]
-        if layer["cycles"] is None:
-            costs.add_row(*cells, *["-"] * 4)
-            continue
-        spent = layer["cluster_cycles"]
-        totals = {name: totals[name] + spent[name] for name in CLUSTER_CYCLES}
-        costs.add_row(*cells, *_cost(layer["cycles"], layer["counters"]["adds"], images,
-                                     layer["utilization"], clock))
-        causes.add_row(layer["name"], *_shares(spent))
+        costs.add_row(*cells, *(["-"] * 4 if layer["cycles"] is None else _cost(
+            layer["cycles"], layer["counters"]["adds"], images, layer["utilization"], clock)))
     if report["total_cycles"] is None:
         return [costs]
     if len(report["layers"]) > 1:
@@ -182,9 +196,48 @@ def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[T
         costs.add_section()
         costs.add_row("all", "", "", "", *_cost(report["total_cycles"], adds, images,
                                                 report["utilization"], clock))
-        causes.add_section()
-        causes.add_row("all", *_shares(totals))
-    return [costs, causes]
+    return [costs, _bounds_table(report), causes_table(report)]
+
+
+def _bounds_table(report: dict[str, Any]) -> Table:
+    table = _table("against the least and against dense execution, cycles per image", ("layer",),
+                   ("dense MACs", "dense", "cycles", "speed-up", "least", "of least, %"))
+    table.caption = ("dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
+                     "configuration takes fewer; of least: least / cycles")
+    images = report["images"]
+
+    def row(name: str, layers: list[dict[str, Any]], cycles: int) -> None:
+        macs = sum(layer["mac_count"] for layer in layers)
+        dense = sum(layer["dense_cycles"] for layer in layers)
+        least = sum(layer["lower_bound"] for layer in layers)
+        table.add_row(name, f"{macs:,}", f"{dense / images:,.0f}", f"{cycles / images:,.0f}",
+                      f"{dense / max(1, cycles):.2f}x" if macs else "-",
+                      f"{least / images:,.0f}", f"{100 * least / max(1, cycles):.1f}")
+
+    for layer in report["layers"]:
+        row(layer["name"], [layer], layer["cycles"])
+    if len(report["layers"]) > 1:
+        table.add_section()
+        row("all", report["layers"], report["total_cycles"])
+    return table
+
+
+def causes_table(report: dict[str, Any]) -> Table:
+    """What cluster cycles were spent on, in per cent, by layer."""
+    table = _table("where cluster cycles went, %", ("layer",),
+                   ("broadcast", "empty", "full", "imbalance", "drain", "idle"))
+    table.caption = ("broadcast: an activation goes to the elements; empty: a word held only "
+                     "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
+                     "waiting for others, for a bank; idle: the rest")
+    totals = dict.fromkeys(CLUSTER_CYCLES, 0)
+    for layer in report["layers"]:
+        spent = layer["cluster_cycles"]
+        totals = {name: totals[name] + spent[name] for name in CLUSTER_CYCLES}
+        table.add_row(layer["name"], *_shares(spent))
+    if len(report["layers"]) > 1:
+        table.add_section()
+        table.add_row("all", *_shares(totals))
+    return table
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:

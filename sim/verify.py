@@ -138,7 +138,7 @@ def verify(image: Image, codes: NDArray[np.integer], *,
     for name in backends:
         comparison = Comparison(name)
         result.comparisons.append(comparison)
-        elements = image.config.clusters * image.config.elements
+        elements = image.config.adders
         if name == PythonBackend.name and elements > ELEMENT_LIMIT:
             comparison.skipped = (f"configuration {image.config.name} has {elements} processing "
                                   f"elements; Amaranth's simulator is for up to {ELEMENT_LIMIT}")

@@ -31,6 +31,7 @@ _USER_ERRORS = {
     "model_export.errors": ("ExportError", "ImageError"),
     "model_export.zoo": ("ModelError",),
     "sim.backend": ("SimulationError",),
+    "sim.cycle": ("CycleModelError",),
     "sim.device": ("DeviceError",),
     "sim.native": ("SimulatorError",),
     "sim.report": ("ReportError",),
@@ -59,7 +60,7 @@ class _ExportCommand(click.Command):
 
 def _console() -> Console:
     """Standard output; wide enough for the tables where it is not a terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=100)
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _print(text: str) -> None:
@@ -137,12 +138,23 @@ def cli() -> None:
     """
 
 
+def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """A parameter that only drawn weights make superfluous."""
+    if value is None and ctx.params.get("seed") is None:
+        raise click.MissingParameter(ctx=ctx, param=param)
+    return value
+
+
 @cli.command(cls=_ExportCommand)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--drawn", "seed", type=click.IntRange(min=0), metavar="SEED", is_eager=True,
+              help="Instead of CHECKPOINT: weights drawn at random from this seed, with the "
+                   "densities published for AlexNet; --model must be one of zoo:alexnet_*. "
+                   "Photographs calibrate unless --calibrate is given.")
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False, callback=_needed)
 @click.option("--model", required=True, metavar="FILE.py:NAME|zoo:NAME",
               help="The network: a class or function (or a module object) in a Python file, which "
                    "is run, or a network of the zoo.")
-@click.option("--calibrate", "samples", required=True, metavar="X.npy",
+@click.option("--calibrate", "samples", metavar="X.npy", callback=_needed,
               type=click.Path(path_type=Path),
               help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
                    "activation scales come from them. A few hundred training images do.")
@@ -161,9 +173,9 @@ def cli() -> None:
 @click.option("-o", "--output", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
               help="Image folder to write; a former image there is replaced.")
 @_json
-def export(checkpoint: Path, model: str, samples: Path, config: str, threshold: float | None,
-           digits: int, percentile: float | None, name: str | None, check: bool, output: Path,
-           as_json: bool) -> None:
+def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path | None, config: str,
+           threshold: float | None, digits: int, percentile: float | None, name: str | None,
+           check: bool, output: Path, as_json: bool) -> None:
     """Compile CHECKPOINT into an image for one hardware configuration.
 
     CHECKPOINT is what torch.save wrote (any version; a state_dict, alone or inside a dictionary)
@@ -173,13 +185,25 @@ def export(checkpoint: Path, model: str, samples: Path, config: str, threshold: 
     The image is a folder: a readable manifest.json with shapes, scales, checksums, and the
     contents of the hardware's memories. It appears only when it is complete.
     """
+    if seed is not None and (checkpoint is not None or threshold is not None):
+        raise click.UsageError("--drawn draws all weights: it goes with neither CHECKPOINT nor "
+                               "--threshold", click.get_current_context())
     from tritforge import flows
+    provenance = None
     with _progress() as progress:
-        made = flows.export(checkpoint, model, samples, config, output, threshold=threshold,
+        network: Any = model
+        inputs: Any = samples
+        if seed is not None:
+            network, provenance, drawn_samples = flows.drawn(model, seed, progress)
+            inputs = drawn_samples if samples is None else samples
+            name = name or model.rpartition(":")[2]
+        made = flows.export(checkpoint, network, inputs, config, output, threshold=threshold,
                             digits=digits, percentile=percentile, name=name, check=check,
+                            provenance=None if provenance is None else provenance.to_dict(),
                             progress=progress)
     manifest = made.image.manifest
-    _show(as_json, made.to_dict(), *flows.export_parts(manifest),
+    _show(as_json, made.to_dict(), *([] if provenance is None else [str(provenance)]),
+          *flows.export_parts(manifest),
           *(f"{step.name}: {step.check}" for step in made.steps if step.check),
           export_sentence(manifest, output))
 
@@ -187,11 +211,11 @@ def export(checkpoint: Path, model: str, samples: Path, config: str, threshold: 
 def export_sentence(manifest: dict[str, Any], output: Path) -> str:
     """What was written, and how large it is."""
     sizes = manifest["sizes"]["whole"]
-    ratio = sizes["float32_over_trits"]
+    ratio = sizes["float32_over_packed"]
     small = f", {ratio:.1f} times smaller than 32-bit weights" if ratio else ""
     return (f"{output}: network {manifest['network']} for configuration "
             f"{manifest['configuration']['name']}; {sizes['weights']:,} weights in "
-            f"{sizes['trits_bytes']:,} bytes of trits{small}; {sizes['memory_bytes']:,} bytes of "
+            f"{sizes['packed_bytes']:,} bytes of trits{small}; {sizes['memory_bytes']:,} bytes of "
             f"memory contents")
 
 
@@ -223,11 +247,13 @@ def generate(config: str, output: Path, as_json: bool) -> None:
 @cli.command()
 @_image
 @_input
-@click.option("--backend", type=click.Choice(["golden", "rtl", "pysim"]), default="rtl",
+@click.option("--backend", type=click.Choice(["golden", "cycle", "rtl", "pysim"]), default="rtl",
               show_default=True,
-              help="golden: PyTorch integers, no cycles. rtl: the Verilog, compiled natively "
-                   "(about a minute the first time, then from a cache). pysim: Amaranth's own "
-                   "simulator, no compiler needed, about 1000 cycles/s, up to 64 elements.")
+              help="golden: PyTorch integers, no cycles. cycle: the same integers, cycles and "
+                   "counters from a model that equals the RTL's. rtl: the Verilog, compiled "
+                   "natively (about a minute the first time, then from a cache). pysim: "
+                   "Amaranth's own simulator, no compiler needed, about 1000 cycles/s, up to 64 "
+                   "elements.")
 @click.option("--layer", metavar="NAME",
               help="Run this layer alone, on the golden activations before it.")
 @click.option("-o", "--output", required=True, metavar="RUN", type=click.Path(path_type=Path),
@@ -330,6 +356,64 @@ def demo(output: Path, config: str, images: int, checked: int, baseline: bool, c
     if not result["equal"]:
         raise click.ClickException("the RTL differs from the golden model: "
                                    + "; ".join(result["differences"]))
+
+
+@cli.group()
+def bench() -> None:
+    """Cycles, utilization and stalls of a well-known network."""
+
+
+@bench.command("alexnet")
+@click.option("--topology", type=click.Choice(["dorefa", "krizhevsky", "torchvision"]),
+              default="dorefa", show_default=True,
+              help="dorefa: as the authors of TTQ trained it. krizhevsky: of 2012, with batch "
+                   "norm. torchvision: torchvision's, without groups.")
+@click.option("--config", default="alexnet", show_default=True, metavar="NAME|FILE.toml",
+              help=_CONFIG_HELP)
+@click.option("--backend", type=click.Choice(["cycle", "rtl", "golden"]), default="cycle",
+              show_default=True,
+              help="cycle: the cycle model, equal to the RTL. rtl: the Verilog itself, whose "
+                   "simulator must be compiled first. golden: no cycles.")
+@click.option("--photograph", metavar="FILE", type=click.Path(path_type=Path),
+              help="The picture to run; drawn batch norms are set for it. "
+                   "[default: china.jpg of scikit-learn]")
+@click.option("--checkpoint", metavar="FILE", type=click.Path(path_type=Path),
+              help="Trained weights, in the authors' names and layouts or the zoo's, instead of "
+                   "drawn ones.")
+@click.option("--threshold", type=float, metavar="T",
+              help="TTQ's t of the checkpoint's latent weights, as a fraction of max |w| (the "
+                   "authors' AlexNet: 0.049).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of drawn weights.")
+@click.option("--divisor", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Narrow all hidden layers by this: a network for quick trials, not AlexNet.")
+@click.option("--clock", type=_CLOCK, default=50.0, show_default=True, metavar="MHZ",
+              help="Clock at which cycles are shown as time; nothing else depends on it.")
+@click.option("--out", "output", default="bench-alexnet", show_default=True, metavar="DIR",
+              type=click.Path(path_type=Path),
+              help="Folder for bench.json, output.npy, bench.png and the image, which the next "
+                   "run reuses if it still fits; a former benchmark there is replaced.")
+@_json
+def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | None,
+                  checkpoint: Path | None, threshold: float | None, seed: int, divisor: int,
+                  clock: float, output: Path, as_json: bool) -> None:
+    """One photograph through AlexNet: cycles per layer and where they went.
+
+    No trained TTQ AlexNet is published. Without --checkpoint the weights are drawn at random with
+    the densities that the paper's Table 4 states, and batch norms are set so that layers
+    see the activation densities published for AlexNet; cycles and utilization are then those of
+    such a network, and its outputs mean nothing. docs/alexnet.md has the details.
+
+    Cycles are clock cycles of the accelerator with trits, rows, program and input in its memories;
+    loading them is not included and is stated apart, in words of the host port.
+    """
+    from tritforge import bench as program
+    with _progress() as progress:
+        result = program.run(
+            output, f"alexnet_{topology}", config, backend=backend, photograph=photograph,
+            checkpoint=checkpoint, threshold=threshold, seed=seed, divisor=divisor, clock=clock,
+            progress=progress)
+    _show(as_json, result, *program.describe(result, output))
 
 
 # ----- errors

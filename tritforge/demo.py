@@ -2,9 +2,6 @@
 
 import dataclasses
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from sim.report import (
 )
 from sim.verify import CHECKED, verify
 from tritforge import flows
+from tritforge.clock import WallClock
 from tritforge.pictures import kernels_picture, utilization_picture
 
 __all__ = ["describe", "run"]
@@ -88,25 +86,9 @@ def run(output: Path, config: str | Config = "tiny", *, images: int = 360,
     return result
 
 
-class _Clock:
-    """Wall seconds by step."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self.progress = progress
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        if self.progress is not None:
-            self.progress(name, 0.0)
-        begin = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - begin, 2)
-
-
 def _run(folder: Path, output: Path, config_name: str, config: Config, images: int, checked: int,
          baseline: bool, progress: Progress | None) -> dict[str, Any]:
-    clock = _Clock(progress)
+    clock = WallClock(progress)
     train_x, _, test_x, test_y = digits_data()
     test_x, test_y = test_x[:images], test_y[:images]
     calibration = train_x[:CALIBRATION]
@@ -167,7 +149,7 @@ def _run(folder: Path, output: Path, config_name: str, config: Config, images: i
         "report": report,
         "verification": verification.to_dict(),
         "baseline": without,
-        "seconds": {**clock.seconds, "in all": round(sum(clock.seconds.values()), 2)},
+        "seconds": clock.summary(),
         "commands": _commands(output, config_name, checked, baseline),
     }
 

@@ -22,16 +22,19 @@ from torch import nn
 
 from hw.config import Config, load_config
 from hw.verilog import TOP_NAME, write_verilog
+from model_export.alexnet import TOPOLOGIES, Provenance, alexnet
 from model_export.calibrate import calibrate
 from model_export.checkpoint import load_into
 from model_export.emit import MemoryImage, emit
 from model_export.errors import ExportError, ImageError
+from model_export.fold import fold_input
 from model_export.image import Image, load_image, write_image
 from model_export.network import Network
+from model_export.photographs import calibration_images
 from model_export.placement import place
 from model_export.quantize import quantize
 from model_export.trace import trace
-from model_export.zoo import load_model
+from model_export.zoo import ModelError, load_model
 from sim import verify as verification
 from sim.backend import InterpreterBackend, Simulation, check_layer, create
 from sim.device import Progress
@@ -43,8 +46,8 @@ from sim.report import (
     write_run,
 )
 
-__all__ = ["Export", "Step", "export", "export_parts", "generate", "input_codes", "simulate",
-           "verify"]
+__all__ = ["Export", "Step", "drawn", "export", "export_parts", "generate", "input_codes",
+           "simulate", "verify"]
 
 Path_ = str | os.PathLike[str]
 
@@ -55,6 +58,8 @@ DENSITY_SAMPLES = 64
 #: A traced network may differ from the module it came from by this part of the largest output:
 #: both compute in float32, in different orders, with batch norm folded or not.
 TRACE_TOLERANCE = 1e-3
+#: Photographs, and crops of them, that calibrate networks with drawn weights.
+DRAWN_SAMPLES = 8
 #: Most bits of signed digits.
 MOST_DIGITS = 16
 
@@ -128,7 +133,7 @@ def input_codes(image: Image, source: Path_ | NDArray[Any]) -> NDArray[np.int64]
     """
     array = read_array(source, "input")
     tensor = image.network.tensors[image.network.input]
-    shape = (tensor.channels, tensor.height, tensor.width)
+    shape = tensor.shape
     if array.shape == shape or (array.shape == shape[:1] and shape[1:] == (1, 1)):
         array = array[np.newaxis]
     return quantize_input(array, tensor)
@@ -139,7 +144,7 @@ def input_codes(image: Image, source: Path_ | NDArray[Any]) -> NDArray[np.int64]
 class _Steps:
     """Runs named steps and tells of progress."""
 
-    NAMES = ("load model", "trace", "calibrate", "quantize", "densities", "place", "emit",
+    NAMES = ("load model", "trace", "calibrate", "quantize", "fold", "densities", "place", "emit",
              "check", "write")
 
     def __init__(self, progress: Progress | None) -> None:
@@ -161,6 +166,7 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
            samples: Path_ | NDArray[Any], config: str | Config, output: Path_, *,
            threshold: float | None = None, digits: int = 8, percentile: float | None = None,
            name: str | None = None, check: bool = True,
+           provenance: Mapping[str, Any] | None = None,
            progress: Progress | None = None) -> Export:
     """Compile a trained network for one configuration and write the image.
 
@@ -186,6 +192,8 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
     check : bool
         Compare after every pass that changes numbers: the traced network with the module, the
         golden model with the real numbers, the memory contents with the golden model.
+    provenance : dict, optional
+        JSON values that say where the network comes from, for the manifest's ``extra``.
     progress : callable(step name, fraction), optional
 
     Returns
@@ -221,6 +229,10 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
         network = quantize(calibrated, chosen)
         if check:
             step.check = _check_quantized(network, array[:CHECK_SAMPLES])
+    with steps.step("fold") as step:
+        unfolded, network = network, fold_input(network)
+        if check and network is not unfolded:
+            step.check = _check_folded(unfolded, network, array[:1])
     with steps.step("densities"):
         densities = activation_densities(network, array[:DENSITY_SAMPLES])
     with steps.step("place"):
@@ -238,12 +250,40 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
                             "percentile": percentile},
             "threshold": threshold, "digits": digits,
             "checks": {step.name: step.check for step in steps.done if step.check},
+            **({} if provenance is None else {"provenance": dict(provenance)}),
         }
         write_image(target, network, chosen, memory, extra)
         image = load_image(target)
     if progress is not None:
         progress("done", 1.0)
     return Export(image, steps.done)
+
+
+def drawn(model: str, seed: int,
+          progress: Progress | None = None) -> tuple[nn.Module, Provenance, NDArray[np.float32]]:
+    """An AlexNet of the zoo with drawn weights, where they come from, and samples to calibrate
+    with; see :func:`model_export.alexnet.alexnet`.
+
+    Parameters
+    ----------
+    model : str
+        ``zoo:alexnet_dorefa``, ``zoo:alexnet_krizhevsky`` or ``zoo:alexnet_torchvision``.
+    seed : int
+
+    Raises
+    ------
+    ModelError
+        Another model, or a negative seed.
+    """
+    scheme, _, topology = model.partition(":")
+    if scheme != "zoo" or topology not in TOPOLOGIES:
+        raise ModelError(f"only the AlexNets of the zoo draw their weights "
+                         f"({', '.join(f'zoo:{name}' for name in TOPOLOGIES)}), not {model}; give "
+                         f"a checkpoint")
+    if progress is not None:
+        progress("drawing weights, setting densities", 0.0)
+    module, provenance = alexnet(topology, seed=seed)
+    return module, provenance, calibration_images(topology, DRAWN_SAMPLES)
 
 
 def check_image_target(path: Path) -> None:
@@ -286,14 +326,15 @@ def _array_digest(array: NDArray[Any]) -> str:
 
 def activation_densities(network: Network,
                          samples: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Share of nonzero codes per channel (channels,), 0..1, of every tensor, by the golden
-    model on sample inputs: what :func:`model_export.placement.place` balances with."""
+    """Share of nonzero codes per channel on the chip (channels,), 0..1, of every tensor, by the
+    golden model on sample inputs: what :func:`model_export.placement.place` balances with."""
     codes = quantize_input(samples.astype(np.float64), network.tensors[network.input])
     model = GoldenModel(network)
     totals = {name: np.zeros(tensor.channels) for name, tensor in network.tensors.items()}
     for start in range(0, len(codes), CHECK_SAMPLES):
         for name, values in model.run_all(codes[start:start + CHECK_SAMPLES]).items():
-            totals[name] += (values != 0).mean(axis=(2, 3)).sum(axis=0)
+            nonzero = network.tensors[name].stored(values != 0)
+            totals[name] += nonzero.mean(axis=(2, 3)).sum(axis=0)
     return {name: total / len(codes) for name, total in totals.items()}
 
 
@@ -360,6 +401,19 @@ def _check_quantized(network: Network, samples: NDArray[Any]) -> str:
             f"the same in {same} of {len(samples)} samples")
 
 
+def _check_folded(network: Network, folded: Network, sample: NDArray[Any]) -> str:
+    """The golden model before and after folding: every integer of every tensor."""
+    codes = quantize_input(sample.astype(np.float64), network.tensors[network.input])
+    expected, found = (GoldenModel(one).run_all(codes) for one in (network, folded))
+    for name, values in expected.items():
+        if not np.array_equal(values, found[name]):
+            raise ExportError(f"tensor {name} changes when the input is folded; this is a fault of "
+                              "the compiler")
+    shape = folded.tensors[folded.input]
+    return (f"input {'x'.join(map(str, shape.shape))} folded to "
+            f"{shape.channels}x{shape.height}x{shape.width}, every integer as before")
+
+
 def _check_memory(network: Network, config: Config, memory: MemoryImage,
                   sample: NDArray[Any]) -> str:
     """The memory contents, executed, against the golden model: every integer of every layer."""
@@ -384,7 +438,7 @@ def export_parts(manifest: dict[str, Any]) -> list[str | Table]:
                   padding=(0, 1, 0, 0), caption_justify="left",
                   caption="error: largest |stored - trained| / largest |trained| weight, before "
                           "coefficients; density: nonzero trits / all; bits: of an accumulator, "
-                          "by the proven bound; bytes: trits at 2 bits")
+                          "by the proven bound; bytes: trits as they are stored, packed")
     for title in ("layer", "kind"):
         table.add_column(title)
     for title in ("weights", "error, %", "groups", "density, %", "Wp, Wn", "bits", "bytes"):
@@ -397,7 +451,7 @@ def export_parts(manifest: dict[str, Any]) -> list[str | Table]:
             layer["name"], layer["kind"], f"{layer['weights']:,}",
             f"{100 * layer['weight_error']:.2f}" if layer["weights"] else "-", str(len(groups)),
             f"{100 * layer['density']:.1f}", pair, str(layer["accumulator_bits"]),
-            f"{layer['trits_bytes']:,}")
+            f"{layer['packed_bytes']:,}")
     return [table, *(f"{layer['name']}: {layer['note']}" for layer in manifest["layers"]
                      if layer["note"])]
 
@@ -469,7 +523,7 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
     inputs : path or array (images, channels, height, width), or one image without the first
         Real numbers are quantized, integers are activation codes.
     backend : str
-        ``golden``, ``rtl`` or ``pysim``.
+        ``golden``, ``cycle``, ``rtl`` or ``pysim``.
     layer : str, optional
         Run this layer alone, on the golden activations before it.
     config : optional
@@ -484,7 +538,8 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
 
     Raises
     ------
-    ImageError, ExportError, ConfigError, SimulationError, ReportError, DeviceError, SimulatorError
+    ImageError, ExportError, ConfigError, SimulationError, ReportError, DeviceError,
+    SimulatorError, CycleModelError
         One sentence each.
     """
     loaded = opened(image, config)

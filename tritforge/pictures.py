@@ -81,13 +81,15 @@ def kernels_picture(network: Network, path: Path) -> Path:
     return path
 
 
-def utilization_picture(report: dict[str, Any], path: Path) -> Path:
+def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> Path:
     """Cycles per image, and what cluster cycles were spent on, by layer.
 
     Parameters
     ----------
     report : dict
         As :func:`sim.report.build_report` gives it, of a backend with cycles.
+    note : str
+        A second line for the title.
     """
     layers = report["layers"]
     names = [f"{layer['name']}\n{layer['cycles'] / report['images']:,.0f} cycles"
@@ -117,7 +119,9 @@ def utilization_picture(report: dict[str, Any], path: Path) -> Path:
     right.set_xlabel("adder utilization, %")
     figure.suptitle(
         f"{report['network']} on {report['configuration']} "
-        f"({report['clusters']} clusters x {report['elements']} adders), mean of "
-        f"{report['images']} images", fontsize=11)
+        f"({report['sets'] * report['clusters']} clusters x {report['elements']} adders), "
+        f"backend {report['backend']}, "
+        + ("1 image" if report["images"] == 1 else f"mean of {report['images']} images")
+        + (f"\n{note}" if note else ""), fontsize=11)
     figure.savefig(path, dpi=120)
     return path

@@ -6,14 +6,10 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from stream_drivers import StreamDriver, configuration, reset
 
 from hw.memory import ChunkMemory
-from hw.merge import MERGE_LATENCY
-from hw.payloads import drain_command, walk_job, write_back
+from hw.payloads import drain_command, walk_job
 from hw.program import encode, to_words
 from model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 from sim.golden import GoldenModel
-
-#: The cluster's number in the array.
-NUMBER = 1
 
 
 class Model:
@@ -118,38 +114,42 @@ class Model:
                         rows_used=self.rows_used, last=index == len(self.groups) - 1)
 
 
-class MemoryDriver:
-    """Writes and reads the cluster's memories as the host port does."""
+class TritDriver:
+    """Writes the trit memory as the host port does."""
 
     def __init__(self, dut, config):
         self.dut, self.config = dut, config
 
-    async def write(self, kind, address, word):
+    async def write(self, address, word):
         dut = self.dut
-        name = {"activations": "activation", "trits": "trit"}[kind]
-        for chunk, part in enumerate(to_words(word, self.config.memory_chunks(kind))):
+        for chunk, part in enumerate(to_words(word, self.config.memory_chunks("trits"))):
             await FallingEdge(dut.clk)
             dut.host_data.value = part
-            getattr(dut, f"{name}_write_address").value = address
-            getattr(dut, f"{name}_write_chunk").value = chunk
-            getattr(dut, f"{name}_write_valid").value = 1
-            await ReadOnly()
-            while kind == "activations" and not dut.activation_write_ready.value:
-                await FallingEdge(dut.clk)
-                await ReadOnly()
+            dut.trit_write_address.value = address
+            dut.trit_write_chunk.value = chunk
+            dut.trit_write_valid.value = 1
         await FallingEdge(dut.clk)
-        getattr(dut, f"{name}_write_valid").value = 0
+        dut.trit_write_valid.value = 0
 
-    async def read(self, address):
+
+class ActivationMemory:
+    """Answers the walker as an activation slice does, and is busy with others now and then."""
+
+    def __init__(self, dut, rng, served):
+        self.dut, self.rng, self.served = dut, rng, served
+        self.words = []
+
+    async def serve(self):
         dut = self.dut
-        await FallingEdge(dut.clk)
-        dut.read_address.value = address
-        await ReadOnly()
-        assert dut.read_ready.value
-        for _ in range(ChunkMemory.latency):
+        data = [0] * ChunkMemory.latency
+        while True:
             await FallingEdge(dut.clk)
-        await ReadOnly()
-        return int(dut.read_data.value)
+            dut.read_data.value = data.pop(0)
+            ready = self.rng.random() < self.served
+            dut.read_ready.value = int(ready)
+            await ReadOnly()
+            data.append(self.words[int(dut.read_address.value)]
+                        if ready and dut.read_valid.value else 0)
 
 
 class Monitor:
@@ -172,7 +172,7 @@ class Monitor:
         steps = [(row, block) for row in range(rows_used) for block in range(config.blocks)]
         passing = []
         result = np.zeros((rows_used, config.elements), np.int64)
-        for cycle in range(len(steps) + 2):
+        for cycle in range(len(steps) + 3):
             await FallingEdge(dut.clk)
             row, block = steps[cycle] if cycle < len(steps) else (0, 0)
             dut.command_i.value = encode(
@@ -183,8 +183,8 @@ class Monitor:
             for lane, value in enumerate(neighbour):
                 getattr(dut, f"sums_i__{lane}").value = value
             await ReadOnly()
-            if cycle >= 2:
-                row, block = steps[cycle - 2]
+            if cycle >= 3:
+                row, block = steps[cycle - 3]
                 for lane in range(config.drain_width):
                     total = getattr(dut, f"sums_o__{lane}").value.to_signed()
                     value = (total - passing[cycle - 1][lane]) % (1 << width)
@@ -193,27 +193,25 @@ class Monitor:
         return result
 
 
-async def prepare(dut):
-    await reset(dut, number=NUMBER, jobs__valid=0, draining=0, command_i=0, write_back=0,
-                trit_write_valid=0, activation_write_valid=0, read_address=0, host_data=0)
-
-
 @cocotb.test()
-async def convolutions(dut):
+@cocotb.parametrize(served=[1.0, 0.6])
+async def convolutions(dut, served):
     """Every accumulator of every output pixel, several convolutions one after the other."""
     config = configuration()
     rng = np.random.default_rng(3)
-    await prepare(dut)
-    memories = MemoryDriver(dut, config)
+    await reset(dut, jobs__valid=0, draining=0, command_i=0, trit_write_valid=0, read_ready=0,
+                read_data=0, host_data=0)
+    trits = TritDriver(dut, config)
+    memory = ActivationMemory(dut, rng, served)
+    cocotb.start_soon(memory.serve())
     driver = StreamDriver(dut, "jobs", rng, 0.7)
     monitor = Monitor(dut, config, rng)
     nonzero = 0
     for number in range(25):
         model = Model(rng, config)
-        for address, word in enumerate(model.activation_words()):
-            await memories.write("activations", address, word)
+        memory.words = list(model.activation_words())
         for address, word in enumerate(model.trit_words()):
-            await memories.write("trits", address, word)
+            await trits.write(address, word)
         jobs = cocotb.start_soon(driver.send(list(model.jobs())))
         expected = model.accumulators()
         for y in range(model.out[0]):
@@ -225,33 +223,3 @@ async def convolutions(dut):
         await jobs
         nonzero += np.count_nonzero(expected)
     assert nonzero > 300
-
-
-@cocotb.test()
-async def pooling(dut):
-    """Write-backs of windows: what is left in memory is the maximum of each."""
-    config = configuration()
-    rng = np.random.default_rng(4)
-    await prepare(dut)
-    memories = MemoryDriver(dut, config)
-    lanes, words = config.scan_width, 6
-    for address in range(words):
-        await memories.write("activations", address, int(rng.integers(0, 1 << 8 * lanes)))
-    for is_signed in (False, True):
-        windows = rng.integers(0, 256, (9, words, lanes))
-        for step, window in enumerate(windows):
-            for address, lane in np.ndindex(words, lanes):
-                for cluster in (NUMBER, NUMBER + 1):    # the neighbour's values are not ours
-                    await FallingEdge(dut.clk)
-                    value = int(window[address, lane]) if cluster == NUMBER else 77
-                    dut.write_back.value = encode(
-                        write_back(config), valid=1, cluster=cluster, address=address, lane=lane,
-                        value=value, merge=step > 0, signed=is_signed)
-        await FallingEdge(dut.clk)
-        dut.write_back.value = 0
-        for _ in range(MERGE_LATENCY):
-            await FallingEdge(dut.clk)
-        maxima = windows.astype(np.int8 if is_signed else np.uint8).max(axis=0).astype(np.uint8)
-        for address in range(words):
-            assert (await memories.read(address)).to_bytes(lanes, "little") \
-                == maxima[address].tobytes()

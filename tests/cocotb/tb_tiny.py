@@ -9,7 +9,6 @@ from networks import compile_network, random_codes, random_network
 from stream_drivers import StreamDriver, StreamMonitor, configuration, reset
 
 from hw import protocol
-from hw.program import CLUSTER_MEMORIES
 from hw.protocol import HEADER_WORDS, RESPONSE, ErrorCode, Opcode, Packet
 from sim.golden import GoldenModel
 
@@ -57,7 +56,7 @@ class Host:
 
     async def load(self, image):
         for kind in ("trits", "rows", "program"):
-            for cluster in range(self.config.clusters if kind in CLUSTER_MEMORIES else 1):
+            for cluster in range(self.config.memory_count(kind)):
                 await self.write(kind, cluster, 0, image.port_words(kind, cluster))
 
     async def write_input(self, image, network, codes):

@@ -10,6 +10,7 @@ import pytest
 from cocotb_tools.runner import get_results, get_runner
 from stream_drivers import CONFIG_VARIABLE
 
+from hw.activation_slice import ActivationSlice
 from hw.cluster import Cluster
 from hw.config import PRESETS, Config
 from hw.processing_element import ProcessingElement
@@ -25,6 +26,10 @@ DESIGNS = {
         "tb_cluster", "cluster", Config(rows=3, scan_width=3, drain_width=2, trit_depth=200,
                                         activation_depth=100),
         lambda config: convert(Cluster(config), "cluster")),
+    "activation_slice": (
+        "tb_activation_slice", "activation_slice", Config(sets=3, scan_width=5,
+                                                          activation_depth=64),
+        lambda config: convert(ActivationSlice(config), "activation_slice")),
     "tiny": ("tb_tiny", TOP_NAME, PRESETS["tiny"], generate_verilog),
 }
 SIMULATORS = ["verilator", pytest.param("icarus", marks=pytest.mark.skipif(

@@ -67,6 +67,24 @@ def test_drain_width_divides():
     assert Config(drain_width=2, elements=6, clusters=4).blocks == 3
 
 
+def test_clusters_can_be_addressed():
+    """A write to a trit memory names one of all sets' clusters in eight bits."""
+    assert Config(sets=5, clusters=51).cluster_count == 255
+    assert Config(sets=3, clusters=64).cluster_count == 192
+    for sets, clusters in ((4, 64), (16, 16), (16, 64)):
+        with pytest.raises(ConfigError, match=re.escape(
+                f"configuration fields sets and clusters give {sets * clusters} clusters; "
+                "at most 255 can be addressed")):
+            Config(sets=sets, clusters=clusters)
+
+
+def test_memory_counts():
+    config = Config(sets=3, clusters=5, elements=4)
+    assert (config.cluster_count, config.adders) == (15, 60)
+    assert {kind: config.memory_count(kind) for kind in MEMORIES} == {
+        "program": 1, "trits": 15, "activations": 5, "rows": 1, "results": 1, "counters": 1}
+
+
 def test_a_packet_holds_one_memory_word():
     # 64 elements of 32 rows: 4096 bits of trits are 128 words, with address and count 130.
     wide = {"elements": 64, "rows": 32}
@@ -102,18 +120,25 @@ def test_derived_sizes():
 
 
 def test_presets():
-    assert {"tiny", "icebreaker", "ulx3s_85f"} <= set(PRESETS)
+    assert list(PRESETS) == ["tiny", "icebreaker", "ulx3s_85f", "alexnet"]
     for name, config in PRESETS.items():
         assert config.name == name and load_config(name) is config
     assert PRESETS["tiny"] == Config(name="tiny")
     ulx3s = PRESETS["ulx3s_85f"]
-    assert ulx3s.clusters * ulx3s.elements == 128
+    assert ulx3s.adders == 128
     # 208 block RAMs of 18 kbit; 56 multipliers would do.
-    bits = sum(ulx3s.memory_width(kind) * ulx3s.memory_depth(kind)
-               * (ulx3s.clusters if kind in ("trits", "activations") else 1)
+    bits = sum(ulx3s.memory_width(kind) * ulx3s.memory_depth(kind) * ulx3s.memory_count(kind)
                for kind in MEMORIES)
     assert bits < 208 * 18 * 1024
     assert len({config.identity for config in PRESETS.values()}) == len(PRESETS)
+
+
+def test_alexnet_preset():
+    """Four sets of 8 x 16 adders; eight activation memories."""
+    config = PRESETS["alexnet"]
+    assert (config.sets, config.clusters, config.elements) == (4, 8, 16)
+    assert (config.cluster_count, config.adders, config.slots) == (32, 512, 256)
+    assert config.memory_count("trits") == 32 and config.memory_count("activations") == 8
 
 
 def test_identity():
@@ -121,11 +146,12 @@ def test_identity():
     assert config.identity == dataclasses.replace(config, name="other").identity
     assert re.fullmatch("[0-9a-f]{64}", config.identity)
     assert config.identity_word == int(config.identity[:8], 16) < 1 << 32
-    changed = {"clusters": 4, "elements": 8, "rows": 5, "queue_depth": 5, "scan_width": 3,
-               "coefficient_width": 9, "accumulator_width": 25, "banks": 4, "drain_width": 2,
-               "multiplier_width": 17, "trit_depth": 2049, "activation_depth": 2049,
-               "program_depth": 1025, "row_depth": 257, "result_depth": 1025, "layer_count": 17,
-               "packet_words": 127, "skip_zero_weights": False, "skip_zero_activations": False}
+    changed = {"sets": 2, "clusters": 4, "elements": 8, "rows": 5, "queue_depth": 5,
+               "scan_width": 3, "coefficient_width": 9, "accumulator_width": 25, "banks": 4,
+               "drain_width": 2, "multiplier_width": 17, "trit_depth": 2049,
+               "activation_depth": 2049, "program_depth": 1025, "row_depth": 257,
+               "result_depth": 1025, "layer_count": 17, "packet_words": 127,
+               "skip_zero_weights": False, "skip_zero_activations": False}
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {dataclasses.replace(config, **{field: value}).identity
                   for field, value in changed.items()}

@@ -11,7 +11,8 @@ from hw.program import COUNTER_SLOTS, COUNTERS
 
 CONFIGS = [Config(clusters=3, elements=5, scan_width=3, layer_count=4),
            Config(clusters=1, elements=1, scan_width=1, layer_count=1, packet_words=126),
-           Config(clusters=4, elements=8, drain_width=4, layer_count=3)]
+           Config(clusters=4, elements=8, drain_width=4, layer_count=3),
+           Config(clusters=2, sets=3, elements=5)]
 
 
 def random_events(rng, config, most=False):
@@ -24,14 +25,14 @@ def random_events(rng, config, most=False):
               "adds": config.elements}
     assert {name for name, _ in layout} == set(EVENTS)
     clusters = [{name: count(limits.get(name, 1)) for name in EVENTS}
-                for _ in range(config.clusters)]
-    central = {"drain_steps": count(1), "pool_repeats": count(1),
+                for _ in range(config.cluster_count)]
+    central = {"drain_steps": count(1), "stall_write_back": count(1),
                "merge_reads": count(config.clusters), "write_backs": count(config.clusters),
                "result_writes": count(1)}
     return clusters, central
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"G{config.clusters}")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"N{config.sets}G{config.clusters}")
 @pytest.mark.parametrize("most", [False, True])
 def test_layers(config, most):
     """A run of all layers, then the same again: sums start from nothing each time."""
@@ -40,7 +41,7 @@ def test_layers(config, most):
 
     async def bench(ctx):
         async def quiet():
-            for index in range(config.clusters):
+            for index in range(config.cluster_count):
                 ctx.set(counters.events[index], dict.fromkeys(EVENTS, 0))
             for name in CENTRAL_EVENTS:
                 ctx.set(getattr(counters, name), 0)
@@ -106,6 +107,6 @@ def test_every_counter_has_a_source():
     assert {*EVENTS, *CENTRAL_EVENTS, "cycles", "reserved"} == set(COUNTERS)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"G{config.clusters}")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"N{config.sets}G{config.clusters}")
 def test_verilog(config, tmp_path):
     lint(Counters(config), "counters", tmp_path)

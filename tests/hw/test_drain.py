@@ -1,48 +1,40 @@
-"""Drain: every accumulator of a pixel once per pooled pixel, in order, one step per cycle."""
+"""Drain: every accumulator of a pixel once, in order, pixel after pixel from set after set."""
 
 import numpy as np
 import pytest
 from benches import Streams, lint, simulate
 
 from hw.config import Config
-from hw.drain import JOB_PLACES, Drain
-from hw.merge import MERGE_LATENCY
+from hw.drain import JOB_PLACES, Drain, clear_latency
 
-CONFIGS = [Config(rows=3, elements=4), Config(rows=1, elements=1, packet_words=126),
-           Config(rows=5, elements=6, drain_width=2, row_depth=500, activation_depth=300),
-           Config(rows=16, elements=4, drain_width=4, clusters=4)]
-STEP_X, STEP_Y = 3, 17
+CONFIGS = [Config(rows=3, elements=4), Config(rows=1, elements=1, packet_words=126, sets=2),
+           Config(rows=5, elements=6, drain_width=2, row_depth=500, activation_depth=300, sets=3),
+           Config(rows=16, elements=4, drain_width=4, clusters=4, sets=4)]
 
 
-def steps(config, job):
+def steps(config, jobs):
     """What the outputs have to say, step by step."""
-    mask = (1 << (config.activation_depth - 1).bit_length()) - 1
     entries = (1 << (config.row_depth - 1).bit_length()) - 1
-    for row in range(job["rows_used"]):
-        for block in range(config.blocks):
-            for y in range(job["count_y"]):
-                for x in range(job["count_x"]):
-                    yield {
-                        "row": row, "block": block, "repeat": int(x > 0 or y > 0),
-                        "take": int(block == 0 and x == 0 and y == 0),
-                        "address": job["address"] + y * STEP_Y + x * STEP_X & mask,
-                        "merge": int(x < job["first_x"] or y < job["first_y"]),
-                        "row_address": job["row_base"] + row * config.blocks + block & entries,
-                        "last": int(row == job["rows_used"] - 1 and block == config.blocks - 1
-                                    and x == job["count_x"] - 1 and y == job["count_y"] - 1),
-                    }
+    for number, job in enumerate(jobs):
+        source = number % config.sets
+        for row in range(job["rows_used"]):
+            for block in range(config.blocks):
+                yield {
+                    "row": row, "block": block, "take": int(block == 0),
+                    "window": job["window"], "source": source, "selected": 1 << source,
+                    "row_address": job["row_base"] + row * config.blocks + block & entries,
+                    "last": int(row == job["rows_used"] - 1 and block == config.blocks - 1),
+                }
 
 
 def random_job(rng, config):
     def number(low, high):
         return int(rng.integers(low, high + 1))
 
-    count_x, count_y = number(1, 3), number(1, 3)
     return {
         "rows_used": number(1, config.rows), "row_base": number(0, config.row_depth - 1),
-        "address": number(0, config.activation_depth - 1),
-        "count_x": count_x, "count_y": count_y,
-        "first_x": number(0, count_x), "first_y": number(0, count_y),
+        "window": {"address": number(0, config.activation_depth - 1)} | {
+            name: number(0, 15) for name in ("count_x", "count_y", "fresh_x", "fresh_y")},
     }
 
 
@@ -56,42 +48,54 @@ async def cleared(ctx, drain):
     raise AssertionError("the drain is never ready")
 
 
-def run(config, jobs, rng, offered=1.0, completion=1.0):
-    """Outputs step by step, and their cycles.
+class Sets:
+    """The clusters' side: pixels get complete some time after the one before was drained."""
 
-    As in the array, a pixel is complete some time after its predecessor's bank was freed.
-    """
+    def __init__(self, config, drain, rng, completion):
+        self.drain, self.rng, self.completion = drain, rng, completion
+        self.drained = [0] * config.sets
+        self.complete = [False] * config.sets
+
+    def play(self, ctx):
+        """Once per cycle; the sets whose clusters mean the pixel that the drain means."""
+        if ctx.get(self.drain.step) and ctx.get(self.drain.command.last):
+            number = ctx.get(self.drain.source)
+            assert self.complete[number]
+            self.drained[number] += 1
+            self.complete[number] = False
+        parity, bits = ctx.get(self.drain.parity), 0
+        for number, drained in enumerate(self.drained):
+            self.complete[number] |= bool(self.rng.random() < self.completion)
+            bits |= (self.complete[number] and parity >> number & 1 == drained % 2) << number
+        ctx.set(self.drain.complete, bits)
+        return bits
+
+
+def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
+    """Outputs step by step, and what was seen in every cycle."""
     drain = Drain(config)
-    seen, cycles = [], []
-    count = sum(len(list(steps(config, job))) for job in jobs)
+    sets = Sets(config, drain, rng, completion)
+    seen, trace = [], []
+    count = len(list(steps(config, jobs)))
 
     async def watch(ctx):
-        ctx.set(drain.step_x, STEP_X)
-        ctx.set(drain.step_y, STEP_Y)
-        cycle = pixel = 0
-        complete = False
         await cleared(ctx, drain)
         while len(seen) < count:
-            complete = complete or rng.random() < completion
-            # Clusters mean the pixel whose parity they show; the drain's must agree.
-            ctx.set(drain.complete, int(complete and ctx.get(drain.parity) == pixel % 2))
-            command = ctx.get(drain.command)
-            step = ctx.get(drain.step)
-            if not step:
-                assert not command.take and not command.last
-            else:
-                assert complete
-                assert ctx.get(drain.draining) or command.last
-                seen.append({"row": command.row, "block": command.block,
-                             "take": command.take, "last": command.last}
+            complete, stop = sets.play(ctx), int(rng.random() < stopped)
+            ctx.set(drain.stop, stop)
+            command, step = ctx.get(drain.command), ctx.get(drain.step)
+            if step:
+                window = ctx.get(drain.window)
+                seen.append({name: command[name] for name in ("row", "block", "take", "last")}
                             | {name: ctx.get(getattr(drain, name))
-                               for name in ("repeat", "address", "merge", "row_address")})
-                cycles.append(cycle)
-                if command.last:
-                    pixel += 1
-                    complete = False
+                               for name in ("source", "selected", "row_address")}
+                            | {"window": {name: window[name] for name in jobs[0]["window"]}})
+            else:
+                assert not command.take and not command.last
+            trace.append({"complete": complete, "stop": stop, "step": step} | {
+                name: ctx.get(getattr(drain, name))
+                for name in ("set", "idle", "stalled", "draining")})
             await ctx.tick()
-            cycle += 1
         await ctx.tick()
         assert ctx.get(drain.idle) and not ctx.get(drain.step)
 
@@ -99,64 +103,127 @@ def run(config, jobs, rng, offered=1.0, completion=1.0):
         await Streams(rng, offered).put(ctx, drain.i, jobs)
 
     simulate(drain, drive, watch)
-    return seen, cycles
+    return seen, trace
+
+
+def check_cycles(config, jobs, trace):
+    """Replays ``trace``: when a pixel begins, and which of its steps come when."""
+    lengths = iter([job["rows_used"] * config.blocks for job in jobs])
+    stop = step = left = own = 0
+    for now in trace:
+        assert (now["step"], now["set"]) == (step, own)
+        begins = not now["idle"] and now["complete"] >> own & 1
+        assert now["draining"] == (begins or left > 0)
+        assert now["stalled"] == (left > 0 and stop)
+        step = int(left > 0 and not stop)
+        if left:
+            left -= step
+            if not left:
+                own = (own + 1) % config.sets
+        elif begins:
+            left = next(lengths)
+        stop = now["stop"]
+    assert step == left == 0 and not list(lengths)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")
-@pytest.mark.parametrize(("offered", "completion"), [(1.0, 1.0), (0.1, 1.0), (1.0, 0.05)])
-def test_steps(config, offered, completion):
+@pytest.mark.parametrize(("offered", "completion", "stopped"), [
+    (1.0, 1.0, 0.0), (0.1, 1.0, 0.0), (1.0, 0.05, 0.0), (1.0, 1.0, 0.5), (0.3, 0.3, 0.9)])
+def test_steps(config, offered, completion, stopped):
     rng = np.random.default_rng(config.rows)
     jobs = [random_job(rng, config) for _ in range(20)]
-    seen, _ = run(config, jobs, rng, offered, completion)
-    assert seen == [step for job in jobs for step in steps(config, job)]
+    seen, trace = run(config, jobs, rng, offered, completion, stopped)
+    assert seen == list(steps(config, jobs))
+    check_cycles(config, jobs, trace)
+    assert any(now["stalled"] for now in trace) == (stopped > 0)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")
-def test_cycles(config):
-    """One step per cycle; pixels are at least MERGE_LATENCY apart and hardly more."""
+def test_one_step_per_cycle(config):
+    """Pixels that are complete follow one another with one cycle between."""
     rng = np.random.default_rng(7)
     jobs = [random_job(rng, config) for _ in range(12)]
-    _, cycles = run(config, jobs, rng)
-    start = 0
-    for job in jobs:
-        length = len(list(steps(config, job)))
-        part = cycles[start:start + length]
-        assert part == list(range(part[0], part[0] + length))
-        if start:
-            assert MERGE_LATENCY <= part[0] - cycles[start - 1] <= MERGE_LATENCY + 3
-        start += length
+    _, trace = run(config, jobs, rng)
+    pattern = "".join(str(now["step"]) for now in trace).lstrip("0")
+    assert pattern == "0".join("1" * (job["rows_used"] * config.blocks) for job in jobs)
 
 
-def test_waits_for_complete():
-    config = CONFIGS[0]
+@pytest.mark.parametrize("sets", [1, 3])
+def test_waits_for_complete(sets):
+    """The set whose turn it is, not another; the first step two cycles later."""
+    config = Config(rows=3, sets=sets)
     drain = Drain(config)
 
     async def bench(ctx):
         await cleared(ctx, drain)
         await Streams(np.random.default_rng(0)).put(
             ctx, drain.i, [random_job(np.random.default_rng(0), config)])
+        ctx.set(drain.complete, (1 << sets) - 2)
         for _ in range(50):
             assert not ctx.get(drain.step) and not ctx.get(drain.draining)
             assert not ctx.get(drain.idle)
             await ctx.tick()
         ctx.set(drain.complete, 1)
         assert ctx.get(drain.draining)
-        await ctx.tick().repeat(2)
+        await ctx.tick()
+        assert not ctx.get(drain.step)
+        await ctx.tick()
         assert ctx.get(drain.step)
 
     simulate(drain, bench)
 
 
+def test_restart():
+    """A layer's first pixel is the first set's, whoever had the last one; parities stay."""
+    config = Config(sets=3)
+    drain = Drain(config)
+    sources = []
+
+    async def bench(ctx):
+        sets = Sets(config, drain, np.random.default_rng(0), 1.0)
+
+        async def pixels(count):
+            ctx.set(drain.i.payload, {"rows_used": 1, "row_base": 0})
+            for cycle in range(10 * count):
+                ctx.set(drain.i.valid, int(cycle < count))
+                sets.play(ctx)
+                if ctx.get(drain.step) and ctx.get(drain.command.last):
+                    sources.append(ctx.get(drain.source))
+                await ctx.tick()
+            assert ctx.get(drain.idle)
+            ctx.set(drain.restart, 1)
+            await ctx.tick()
+            ctx.set(drain.restart, 0)
+            assert ctx.get(drain.set) == 0
+
+        await cleared(ctx, drain)
+        for count in (1, 2, 5, 3):
+            await pixels(count)
+        assert sets.drained == [5, 4, 2] and ctx.get(drain.parity) == 0b001
+
+    simulate(drain, bench)
+    assert sources == [0, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2]
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")
-def test_accumulators_are_cleared_after_reset(config):
-    """Every row of every bank is taken; the clusters' tags end where they began."""
+@pytest.mark.parametrize("again", [False, True])
+def test_accumulators_are_cleared(config, again):
+    """Every row of every bank is taken, of all sets; the clusters' tags end where they began."""
     drain = Drain(config)
     taken, oldest, cycles = set(), 0, 0
 
     async def bench(ctx):
         nonlocal oldest, cycles
+        if again:
+            await cleared(ctx, drain)
+            ctx.set(drain.clear, 1)
+            await ctx.tick()
+            ctx.set(drain.clear, 0)
+            assert not ctx.get(drain.ready)
         while not ctx.get(drain.ready):
             command = ctx.get(drain.command)
+            if command.take or command.last:
+                assert ctx.get(drain.selected) == (1 << config.sets) - 1
             if command.take:
                 taken.add((oldest % config.banks, command.row))
             oldest += command.last
@@ -166,22 +233,23 @@ def test_accumulators_are_cleared_after_reset(config):
     simulate(drain, bench)
     assert taken == {(bank, row) for bank in range(config.banks) for row in range(config.rows)}
     assert oldest == 2 * config.banks
-    assert cycles <= 2 * config.banks * config.rows + drain.clear_latency + 4
+    assert cycles <= 2 * config.banks * config.rows + clear_latency(config) + 4
 
 
-def test_jobs_wait():
-    drain = Drain(CONFIGS[0])
+@pytest.mark.parametrize("sets", [1, 4])
+def test_jobs_wait(sets):
+    drain = Drain(Config(sets=sets))
     taken = 0
 
     async def bench(ctx):
         nonlocal taken
         ctx.set(drain.i.valid, 1)
-        for _ in range(30):
+        for _ in range(30 * sets):
             taken += ctx.get(drain.i.ready)
             await ctx.tick()
 
     simulate(drain, bench)
-    assert taken == JOB_PLACES
+    assert taken == JOB_PLACES * sets
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")

@@ -1,5 +1,6 @@
 """Host port against a plain model of the protocol, with memories and a sequencer played to it."""
 
+import dataclasses
 from collections import deque
 
 import numpy as np
@@ -9,22 +10,50 @@ from benches import Streams, lint, simulate
 from hw import protocol
 from hw.config import PRESETS, Config
 from hw.host_port import HostPort
-from hw.program import (
-    CLUSTER_MEMORIES,
-    MEMORIES,
-    READABLE_MEMORIES,
-    WRITABLE_MEMORIES,
-)
+from hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.protocol import RESPONSE, RESPONSE_PLACES, ErrorCode, Opcode, Packet, Status
+from hw.unpacker import can_unpack
+from model_export.packing import pack_columns
 
-CONFIG = Config(clusters=3, elements=3, rows=7, scan_width=5, trit_depth=20, activation_depth=13,
-                program_depth=64, row_depth=11, result_depth=9, layer_count=2, packet_words=40)
+CONFIG = Config(sets=2, clusters=3, elements=3, rows=7, scan_width=5, trit_depth=20,
+                activation_depth=13, program_depth=64, row_depth=11, result_depth=9, layer_count=2,
+                packet_words=40)
+#: With 8 rows, so that there is an unpacker; a column is a chunk and a half.
+PACKED = dataclasses.replace(CONFIG, rows=8)
 TOP = 0xFFFF_FFFF
 
 
 def port_words(packets):
     return [{"data": word, "last": int(index == len(words) - 1)}
             for words in packets for index, word in enumerate(words)]
+
+
+def unpack(config, words, count, rows_used):
+    """(columns of chunks, whether the words are exactly theirs), bit by bit; 0 behind the end."""
+    together = max(1, 16 // config.rows)
+    halves = [range(min(rows_used, 16)), range(16, rows_used)][:max(1, config.rows // 16)]
+    groups = [[(element, row) for element in range(first, min(first + together, config.elements))
+               for row in half]
+              for first in range(0, config.elements, together) for half in halves]
+    stream = sum(word << 32 * index for index, word in enumerate(words))
+    columns = [0] * count
+    position = 0
+    waiting = []                    # nonzero trits whose signs come behind the next mask
+    for number in range(count * len(groups) + 1):
+        column, index = divmod(number, len(groups))
+        members = groups[index] if column < count else []
+        nonzero = [(column, *member) for offset, member in enumerate(members)
+                   if stream >> position + offset & 1]
+        position += len(members)
+        for offset, (place, element, row) in enumerate(waiting):
+            sign = stream >> position + offset & 1
+            bit = 2 * config.rows * element + row
+            columns[place] |= 1 << bit | sign << bit + config.rows
+        position += len(waiting)
+        waiting = nonzero
+    chunks = [[column >> 32 * index & TOP for index in range(config.memory_chunks("trits"))]
+              for column in columns]
+    return chunks, len(words) == -(-position // 32)
 
 
 class Model:
@@ -36,7 +65,7 @@ class Model:
             (kind, cluster): [[0] * config.memory_chunks(kind)
                               for _ in range(config.memory_depth(kind))]
             for kind in MEMORIES
-            for cluster in range(config.clusters if kind in CLUSTER_MEMORIES else 1)}
+            for cluster in range(config.memory_count(kind))}
         self.errors = 0
         self.starts = []
         self.running = False
@@ -62,11 +91,18 @@ class Model:
         if opcode == Opcode.STATUS:
             return [opcode | RESPONSE | memory << 16, protocol.STATUS_WORDS]
         address, count = arguments
+        if opcode == Opcode.WRITE_PACKED:
+            columns, exact = unpack(self.config, words[5:], count, words[4])
+            for index, chunks in enumerate(columns):
+                self.memories["trits", words[0] >> 16][address + index][:] = chunks
+            self.errors += not exact
+            return None if exact else [
+                opcode | RESPONSE | ErrorCode.PACKED << 8 | memory << 16, 0]
         if opcode == Opcode.RUN:
             self.starts.append((address, min(count, 0xFFFF)))
             return None
         kind, cluster = MEMORIES[memory], words[0] >> 16
-        place = self.memories[kind, cluster if kind in CLUSTER_MEMORIES else 0]
+        place = self.memories[kind, cluster]
         chunks = self.config.memory_chunks(kind)
         if opcode == Opcode.READ:
             # What a written word has beyond the memory's width is not kept.
@@ -90,10 +126,12 @@ class Model:
             return ErrorCode.LENGTH, None
         opcode, memory, cluster = words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16
         arguments = words[2:]
-        if opcode not in list(Opcode):
+        packed = opcode == Opcode.WRITE_PACKED
+        if opcode not in list(Opcode) or (packed and not can_unpack(config)):
             return ErrorCode.OPCODE, None
-        least = 0 if opcode == Opcode.STATUS else 2
-        if len(arguments) < least or (opcode != Opcode.WRITE and len(arguments) != least):
+        least = 0 if opcode == Opcode.STATUS else 3 if packed else 2
+        if len(arguments) < least or (
+                opcode not in (Opcode.WRITE, Opcode.WRITE_PACKED) and len(arguments) != least):
             return ErrorCode.LENGTH, None
         if opcode == Opcode.STATUS:
             return ErrorCode.OK, None
@@ -105,14 +143,19 @@ class Model:
                 return ErrorCode.ADDRESS, None
             return ErrorCode.OK, (address, count)
         kind = MEMORIES[memory] if memory < len(MEMORIES) else None
-        if kind not in (WRITABLE_MEMORIES if opcode == Opcode.WRITE else READABLE_MEMORIES):
+        if kind not in (("trits",) if packed else WRITABLE_MEMORIES if opcode == Opcode.WRITE
+                        else READABLE_MEMORIES):
             return ErrorCode.MEMORY, None
-        if cluster >= (config.clusters if kind in CLUSTER_MEMORIES else 1):
+        if cluster >= config.memory_count(kind):
             return ErrorCode.CLUSTER, None
         if address + count > config.memory_depth(kind):
             return ErrorCode.ADDRESS, None
         if opcode == Opcode.WRITE and len(arguments) - 2 != count * config.memory_chunks(kind):
             return ErrorCode.LENGTH, None
+        if packed and (count == 0 or len(arguments) == 3):
+            return ErrorCode.LENGTH, None
+        if packed and not 1 <= arguments[2] <= config.rows:
+            return ErrorCode.ROWS, None
         return ErrorCode.OK, (address, count)
 
 
@@ -156,7 +199,7 @@ class Environment:
             await ctx.tick()
 
     def _memory(self, kind, cluster):
-        return self.memories[kind, cluster if kind in CLUSTER_MEMORIES else 0]
+        return self.memories[kind, cluster]
 
 
 def split(taken):
@@ -171,15 +214,15 @@ def split(taken):
     return packets
 
 
-def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False):
+def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, config=CONFIG):
     """Send packets to a port and compare answers, memories and starts with the model.
 
     A STATUS closes the exchange and must count the refused packets.
     """
-    model = Model(CONFIG)
+    model = Model(config)
     model.fill(rng)
     model.running = running
-    port = HostPort(CONFIG)
+    port = HostPort(config)
     environment = Environment(
         port, {key: [list(word) for word in words] for key, words in model.memories.items()},
         rng, served)
@@ -204,7 +247,7 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False):
             if packet[0] & 0xFF == Opcode.STATUS and not expected[0] >> 8 & 0xFF:
                 assert response[0][:2] == expected
                 assert Status.from_packet(Packet.from_words(response[0])) == Status(
-                    CONFIG.identity_word, int(running), 3, 12345, model.errors, 0)
+                    config.identity_word, int(running), 3, 12345, model.errors, 0)
             else:
                 assert response[0] == expected, [hex(word) for word in packet]
             got.append(response[0])
@@ -223,6 +266,23 @@ def write(kind, cluster, address, count, rng, extra=0):
                           (int(word) for word in rng.integers(0, 1 << 32, words))).words()
 
 
+def packed_write(rng, config=PACKED):
+    """A WRITE_PACKED packet of random columns."""
+    count = int(rng.integers(1, 12))
+    used = int(rng.integers(1, config.rows + 1))
+    shape = (count, config.elements, 1, config.rows)
+    trits = rng.choice(np.array([-1, 0, 0, 1], np.int8), shape)
+    if rng.random() < 0.2:
+        trits[:] = 0
+    trits[..., used:] = 0
+    planes = np.concatenate([trits != 0, trits < 0], axis=2).reshape(count, -1)
+    columns = np.packbits(planes, axis=1, bitorder="little")
+    used, words = pack_columns(columns, config.elements, config.rows, used)
+    address = int(rng.integers(0, config.trit_depth - count + 1))
+    cluster = int(rng.integers(config.cluster_count))
+    return protocol.write_packed(cluster, address, count, used, words.tolist()).words()
+
+
 def good_packet(rng):
     opcode = rng.choice(["write", "read", "status", "run"], p=[0.5, 0.35, 0.1, 0.05])
     if opcode == "status":
@@ -230,7 +290,7 @@ def good_packet(rng):
     if opcode == "run":
         return protocol.run(int(rng.integers(64)), int(rng.choice([0, 1, 7, 1 << 20]))).words()
     kind = str(rng.choice(WRITABLE_MEMORIES if opcode == "write" else READABLE_MEMORIES))
-    cluster = int(rng.integers(CONFIG.clusters)) if kind in CLUSTER_MEMORIES else 0
+    cluster = int(rng.integers(CONFIG.memory_count(kind)))
     depth = CONFIG.memory_depth(kind)
     room = 38 // CONFIG.memory_chunks(kind) if opcode == "write" else depth
     count = int(rng.integers(0, min(depth, room) + 1))
@@ -255,7 +315,7 @@ def bad_packets():
     for kind in MEMORIES:
         depth, chunks = CONFIG.memory_depth(kind), CONFIG.memory_chunks(kind)
         number = MEMORIES.index(kind)
-        cluster = CONFIG.clusters if kind in CLUSTER_MEMORIES else 1
+        cluster = CONFIG.memory_count(kind)
         readable, writable = kind in READABLE_MEMORIES, kind in WRITABLE_MEMORIES
         read_code = ErrorCode.OK if readable else ErrorCode.MEMORY
         if not readable:
@@ -354,14 +414,94 @@ def test_writes_after_bad_packets():
     exchange(packets, rng, served=0.7)
 
 
+@pytest.mark.parametrize(("offered", "willing", "served"), [
+    (1.0, 1.0, 1.0), (0.3, 0.5, 1.0), (1.0, 0.2, 0.3)])
+def test_good_packed_packets(offered, willing, served):
+    """Packed trits between writes to all memories."""
+    rng = np.random.default_rng(int(100 * offered + 10 * willing + served))
+    packets = []
+    for _ in range(30):
+        packets += [packed_write(rng) for _ in range(rng.integers(1, 3))]
+        kind = str(rng.choice(WRITABLE_MEMORIES))
+        words = [1] * PACKED.memory_chunks(kind)
+        packets.append(protocol.write(kind, 0, int(rng.integers(5)), 1, words).words())
+    errors, _ = exchange(packets, rng, offered, willing, served, config=PACKED)
+    assert errors == [ErrorCode.OK]
+
+
+def bad_packed_packets():
+    """(name, words, error): every way in which WRITE_PACKED can be wrong before it is begun."""
+    depth, clusters = PACKED.trit_depth, PACKED.cluster_count
+
+    def packed(cluster=0, address=0, count=1, rows_used=1, words=(0,)):
+        return protocol.write_packed(cluster, address, count, rows_used, words).words()
+
+    for memory, kind in enumerate([*MEMORIES, "none", "none"]):
+        if kind != "trits":
+            yield (f"memory {memory}", [5 | memory << 8, 4, 0, 1, 1, 0], ErrorCode.MEMORY)
+    for words in (0, 1, 2):
+        yield (f"{words} arguments", [5 | 1 << 8, words, *[1] * words], ErrorCode.LENGTH)
+    yield "no words", packed(words=()), ErrorCode.LENGTH
+    yield "no columns", packed(count=0), ErrorCode.LENGTH
+    yield "no columns, no words", packed(count=0, words=()), ErrorCode.LENGTH
+    for cluster in (clusters, clusters + 1, 255, 256, 0xFFFF):
+        yield f"cluster {cluster}", packed(cluster), ErrorCode.CLUSTER
+    for address, count in ((depth, 1), (0, depth + 1), (depth - 1, 2), (TOP, 1), (TOP, 2),
+                           (TOP - 3, 8), (0, TOP), (1 << 31, 1 << 31), (0, 1 << 16)):
+        yield f"{count} at {address}", packed(0, address, count), ErrorCode.ADDRESS
+    for rows in (0, PACKED.rows + 1, 2 * PACKED.rows, 256 + 1, 1 << 16, TOP):
+        yield f"{rows} rows", packed(rows_used=rows), ErrorCode.ROWS
+    yield "too long", packed(words=[0] * 38), ErrorCode.TOO_LONG
+    yield "other length", [*packed(), 0], ErrorCode.LENGTH
+
+
+def test_bad_packed_packets():
+    """Each is refused with its code and changes nothing; the good packet after it works."""
+    rng = np.random.default_rng(8)
+    packets, codes = [], []
+    for _, words, code in bad_packed_packets():
+        packets += [words, protocol.read("results", 0, 0, 1).words()]
+        codes += [code, ErrorCode.OK]
+    errors, environment = exchange(packets, rng, config=PACKED)
+    assert errors[:-1] == codes
+    assert environment.writes == 0
+    exchange([packet for words in packets[::2] for packet in (words, packed_write(rng))], rng,
+             config=PACKED)
+
+
+def test_no_unpacker():
+    """Seven rows: the opcode is unknown."""
+    packet = protocol.write_packed(0, 0, 1, 1, [0]).words()
+    errors, environment = exchange([packet], np.random.default_rng(0))
+    assert errors == [ErrorCode.OPCODE, ErrorCode.OK] and environment.writes == 0
+
+
+@pytest.mark.parametrize("served", [1.0, 0.4])
+def test_packed_words_that_are_not_the_columns(served):
+    """Written with zeros for what is missing, without what is too much, and then reported."""
+    rng = np.random.default_rng(9)
+    packets = []
+    for _ in range(20):
+        words = packed_write(rng)
+        change = int(rng.choice([-2, -1, 1, 2, 5]))
+        payload = words[5:] + [int(word) for word in rng.integers(0, 1 << 32, max(0, change))]
+        payload = payload[:max(1, len(words) - 5 + change)]
+        payload += [5] * (payload == words[5:])
+        packets += [[words[0], len(payload) + 3, *words[2:5], *payload], packed_write(rng)]
+    errors, environment = exchange(packets, rng, served=served, config=PACKED)
+    assert errors == [ErrorCode.PACKED] * 20 + [ErrorCode.OK]
+    assert environment.writes > 100
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_garbage(seed):
+@pytest.mark.parametrize("config", [CONFIG, PACKED], ids=("plain", "packed"))
+def test_garbage(seed, config):
     """Random words and damaged good packets between good ones."""
     rng = np.random.default_rng(seed)
     packets = []
     for _ in range(120):
         kind = rng.choice(["noise", "damaged", "cut", "good"])
-        words = good_packet(rng)
+        words = packed_write(rng) if config is PACKED and rng.random() < 0.5 else good_packet(rng)
         if kind == "noise":
             words = [int(word) for word in rng.integers(0, 1 << 32, rng.integers(1, 60))]
             if rng.random() < 0.7 and len(words) > 1:
@@ -373,7 +513,7 @@ def test_garbage(seed):
         elif kind == "cut":
             words = words[:int(rng.integers(1, len(words) + 1))]
         packets.append(words)
-    errors, _ = exchange(packets, rng, 0.8, 0.8, 0.8)
+    errors, _ = exchange(packets, rng, 0.8, 0.8, 0.8, config=config)
     assert len(set(errors)) >= 5
 
 
@@ -541,7 +681,33 @@ def test_timing():
     assert cycles <= 34 + 20 * (30 + 8) + 5
 
 
-@pytest.mark.parametrize("config", [CONFIG, PRESETS["tiny"], PRESETS["ulx3s_85f"]],
-                         ids=lambda config: config.name)
+def test_timing_of_packed_writes():
+    """A chunk per cycle plus sixteen per packet, as stated."""
+    port = HostPort(PACKED)
+    rng = np.random.default_rng(0)
+    environment = Environment(port, Model(PACKED).memories, rng)
+    columns = np.packbits(rng.random((18, 2, 3, 8)) < 0.3, axis=3).reshape(18, 2, 3)
+    columns = np.ascontiguousarray(np.stack([columns[:, 0], columns[:, 0] & columns[:, 1]], axis=2)
+                                   .reshape(18, 6))
+    used, words = pack_columns(columns, 3, 8)
+    packets = [protocol.write_packed(0, 0, 18, used, words.tolist()).words() for _ in range(20)]
+    cycles = 0
+
+    async def send(ctx):
+        await Streams(rng).put(ctx, port.i, port_words(packets))
+
+    async def watch(ctx):
+        nonlocal cycles
+        while environment.writes < 20 * 36:
+            await ctx.tick()
+            cycles += 1
+
+    simulate(port, send, watch, background=[environment.play])
+    # The first packet has to arrive whole.
+    assert cycles - len(packets[0]) <= 20 * (36 + 16)
+
+
+@pytest.mark.parametrize("config", [CONFIG, PACKED, PRESETS["tiny"], PRESETS["ulx3s_85f"]],
+                         ids=lambda config: f"{config.name}-{config.rows}")
 def test_verilog(config, tmp_path):
     lint(HostPort(config), "host_port", tmp_path)

@@ -1,105 +1,324 @@
-"""Max-pool merge: overwriting and maximum, signed and unsigned, at the stated distance."""
+"""Max-pool merge: windows, order, hazards and queue, cycle by cycle against a plain model."""
 
+import itertools
 from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
 from benches import lint, simulate, to_signed
 
 from hw.config import Config
+from hw.drain import Drain
 from hw.memory import ChunkMemory
-from hw.merge import MERGE_LATENCY, Merge
+from hw.merge import MERGE_LATENCY, WRITE_BACK_FLIGHT, Merge, merge_level, merge_places
+from hw.program import MOST_WINDOWS
+from hw.requantizer import Requantizer
+from hw.top import chain_latency
 
-CONFIGS = [Config(scan_width=1, activation_depth=3), Config(scan_width=3, activation_depth=9),
-           Config(scan_width=16, activation_depth=4)]
+CONFIGS = [Config(scan_width=1, activation_depth=3), Config(scan_width=3, activation_depth=90),
+           Config(scan_width=16, activation_depth=40, clusters=8)]
+NUMBER = 1
+#: Cycles from a visit to its write.
+WRITE = ChunkMemory.latency + 1
 
 
-def run(config, operations, number=1):
-    """Feed operations (None: nothing) one per cycle to a merge in front of a modelled memory."""
+def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0, cluster=NUMBER):
+    """``count`` and ``fresh`` are (rows, columns)."""
+    return {"valid": 1, "cluster": cluster, "lane": lane, "value": value, "signed": signed,
+            "window": {"address": address, "count_y": count[0], "count_x": count[1],
+                       "fresh_y": fresh[0], "fresh_x": fresh[1]}}
+
+
+@dataclass
+class Seen:
+    """What happened, each entry after its cycle."""
+
+    memory: list
+    reads: list = field(default_factory=list)       # (cycle, address)
+    writes: list = field(default_factory=list)      # (cycle, address, lane)
+    full: list = field(default_factory=list)
+    idle: list = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, config):
+        return cls([[0] * config.scan_width for _ in range(address_mask(config) + 1)])
+
+
+def address_mask(config):
+    return (1 << max(1, (config.activation_depth - 1).bit_length())) - 1
+
+
+class Model:
+    """Visits of each write-back as the definition has them, and the cycles of the docstring."""
+
+    def __init__(self, config, steps):
+        self.config, self.steps = config, steps
+        self.seen = Seen.empty(config)
+        self.queue = deque()        # of lists of visits
+        self.recent = deque([None] * (MERGE_LATENCY - 1), MERGE_LATENCY - 1)
+        self.cycle = 0
+        self.waits = self.kept = 0
+        self.was_full = False
+
+    def visits(self, operation):
+        """(address, lane, fresh, value, signed) of every pixel that is visited, in order."""
+        window, value, signed = operation["window"], operation["value"], operation["signed"]
+        for y in range(window["count_y"]):
+            for x in range(window["count_x"]):
+                fresh = y < window["fresh_y"] and x < window["fresh_x"]
+                if fresh or value or signed:
+                    yield (window["address"] - y * self.steps[0] - x * self.steps[1]
+                           & address_mask(self.config), operation["lane"], fresh, value, signed)
+
+    def advance(self, operation=None):
+        """One cycle."""
+        seen = self.seen
+        seen.full.append(int(self.was_full))
+        self.was_full = len(self.queue) >= merge_level(self.config)
+        visit = self.queue[0][0] if self.queue else None
+        seen.idle.append(int(visit is None and not any(self.recent)))
+        if visit is not None:
+            address, lane, fresh, value, signed = visit
+            if not fresh and (address, lane) in self.recent:
+                self.waits += 1
+                visit = None
+            else:
+                self.queue[0].pop(0)
+                if not self.queue[0]:
+                    self.queue.popleft()
+                if not fresh:
+                    seen.reads.append((self.cycle, address))
+                    old = seen.memory[address][lane]
+                    bigger = max(old, value, key=lambda code: to_signed(code, 8) if signed
+                                 else code)
+                    self.kept += bigger == old != value
+                    value = bigger
+                seen.memory[address][lane] = value
+                seen.writes.append((self.cycle + WRITE, address, lane))
+        self.recent.append(visit and visit[:2])
+        if operation and operation["cluster"] == NUMBER:
+            visits = list(self.visits(operation))
+            if visits:
+                assert len(self.queue) < merge_places(self.config)
+                self.queue.append(visits)
+        self.cycle += 1
+
+
+def run(config, operations, steps=(0, 0)):
+    """Feed operations (None: nothing), one per cycle, to a merge in front of a modelled memory."""
     merge = Merge(config)
-    memory = [[0] * config.scan_width for _ in range(config.activation_depth)]
-    reads, writes = [], []
+    seen = Seen.empty(config)
 
     async def bench(ctx):
-        ctx.set(merge.number, number)
+        ctx.set(merge.number, NUMBER)
+        ctx.set(merge.step_y, steps[0])
+        ctx.set(merge.step_x, steps[1])
         data = deque([0] * ChunkMemory.latency)
-        for cycle, operation in enumerate([*operations, *[None] * (MERGE_LATENCY + 1)]):
+        for cycle, operation in enumerate(operations):
             ctx.set(merge.i, operation or {"valid": 0})
             ctx.set(merge.read_data, data.popleft())
             data.append(0)
             if ctx.get(merge.read_valid):
                 address = ctx.get(merge.read_address)
-                reads.append((cycle, address))
-                data[-1] = sum(value << 8 * lane for lane, value in enumerate(memory[address]))
+                seen.reads.append((cycle, address))
+                data[-1] = sum(value << 8 * lane for lane, value in enumerate(
+                    seen.memory[address]))
             mask = ctx.get(merge.write_mask)
             if mask:
                 assert mask.bit_count() == 1
                 place = ctx.get(merge.write_address), mask.bit_length() - 1
-                writes.append((cycle, *place))
-                memory[place[0]][place[1]] = ctx.get(merge.write_data)
+                seen.writes.append((cycle, *place))
+                seen.memory[place[0]][place[1]] = ctx.get(merge.write_data)
+            seen.full.append(ctx.get(merge.full))
+            seen.idle.append(ctx.get(merge.idle))
             await ctx.tick()
 
     simulate(merge, bench)
-    return memory, reads, writes
+    return seen
+
+
+def check(config, model, operations, steps=(0, 0)):
+    """``operations`` were the model's; add what it takes to empty the queue, and compare."""
+    while not model.seen.idle[-1]:
+        operations.append(None)
+        model.advance()
+    found, expected = run(config, operations, steps), model.seen
+    assert found.idle == expected.idle
+    assert found.full == expected.full
+    assert found.reads == expected.reads
+    assert found.writes == expected.writes
+    assert found.memory == expected.memory
+    return found
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
 @pytest.mark.parametrize("is_signed", [0, 1])
-def test_random(config, is_signed):
-    """One write-back in most cycles, those to one lane MERGE_LATENCY apart."""
+@pytest.mark.parametrize("busy", [0.1, 0.9])
+def test_random(config, is_signed, busy):
+    """Windows of all kinds that meet in a few activations; never more than there is room for."""
     rng = np.random.default_rng(config.scan_width)
-    operations, recent = [], {}
-    contents = [[0] * config.scan_width for _ in range(config.activation_depth)]
-    reads, writes = [], []
-    merged = kept = 0
-    for cycle in range(2000):
-        address = int(rng.integers(config.activation_depth))
-        lane = int(rng.integers(config.scan_width))
-        mine = rng.random() < 0.8
-        if rng.random() < 0.1 or cycle - recent.get((address, lane), -99) < MERGE_LATENCY:
-            operations.append(None)
-            continue
-        operation = {"valid": 1, "cluster": 1 if mine else int(rng.choice([0, 2, 255])),
-                     "address": address, "lane": lane, "value": int(rng.integers(256)),
-                     "merge": int(rng.random() < 0.7), "signed": is_signed}
+    steps = 2, 1
+    model, operations = Model(config, steps), []
+
+    def number(low, high):
+        return int(rng.integers(low, high + 1))
+
+    for _ in range(2500):
+        operation = None
+        if rng.random() < busy:
+            count = number(1, 3), number(1, 3)
+            operation = write_back(
+                number(0, min(config.activation_depth, 7) - 1),
+                number(0, 255) * number(0, 1), number(0, min(config.scan_width, 2) - 1),
+                count=count, fresh=(number(0, count[0]), number(0, count[1])),
+                signed=is_signed, cluster=NUMBER if number(0, 3) else number(2, 255))
+            if len(model.queue) == merge_places(config):
+                operation["valid"] = 0
         operations.append(operation)
-        if not mine:
-            continue
-        recent[address, lane] = cycle
-        old, new = contents[address][lane], operation["value"]
-        if operation["merge"]:
-            reads.append((cycle, address))
-            merged += 1
-            bigger = max(old, new, key=lambda code: to_signed(code, 8) if is_signed else code)
-            kept += bigger == old != new
-            new = bigger
-        contents[address][lane] = new
-        writes.append((cycle + MERGE_LATENCY - 1, address, lane))
-    assert run(config, operations) == (contents, reads, writes)
-    assert kept > 50 and merged - kept > 50
+        model.advance(operation if operation and operation["valid"] else None)
+    check(config, model, operations, steps)
+    assert model.waits > 20 and model.kept > 50
+    assert any(model.seen.full) == (busy > 0.5)
 
 
-@pytest.mark.parametrize(("is_signed", "low", "high"), [
-    (0, 0, 255), (0, 127, 128), (1, 128, 127), (1, 255, 0), (1, 128, 255), (0, 3, 4)])
-def test_order(is_signed, low, high):
-    """The greater code stays, whichever comes first; equal ones change nothing."""
-    config = CONFIGS[1]
-    for first, second in ((low, high), (high, low), (low, low)):
-        common = {"valid": 1, "cluster": 1, "address": 5, "lane": 2, "signed": is_signed}
-        operations = [common | {"value": first, "merge": 0}, *[None] * (MERGE_LATENCY - 1),
-                      common | {"value": second, "merge": 1}]
-        memory, _, _ = run(config, operations)
-        assert memory[5][2] == (low if first == second else high)
+@pytest.mark.parametrize("value", [0, 5])
+@pytest.mark.parametrize("is_signed", [0, 1])
+def test_every_window(value, is_signed):
+    """All counts up to three, all fresh parts of them, and the largest window that there is."""
+    config = Config(scan_width=1, activation_depth=4096)
+    steps = 100, 3
+    windows = [((y, x), (fresh_y, fresh_x)) for y, x in itertools.product(range(1, 4), repeat=2)
+               for fresh_y in range(y + 1) for fresh_x in range(x + 1)]
+    most = (MOST_WINDOWS, MOST_WINDOWS)
+    windows += [(most, most), (most, (0, 0)), (most, (1, MOST_WINDOWS)), (most, (0, 7)),
+                (most, (7, 0))]
+    model, operations = Model(config, steps), []
+    for count, fresh in windows:
+        operation = write_back(4000, value, count=count, fresh=fresh, signed=is_signed)
+        visited = len(model.seen.writes)
+        operations.append(operation)
+        model.advance(operation)
+        while not model.seen.idle[-1] or model.queue:
+            operations.append(None)
+            model.advance()
+        # A zero that is not signed visits its fresh pixels only.
+        assert len(model.seen.writes) - visited == (
+            count[0] * count[1] if value or is_signed else fresh[0] * fresh[1])
+    check(config, model, operations, steps)
 
 
-def test_other_clusters_are_ignored():
-    operation = {"valid": 1, "cluster": 3, "address": 0, "lane": 0, "value": 9, "merge": 1}
-    assert run(CONFIGS[1], [operation], number=2)[1:] == ([], [])
-    assert len(run(CONFIGS[1], [operation], number=3)[2]) == 1
+CODES = (0, 1, 2, 3, 63, 64, 126, 127, 128, 129, 191, 192, 254, 255)
+
+
+@pytest.mark.parametrize("is_signed", [0, 1])
+def test_order(is_signed):
+    """The greater code stays, whichever comes first."""
+    config = Config(scan_width=1, activation_depth=len(CODES) ** 2)
+    pairs = list(enumerate(itertools.product(CODES, repeat=2)))
+    operations = [write_back(address, first, signed=is_signed) for address, (first, _) in pairs]
+    operations += [write_back(address, second, fresh=(0, 0), signed=is_signed)
+                   for address, (_, second) in pairs]
+    memory = run(config, [*operations, *[None] * 10]).memory
+    for address, pair in pairs:
+        assert memory[address][0] == max(
+            pair, key=lambda code: to_signed(code, 8) if is_signed else code), pair
+
+
+@pytest.mark.parametrize("distance", range(1, MERGE_LATENCY + 2))
+@pytest.mark.parametrize("fresh", [0, 1])
+def test_distance(distance, fresh):
+    """A merge waits until it sees what was written before; writing does not wait."""
+    operations = [write_back(5, 200, 2), *[None] * (distance - 1),
+                  write_back(5, 100, 2, fresh=(fresh, fresh)), *[None] * 12]
+    seen = run(CONFIGS[1], operations)
+    second = 1 + (distance if fresh else max(distance, MERGE_LATENCY))
+    assert seen.writes == [(1 + WRITE, 5, 2), (second + WRITE, 5, 2)]
+    assert seen.reads == ([] if fresh else [(second, 5)])
+    assert seen.memory[5][2] == (100 if fresh else 200)
+
+
+@pytest.mark.parametrize(("address", "lane"), [(5, 1), (6, 2)])
+def test_others_do_not_wait(address, lane):
+    operations = [write_back(5, 200, 2), write_back(address, 100, lane, fresh=(0, 0)),
+                  *[None] * 12]
+    assert run(CONFIGS[1], operations).reads == [(2, address)]
+
+
+def test_other_slices_are_ignored():
+    operations = [write_back(0, 9, cluster=cluster) for cluster in (0, 2, 3, 129, 255)]
+    seen = run(CONFIGS[1], [*operations, *[None] * 10])
+    assert not seen.reads and not seen.writes and all(seen.idle)
+
+
+def test_zeros_are_not_queued():
+    """Neither the cycle nor the place of a zero without a fresh pixel is spent."""
+    for fresh in ((0, 0), (0, 2), (2, 0)):
+        operations = [write_back(0, 0, count=(2, 2), fresh=fresh)] * 100
+        seen = run(CONFIGS[1], [*operations, write_back(3, 7), *[None] * 10])
+        assert seen.writes == [(101 + WRITE, 3, 0)] and not any(seen.full)
+
+
+def test_idle():
+    """Low from the cycle after a write-back until the cycle in which memory has it."""
+    seen = run(CONFIGS[1], [None, write_back(0, 9), *[None] * 10])
+    assert seen.idle == [1, 1] + [0] * (1 + WRITE) + [1] * (9 - WRITE)
+    assert seen.writes == [(2 + WRITE, 0, 0)]
+
+
+@pytest.mark.parametrize("clusters", [1, 8, 64])
+def test_nothing_is_lost_when_the_drain_stops(clusters):
+    """The array's way from a step of the drain to the queue, and back to the drain."""
+    config = Config(clusters=clusters, rows=32, scan_width=1, activation_depth=1 << 12)
+    assert merge_places(config) == merge_level(config) + clusters + WRITE_BACK_FLIGHT
+    merge, drain = Merge(config), Drain(config)
+    # Registers: chain, requantizer, and the write-back's own.
+    way = chain_latency(config) + Requantizer.latency + 1
+    count, visits = merge_places(config) + 20, MOST_WINDOWS * 3
+    written = [0]
+    levels = []
+
+    async def bench(ctx):
+        pending = deque([0] * way)
+        sent = arrived = 0
+        ctx.set(merge.number, NUMBER)
+        ctx.set(merge.step_y, 1)
+        while not ctx.get(drain.ready):
+            await ctx.tick()
+        # One endless row of long pixels.
+        ctx.set(drain.i.payload, {"rows_used": config.rows, "row_base": 0})
+        ctx.set(drain.i.valid, 1)
+        ctx.set(drain.complete, 1)
+        while arrived < count or not ctx.get(merge.idle):
+            ctx.set(drain.stop, ctx.get(merge.full))
+            step = ctx.get(drain.step) and sent < count
+            sent += step
+            pending.append(step)
+            if pending.popleft():
+                arrived += 1
+                ctx.set(merge.i, write_back(arrived, 1, count=(MOST_WINDOWS, 3)))
+            else:
+                ctx.set(merge.i, {"valid": 0})
+            written[0] += ctx.get(merge.write_mask)
+            levels.append(arrived - written[0] // visits)
+            await ctx.tick()
+
+    simulate(merge_and_drain(merge, drain), bench)
+    assert written[0] == visits * count
+    assert max(levels) >= merge_places(config) - 1      # the room is needed
+
+
+def merge_and_drain(merge, drain):
+    """Both in one design; the testbench joins them."""
+    m = Module()
+    m.submodules.merge = merge
+    m.submodules.drain = drain
+    return m
 
 
 def test_latency():
-    assert ChunkMemory.latency + 2 == MERGE_LATENCY
+    assert ChunkMemory.latency + 2 == MERGE_LATENCY == WRITE + 1
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")

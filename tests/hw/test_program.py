@@ -3,8 +3,8 @@
 import pytest
 
 from hw.config import PRESETS, Config
+from hw.payloads import window
 from hw.program import (
-    CLUSTER_MEMORIES,
     COUNTER_SLOTS,
     COUNTERS,
     DESTINATION,
@@ -13,6 +13,7 @@ from hw.program import (
     LAYER,
     LAYER_OPCODE,
     MEMORIES,
+    MOST_WINDOWS,
     READABLE_MEMORIES,
     TILE,
     WRITABLE_MEMORIES,
@@ -66,7 +67,16 @@ def test_layer_opcode_is_the_lowest_byte():
 
 def test_fields_add_up():
     assert encode(GEOMETRY, offset=0x123456, count=0x9A, trit_offset=7) == 7 << 32 | 0x9A123456
-    assert encode(DESTINATION, offset=1, count=2, first=3) == 3 << 24 | 2 << 16 | 1
+    assert encode(DESTINATION, offset=1, count=2, fresh=3) == 3 << 24 | 2 << 16 | 1
+
+
+def test_most_windows_fit_their_fields():
+    """A count in a program is as wide as the hardware's: none above it that is 0 further on."""
+    fields = [window(Config())[name] for name in ("count_x", "count_y", "fresh_x", "fresh_y")]
+    fields += [DESTINATION["count"], DESTINATION["fresh"]]
+    assert {(1 << field.width) - 1 for field in fields} == {MOST_WINDOWS}
+    with pytest.raises(OverflowError, match="count is 16; it must be between 0 and 15"):
+        encode(DESTINATION, count=MOST_WINDOWS + 1)
 
 
 def test_unknown_field():
@@ -93,7 +103,7 @@ def test_to_words():
 
 def test_names():
     assert MEMORIES == ("program", "trits", "activations", "rows", "results", "counters")
-    for subset in (CLUSTER_MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES):
+    for subset in (READABLE_MEMORIES, WRITABLE_MEMORIES):
         assert set(subset) <= set(MEMORIES)
     assert len(set(COUNTERS)) == len(COUNTERS) == COUNTER_SLOTS == 16
     assert COUNTERS[-1] == "cycles"

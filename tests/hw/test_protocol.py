@@ -8,6 +8,7 @@ from test_host_port import bad_packets
 from hw import protocol
 from hw.config import Config
 from hw.program import (
+    DESTINATION,
     LAYER,
     LAYER_OPCODE,
     MEMORIES,
@@ -17,6 +18,7 @@ from hw.program import (
 )
 from hw.protocol import RESPONSE_PLACES, ErrorCode, Opcode, Packet
 from sim.device import Device, DeviceError
+from sim.interpreter import decode
 from sim.pysim import PythonLink
 
 CONFIG = Config(clusters=2, elements=2, rows=3, queue_depth=2, scan_width=5, banks=2,
@@ -289,6 +291,36 @@ def test_another_configuration_is_noticed():
     with pytest.raises(DeviceError, match=f"the accelerator has configuration "
                                           f"{CONFIG.identity_word:08x}, not custom"):
         device.check_identity()
+
+
+@pytest.mark.parametrize(("mask", "bits"), [
+    (0x00FF_0000, 0x0010_0000), (0x00FF_0000, 0x00F0_0000), (0xFFFF_0000, 0xF0F0_0000),
+    (0xFF00_0000, 0xFF00_0000), (0xFF00_0000, 0x0100_0000), (0x0000_0000, 0xF0F0_0000)],
+    ids=lambda bits: f"{bits:08x}")
+@pytest.mark.parametrize("axes", ["y", "x", "yx"])
+def test_no_destination_hangs_the_machine(work, axes, mask, bits):
+    """Counts of 16 and more, more fresh pixels than there are, bits that mean nothing."""
+    assert DESTINATION.size == 32
+    program = work.image.port_words("program").copy()
+    first = work.address
+    layer = decode(LAYER, sum(word << 32 * n for n, word in enumerate(
+        program[first:first + record_words(LAYER), 0].tolist())))
+    for axis in axes:
+        start = layer[f"destination_{axis}"]
+        stop = start + layer["out_height" if axis == "y" else "out_width"]
+        program[start:stop] = program[start:stop] & ~np.uint32(mask) | np.uint32(bits)
+    with ThrottledLink(CONFIG) as link:
+        device = Device(link)
+        device.load(work.image)
+        device.write("program", 0, 0, program)
+        work.put(device, 0)
+        (counters,) = device.run(work.address, 1)
+        if mask & 0x00FF_0000:                 # a count of which nothing is left: no pixels
+            assert counters["adds"] == counters["write_backs"] == 0
+        else:
+            assert counters["adds"] > 0
+        device.write("program", 0, 0, work.image.port_words("program"))
+        work.run(device, 1)
 
 
 def test_a_faulty_program_leaves_nothing_behind(work):

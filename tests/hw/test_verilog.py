@@ -33,11 +33,20 @@ def test_two_weight_multipliers_per_cluster(name):
     config = PRESETS[name]
     found = modules(generate_verilog(config))
     below = {child: instances(text) for child, text in found.items()}
-    assert below["cluster"].count("processing_element") == config.elements
-    assert sum(children.count("cluster") for children in below.values()) == config.clusters
+    assert below["\\cluster.contents"].count("processing_element") == config.elements
+    counts = {child: sum(children.count(child) for children in below.values()) for child in below}
+    assert counts["cluster"] == config.cluster_count
+    assert counts["activation_slice"] == config.clusters
     assert multiplications(found, "processing_element") == 0
     assert multiplications(found, "cluster") == 2
-    assert multiplications(found, TOP_NAME) == 2 * config.clusters + config.drain_width
+    assert multiplications(found, TOP_NAME) == 2 * config.cluster_count + config.drain_width
+
+
+def test_sidecar_counts_all_sets():
+    described = sidecar(PRESETS["alexnet"])
+    assert described["processing_elements"] == 512 and described["weight_multipliers"] == 64
+    assert {name: memory["instances"] for name, memory in described["memories"].items()} == {
+        "program": 1, "trits": 32, "activations": 8, "rows": 1, "results": 1, "counters": 1}
 
 
 def test_the_same_configuration_gives_the_same_text():

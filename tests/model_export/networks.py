@@ -90,6 +90,7 @@ def random_config(rng, **fixed):
         drain_width = int(rng.choice([1, 1, 2, 3]))
         values = {
             "name": "random",
+            "sets": int(rng.choice([1, 1, 2, 3, 4])),
             "clusters": drain_width * int(rng.integers(1, 4 if drain_width > 1 else 6)),
             "elements": drain_width * int(rng.integers(1, 4 if drain_width > 1 else 7)),
             "rows": int(rng.integers(1, 8)),

@@ -15,7 +15,7 @@ from networks import (
 )
 
 from hw.config import Config
-from hw.program import LAYER, LAYER_OPCODE, record_words
+from hw.program import DESTINATION, LAYER, LAYER_OPCODE, MOST_WINDOWS, record_words
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from model_export.placement import place
@@ -158,6 +158,77 @@ def test_overlapping_pool_overwrites_first():
         machine.run(0, 2)
         np.testing.assert_array_equal(memory.results_from_entries(machine.results),
                                       reference_run(network, codes)["t2"])
+
+
+@pytest.mark.parametrize(("pool", "expected"), [
+    # (last pooled row fed, how many, of them the first time) by input row
+    (None, [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1)]),
+    (Pool((2, 1), (2, 1), (0, 0), 2, 1), [(0, 1, 1), (0, 1, 0), (1, 1, 1), (1, 1, 0), (0, 0, 0)]),
+    (Pool((3, 1), (2, 1), (1, 0), 3, 1), [(0, 1, 1), (1, 2, 1), (1, 1, 0), (2, 2, 1), (2, 1, 0)]),
+    (Pool((4, 1), (1, 1), (2, 0), 6, 1), [(2, 3, 3), (3, 4, 1), (4, 4, 1), (5, 4, 1), (5, 3, 0)]),
+    (Pool((1, 1), (3, 1), (0, 0), 2, 1), [(0, 1, 1), (0, 0, 0), (0, 0, 0), (1, 1, 1), (0, 0, 0)]),
+])
+def test_destination_table(pool, expected):
+    network = chain([2, 2, 2], size=(5, 1), pool=pool)
+    memory = compile_network(network, ROOMY)
+
+    def record(layout, address):
+        words = memory.program[address:address + record_words(layout)].tolist()
+        return decode(layout, sum(word << 32 * n for n, word in enumerate(words)))
+
+    layer = record(LAYER, memory.layers[0].address)
+    table = [record(DESTINATION, layer["destination_y"] + row) for row in range(5)]
+    assert [(entry["offset"] // layer["step_y"], entry["count"], entry["fresh"])
+            for entry in table] == expected
+    single = record(DESTINATION, layer["destination_x"])
+    assert (single["offset"], single["count"], single["fresh"]) == (0, 1, 1)
+
+
+def test_as_many_windows_as_the_hardware_can_feed():
+    for kernel, stride in ((MOST_WINDOWS, 1), (MOST_WINDOWS * 2, 2)):
+        pool = Pool((kernel, 1), (stride, 1), (0, 0), 2, 4)
+        network = chain([1, 1, 1], size=(kernel + stride, 4), pool=pool)
+        compile_network(network, ROOMY)
+        network.layers[0].pool = dataclasses.replace(pool, kernel=(kernel + 1, 1))
+        with pytest.raises(ExportError, match=(
+                f"layer layer0 has a max-pool of kernel {kernel + 1} and stride {stride}; at "
+                f"most {MOST_WINDOWS} windows may overlap each way")):
+            compile_network(network, ROOMY)
+
+
+def test_sets_hold_the_trits_that_they_need():
+    """A layer of several pixels: all alike. Of one pixel: tile t in set t mod N only."""
+    config = dataclasses.replace(ROOMY, sets=3, clusters=2, elements=2, rows=2)
+    one = dataclasses.replace(config, sets=1)
+    for size, tiles in (((2, 2), 1), ((1, 1), 5)):
+        network = chain([3, 4 * tiles], size=size)
+        memory, alone = compile_network(network, config), compile_network(network, one)
+        by_set = memory.trits.reshape(3, 2, -1, memory.trits.shape[2])
+        assert memory.layers[0].tiles == tiles
+        if tiles == 1:
+            for trits in by_set:
+                np.testing.assert_array_equal(trits, alone.trits)
+        else:
+            # Equal trits of one set are held once, so two columns in each suffice.
+            assert all(trits.any() for trits in by_set)
+            assert memory.trits.shape[1] <= alone.trits.shape[1]
+        machine = Interpreter(config, memory)
+        codes = np.arange(3 * size[0] * size[1]).reshape(3, *size)
+        machine.load(0, memory.input_words(codes))
+        machine.run(0, 1)
+        np.testing.assert_array_equal(memory.results_from_entries(machine.results),
+                                      reference_run(network, codes)["t1"])
+    # Different trits in every tile: each set holds those of its tiles.
+    rng = np.random.default_rng(0)
+    network.layers[0].groups[0].trits[:] = rng.integers(-1, 2, (20, 3, 1, 1))
+    memory, alone = compile_network(network, config), compile_network(network, one)
+    columns = alone.trits.shape[1] // 5
+    assert memory.trits.shape[1] == 2 * columns
+    by_set = memory.trits.reshape(3, 2, 2, columns, -1)
+    for tile in range(5):
+        np.testing.assert_array_equal(by_set[tile % 3, :, tile // 3],
+                                      alone.trits[:, tile * columns:(tile + 1) * columns])
+    assert not by_set[2, :, 1].any()
 
 
 def test_results_as_unsigned_words():

@@ -16,7 +16,10 @@ import model_export.image as image_module
 from hw.config import Config
 from model_export import folders
 from model_export.errors import ImageError
+from model_export.fold import fold_input
 from model_export.image import FILES, load_image, write_image
+from model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
+from model_export.packing import pack_flat, pack_plain
 
 
 @pytest.fixture
@@ -65,6 +68,39 @@ def test_round_trip(tmp_path):
         image.require(dataclasses.replace(config, name="another name"))
 
 
+def test_fold_survives(folder, tmp_path):
+    """Users see the input as it was; memory contents are those of the folded one."""
+    config = Config(trit_depth=4096)
+    rng = np.random.default_rng(0)
+    tensor = Tensor("input", 3, 10, 9, 0.5)
+    group = ColumnGroup("input", (0, 3), (0, 4), rng.integers(-1, 2, (4, 3, 4, 3)).astype(np.int8),
+                        (4, 3), 1.0, 1.0, (2, 3), (1, 1), coefficient_plus=1, coefficient_minus=1)
+    layer = Layer("conv", "conv", "out", 4, 5, 3, [group], np.ones(4), np.zeros(4), final=True)
+    layer.requantization = Requantization(np.ones(4, np.int64), np.zeros(4, np.int64),
+                                          np.zeros(4, np.int64), -1 << 31, (1 << 31) - 1)
+    network = fold_input(Network("net", "input", {"input": tensor, "out": Tensor(
+        "out", 4, 5, 3, 1.0)}, [layer]))
+    memory = compile_network(network, config)
+    image = load_image(write_image(tmp_path / "folded", network, config, memory))
+    assert_same(image.network, network)
+    assert_same(image.memory, memory)
+    assert image.network.tensors["input"].fold == Fold(3, 10, 9, (2, 3), (1, 1))
+    assert image.manifest["input"]["shape"] == [3, 10, 9]
+    assert image.manifest["input"]["fold"]["block"] == [2, 3]
+    assert load_image(folder).manifest["input"]["fold"] is None
+    text = json.loads((tmp_path / "folded" / "network.json").read_text())
+    for change in ({"block": [2, 2]}, {"block": [0, 1]}, {"height": 40}, {"padding": [1]}):
+        forged = json.dumps({**text, "tensors": [
+            {**text["tensors"][0], "fold": {**text["tensors"][0]["fold"], **change}},
+            *text["tensors"][1:]]})
+        (tmp_path / "folded" / "network.json").write_text(forged)
+        digest = hashlib.sha256(forged.encode()).hexdigest()
+        reseal(tmp_path / "folded", lambda manifest, digest=digest: manifest["sha256"].update(
+            {"network.json": digest}))
+        with pytest.raises(ImageError, match="cannot be understood"):
+            load_image(tmp_path / "folded")
+
+
 def test_reproducible(tmp_path):
     for name in ("one", "two"):
         rng = np.random.default_rng(3)
@@ -85,7 +121,7 @@ def test_manifest(tmp_path):
     path = write_image(tmp_path / "deep" / "image", network, Config(name="mine"), memory,
                        {"checkpoint": "x.pt"})
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 1
+    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 2
     assert manifest["network"] == "bound" and manifest["extra"] == {"checkpoint": "x.pt"}
     assert manifest["configuration"]["name"] == "mine"
     assert manifest["configuration_identity"] == Config().identity
@@ -99,7 +135,18 @@ def test_manifest(tmp_path):
     assert -(1 << first["accumulator_bits"] - 1) <= first["accumulator_low"]
     assert first["accumulator_high"] < 1 << first["accumulator_bits"] - 1
     sizes = manifest["sizes"]
-    assert sizes["trits_bytes"] == (path / "trits.bin").stat().st_size
+    assert sizes["trits_bytes"] == memory.trits.nbytes
+    for part, names in (("network", ("network.bin", "network.json")), ("folder", FILES),
+                        ("accelerator", ("program.bin", "rows.bin", "trits.bin"))):
+        size = sum((path / name).stat().st_size for name in names)
+        assert sizes["files"][part] == {"bytes": size,
+                                        "float32_over_bytes": round(4000 / size, 3)}
+    group = network.layers[0].groups[0]
+    assert first["packed_bytes"] == first["groups"][0]["packed_bytes"] == min(
+        len(pack_plain(group.trits)), len(pack_flat(group.trits)))
+    assert first["bits_per_weight"] == 8 * first["packed_bytes"] / 1000
+    assert sizes["whole"]["packed_bytes"] == sum(
+        layer["packed_bytes"] for layer in manifest["layers"])
     assert sizes["whole"]["float32_bytes"] == sizes["ternary_layers"]["float32_bytes"] == 4000
 
 
@@ -235,8 +282,8 @@ def test_other_version_and_configuration(folder):
     reseal(folder, lambda manifest: manifest["configuration"].update(rows=99))
     with pytest.raises(ImageError, match=r"no valid configuration: .*rows is 99"):
         load_image(folder)
-    reseal(folder, lambda manifest: manifest.update(format_version=2))
-    with pytest.raises(ImageError, match="format version 2; this tritforge reads version 1"):
+    reseal(folder, lambda manifest: manifest.update(format_version=1))
+    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 2"):
         load_image(folder)
 
 

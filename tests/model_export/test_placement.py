@@ -137,6 +137,33 @@ def test_elements_are_balanced():
     assert work.max() < 1.02 * work.mean()
 
 
+@pytest.mark.parametrize(("rows", "drain_width", "tiles"), [(64, 1, 1), (192, 1, 3), (128, 2, 2)])
+def test_elements_are_balanced_in_every_cluster(rows, drain_width, tiles):
+    """Rows favour clusters: what an element gets of a tile is even in each of them."""
+    config = Config(clusters=4, elements=8, rows=8, drain_width=drain_width)
+    rng = np.random.default_rng(3)
+    trits = dense(rng, rows, 256, density=1)
+    network = two_layers([group("input", (0, 256), (0, rows), trits)], 256, rows)
+    part = np.arange(256) % 8             # eight kinds of channels, each row likes some of them
+    keep = rng.random((rows, 8))[:, part] > rng.random((rows, 256))
+    trits[~keep] = 0
+    density = rng.uniform(0.2, 1, 256)
+    placement = place(network, config, {"input": density})
+    cluster = placement.layouts["input"].cluster
+    work = np.stack([(trits[:, :, 0, 0] != 0) @ (density * (cluster == number))
+                     for number in range(4)], axis=1)
+    assert len(placement.tiles["a"]) == tiles
+    load = np.zeros((tiles, 8, 4))
+    by_index = np.zeros((tiles, 8, 4))
+    for number, tile in enumerate(placement.tiles["a"]):
+        np.add.at(load[number], tile.element, work[tile.rows])
+        np.add.at(by_index[number], np.arange(len(tile.rows)) % 8,
+                  work[number * 64:number * 64 + len(tile.rows)])
+    uneven, plain = (array.max(axis=1).sum() / array.mean(axis=1).sum()
+                     for array in (load, by_index))
+    assert uneven < 1.09 and uneven - 1 < 0.4 * (plain - 1)
+
+
 def test_channels_are_balanced_with_density():
     config = Config(clusters=4, elements=4, rows=4)
     rng = np.random.default_rng(0)
@@ -198,6 +225,9 @@ def test_errors():
     with pytest.raises(ExportError, match="layer a has no column group"):
         place(dataclasses.replace(network, layers=[
             dataclasses.replace(network.layers[0], groups=[])]), config)
+    with pytest.raises(ExportError, match="layer z reads tensor a_out before any layer has "
+                                          "written it"):
+        place(dataclasses.replace(network, layers=network.layers[::-1]), config)
     network.layers[0].groups[0].source = "nowhere"
     with pytest.raises(ExportError, match="reads tensor nowhere"):
         place(network, config)

@@ -11,13 +11,17 @@ from hw.config import PRESETS, Config
 from hw.program import COUNTERS
 from model_export.errors import ExportError
 from model_export.image import Image
+from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from sim.backend import (
     BACKENDS,
     CLUSTER_CYCLES,
+    CycleBackend,
     InterpreterBackend,
+    Loading,
     RtlBackend,
     SimulationError,
     create,
+    port_word_count,
 )
 from sim.device import DeviceError
 from sim.report import (
@@ -67,7 +71,9 @@ def test_costs_add_up(seed):
         found, expected = rtl.run(codes), memory.run(codes)
     assert found.total_cycles == sum(found.cycles_per_image)
     assert len(found.cycles_per_image) == found.images == len(codes)
-    assert found.loading_cycles > 0
+    assert found.loading.how == "host port"
+    assert found.loading.port_words == port_word_count(image.memory)
+    assert found.loading_cycles > found.loading.sent_words > 0
     assert expected.total_cycles is None and expected.layers[0].cycles is None
     layer_cycles = sum(layer.cycles for layer in found.layers)
     assert layer_cycles <= found.total_cycles <= layer_cycles + 64 * len(codes)
@@ -79,9 +85,9 @@ def test_costs_add_up(seed):
         spent = ours.cluster_cycles(config)
         assert tuple(spent) == CLUSTER_CYCLES
         assert min(spent.values()) >= 0
-        assert sum(spent.values()) == config.clusters * ours.cycles
+        assert sum(spent.values()) == config.cluster_count * ours.cycles
         assert ours.utilization(config) == pytest.approx(
-            ours.counters["adds"] / (ours.cycles * config.clusters * config.elements))
+            ours.counters["adds"] / (ours.cycles * config.cluster_count * config.elements))
 
 
 def test_pysim_and_rtl_give_the_same_cycles():
@@ -92,6 +98,113 @@ def test_pysim_and_rtl_give_the_same_cycles():
     assert one.cycles_per_image == other.cycles_per_image
     for ours, theirs in zip(one.layers, other.layers, strict=True):
         assert ours.counters == theirs.counters
+
+
+def same_costs(ours, theirs):
+    """Everything of two simulations but who made them, how long it took, and loading."""
+    np.testing.assert_array_equal(ours.output, theirs.output)
+    assert ours.cycles_per_image == theirs.cycles_per_image
+    assert ours.total_cycles == theirs.total_cycles
+    assert [vars(layer) for layer in ours.layers] == [vars(layer) for layer in theirs.layers]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_cycle_backend_reports_what_the_rtl_does(seed):
+    """Several images, whole and one layer alone, in the same order on the same memories."""
+    image, codes = make(seed, images=3)
+    codes[1] //= 3                      # leaves other zeros behind
+    with create("cycle", image) as cycle, create("rtl", image) as rtl:
+        one, other = cycle.run(codes), rtl.run(codes)
+        same_costs(one, other)
+        ours, theirs = (build_report(each, "here", "") for each in (one, other))
+        assert ours["backend"] == "cycle" and list(ours) == list(theirs)
+        assert ours["layers"] == theirs["layers"]
+        assert ours["loading"] == {"how": "not modelled", "cycles": None, "sent_words": None,
+                                   "port_words": theirs["loading"]["port_words"]}
+        assert "not modelled" in summary(ours) and "not modelled" not in summary(theirs)
+        for layer in image.network.layers:
+            same_costs(cycle.run(codes[:2], layer.name), rtl.run(codes[:2], layer.name))
+        same_costs(cycle.run(codes[::-1]), rtl.run(codes[::-1]))
+        captured = rtl.capture(codes)
+        for name, values in cycle.capture(codes).items():
+            np.testing.assert_array_equal(captured[name], values)
+
+
+def test_the_cycle_backend_splits_runs_as_the_hardware_needs_it():
+    image, codes = next(pair for pair in (make(seed) for seed in range(30))
+                        if len(pair[0].network.layers) >= 5)
+    few = dataclasses.replace(TINY, layer_count=2)
+    split = Image(Path("few"), {}, few, compile_network(image.network, few), image.network)
+    with create("cycle", split) as cycle, create("rtl", split) as rtl:
+        one, other = cycle.run(codes), rtl.run(codes)
+    same_costs(one, other)
+    with create("cycle", image) as cycle:
+        assert cycle.run(codes).total_cycles <= one.total_cycles    # every run is cleared for
+
+
+def test_large_contents_go_through_the_back_door(monkeypatch):
+    image, codes = make(5)
+    with create("rtl", image) as rtl:
+        expected = rtl.run(codes)
+    words = port_word_count(image.memory)
+    monkeypatch.setattr("sim.backend.BACK_DOOR_WORDS", words)
+    with create("rtl", image) as rtl:
+        assert rtl.run(codes).loading.how == "host port"
+    monkeypatch.setattr("sim.backend.BACK_DOOR_WORDS", words - 1)
+    with create("rtl", image) as rtl:
+        found = rtl.run(codes)
+        same_costs(found, expected)
+        assert rtl.run(codes).loading == found.loading == Loading("back door", words)
+    text = summary(build_report(found, "here", ""))
+    assert f"{words:,} port words were put into the memories by the back door" in text
+
+
+def test_an_interrupt_ends_the_cycle_model_at_once():
+    image, codes = make(6)
+
+    def interrupt(message, done):
+        raise KeyboardInterrupt
+
+    with CycleBackend(image) as cycle:
+        with pytest.raises(KeyboardInterrupt):
+            cycle.run(codes, progress=interrupt)
+        assert cycle.run(codes).total_cycles > 0
+
+
+@pytest.mark.parametrize(("sets", "is_signed"), [(1, True), (3, False)])
+def test_the_drain_waits_for_overlapping_windows(sets, is_signed):
+    """Nine windows for every value: the write-back queues are full most of the time."""
+    rng = np.random.default_rng(0)
+    config = Config(sets=sets, clusters=1, elements=2, rows=4, scan_width=8, activation_depth=128,
+                    trit_depth=64, program_depth=128)
+    trits = rng.integers(-1, 2, (8, 2, 1, 1)).astype(np.int8)
+    ones, zeros = np.ones(8, np.int64), np.zeros(8, np.int64)
+    low, high = (-128, 127) if is_signed else (0, 255)
+    layers = [Layer("conv", "conv", "pooled", 8, 6, 5, [ColumnGroup(
+        "input", (0, 2), (0, 8), trits, (1, 1), 1.0, 1.0, coefficient_plus=1,
+        coefficient_minus=1)], np.ones(8), np.zeros(8), pool=Pool((3, 3), (1, 1), (1, 1), 6, 5),
+        requantization=Requantization(ones, zeros, zeros, low, high)),
+        Layer("last", "conv", "out", 8, 6, 5, [ColumnGroup(
+            "pooled", (0, 8), (0, 8), np.eye(8, dtype=np.int8)[:, :, None, None], (1, 1), 1.0,
+            1.0, coefficient_plus=1, coefficient_minus=1)], np.ones(8), np.zeros(8), final=True,
+            requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1))]
+    for layer in layers:
+        layer.accumulator_low, layer.accumulator_high = np.full(8, -510), np.full(8, 510)
+    network = Network("windows", "input", {
+        "input": Tensor("input", 2, 6, 5, 1.0), "pooled": Tensor("pooled", 8, 6, 5, 1.0, is_signed),
+        "out": Tensor("out", 8, 6, 5, 1.0)}, layers)
+    image = Image(Path("windows"), {}, config, compile_network(network, config), network)
+    codes = rng.integers(0, 256, (1, 2, 6, 5))
+    with create("golden", image) as golden, create("pysim", image) as pysim, \
+            InterpreterBackend(image) as memory:
+        expected, found, counted = golden.run(codes), pysim.run(codes), memory.run(codes)
+    np.testing.assert_array_equal(found.output, expected.output)
+    conv, last = (layer.counters for layer in found.layers)
+    assert {name: conv[name] for name in counted.layers[0].counters} == counted.layers[0].counters
+    assert conv["stall_write_back"] > 100 and last["stall_write_back"] == 0
+    if is_signed:                   # each value visits every pixel that it feeds
+        assert conv["write_backs"] == 8 * 16 * 13
+        assert conv["merge_reads"] == 8 * (16 * 13 - 6 * 5)
 
 
 def test_the_golden_model_has_no_cycles():
@@ -121,9 +234,10 @@ def test_more_layers_than_the_hardware_counts():
 
 def test_refusals():
     image, codes = make(0)
-    with pytest.raises(SimulationError, match="no backend 'gpu'; there are golden, rtl, pysim"):
+    with pytest.raises(SimulationError,
+                       match="no backend 'gpu'; there are golden, cycle, rtl, pysim"):
         create("gpu", image)
-    for name in ("golden", "rtl"):
+    for name in ("golden", "cycle", "rtl"):
         with create(name, image) as backend, \
                 pytest.raises(SimulationError, match="has no layer 'nope'; it has"):
             backend.run(codes, "nope")
@@ -144,7 +258,7 @@ def test_hardware_of_another_configuration_is_refused():
 
 
 def test_every_backend_says_its_name():
-    assert tuple(BACKENDS) == ("golden", "rtl", "pysim")
+    assert tuple(BACKENDS) == ("golden", "cycle", "rtl", "pysim")
     assert all(name == backend.name for name, backend in BACKENDS.items())
 
 
@@ -173,7 +287,17 @@ def test_report_and_run_folder(tmp_path):
     text = summary(report, clock=25)
     assert "25 MHz" in text and f"{simulation.total_cycles:,} cycles in all" in text
     rows = len(report["layers"]) + (len(report["layers"]) > 1)
-    assert [table.row_count for table in layer_tables(report)] == [rows, rows]
+    assert [table.row_count for table in layer_tables(report)] == [rows, rows, rows]
+    assert f"{report['loading']['port_words']:,} port words" in text
+    assert set(report["layers"][0]) & set(report["units"]) >= {
+        "cycles", "lower_bound", "dense_cycles", "speed_up", "utilization"}
+    for layer in report["layers"]:
+        assert 0 < layer["lower_bound"] <= layer["cycles"]
+        assert layer["dense_cycles"] == layer["mac_count"] * 2 / image.config.adders
+        if layer["mac_count"]:
+            assert layer["speed_up"] == pytest.approx(layer["dense_cycles"] / layer["cycles"])
+        else:
+            assert layer["speed_up"] is None
 
 
 def test_run_folders_replace_runs_only(tmp_path):

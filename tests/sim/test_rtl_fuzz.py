@@ -1,7 +1,7 @@
 """Random networks on random configurations: the RTL equals the golden model in every integer.
 
-Whole programs and single layers, results and every tensor; the counters that do not depend on
-timing equal those of the interpreter of the memory contents.
+Whole programs and single layers, results and every tensor; the cycles and all counters equal the
+cycle model's, and those that do not depend on timing the interpreter's of the memory contents.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from networks import bound_network, compile_network, random_codes, random_config, random_network
 
 from hw.program import COUNTERS
+from sim.cycle import CycleModel
 from sim.device import Device
 from sim.golden import GoldenModel
 from sim.interpreter import Interpreter
@@ -23,7 +24,8 @@ def check(link, network, codes):
     """Run ``codes`` (channels, height, width) in one run, then layer by layer."""
     config = link.config
     memory = compile_network(network, config)
-    golden = GoldenModel(network).run_all(codes[None])
+    golden = GoldenModel(network).run_all(codes[None], unpooled=True)
+    cycle_model = CycleModel(network, memory)
     device = Device(link)
     device.load(memory)
     model = Interpreter(config, memory)
@@ -44,11 +46,15 @@ def check(link, network, codes):
                     err_msg=layer.name)
         np.testing.assert_array_equal(
             device.read_results(memory), golden[network.final.output][0])
+        tensors = {name: values[0] for name, values in golden.items()}
+        for layer, (got, _), modelled in zip(
+                network.layers, counters, cycle_model.run(tensors, whole=not single), strict=True):
+            assert got == modelled, layer.name
         for got, expected in counters:
             for name, value in expected.items():
                 assert got[name] == value, name
             spent = got["broadcasts"] + sum(got[name] for name in STALLS)
-            assert spent <= config.clusters * got["cycles"]
+            assert spent <= config.cluster_count * got["cycles"]
         if not single:
             # Counters of layers add up to the run.
             assert sum(got["cycles"] for got, _ in counters) == device.status().cycles

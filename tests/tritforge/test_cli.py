@@ -1,5 +1,6 @@
 """The command line: what it writes, what it prints, and how it refuses."""
 
+import functools
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def leftovers(folder, *allowed):
 def test_help_is_quick_and_lists_commands(capsys):
     code, out, err = call(capsys, "--help")
     assert code == 0 and err == ""
-    for command in ("demo", "export", "generate", "simulate", "verify"):
+    for command in ("bench", "demo", "export", "generate", "simulate", "verify"):
         assert command in out
 
 
@@ -47,13 +49,21 @@ def test_help_lists_presets_and_zoo(capsys):
     assert all(name in out for name in PRESETS)
     _, out, _ = call(capsys, "export", "--help")
     assert "zoo:digits" in out and "zoo:mnist" in out
+    _, out, _ = call(capsys, "bench", "--help")
+    assert "alexnet" in out
 
 
-@pytest.mark.parametrize("command", sorted(cli.commands))
+def commands(group):
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+@pytest.mark.parametrize("command", list(commands(cli)), ids=lambda command: command.name)
 def test_every_option_is_explained(command):
-    for option in cli.commands[command].params:
+    assert command.help
+    for option in command.params:
         if option.param_type_name == "option":
-            assert option.help, f"{command} {option.name}"
+            assert option.help, f"{command.name} {option.name}"
 
 
 def test_no_command_shows_help(capsys):
@@ -64,6 +74,12 @@ def test_no_command_shows_help(capsys):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["frobnicate"], "No such command"),
     (["export"], "Missing argument"),
+    (["export", "x", "--model", "zoo:digits", "--config", "tiny", "-o", "i"],
+     "Missing option '--calibrate'"),
+    (["export", "--drawn", "-1"], "-1"),
+    (["export", "--drawn", "0", "x", "--model", "zoo:alexnet_dorefa", "--config", "tiny", "-o",
+      "i"], "neither CHECKPOINT nor --threshold"),
+    (["bench", "alexnet", "--topology", "lenet"], "lenet"),
     (["simulate", "image"], "Missing option '--input'"),
     (["simulate", "image", "--input", "x", "--backend", "gpu", "-o", "r"], "gpu"),
     (["export", "--digits", "99", "x"], "99"),
@@ -230,6 +246,28 @@ def test_an_export_interrupted_while_writing_leaves_nothing(capsys, files, monke
     assert not leftovers(files)
 
 
+def test_export_of_drawn_weights_says_so(capsys, tmp_path, monkeypatch, quick_alexnet):
+    from tritforge import flows
+    monkeypatch.setattr(flows, "alexnet", functools.partial(flows.alexnet, divisor=16))
+    code, out, err = call(capsys, "export", "--drawn", "3", "--model", "zoo:alexnet_dorefa",
+                          "--config", quick_alexnet, "-o", tmp_path / "image", "--no-check")
+    assert code == 0 and err == ""
+    assert "drawn at random (seed 3), not trained" in out
+    manifest = json.loads((tmp_path / "image" / "manifest.json").read_text())
+    assert manifest["network"] == "alexnet_dorefa"
+    assert manifest["extra"]["checkpoint"] is None
+    provenance = manifest["extra"]["provenance"]
+    assert provenance["origin"] == "drawn" and provenance["seed"] == 3
+    assert len(provenance["layers"]) == 8
+
+
+def test_only_alexnets_are_drawn(capsys, files):
+    said = refused(capsys, "export", "--drawn", "0", "--model", "zoo:digits", "--config", "tiny",
+                   "-o", files / "image")
+    assert "zoo:alexnet_dorefa" in said and "not zoo:digits" in said
+    assert not leftovers(files)
+
+
 # ----- generate
 
 def test_generate_writes_verilog_and_sidecar(capsys, tmp_path):
@@ -277,7 +315,7 @@ def test_simulate_golden(capsys, exported, tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
 
 
-@pytest.mark.parametrize("backend", ["rtl", "pysim"])
+@pytest.mark.parametrize("backend", ["rtl", "pysim", "cycle"])
 def test_simulate_hardware(capsys, exported, tmp_path, backend):
     assert simulate(capsys, exported, tmp_path / "golden", "--backend", "golden")[0] == 0
     code, out, _ = simulate(capsys, exported, tmp_path / "run", "--backend", backend)
@@ -397,7 +435,7 @@ def test_damaged_images_are_refused(capsys, exported, tmp_path, damage):
 def test_no_compiler_is_one_sentence(capsys, exported, tmp_path, monkeypatch):
     import sim.native
     monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sim.native, "_compiler", lambda: "/nonexistent/g++")
+    monkeypatch.setattr(sim.native, "compiler", lambda: "/nonexistent/g++")
     said = refused(capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o",
                    tmp_path / "run")
     assert "g++" in said

@@ -14,6 +14,7 @@ import tritforge
 from hw.config import PRESETS, Config
 from model_export.errors import ExportError
 from model_export.image import Image
+from sim.backend import InterpreterBackend
 from sim.report import ReportError
 from tritforge import flows
 
@@ -62,6 +63,39 @@ def test_export_from_objects_and_simulate(tmp_path):
     assert flows.opened(loaded, "tiny") is loaded
     with pytest.raises(tritforge.ImageError, match="compiled for configuration"):
         tritforge.simulate(loaded, x, "golden", config="icebreaker")
+
+
+def test_strided_first_layer(tmp_path):
+    """Its input is folded on the way to the chip; users see nothing of it but the note."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Conv2d(3, 6, 5, 4, 2), nn.ReLU(), nn.MaxPool2d(2),
+                              nn.Flatten(), nn.Linear(24, 3)).eval()
+    calibration = np.random.default_rng(3).normal(size=(6, 3, 15, 17)).astype(np.float32)
+    config = Config(trit_depth=8192, scan_width=4, packet_words=254)
+    made = tritforge.export(None, model, calibration, config, tmp_path / "image")
+    manifest = made.image.manifest
+    assert manifest["input"]["shape"] == [3, 15, 17]
+    assert manifest["input"]["fold"]["block"] == [4, 4]
+    assert "computed as 2x2 on 48 channels" in manifest["layers"][0]["note"]
+    checks = {step.name: step.check for step in made.steps}
+    assert checks["fold"] == "input 3x15x17 folded to 48x4x5, every integer as before"
+    assert made.image.memory.tensors["input"].channels == 48
+    x = calibration[:2]
+    assert tritforge.verify(made.image, x, backends=["memory"]).equal
+    golden = tritforge.simulate(made.image, x, "golden").output
+    with torch.no_grad():
+        real = model(torch.from_numpy(x)).numpy()
+    scaled = golden[:, :, 0, 0] * manifest["output"]["result_scale"]
+    assert np.abs(scaled - real).max() < 0.03 * np.abs(real).max()
+    one = tritforge.simulate(made.image, flows.input_codes(made.image, x[0]), "golden").output
+    np.testing.assert_array_equal(one, golden[:1])
+    alone = tritforge.simulate(made.image, x[:1], "golden", layer="0").output
+    with InterpreterBackend(made.image) as memory:
+        np.testing.assert_array_equal(memory.run(flows.input_codes(made.image, x[0]), "0").output,
+                                      alone)
+    with pytest.raises(ExportError, match=r"expected is \(images, 3, 15, 17\)"):
+        tritforge.simulate(made.image, np.zeros((1, 48, 5, 5)), "golden")
 
 
 def test_export_of_a_models_own_weights(tmp_path):

@@ -1,0 +1,84 @@
+"""Accumulators of one processing element, in banks."""
+
+from pathlib import Path
+
+from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, Signal, signed
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.hierarchy import SharedModules
+from hw.payloads import index_shape
+
+__all__ = ["Accumulators"]
+
+_VERILOG = Path(__file__).with_name("accumulators.v")
+
+
+class Accumulators(wiring.Component):
+    """``accumulator[add_bank][add_row] += product``; taking one leaves zero in it.
+
+    Timing: one addition and one taking per cycle, never in the same bank; ``value`` stands one
+    cycle after ``take`` and stays until the next.
+
+    Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators, each read and
+    written at one address per cycle.
+
+    In Verilog it is an instance of ``accumulators``, written by hand in ``accumulators.v``, for the
+    reason that :class:`hw.memory.ChunkMemory` gives.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    add, add_bank, add_row, product : In
+    take, take_bank, take_row : In
+    value : Out(signed(accumulator_width))
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "add": In(1),
+            "add_bank": In(index_shape(config.banks)),
+            "add_row": In(index_shape(config.rows)),
+            "product": In(signed(config.product_width)),
+            "take": In(1),
+            "take_bank": In(index_shape(config.banks)),
+            "take_row": In(index_shape(config.rows)),
+            "value": Out(signed(config.accumulator_width)),
+        })
+
+    def elaborate(self, platform: object) -> Module | Instance:
+        config = self.config
+        if isinstance(platform, SharedModules):
+            platform.sources.add(_VERILOG)
+            return Instance(
+                "accumulators", p_WIDTH=config.accumulator_width, p_PRODUCT=config.product_width,
+                p_BANK_BITS=len(self.add_bank), p_ROW_BITS=len(self.add_row),
+                i_clk=ClockSignal(), i_add=self.add, i_add_bank=self.add_bank,
+                i_add_row=self.add_row, i_product=self.product, i_take=self.take,
+                i_take_bank=self.take_bank, i_take_row=self.take_row,
+                o_value=self.value)
+        m = Module()
+        olds = []
+        total = Signal(signed(config.accumulator_width))
+        for bank in range(config.banks):
+            storage = memory.Memory(
+                shape=signed(config.accumulator_width), depth=config.rows, init=[])
+            m.submodules[f"bank_{bank}"] = storage
+            read, write = storage.read_port(domain="comb"), storage.write_port()
+            taking = self.take & (self.take_bank == bank)
+            m.d.comb += [
+                read.addr.eq(Mux(taking, self.take_row, self.add_row)),
+                write.addr.eq(read.addr),
+                write.data.eq(Mux(taking, 0, total)),
+                write.en.eq(taking | (self.add & (self.add_bank == bank))),
+            ]
+            olds.append(read.data)
+        m.d.comb += total.eq(Array(olds)[self.add_bank] + self.product)
+        with m.If(self.take):
+            m.d.sync += self.value.eq(Array(olds)[self.take_bank])
+        return m

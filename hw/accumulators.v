@@ -1,0 +1,57 @@
+// Accumulators of one element, in banks; see hw/accumulators.py.
+//
+// The bank that is added to is never the one that is taken from. Verilator gets one array and
+// looks only at what changes; synthesis gets one memory per bank, with one address each.
+module accumulators #(
+    parameter WIDTH = 24,
+    parameter PRODUCT = 19,
+    parameter BANK_BITS = 1,
+    parameter ROW_BITS = 2
+) (
+    input clk,
+    input add,
+    input [BANK_BITS-1:0] add_bank,
+    input [ROW_BITS-1:0] add_row,
+    input signed [PRODUCT-1:0] product,
+    input take,
+    input [BANK_BITS-1:0] take_bank,
+    input [ROW_BITS-1:0] take_row,
+    output reg [WIDTH-1:0] value
+);
+    wire signed [WIDTH-1:0] addend = product;
+    initial value = 0;
+`ifdef VERILATOR
+    localparam PLACE = BANK_BITS + ROW_BITS;
+    reg [WIDTH-1:0] storage [0:(1<<PLACE)-1];
+    wire [PLACE-1:0] add_place = {add_bank, add_row};
+    wire [PLACE-1:0] take_place = {take_bank, take_row};
+    integer index;
+    initial for (index = 0; index < (1<<PLACE); index = index + 1) storage[index] = 0;
+    always @(posedge clk) begin
+        if (add) storage[add_place] <= storage[add_place] + addend;
+        if (take) begin
+            value <= storage[take_place];
+            storage[take_place] <= 0;
+        end
+    end
+`else
+    localparam BANKS = 1 << BANK_BITS;
+    localparam ROWS = 1 << ROW_BITS;
+    wire [WIDTH-1:0] olds [0:BANKS-1];
+    genvar bank;
+    generate
+        for (bank = 0; bank < BANKS; bank = bank + 1) begin : banks
+            reg [WIDTH-1:0] storage [0:ROWS-1];
+            integer index;
+            initial for (index = 0; index < ROWS; index = index + 1) storage[index] = 0;
+            wire taking = take & (take_bank == bank);
+            wire [ROW_BITS-1:0] place = taking ? take_row : add_row;
+            assign olds[bank] = storage[place];
+            always @(posedge clk)
+                if (taking | (add & (add_bank == bank)))
+                    storage[place] <= taking ? 0 : olds[add_bank] + addend;
+        end
+    endgenerate
+    always @(posedge clk) if (take) value <= olds[take_bank];
+`endif
+endmodule

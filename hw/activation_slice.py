@@ -1,0 +1,148 @@
+"""Activation slice: the memory of one slice of the channels, and all who use it."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.memory import ChunkMemory
+from hw.merge import Merge
+from hw.payloads import address_width, index_shape, write_back
+
+__all__ = ["ActivationSlice"]
+
+
+class ActivationSlice(wiring.Component):
+    """Activation memory of one slice, shared by that slice's walkers of all sets.
+
+    ::
+
+        write-backs -> merge -+-> memory <-+- walkers, in turn
+                      host ---+            +- merge, before the walkers; host, after them
+
+    The read port serves the merge, then one walker, then the host; the walkers take turns: the one
+    after the last served comes first. The write port serves the merge, then the host.
+
+    Timing: data stand ``ChunkMemory.latency`` cycles after a request that was ``ready``.
+
+    Cost: activation memory ``activation_depth`` x 8S bits.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    number : In(8)
+        Which slice this is; constant.
+    restart : In(1)
+        The first walker's turn comes next.
+    read_valid, read_ready, read_address : arrays of ``sets``
+        Requests of the walkers.
+    read_data : Out
+        Data of the request of two cycles ago, whoever made it.
+    write_back : In(write_back)
+        Requantized activation; taken where it names this slice.
+    step_x, step_y : In
+        Words between pooled pixels.
+    full, idle : Out(1)
+        Of the write-back.
+    host_data : In(32)
+    host_write_valid, host_write_ready, host_write_address, host_write_chunk
+        Host: 32 bits of ``host_data`` to write.
+    host_read_ready : Out(1), host_read_address : In
+        Host: the memory is read at this address wherever ``host_read_ready``.
+    merge_read, written : Out(1)
+        Events for the counters.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        address = address_width(config.activation_depth)
+        super().__init__({
+            "number": In(8),
+            "restart": In(1),
+            "read_valid": In(1).array(config.sets),
+            "read_ready": Out(1).array(config.sets),
+            "read_address": In(address).array(config.sets),
+            "read_data": Out(config.memory_width("activations")),
+            "write_back": In(write_back(config)),
+            "step_x": In(address),
+            "step_y": In(address),
+            "full": Out(1),
+            "idle": Out(1),
+            "host_data": In(PORT_WIDTH),
+            "host_write_valid": In(1),
+            "host_write_ready": Out(1),
+            "host_write_address": In(address),
+            "host_write_chunk": In(index_shape(config.memory_chunks("activations"))),
+            "host_read_ready": Out(1),
+            "host_read_address": In(address),
+            "merge_read": Out(1),
+            "written": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.memory = memory = ChunkMemory(
+            width=config.memory_width("activations"), depth=config.activation_depth,
+            chunk_width=ACTIVATION_WIDTH)
+        m.submodules.merge = merge = Merge(config)
+        m.d.comb += [
+            merge.number.eq(self.number),
+            merge.i.eq(self.write_back),
+            merge.step_x.eq(self.step_x),
+            merge.step_y.eq(self.step_y),
+            merge.read_data.eq(memory.read_data),
+            self.full.eq(merge.full),
+            self.idle.eq(merge.idle),
+            self.read_data.eq(memory.read_data),
+        ]
+
+        # ``turn`` is the walker that comes first; of those that ask, the next in turn is served.
+        turn = Signal(index_shape(config.sets))
+        chosen = Signal(index_shape(config.sets))
+        asking = Cat(self.read_valid)
+        for distance in reversed(range(config.sets)):
+            for first in range(config.sets):
+                index = (first + distance) % config.sets
+                with m.If((turn == first) & self.read_valid[index]):
+                    m.d.comb += chosen.eq(index)
+        for index in range(config.sets):
+            m.d.comb += self.read_ready[index].eq(~merge.read_valid & (chosen == index))
+        with m.If(self.restart):
+            m.d.sync += turn.eq(0)
+        with m.Elif(asking.any() & ~merge.read_valid):
+            m.d.sync += turn.eq(Mux(chosen == config.sets - 1, 0, chosen + 1))
+        m.d.comb += [
+            self.host_read_ready.eq(~merge.read_valid & ~asking.any()),
+            memory.read_address.eq(
+                Mux(merge.read_valid, merge.read_address,
+                    Mux(asking.any(), Array(self.read_address)[chosen],
+                        self.host_read_address))),
+        ]
+
+        per_chunk = PORT_WIDTH // ACTIVATION_WIDTH
+        lanes = range(config.scan_width)
+        host_mask = Cat(self.host_write_chunk == lane // per_chunk for lane in lanes)
+        host_data = Cat(self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH)
+                        for lane in lanes)
+        m.d.comb += self.host_write_ready.eq(~merge.write_mask.any())
+        with m.If(merge.write_mask.any()):
+            m.d.comb += [
+                memory.write_address.eq(merge.write_address),
+                memory.write_mask.eq(merge.write_mask),
+                memory.write_data.eq(merge.write_data.replicate(config.scan_width)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                memory.write_address.eq(self.host_write_address),
+                memory.write_mask.eq(Mux(self.host_write_valid, host_mask, 0)),
+                memory.write_data.eq(host_data),
+            ]
+        m.d.sync += [
+            self.merge_read.eq(merge.read_valid),
+            self.written.eq(merge.write_mask.any()),
+        ]
+        return m

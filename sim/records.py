@@ -1,0 +1,73 @@
+"""Decoding of program and row memory: the inverse of :func:`hw.program.encode`, vectorised."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from amaranth.lib import data
+from numpy.typing import NDArray
+
+from hw.config import PORT_WIDTH, Config
+from hw.program import record_words, row_layout
+
+__all__ = ["Records"]
+
+
+class Records:
+    """Records of a program.
+
+    Parameters
+    ----------
+    config : Config
+    program : (words,) uint32
+    """
+
+    def __init__(self, config: Config, program: NDArray[np.uint32]) -> None:
+        self.config = config
+        self.program = np.asarray(program, np.uint32)
+
+    def record(self, layout: data.StructLayout, address: int) -> dict[str, int]:
+        """All fields of the record at a program address, by name.
+
+        Raises
+        ------
+        ValueError
+            The program ends before.
+        """
+        names = [name for name, _ in layout]
+        return dict(zip(names, self.table(layout, address, 1, names)[0].tolist(), strict=True))
+
+    def table(self, layout: data.StructLayout, address: int, count: int,
+              names: Sequence[str]) -> NDArray[np.int64]:
+        """Fields ``names`` of ``count`` records that follow each other: (count, names) int64."""
+        size = record_words(layout)
+        words = self.program[address:address + size * count]
+        if len(words) < size * count:
+            raise ValueError(f"the program ends inside a record at address {address}")
+        return _fields(layout, words.reshape(count, size), names)
+
+    def rows(self, rows: NDArray[np.uint32], names: Sequence[str]) -> NDArray[np.int64]:
+        """Fields of row-memory entries (entries, port words): (entries, drain_width, names)."""
+        lane_words = self.config.row_entry_width // PORT_WIDTH
+        lanes = rows.reshape(-1, lane_words)
+        return _fields(row_layout(self.config), lanes, names).reshape(
+            len(rows), self.config.drain_width, len(names))
+
+
+def _fields(layout: data.StructLayout, words: NDArray[np.uint32],
+            names: Sequence[str]) -> NDArray[np.int64]:
+    """(records, names) of records (records, words); fields of up to 63 bits."""
+    wide = np.concatenate([words, np.zeros((len(words), 2), np.uint32)], axis=1).astype(np.uint64)
+    result = np.zeros((len(words), len(names)), np.int64)
+    for index, name in enumerate(names):
+        field = layout[name]
+        first, shift = divmod(field.offset, PORT_WIDTH)
+        low = wide[:, first] | wide[:, first + 1] << np.uint64(PORT_WIDTH)
+        value = low >> np.uint64(shift)
+        if shift:
+            value |= wide[:, first + 2] << np.uint64(2 * PORT_WIDTH - shift)
+        value &= np.uint64((1 << field.width) - 1)
+        signed = value.astype(np.int64)
+        if getattr(field.shape, "signed", False):
+            signed -= (signed >> (field.width - 1)) << field.width
+        result[:, index] = signed
+    return result

@@ -1,0 +1,63 @@
+"""The native simulation: its back door equals the port, in one program and with apart clusters."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from networks import compile_network, random_codes, random_network
+
+import sim.native
+from hw.config import Config
+from sim.device import Device, DeviceError
+from sim.golden import GoldenModel
+from sim.native import NativeLink
+
+CONFIG = Config(sets=2, clusters=2, elements=4, rows=4, scan_width=3, drain_width=2,
+                packet_words=60)
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "apart"])
+def apart(request, monkeypatch, tmp_path):
+    """Clusters compiled as a library of their own, as large configurations have them."""
+    if request.param:
+        monkeypatch.setattr(sim.native, "_INLINE_LIMIT", 0)
+        monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path))
+    return request.param
+
+
+def test_the_back_door_equals_the_port(apart):
+    rng = np.random.default_rng(5)
+    network = random_network(rng, CONFIG)
+    codes = random_codes(rng, network)
+    codes = codes[0] if codes.ndim == 4 else codes
+    memory = compile_network(network, CONFIG)
+    expected = GoldenModel(network).run(codes[None])[0]
+    outcomes = []
+    for back_door in (False, True):
+        with NativeLink(CONFIG, optimize=False) as link:
+            device = Device(link)
+            before = link.cycles
+            device.load(memory, back_door=back_door)
+            loading = link.cycles - before
+            assert (loading == 0) == back_door
+            device.write_tensor(memory, network.input, codes)
+            counters = device.run(memory.layers[0].address, len(memory.layers))
+            results = device.read_results(memory)
+            np.testing.assert_array_equal(results, expected)
+            outcomes.append(counters)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_back_door_knows_its_limits():
+    with NativeLink(CONFIG, optimize=False) as link:
+        width = CONFIG.memory_chunks("trits")
+        assert not link.poke("results", 0, 0, np.zeros((1, 1), np.uint32))
+        with pytest.raises(DeviceError, match=r"words 2047 to 2048 of memory trits are written"):
+            link.poke("trits", 3, 2047, np.zeros((2, width), np.uint32))
+        assert not link.poke("trits", 4, 0, np.zeros((1, width), np.uint32))
+
+
+def test_configurations_compile_apart():
+    one = sim.native.compile_native(CONFIG, optimize=False)
+    other = sim.native.compile_native(dataclasses.replace(CONFIG, banks=4), optimize=False)
+    assert one != other
