@@ -45,7 +45,7 @@ from sim.records import Records
 __all__ = ["CycleModel", "CycleModelError", "Record", "lower_bound"]
 
 _SOURCE = Path(__file__).with_name("cycle_model.cpp")
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden")
+_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden")
 #: Records of the event log, by number.
 EVENT_KINDS = ("pixel_started", "pixel_drained", "layer_settled")
 
