@@ -143,7 +143,7 @@ class _Convolution:
             edges += [before, reach - before - size]
         left, right, top, bottom = edges
         padding = (0, 0)
-        if left == right and top == bottom and not group.shared:
+        if left == right >= 0 and top == bottom >= 0 and not group.shared:
             padding = (top, left)     # without a copy
         elif any(edges):
             source = F.pad(source, edges)
