@@ -51,6 +51,8 @@ class Cluster(wiring.Component):
     Members
     -------
     jobs : In(stream of walk_job)
+    idle : Out(1)
+        All jobs have been read and broadcast (of the cycle before; a job shows two cycles later).
     oldest_complete : Out(1)
         Every element has finished the oldest undrained pixel, whose tag's lowest bit is ``parity``.
     parity : Out(1)
@@ -72,6 +74,7 @@ class Cluster(wiring.Component):
         trit = address_width(config.trit_depth)
         super().__init__({
             "jobs": In(stream.Signature(walk_job(config))),
+            "idle": Out(1),
             "oldest_complete": Out(1),
             "parity": Out(1),
             "draining": In(1),
@@ -107,6 +110,8 @@ class Cluster(wiring.Component):
             walker.read_ready.eq(self.read_ready),
             walker.read_data.eq(self.read_data),
         ]
+
+        m.d.sync += self.idle.eq(walker.idle & zero_skip.idle)
 
         # The oldest undrained pixel, moved on by the drain command that frees its bank.
         oldest = Signal(tag_width(config))

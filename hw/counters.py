@@ -12,7 +12,7 @@ __all__ = ["Counters"]
 
 #: Events counted outside the clusters.
 CENTRAL_EVENTS = ("drain_steps", "stall_write_back", "merge_reads", "write_backs",
-                  "result_writes")
+                  "result_writes", "stall_refill")
 
 
 class Counters(wiring.Component):
@@ -31,6 +31,8 @@ class Counters(wiring.Component):
     events : In(event_layout).array(cluster_count)
     drain_steps, stall_write_back, merge_reads, write_backs, result_writes : In
         Events of the drain and of write-back.
+    stall_refill : In(1)
+        The program waits for the host.
     run : In(1)
         A program runs: ``cycles`` counts.
     dump : In(1), done : Out(1)
@@ -54,6 +56,7 @@ class Counters(wiring.Component):
             "merge_reads": In(clusters),
             "write_backs": In(clusters),
             "result_writes": In(1),
+            "stall_refill": In(1),
             "run": In(1),
             "dump": In(1),
             "done": Out(1),
@@ -90,11 +93,9 @@ class Counters(wiring.Component):
                 step = Signal(layout[name].shape, name=f"step_{name}")
                 counts = [events[name] for events in self.events]
                 m.d.sync += step.eq(sum(counts[1:], counts[0]))
-            elif name in CENTRAL_EVENTS:
+            else:
                 step = Signal.like(getattr(self, name), name=f"step_{name}")
                 m.d.sync += step.eq(getattr(self, name))
-            else:
-                step = Signal(1, name=f"step_{name}")
             m.d.sync += total.eq(Mux(clear, 0, total + step))
             sums.append(total)
         with m.If(self.dump):

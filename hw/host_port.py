@@ -33,20 +33,22 @@ def _times(value: Signal, factor: int) -> object:
 
 
 class HostPort(wiring.Component):
-    """Executes WRITE, WRITE_PACKED, RUN, READ and STATUS packets.
+    """Executes WRITE, WRITE_PACKED, RUN, READ, STATUS, SIGNAL and WAIT packets.
 
     ::
 
         i -> [packet buffer] -> check -> [unpacker] -> writes
                                   |  +--------------^
-                                  +-> start
+                                  +-> start, signal
+                                  +-> wait <- released
                                   +-> [requests] -> answer -> o
 
     A packet is checked as a whole before anything is changed; only whether packed words are those
     of their columns shows at the end, when the columns are written. Commands never wait for the
     result stream: requests that need an answer are queued, and dropped (and counted) when
     ``RESPONSE_PLACES`` of them wait already. The answer to RUN has a place of its own.
-    READ is served when its turn to answer comes.
+    READ is served when its turn to answer comes. WAIT holds the packets behind it until the program
+    has released something; it is refused where the program itself waits for a SIGNAL.
 
     Timing: WRITE takes one cycle per word plus 8 per packet; WRITE_PACKED one per 32 bits of trit
     memory plus 16 per packet (17 with 32 rows); READ 5 cycles per memory word plus one per
@@ -67,7 +69,13 @@ class HostPort(wiring.Component):
     read_valid, read_ready, read_memory, read_cluster, read_address : request
     read_data_valid : In(1), read_data : In
         Its memory word, later.
-    start, start_address, start_layers : Out
+    start, start_address, start_layers, start_waits : Out
+    signal : Out(1)
+        A SIGNAL for the running program.
+    released : In(1), take : Out(1)
+        The program has counted a release; ``take`` takes one.
+    refilling : In(1)
+        The program waits for a SIGNAL.
     running, finished, error, layers, cycles : In
         From the sequencer.
     """
@@ -98,6 +106,11 @@ class HostPort(wiring.Component):
             "start": Out(1),
             "start_address": Out(address_width(config.program_depth)),
             "start_layers": Out(16),
+            "start_waits": Out(1),
+            "signal": Out(1),
+            "released": In(1),
+            "take": Out(1),
+            "refilling": In(1),
             "running": In(1),
             "finished": In(1),
             "error": In(8),
@@ -159,11 +172,16 @@ class HostPort(wiring.Component):
                                        Mux(packed, name == "trits", name in WRITABLE_MEMORIES))),
                     ]
         m.d.comb += packed.eq(0 if unpacker is None else opcode == Opcode.WRITE_PACKED)
-        last_opcode = Opcode.STATUS if unpacker is None else Opcode.WRITE_PACKED
+        bare = Signal()                         # a packet without arguments
+        m.d.comb += bare.eq((opcode == Opcode.STATUS) | (opcode == Opcode.SIGNAL)
+                            | (opcode == Opcode.WAIT))
+        unknown = (opcode < Opcode.WRITE) | (opcode > Opcode.WAIT)
+        if unpacker is None:
+            unknown |= opcode == Opcode.WRITE_PACKED
         transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ) | packed
         beyond = Signal()
         m.d.comb += beyond.eq((address + count > depth) | (count > depth))
-        arguments = Mux(opcode == Opcode.STATUS, 0, Mux(packed, PACKED_ARGUMENTS, 2))
+        arguments = Mux(bare, 0, Mux(packed, PACKED_ARGUMENTS, 2))
 
         m.d.comb += [
             self.write_memory.eq(kind),
@@ -172,7 +190,8 @@ class HostPort(wiring.Component):
             self.write_chunk.eq(number),
             self.write_data.eq(buffer.word),
             self.start_address.eq(address),
-            self.start_layers.eq(Mux(count[16:].any(), 0xFFFF, count[:16])),
+            self.start_layers.eq(Mux(count[16:-1].any(), 0xFFFF, count[:16])),
+            self.start_waits.eq(count[-1]),
             buffer.skip.eq(left),
         ]
         with m.FSM():
@@ -195,7 +214,7 @@ class HostPort(wiring.Component):
                 m.next = "OPCODE"
             with m.State("OPCODE"):
                 m.next = "ADDRESS"
-                with m.If((opcode < Opcode.WRITE) | (opcode > last_opcode)):
+                with m.If(unknown):
                     m.d.sync += problem.eq(ErrorCode.OPCODE)
                     m.next = "REFUSE"
                 with m.Elif((length < arguments)
@@ -204,6 +223,20 @@ class HostPort(wiring.Component):
                     m.next = "REFUSE"
                 with m.Elif(opcode == Opcode.STATUS):
                     m.next = "QUEUE"
+                with m.Elif(opcode == Opcode.SIGNAL):
+                    m.next = "SIGNAL"
+                with m.Elif(opcode == Opcode.WAIT):
+                    m.next = "WAIT"
+            with m.State("SIGNAL"):
+                m.d.comb += self.signal.eq(1)
+                m.next = "END"
+            with m.State("WAIT"):
+                with m.If(self.released | ~self.running):
+                    m.d.comb += self.take.eq(1)
+                    m.next = "END"
+                with m.Elif(self.refilling):
+                    m.d.sync += problem.eq(ErrorCode.STUCK)
+                    m.next = "REFUSE"
             with m.State("ADDRESS"), m.If(buffer.word_valid):
                 m.d.comb += buffer.take.eq(1)
                 m.d.sync += [address.eq(buffer.word), left.eq(left - 1)]

@@ -10,6 +10,11 @@ clipped, so that the hardware multiplies no coordinates::
 
     program:  LAYER | TILE | GROUP .. GROUP | TILE | GROUP .. | LAYER | TILE ..
     tables:   GEOMETRY x out_height, GEOMETRY x out_width, DESTINATION x out_height, ...
+
+Between two layers may stand a SYNC record: it tells the host that what the layers before have
+used is free, waits for the host's SIGNAL, and says where the next layer is. All addresses are taken
+modulo the next power of two of the memory's depth, so that they may go on counting where a memory
+is refilled again and again.
 """
 
 from typing import Any
@@ -21,7 +26,8 @@ from hw.config import PORT_WIDTH, Config
 
 __all__ = [
     "COUNTERS", "COUNTER_SLOTS", "DESTINATION", "GEOMETRY", "GROUP", "LAYER", "LAYER_OPCODE",
-    "MEMORIES", "MOST_WINDOWS", "TILE", "encode", "record_words", "row_layout",
+    "MEMORIES", "MOST_WINDOWS", "SYNC", "SYNC_OPCODE", "TILE", "encode", "record_words",
+    "row_layout",
 ]
 
 #: Memory names; the index is the memory's number on the host port.
@@ -31,8 +37,9 @@ READABLE_MEMORIES = ("activations", "results", "counters")
 #: Memories that WRITE accepts.
 WRITABLE_MEMORIES = ("program", "trits", "activations", "rows")
 
-#: First byte of a layer record.
+#: First byte of a layer record, and of a SYNC record.
 LAYER_OPCODE = 0xA1
+SYNC_OPCODE = 0xA2
 
 #: Counter words kept per layer of a run.
 COUNTER_SLOTS = 16
@@ -53,7 +60,7 @@ COUNTERS = (
     "merge_reads",          # activation words read back for the max-pool merge
     "write_backs",          # activations written back
     "result_writes",        # result-memory entries of drain_width results written (last layer)
-    "reserved",
+    "stall_refill",         # cycles in which the program waited for the host's SIGNAL
     "cycles",               # clock cycles, from the layer's first fetch to its last counter write
 )
 assert len(COUNTERS) == COUNTER_SLOTS
@@ -81,6 +88,14 @@ LAYER = _record(
     base=unsigned(32),              # activation word (or result entry) of the output tensor
 )
 
+SYNC = _record(
+    opcode=unsigned(8),             # SYNC_OPCODE
+    release=1,                      # count a release: the layers before it are done
+    wait=1,                         # wait for a signal before going on
+    reserved_0=unsigned(6),
+    next=unsigned(16),              # program address of the next LAYER
+)
+
 TILE = _record(
     rows_used=unsigned(8),          # accumulator rows in use: 1 .. rows
     group_count=unsigned(8),        # column groups: 1 ..
@@ -93,7 +108,9 @@ GROUP = _record(
     minus=signed(16),               # coefficient of - trits, already negated: -Wn
     base=unsigned(24),              # activation word of pixel (0, 0), first word of the group
     signed=1,                       # source activations are signed
-    reserved_0=unsigned(7),
+    wait=1,                         # wait for a signal before each of its jobs
+    release=1,                      # count a release when the clusters have read its columns
+    reserved_0=unsigned(5),
     geometry_y=unsigned(16),        # program addresses of the geometry tables
     geometry_x=unsigned(16),
     word_count=unsigned(16),        # words of scan_width activations per kernel position

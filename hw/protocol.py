@@ -9,8 +9,8 @@ from enum import IntEnum
 
 from hw.program import MEMORIES
 
-__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "status", "write",
-           "write_packed"]
+__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "signal", "status", "wait",
+           "write", "write_packed"]
 
 #: Words in front of every packet's arguments.
 HEADER_WORDS = 2
@@ -18,6 +18,8 @@ HEADER_WORDS = 2
 RESPONSE = 0x80
 #: Responses that wait while the result stream is full; further requests are dropped and counted.
 RESPONSE_PLACES = 8
+#: Set in the layer count of a RUN that waits for a SIGNAL before its first layer.
+RUN_WAITS = 1 << 31
 #: Arguments of WRITE_PACKED in front of its packed words.
 PACKED_ARGUMENTS = 3
 
@@ -30,6 +32,8 @@ class Opcode(IntEnum):
     READ = 3
     STATUS = 4
     WRITE_PACKED = 5    # only where trits can be unpacked: hw.unpacker.can_unpack
+    SIGNAL = 6          # to the running program: what was sent before is there
+    WAIT = 7            # packets after it wait for the program's next release, or its end
 
 
 class ErrorCode(IntEnum):
@@ -50,6 +54,7 @@ class ErrorCode(IntEnum):
     TOO_LONG = 9        # packet longer than the configuration's packet_words
     ROWS = 10           # rows_used of WRITE_PACKED is not 1 .. rows
     PACKED = 11         # WRITE_PACKED has other words than its columns take; they are written
+    STUCK = 12          # WAIT while the program waits for a SIGNAL: neither would ever go on
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,23 @@ def write_packed(cluster: int, address: int, count: int, rows_used: int,
                   (address, count, rows_used, *words))
 
 
-def run(address: int, layer_count: int) -> Packet:
-    """Run ``layer_count`` layers from program address ``address``; answered when they are done."""
-    return Packet(Opcode.RUN, payload=(address, layer_count))
+def run(address: int, layer_count: int, *, wait: bool = False) -> Packet:
+    """Run ``layer_count`` layers from program address ``address``; answered when they are done.
+
+    With ``wait`` the first of them is not fetched before a SIGNAL.
+    """
+    return Packet(Opcode.RUN, payload=(address, layer_count | (RUN_WAITS if wait else 0)))
+
+
+def signal() -> Packet:
+    """Tell the running program that what was sent before is in the memories; not answered."""
+    return Packet(Opcode.SIGNAL)
+
+
+def wait() -> Packet:
+    """Hold all packets after it until the program has counted a release that no WAIT has
+    taken, or no program runs; not answered unless refused."""
+    return Packet(Opcode.WAIT)
 
 
 def read(memory: str, cluster: int, address: int, count: int) -> Packet:

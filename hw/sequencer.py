@@ -15,6 +15,8 @@ from hw.program import (
     GROUP,
     LAYER,
     LAYER_OPCODE,
+    SYNC,
+    SYNC_OPCODE,
     TILE,
     record_words,
 )
@@ -56,14 +58,21 @@ class Sequencer(wiring.Component):
         LAYER -> TILE -> [line: DESTINATION_Y] -> [pixel: DESTINATION_X]
                            -> [group: GROUP, GEOMETRY_Y, GEOMETRY_X] -> jobs -> .. -> next pixel
               .. last tile -> wait for the drain -> dump the counters -> next LAYER or end
+        SYNC (in a LAYER's place) -> release -> wait for a signal -> LAYER elsewhere
+
+    What the host does meanwhile is kept apart by two counts. Signals: the host says that what it
+    has sent is there; SYNC records, groups with ``wait`` and the start of a run take one, and wait
+    if there is none. Releases: SYNC records and groups with ``release`` count that what they used
+    is free; the host takes them. Both begin with 0 in every run.
 
     What is known already is not fetched again: a tile of one group fetches three words per
     pixel; groups that share their geometry tables (digits of one weight) fetch them once.
 
     Timing: a pixel of one group takes 8 cycles at least; each of several groups 13, and 6 more
     where its geometry differs from the last one's; meanwhile the walkers work on what they have
-    queued. A layer ends ``settle`` cycles after its last drain
-    step, then the counters are written.
+    queued. A SYNC record takes 9 cycles, 10 with a wait for a signal that is there; a group's wait
+    takes 1; a group's release 2 at least, until all clusters have read what they were given. A
+    layer ends ``settle`` cycles after its last drain step, then the counters are written.
 
     Parameters
     ----------
@@ -75,6 +84,16 @@ class Sequencer(wiring.Component):
     -------
     start : In(1), address, layer_count : In
         Begin a run; only while not ``running``.
+    wait_first : In(1)
+        With ``start``: the first layer waits for a signal.
+    signal : In(1)
+        The host signals.
+    released : Out(1), take : In(1)
+        There is a release that the host has not taken; it takes one.
+    refilling : Out(1)
+        The program waits for a signal, and there is none.
+    clusters_idle : In(1)
+        All clusters have read their jobs, those of the last two cycles apart.
     running : Out(1)
     finished : Out(1), error : Out(ErrorCode)
         For one cycle at the end of a run.
@@ -103,6 +122,12 @@ class Sequencer(wiring.Component):
             "start": In(1),
             "address": In(program),
             "layer_count": In(16),
+            "wait_first": In(1),
+            "signal": In(1),
+            "released": Out(1),
+            "take": In(1),
+            "refilling": Out(1),
+            "clusters_idle": In(1),
             "running": Out(1),
             "finished": Out(1),
             "error": Out(8),
@@ -175,6 +200,11 @@ class Sequencer(wiring.Component):
         last_group = Signal()
         pixel_last, line_last = Signal(), Signal()
         settling = Signal(range(self.settle + 1))
+        signals, releases = Signal(16), Signal(16)
+        signal_taken, release = Signal(), Signal()
+        in_group = Signal()                     # the signal is for a group, not for a layer
+        synced = Signal()                       # the record before was a SYNC
+        sync = Signal(SYNC)
         window = self.drain.payload.window
         m.d.comb += [
             single.eq(tile.group_count == 1),
@@ -183,7 +213,16 @@ class Sequencer(wiring.Component):
             same_y.eq(line_known & (table_y == group.geometry_y)),
             pixel_last.eq(x == layer.out_width - 1),
             line_last.eq(y == layer.out_height - 1),
+            sync.eq(layer.as_value()),
+            self.released.eq(releases.any()),
         ]
+        with m.If(self.start):
+            m.d.sync += [signals.eq(0), releases.eq(0)]
+        with m.Else():
+            m.d.sync += [
+                signals.eq(signals + self.signal - signal_taken),
+                releases.eq(releases + release - (self.take & self.released)),
+            ]
 
         def next_pixel() -> None:
             m.d.sync += [
@@ -222,12 +261,29 @@ class Sequencer(wiring.Component):
                     self.layers.eq(0),
                     self.counter_layer.eq(0),
                     self.running.eq(1),
+                    in_group.eq(0),
+                    synced.eq(0),
                 ]
                 m.next = "LAYER"
+                with m.If(self.wait_first):
+                    m.next = "SIGNAL"
+            with m.State("SIGNAL"):
+                m.d.comb += self.refilling.eq(~signals.any())
+                with m.If(signals.any()):
+                    m.d.comb += signal_taken.eq(1)
+                    m.next = "LAYER"
+                    with m.If(in_group):
+                        m.next = "HAND_OUT"
             with m.State("LAYER"):
                 fetch(_Record.LAYER, pointer, "LAYER_CHECK")
             with m.State("LAYER_CHECK"), m.If(~fetching):
-                with m.If((layers_left == 0) | (layer.opcode != LAYER_OPCODE)
+                with m.If(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced):
+                    m.d.comb += release.eq(sync.release)
+                    m.d.sync += [pointer.eq(sync.next), in_group.eq(0), synced.eq(1)]
+                    m.next = "LAYER"
+                    with m.If(sync.wait):
+                        m.next = "SIGNAL"
+                with m.Elif((layers_left == 0) | (layer.opcode != LAYER_OPCODE)
                           | (layer.tile_count == 0)
                           | (layer.out_height == 0) | (layer.out_width == 0)):
                     finish(Mux(self.layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
@@ -237,6 +293,7 @@ class Sequencer(wiring.Component):
                         pointer.eq(pointer + record_words(LAYER)),
                         tiles_left.eq(layer.tile_count),
                         self.set.eq(0),
+                        synced.eq(0),
                     ]
                     m.next = "TILE"
             with m.State("NEXT_TILE"):
@@ -316,6 +373,9 @@ class Sequencer(wiring.Component):
                     window.fresh_y.eq(to_y.fresh),
                 ]
                 m.next = "HAND_OUT"
+                with m.If(group.wait):
+                    m.d.sync += in_group.eq(1)
+                    m.next = "SIGNAL"
                 with m.If(to_x.count == 0):
                     next_pixel()
             with m.State("HAND_OUT"):
@@ -327,10 +387,18 @@ class Sequencer(wiring.Component):
                 with m.If(accepted):
                     m.d.sync += groups_left.eq(groups_left - 1)
                     m.next = "GROUP"
+                    with m.If(group.release):
+                        m.next = "RELEASE"
                     with m.If(last_group):
                         m.d.sync += self.set.eq(
                             Mux(self.set == config.sets - 1, 0, self.set + 1))
                         next_pixel()
+
+            with m.State("RELEASE"):    # the job shows in ``clusters_idle`` from the next cycle on
+                m.next = "RELEASED"
+            with m.State("RELEASED"), m.If(self.clusters_idle):
+                m.d.comb += release.eq(1)
+                m.next = "GROUP"
 
             with m.State("SETTLE"):
                 with m.If(~self.drain_idle):

@@ -48,6 +48,8 @@ class Walker(wiring.Component):
     -------
     i : In(stream of walk_job)
     o : Out(stream of scan_word)
+    idle : Out(1)
+        No job is left, no word on its way.
     read_valid, read_address : Out
         Request to the activation memory, served in this cycle where ``read_ready``.
     read_data : In
@@ -59,6 +61,7 @@ class Walker(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(walk_job(config))),
             "o": Out(stream.Signature(scan_word(config))),
+            "idle": Out(1),
             "read_valid": Out(1),
             "read_ready": In(1),
             "read_address": Out(address_width(config.activation_depth)),
@@ -103,6 +106,7 @@ class Walker(wiring.Component):
             self.read_valid.eq(active & credit.any() & ~empty),
             issue.eq(active & credit.any() & (empty | self.read_ready)),
             jobs.r_en.eq(~active | (issue & final)),
+            self.idle.eq(~jobs.r_rdy & ~active & (credit == WORD_PLACES)),
         ]
         m.d.sync += credit.eq(credit - issue + (words.r_rdy & words.r_en))
 

@@ -31,6 +31,8 @@ class ZeroSkip(wiring.Component):
     i : In(stream of scan_word)
     valid, activation, is_signed, column, plus, minus, rows_used : Out
         One activation to broadcast, its trit column and coefficients.
+    idle : Out(1)
+        No word is held.
     tag : Out
         The pixel that the held word belongs to.
     stop : In(1)
@@ -46,6 +48,7 @@ class ZeroSkip(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(scan_word(config))),
+            "idle": Out(1),
             "valid": Out(1),
             "activation": Out(ACTIVATION_WIDTH),
             "is_signed": Out(1),
@@ -97,6 +100,7 @@ class ZeroSkip(wiring.Component):
             self.minus.eq(word.minus),
             self.rows_used.eq(word.rows_used),
             self.i.ready.eq(~held | done),
+            self.idle.eq(~held),
         ]
 
         new = self.i.payload

@@ -77,7 +77,7 @@ class LayerRun:
         self.cycles_per_image.append(values.get("cycles", 0))
         self.cycles = sum(self.cycles_per_image)
         for name, value in values.items():
-            if name not in ("cycles", "reserved"):
+            if name != "cycles":
                 self.counters[name] = self.counters.get(name, 0) + value
 
     def dense_cycles(self, config: Config) -> float | None:

@@ -104,7 +104,7 @@ def test_an_event_is_in_the_sum_after_two_cycles(before, expected):
 
 
 def test_every_counter_has_a_source():
-    assert {*EVENTS, *CENTRAL_EVENTS, "cycles", "reserved"} == set(COUNTERS)
+    assert {*EVENTS, *CENTRAL_EVENTS, "cycles"} == set(COUNTERS)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"N{config.sets}G{config.clusters}")

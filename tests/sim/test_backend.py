@@ -79,7 +79,7 @@ def test_costs_add_up(seed):
     assert layer_cycles <= found.total_cycles <= layer_cycles + 64 * len(codes)
     for ours, theirs in zip(found.layers, expected.layers, strict=True):
         assert ours.cycles == sum(ours.cycles_per_image)
-        assert set(ours.counters) == set(COUNTERS) - {"cycles", "reserved"}
+        assert set(ours.counters) == set(COUNTERS) - {"cycles"}
         for name, value in theirs.counters.items():
             assert ours.counters[name] == value, (ours.name, name)
         spent = ours.cluster_cycles(config)

@@ -331,7 +331,7 @@ def test_simulate_hardware(capsys, exported, tmp_path, backend):
     for layer in report["layers"]:
         assert layer["cycles"] == sum(layer["cycles_per_image"]) > 0
         assert 0 < layer["utilization"] < 1
-        assert set(layer["counters"]) == set(COUNTERS) - {"cycles", "reserved"}
+        assert set(layer["counters"]) == set(COUNTERS) - {"cycles"}
         assert min(layer["cluster_cycles"].values()) >= 0
         assert sum(layer["cluster_cycles"].values()) == report["clusters"] * layer["cycles"]
     assert {"total_cycles", "cycles", "utilization", "counters"} <= set(report["units"])
