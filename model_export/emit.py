@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from hw.config import PORT_WIDTH, Config
 from hw.program import (
-    DESTINATION,
-    GEOMETRY,
     GROUP,
     LAYER,
     LAYER_OPCODE,
-    MOST_WINDOWS,
     TILE,
     encode,
     encode_words,
@@ -27,11 +24,18 @@ from hw.program import (
     to_words,
 )
 from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Fold, Layer, Network, Pool
+from model_export.network import ColumnGroup, Fold, Layer, Network
 from model_export.placement import Placement, Tile, TileGroup
 from model_export.quantize import partial_bounds
+from model_export.schedule import Schedule
+from model_export.tables import Tables, check_pool, computed, destination, geometry, pool_axis
 
-__all__ = ["LayerPlace", "MemoryImage", "ResultPlace", "TensorPlace", "emit"]
+__all__ = ["Columns", "DoesNotFitError", "Emitter", "Held", "LayerPlace", "MemoryImage",
+           "ResultPlace", "TensorPlace", "Window", "emit"]
+
+
+class DoesNotFitError(ExportError):
+    """The network does not fit a memory whole."""
 
 
 @dataclass(eq=False)
@@ -52,6 +56,7 @@ class TensorPlace:
     word: NDArray[np.int64]
     lane: NDArray[np.int64]
     fold: Fold | None = None
+    external: bool = False            # kept by the host, strips of it come and go; no base
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,7 +106,8 @@ class MemoryImage:
 
     ``program`` is (words,) uint32. ``trits`` is (sets * clusters, columns, bytes) uint8: every
     column is ``2*P*R`` bits, lowest first, in whole bytes. ``rows`` is (entries, port words)
-    uint32.
+    uint32. With a ``schedule`` the three are longer than the memories: addresses go on behind
+    their ends (:mod:`model_export.schedule`).
     """
 
     config: Config
@@ -114,6 +120,7 @@ class MemoryImage:
     results: ResultPlace | None
     activation_words: int             # words of each activation memory in use
     stale_lanes: bool                 # lanes that no channel owns may hold old values
+    schedule: Schedule | None = None  # None: everything is in the memories at once
 
     def layer(self, name: str) -> LayerPlace:
         """The layer called ``name``; ``KeyError`` if there is none."""
@@ -210,92 +217,47 @@ def _port_words(raw: NDArray[np.uint8], chunks: int) -> NDArray[np.uint32]:
     return padded.view("<u4").astype(np.uint32)
 
 
-class _Tables:
-    """Deduplicated geometry and destination tables, placed behind the records."""
+@dataclass(frozen=True)
+class Columns:
+    """Trit columns of one column group: kernel positions ``kernel_y`` x ``kernel_x``, at each of
+    them words [word, word + words) of the source, of the last one ``lanes`` activations."""
 
-    def __init__(self, start: int) -> None:
-        self.words: list[int] = []
-        self._start = start
-        self._known: dict[tuple[int, ...], int] = {}
+    word: int
+    words: int
+    lanes: int
+    kernel_y: range
+    kernel_x: range
+    scan: int                         # activations per word
+    shared: bool = False              # all positions have the same columns
 
-    def add(self, words: list[int]) -> int:
-        """Program address of a table with these words."""
-        key = tuple(words)
-        if key not in self._known:
-            self._known[key] = self._start + len(self.words)
-            self.words += words
-        return self._known[key]
+    @property
+    def step(self) -> int:
+        """Columns of a kernel position."""
+        return (self.words - 1) * self.scan + self.lanes
 
-
-def _geometry(out: int, kernel: int, stride: int, padding: int, dilation: int, size: int,
-              step: int, trit_step: int) -> list[int]:
-    words: list[int] = []
-    places = (np.arange(out)[:, None] * stride - padding + np.arange(kernel) * dilation)
-    inside = (places >= 0) & (places < size)
-    first = inside.argmax(axis=1)
-    count = inside.sum(axis=1)
-    for position in range(out):
-        if not count[position]:
-            words += encode_words(GEOMETRY)
-            continue
-        kernel_first = int(first[position])
-        words += encode_words(GEOMETRY, offset=int(places[position, kernel_first]) * step,
-                              count=int(count[position]), trit_offset=kernel_first * trit_step)
-    return words
+    @property
+    def count(self) -> int:
+        """Columns in all."""
+        return self.step * (1 if self.shared else len(self.kernel_y) * len(self.kernel_x))
 
 
-def _destination(out: int, pool: tuple[int, int, int, int] | None, step: int) -> list[int]:
-    """``pool``: kernel, stride, padding, pooled size; ``step``: words between pooled positions."""
-    words: list[int] = []
-    for position in range(out):
-        if pool is None:
-            words += encode_words(DESTINATION, offset=position * step, count=1, fresh=1)
-            continue
-        kernel, stride, padding, size = pool
-        low = max(0, -(-(position + padding - kernel + 1) // stride))
-        high = min(size - 1, (position + padding) // stride)
-        if low > high:
-            words += encode_words(DESTINATION)
-            continue
-        # A pooled position is fresh where its window's first existing row (column) is this one.
-        fresh = sum(max(0, place * stride - padding) == position
-                    for place in range(low, high + 1))
-        words += encode_words(DESTINATION, offset=high * step, count=high - low + 1, fresh=fresh)
-    return words
+@dataclass(frozen=True)
+class Window:
+    """The rows of a layer that are computed: ``rows`` before pooling, and the rows ``places`` of
+    its output tensor that come of them."""
+
+    rows: range
+    places: range
+
+    @classmethod
+    def whole(cls, layer: Layer) -> "Window":
+        """All of a layer."""
+        return cls(range(layer.height),
+                   range(layer.height if layer.pool is None else layer.pool.height))
 
 
-def _pool_axis(pool: Pool | None, axis: int) -> tuple[int, int, int, int] | None:
-    if pool is None:
-        return None
-    return (pool.kernel[axis], pool.stride[axis], pool.padding[axis],
-            (pool.height, pool.width)[axis])
-
-
-def _computed(out: int, pool: tuple[int, int, int, int] | None) -> int:
-    """Output positions that feed some pooled one."""
-    if pool is None:
-        return out
-    kernel, stride, padding, size = pool
-    fed = {position for place in range(size)
-           for position in range(place * stride - padding, place * stride - padding + kernel)
-           if 0 <= position < out}
-    return len(fed)
-
-
-def _check_pool(layer: Layer) -> None:
-    if layer.pool is None:
-        return
-    for axis, out in enumerate((layer.height, layer.width)):
-        kernel, stride, padding, size = _pool_axis(layer.pool, axis) or (1, 1, 0, out)
-        for place in range(size):
-            start = place * stride - padding
-            if -(-kernel // stride) > MOST_WINDOWS:
-                raise ExportError(
-                    f"layer {layer.name} has a max-pool of kernel {kernel} and stride {stride}; "
-                    f"at most {MOST_WINDOWS} windows may overlap each way")
-            if max(start, 0) >= min(start + kernel, out):
-                raise ExportError(f"layer {layer.name} has a max-pool window (number {place} along "
-                                  f"{'yx'[axis]}) that lies entirely outside its input")
+#: Where tensors are: the address of the first row that is there, and which that is.
+Held = dict[str, tuple[int, int]]
 
 
 class _Trits:
@@ -338,7 +300,9 @@ class _Trits:
         return result.reshape(config.cluster_count, self.columns, -1)
 
 
-class _Emitter:
+class Emitter:
+    """Makes the parts of a memory image; :meth:`run` makes one that fits the memories whole."""
+
     def __init__(self, network: Network, placement: Placement, config: Config) -> None:
         self.network = network
         self.placement = placement
@@ -370,7 +334,7 @@ class _Emitter:
                     f"configuration {config.name} holds {-config.accumulator_max - 1} to "
                     f"{config.accumulator_max}")
             self._check_requantization(layer, low, high)
-            _check_pool(layer)
+            check_pool(layer)
             if layer.final and layer.pool is not None:
                 raise ExportError(f"layer {layer.name} is the last and has a max-pool; results "
                                   f"are not pooled")
@@ -409,11 +373,15 @@ class _Emitter:
 
     # ----- activation memory
 
-    def allocate(self) -> tuple[dict[str, int], bool, int]:
-        """Base address of every tensor, whether gaps may be stale, words in use."""
-        network, layouts = self.network, self.placement.layouts
-        size = {name: network.tensors[name].height * network.tensors[name].width * layout.words
-                for name, layout in layouts.items()}
+    def lifetimes(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Layers, by number, that write each tensor (-1: the input) and that read it last.
+
+        Raises
+        ------
+        ExportError
+            A tensor is read before it is written.
+        """
+        network = self.network
         born = {network.input: -1}
         died = {network.input: 0}
         for index, layer in enumerate(network.layers):
@@ -422,9 +390,17 @@ class _Emitter:
                 if group.source not in born:
                     raise ExportError(f"layer {layer.name} reads tensor {group.source} before "
                                       f"any layer has written it")
-            if layer.output in layouts:
+            if layer.output in self.placement.layouts:
                 born[layer.output] = index
                 died.setdefault(layer.output, index)
+        return born, died
+
+    def allocate(self) -> tuple[dict[str, int], bool, int]:
+        """Base address of every tensor, whether gaps may be stale, words in use."""
+        network, layouts = self.network, self.placement.layouts
+        size = {name: network.tensors[name].height * network.tensors[name].width * layout.words
+                for name, layout in layouts.items()}
+        born, died = self.lifetimes()
         names = sorted(born, key=lambda name: born[name])
         gaps = self._tensors_with_gaps() - {network.input}
         depth = self.config.activation_depth
@@ -459,7 +435,7 @@ class _Emitter:
                 for index in range(len(network.layers))]
         full = next((index for index, words in enumerate(live) if words > depth),
                     int(np.argmax(live)))
-        raise ExportError(
+        raise DoesNotFitError(
             f"the activation memory is too small at layer {network.layers[full].name}: network "
             f"{network.name} needs {needed} words per cluster, configuration {self.config.name} "
             f"has {depth}")
@@ -485,20 +461,19 @@ class _Emitter:
 
     # ----- trits
 
-    def columns(self, layer: Layer, group: TileGroup) -> tuple[int, int, int, int, int]:
-        """(first word, word count, last lanes, columns per position, columns in all)."""
+    def columns(self, layer: Layer, group: TileGroup) -> Columns:
+        """The columns of a group."""
         layout = self.placement.layouts[group.source]
-        word, count, lanes = layout.read_range(group.channels, self.config)
-        step = (count - 1) * self.config.scan_width + lanes
         rule = layer.groups[group.group]
-        positions = 1 if rule.shared else rule.kernel[0] * rule.kernel[1]
-        return word, count, lanes, step, step * positions
+        return Columns(*layout.read_range(group.channels, self.config), range(rule.kernel[0]),
+                       range(rule.kernel[1]), self.config.scan_width, rule.shared)
 
     def trit_columns(self, layer: Layer, tile: Tile, group: TileGroup) -> NDArray[np.uint8]:
         """(clusters, columns, bytes): the trit memory's words of one column group of a tile."""
         config = self.config
         layout = self.placement.layouts[group.source]
-        first_word, _, _, step, count = self.columns(layer, group)
+        columns = self.columns(layer, group)
+        first_word, step, count = columns.word, columns.step, columns.count
         positions = count // step
         trits = np.zeros((config.clusters, positions, step, config.slots), np.int8)
         slot = tile.element * config.rows + tile.accumulator
@@ -524,17 +499,13 @@ class _Emitter:
         config, network = self.config, self.network
         bounds = self.check()
         bases, stale_lanes, activation_words = self.allocate()
-        tensors = {}
-        for name, base in bases.items():
-            tensor, layout = network.tensors[name], self.placement.layouts[name]
-            tensors[name] = TensorPlace(name, tensor.channels, tensor.height, tensor.width,
-                                        tensor.signed, base, layout.words, layout.cluster,
-                                        layout.word, layout.lane, tensor.fold)
+        held: Held = {name: (base, 0) for name, base in bases.items()}
+        tensors = {name: self.tensor_place(name, base) for name, base in bases.items()}
         tiles = self.placement.tiles
         record_count = sum(
             record_words(LAYER) + sum(record_words(TILE) + record_words(GROUP) * len(tile.groups)
                                       for tile in tiles[layer.name]) for layer in network.layers)
-        tables = _Tables(record_count)
+        tables = Tables(record_count)
         program: list[int] = []
         trits = _Trits(config)
         rows: list[list[int]] = []
@@ -544,12 +515,12 @@ class _Emitter:
         rows_full: str | None = None
         result_place = None
         for layer in network.layers:
-            pixels = (_computed(layer.height, _pool_axis(layer.pool, 0))
-                      * _computed(layer.width, _pool_axis(layer.pool, 1)))
+            window = Window.whole(layer)
+            pixels = self.pixels(layer, window)
             try:
                 address = len(program)
                 own_tiles = tiles[layer.name]
-                program += self._layer_record(layer, own_tiles, tables, bases)
+                program += self.layer_record(layer, len(own_tiles), tables, held, window)
                 column_count = 0
                 row_start = len(rows)
                 for number, tile in enumerate(own_tiles):
@@ -558,12 +529,13 @@ class _Emitter:
                     sets = range(config.sets) if pixels > 1 else \
                         range(number % config.sets, number % config.sets + 1)
                     for group in tile.groups:
-                        count = self.columns(layer, group)[4]
-                        column_count += count
-                        base = trits.place(sets, count,
+                        columns = self.columns(layer, group)
+                        column_count += columns.count
+                        base = trits.place(sets, columns.count,
                                            partial(self.trit_columns, layer, tile, group))
-                        program += self._group_record(layer, group, base, tables, bases)
-                    rows += self._row_entries(layer, tile)
+                        program += self.group_record(layer, group, columns, base, tables, held,
+                                                     window)
+                    rows += self.row_entries(layer, tile)
             except OverflowError as error:
                 raise ExportError(f"layer {layer.name} does not fit the program's fields: "
                                   f"{error}") from error
@@ -573,7 +545,7 @@ class _Emitter:
                 sum(len(tile.groups) for tile in own_tiles), pixels, column_count,
                 len(rows) - row_start, *bounds[layer.name]))
             if layer.final:
-                result_place = self._results(layer, own_tiles)
+                result_place = self.results(layer)
             if trits.columns > config.trit_depth:
                 trits_full = trits_full or layer.name
             if len(rows) > config.row_depth:
@@ -588,7 +560,7 @@ class _Emitter:
                 ("program memory", program_full, len(program),
                  config.program_depth, "words")):
             if at is not None:
-                raise ExportError(
+                raise DoesNotFitError(
                     f"the {kind} is too small at layer {at}: network {network.name} needs "
                     f"{needed} {unit}, configuration {config.name} has {depth}")
         return MemoryImage(
@@ -596,48 +568,70 @@ class _Emitter:
             np.array(rows, np.uint32).reshape(-1, config.memory_chunks("rows")), network.input,
             tensors, layers, result_place, activation_words, stale_lanes)
 
-    def _layer_record(self, layer: Layer, tiles: list[Tile], tables: _Tables,
-                      bases: dict[str, int]) -> list[int]:
+    def pixels(self, layer: Layer, window: Window) -> int:
+        """Output pixels that a tile computes."""
+        pooled_width = layer.width if layer.pool is None else layer.pool.width
+        return (computed(window.rows, pool_axis(layer.pool, 0), window.places)
+                * computed(range(layer.width), pool_axis(layer.pool, 1), range(pooled_width)))
+
+    def tensor_place(self, name: str, base: int, external: bool = False) -> TensorPlace:
+        """Where a tensor is."""
+        tensor, layout = self.network.tensors[name], self.placement.layouts[name]
+        return TensorPlace(name, tensor.channels, tensor.height, tensor.width, tensor.signed, base,
+                           layout.words, layout.cluster, layout.word, layout.lane, tensor.fold,
+                           external)
+
+    def layer_record(self, layer: Layer, tile_count: int, tables: Tables, held: Held,
+                     window: Window, result_base: int = 0) -> list[int]:
+        """LAYER for the rows of ``window``; results go to entry ``result_base`` on."""
         rule = layer.requantization
         assert rule is not None
-        step_x = step_y = base = 0
+        pooled_width = layer.width if layer.pool is None else layer.pool.width
+        step_x = step_y = 0
+        base = result_base
         if not layer.final:
             step_x = self.placement.layouts[layer.output].words
-            step_y = (layer.width if layer.pool is None else layer.pool.width) * step_x
-            base = bases[layer.output]
+            step_y = pooled_width * step_x
+            base = held[layer.output][0]
         return encode_words(
-            LAYER, opcode=LAYER_OPCODE, raw=int(layer.final), tile_count=len(tiles),
+            LAYER, opcode=LAYER_OPCODE, raw=int(layer.final), tile_count=tile_count,
             low=0 if layer.final else rule.low, high=0 if layer.final else rule.high,
-            out_height=layer.height, out_width=layer.width,
-            destination_y=tables.add(
-                _destination(layer.height, _pool_axis(layer.pool, 0), step_y)),
-            destination_x=tables.add(
-                _destination(layer.width, _pool_axis(layer.pool, 1), step_x)),
+            out_height=len(window.rows), out_width=layer.width,
+            destination_y=tables.add(destination(
+                window.rows, pool_axis(layer.pool, 0), step_y, window.places)),
+            destination_x=tables.add(destination(
+                range(layer.width), pool_axis(layer.pool, 1), step_x, range(pooled_width))),
             step_x=step_x, step_y=step_y, base=base)
 
-    def _group_record(self, layer: Layer, group: TileGroup, trit_base: int, tables: _Tables,
-                      bases: dict[str, int]) -> list[int]:
+    def group_record(self, layer: Layer, group: TileGroup, columns: Columns, trit_base: int,
+                     tables: Tables, held: Held, window: Window, *, wait: bool = False,
+                     release: bool = False) -> list[int]:
+        """GROUP for ``columns``, all of a group's or some."""
         rule = layer.groups[group.group]
         source = self.network.tensors[group.source]
+        base, first = held[group.source]
         words = self.placement.layouts[group.source].words
-        first_word, count, lanes, step, _ = self.columns(layer, group)
-        trit_x = 0 if rule.shared else step
-        trit_y = 0 if rule.shared else step * rule.kernel[1]
+        trit_x = 0 if rule.shared else columns.step
+        trit_y = 0 if rule.shared else columns.step * len(columns.kernel_x)
         row_words = source.width * words
         return encode_words(
             GROUP, plus=rule.coefficient_plus, minus=-rule.coefficient_minus,
-            base=bases[group.source] + first_word, signed=int(source.signed),
-            geometry_y=tables.add(_geometry(
-                layer.height, rule.kernel[0], rule.stride[0], rule.padding[0], rule.dilation[0],
-                source.height, row_words, trit_y)),
-            geometry_x=tables.add(_geometry(
-                layer.width, rule.kernel[1], rule.stride[1], rule.padding[1], rule.dilation[1],
+            base=base + columns.word, signed=int(source.signed), wait=int(wait),
+            release=int(release),
+            geometry_y=tables.add(geometry(
+                window.rows, len(columns.kernel_y), rule.stride[0],
+                rule.padding[0] - columns.kernel_y.start * rule.dilation[0], rule.dilation[0],
+                source.height, row_words, trit_y, first)),
+            geometry_x=tables.add(geometry(
+                range(layer.width), len(columns.kernel_x), rule.stride[1],
+                rule.padding[1] - columns.kernel_x.start * rule.dilation[1], rule.dilation[1],
                 source.width, words, trit_x)),
-            word_count=count, last_lanes=lanes, step_x=rule.dilation[1] * words,
+            word_count=columns.words, last_lanes=columns.lanes, step_x=rule.dilation[1] * words,
             step_y=rule.dilation[0] * row_words, trit_base=trit_base, trit_step_x=trit_x,
             trit_step_y=trit_y)
 
-    def _row_entries(self, layer: Layer, tile: Tile) -> list[list[int]]:
+    def row_entries(self, layer: Layer, tile: Tile) -> list[list[int]]:
+        """Row-memory entries of a tile."""
         config = self.config
         rule = layer.requantization
         assert rule is not None
@@ -660,8 +654,9 @@ class _Emitter:
             entry[lane * lane_words:(lane + 1) * lane_words] = to_words(packed, lane_words)
         return entries
 
-    def _results(self, layer: Layer, tiles: list[Tile]) -> ResultPlace:
-        config = self.config
+    def results(self, layer: Layer) -> ResultPlace:
+        """Where the last layer's results are: tile after tile, pixel after pixel."""
+        config, tiles = self.config, self.placement.tiles[layer.name]
         pixels = layer.height * layer.width
         first = np.zeros(layer.rows, np.int64)
         step = np.zeros(layer.rows, np.int64)
@@ -696,4 +691,4 @@ def emit(network: Network, placement: Placement, config: Config) -> MemoryImage:
         A memory is too small (memory, layer, needed and available are named), or a value does
         not fit its field.
     """
-    return _Emitter(network, placement, config).run()
+    return Emitter(network, placement, config).run()

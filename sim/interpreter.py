@@ -19,11 +19,15 @@ from hw.program import (
     GROUP,
     LAYER,
     LAYER_OPCODE,
+    SYNC,
+    SYNC_OPCODE,
     TILE,
     record_words,
     row_layout,
 )
+from model_export.schedule import Await, Load, Schedule, Signal, Store, Write, lap
 from sim.golden import requantize
+from sim.host import HostTensors
 
 __all__ = ["Interpreter", "decode"]
 
@@ -63,6 +67,7 @@ class Interpreter:
     memories : object
         Has ``program`` (words,) uint32, ``trits`` (sets * clusters, columns, bytes) uint8 and
         ``rows`` (entries, port words) uint32, such as :class:`model_export.emit.MemoryImage`.
+        Where it has a schedule, only what is resident is in the memories from the beginning.
 
     Members
     -------
@@ -72,9 +77,22 @@ class Interpreter:
 
     def __init__(self, config: Config, memories: Any) -> None:
         self.config = config
-        self.program = np.asarray(memories.program, np.uint32)
-        self.trits = np.asarray(memories.trits, np.uint8)
-        self.rows = np.asarray(memories.rows, np.uint32)
+        self.contents: dict[str, NDArray[Any]] = {
+            "program": np.asarray(memories.program, np.uint32),
+            "trits": np.asarray(memories.trits, np.uint8),
+            "rows": np.asarray(memories.rows, np.uint32)}
+        self.schedule: Schedule | None = getattr(memories, "schedule", None)
+        self._host: _Host | None = None
+        # Addresses wrap where a memory is filled again and again.
+        self._lap = {name: (1 << 62) if self.schedule is None else lap(config, name)
+                     for name in self.contents}
+        held: dict[str, NDArray[Any]] = dict(self.contents)
+        for name, contents in self.contents.items():
+            if self.schedule is not None and name not in self.schedule.resident:
+                axis = 1 if name == "trits" else 0
+                shape = (*contents.shape[:axis], self._lap[name], *contents.shape[axis + 1:])
+                held[name] = np.zeros(shape, contents.dtype)
+        self.program, self.trits, self.rows = held["program"], held["trits"], held["rows"]
         self.activations = np.zeros(
             (config.clusters, config.activation_depth, config.scan_width), np.uint8)
         self.results = np.zeros((config.result_depth, config.drain_width), np.int32)
@@ -99,17 +117,52 @@ class Interpreter:
         """
         counters = []
         for _ in range(count):
-            address, layer_counters = self._layer(address)
+            address, layer_counters = self._layer(self._synchronize(address))
             counters.append(layer_counters)
         return counters
+
+    def run_schedule(self, host: HostTensors, numbers: range, *,
+                     eager: bool = False) -> list[dict[str, int]]:
+        """Run passes ``numbers`` of the schedule; their counters.
+
+        The host writes as late as it may, or with ``eager`` as early: whatever the timing,
+        the outcome must be the same.
+
+        Raises
+        ------
+        ValueError, OverflowError
+            As :meth:`run`; program and host wait for each other.
+        """
+        assert self.schedule is not None
+        self._host = _Host(self, host, numbers, eager)
+        self._host.wait()
+        counters = self.run(self.schedule.passes[numbers.start].address, len(numbers))
+        self._host.finish()
+        self._host = None
+        return counters
+
+    def _synchronize(self, address: int) -> int:
+        """Past a SYNC record, if there is one: the address of the layer."""
+        sync = decode(SYNC, int(self.program[address % self._lap["program"]])) \
+            if len(self.program) > address % self._lap["program"] else {"opcode": 0}
+        if sync["opcode"] != SYNC_OPCODE:
+            return address
+        if self._host is None:
+            raise ValueError(f"the program waits for a host at address {address}")
+        if sync["release"]:
+            self._host.release()
+        if sync["wait"]:
+            self._host.wait()
+        return sync["next"]
 
     # ----- memory contents
 
     def _record(self, layout: data.StructLayout, address: int) -> dict[str, int]:
         count = record_words(layout)
-        words = self.program[address:address + count].tolist()
-        if len(words) < count:
+        places = (address + np.arange(count)) % self._lap["program"]
+        if places.max() >= len(self.program):
             raise ValueError(f"the program ends inside a record at address {address}")
+        words = self.program[places].tolist()
         return decode(layout, sum(word << (PORT_WIDTH * n) for n, word in enumerate(words)))
 
     def _table(self, layout: data.StructLayout, address: int,
@@ -127,7 +180,7 @@ class Interpreter:
         slots = []
         for step in range(rows_used * config.blocks):
             accumulator, block = divmod(step, config.blocks)
-            entry = self.rows[row_base + step].tolist()
+            entry = self.rows[(row_base + step) % self._lap["rows"]].tolist()
             for lane in range(config.drain_width):
                 words = entry[lane * lane_words:(lane + 1) * lane_words]
                 values = decode(layout, sum(w << (PORT_WIDTH * n) for n, w in enumerate(words)))
@@ -144,6 +197,7 @@ class Interpreter:
         """(nonzero, negative) of a set, each (clusters, columns, slots)."""
         config = self.config
         own = slice(number * config.clusters, (number + 1) * config.clusters)
+        columns = columns % self._lap["trits"]
         if columns.size and columns.max() >= self.trits.shape[1]:
             raise ValueError(f"trit column {columns.max()} is read; {self.trits.shape[1]} exist")
         bits = np.unpackbits(self.trits[own][:, columns], axis=2, count=2 * config.slots,
@@ -177,10 +231,14 @@ class Interpreter:
             tile = self._record(TILE, address)
             address += record_words(TILE)
             accumulators = np.zeros((len(pixels[0]), config.slots), np.float64)
-            for _ in range(tile["group_count"]):
+            for index in range(tile["group_count"]):
                 group = self._record(GROUP, address)
                 address += record_words(GROUP)
+                if group["wait"] and self._host is not None:
+                    self._host.wait()
                 self._group(group, height, width, pixels, sets, accumulators, counters)
+                if group["release"] and self._host is not None and index + 1 < tile["group_count"]:
+                    self._host.release()
             sums = accumulators.astype(np.int64)
             limit = 1 << (config.accumulator_width - 1)
             if sums.size and not -limit <= sums.min() <= sums.max() < limit:
@@ -293,3 +351,67 @@ class Interpreter:
                     memory[where] = np.maximum(memory[where], values[kept])
                     counters["write_backs"] += len(kept)
                     counters["merge_reads"] += len(kept)
+
+
+class _Host:
+    """The host's steps beside a program."""
+
+    def __init__(self, machine: Interpreter, tensors: HostTensors, numbers: range,
+                 eager: bool) -> None:
+        assert machine.schedule is not None
+        self.machine = machine
+        self.tensors = tensors
+        self.eager = eager
+        self.steps = machine.schedule.steps(machine.config, numbers)
+        self.signals = self.releases = self.awaited = 0
+        self.blocked: Await | None = None
+        if eager:
+            self._advance(until_signal=False)
+
+    def release(self) -> None:
+        self.releases += 1
+        if self.eager:
+            self._advance(until_signal=False)
+
+    def wait(self) -> None:
+        if not self.signals:
+            self._advance(until_signal=True)
+        if not self.signals:
+            raise ValueError("program and host wait for each other")
+        self.signals -= 1
+
+    def finish(self) -> None:
+        self.releases = 1 << 62
+        self._advance(until_signal=False)
+
+    def _advance(self, *, until_signal: bool) -> None:
+        """Steps until one must wait, or until a signal."""
+        machine = self.machine
+        while True:
+            step = self.blocked or next(self.steps, None)
+            self.blocked = None
+            if step is None:
+                return
+            if isinstance(step, Await):
+                if self.awaited + step.count > self.releases:
+                    self.blocked = step
+                    return
+                self.awaited += step.count
+            elif isinstance(step, Write):
+                target = {"program": machine.program, "rows": machine.rows,
+                          "trits": machine.trits[step.number]}[step.memory]
+                source = machine.contents[step.memory]
+                if step.memory == "trits":
+                    source = source[step.number]
+                first = step.start % machine._lap[step.memory]
+                target[first:first + step.count] = source[step.start:step.start + step.count]
+            elif isinstance(step, Load):
+                base = step.strip.base
+                machine.load(base, self.tensors.strip(step.strip))
+            elif isinstance(step, Store):
+                self.tensors.merge(step.number, step.strip,
+                                   machine.read(step.strip.base, step.strip.words))
+            elif isinstance(step, Signal):
+                self.signals += 1
+                if until_signal:
+                    return

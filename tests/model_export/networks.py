@@ -4,6 +4,8 @@ The networks are built directly as integers and use everything that the intermed
 say; real numbers in them (scales, gains) are placeholders. The same seed gives the same network.
 """
 
+import dataclasses
+
 import numpy as np
 
 from hw.config import Config, ConfigError
@@ -12,9 +14,10 @@ from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from model_export.placement import place
 from model_export.quantize import partial_bounds
+from model_export.streaming import emit_streamed
 
 __all__ = ["bound_network", "compile_network", "random_codes", "random_config",
-           "random_network", "reference_run"]
+           "random_network", "reference_run", "streamed"]
 
 KINDS = ("conv", "conv", "conv", "grouped", "depthwise", "linear", "pool", "add", "concat",
          "mixed", "avgpool", "identity")
@@ -391,6 +394,29 @@ def random_network(rng, config, max_layers=5, max_channels=30, max_size=8) -> Ne
             continue
         return builder.network
     raise AssertionError(f"no random network fits {config}")
+
+
+def streamed(rng, network, config):
+    """Memory contents for ``config`` with memories that are too small, each by chance; some as
+    small as they can be."""
+    whole = compile_network(network, config)
+    used = {"trit_depth": whole.trits.shape[1], "activation_depth": whole.activation_words,
+            "program_depth": len(whole.program), "row_depth": len(whole.rows)}
+    memory = None
+    for field in rng.permutation(list(used)).tolist():
+        for share in (1, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08):
+            if memory is not None and rng.random() < 0.12:
+                break
+            depth = max({"program_depth": 64}.get(field, 2), int(used[field] * share))
+            smaller = dataclasses.replace(config, **{field: depth})
+            try:
+                memory = emit_streamed(network, place(network, smaller), smaller)
+            except ExportError:
+                break
+            config = smaller
+    if memory is None:
+        memory = emit_streamed(network, place(network, config), config)
+    return memory
 
 
 def bound_network(rng, config, signed=False):

@@ -1,0 +1,225 @@
+"""Schedules: how a network that does not fit the memories is run in passes.
+
+A pass is one LAYER of the program: some tiles of a network's layer, over some of its output
+rows. Program, rows and trits of the passes follow each other through memories that are used as
+rings: what a pass needs is written while the passes before it compute, as soon as what
+stood there is free. Tensors too large for the activation memories stay with the host; strips
+of their rows are written before the passes that read them, and read back after those that write
+them.
+
+Addresses count on beyond the end of a memory: a memory of ``depth`` words has address
+``a % lap``, where ``lap`` is the next power of two, as the hardware's addresses wrap. Program and
+host keep in step by two counts: the program *releases* what it has used up, and the
+host *signals* that what comes next is there (:class:`hw.sequencer.Sequencer`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hw.config import Config
+from hw.payloads import address_width
+
+__all__ = ["Await", "Load", "Part", "Pass", "ReadCounters", "Schedule", "Signal", "Step", "Store",
+           "Strip", "Write", "lap"]
+
+
+def lap(config: Config, memory: str) -> int:
+    """Addresses after which a memory's begin again: its depth, or the next power of two."""
+    return 1 << address_width(config.memory_depth(memory))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Words [start, start + count) of a memory, free when ``after`` releases have been counted."""
+
+    start: int
+    count: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows [first, first + rows) of a tensor at activation address ``base``.
+
+    The place is free when ``after`` releases have been counted.
+    """
+
+    tensor: str
+    first: int
+    rows: int
+    base: int
+    words: int                        # activation words that they take in each slice
+    after: int = 0
+
+    def overlaps(self, other: "Strip") -> bool:
+        """Whether the two share memory."""
+        return self.base < other.base + other.words and other.base < self.base + self.words
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One LAYER of the program."""
+
+    layer: str
+    tiles: tuple[int, int]            # [first, stop)
+    rows: tuple[int, int]             # of the layer, before pooling
+    places: tuple[int, int]           # rows of its output tensor, or of the results
+    address: int                      # of its LAYER record
+    row_start: int                    # its row-memory entries
+    row_count: int
+    sets: int                         # sets that hold its trits, from 0 on
+    program: tuple[Part, ...]         # to be written
+    row_parts: tuple[Part, ...]
+    units: tuple[tuple[Part, ...], ...]   # trit columns; each unit but the first has a signal
+    loads: tuple[Strip, ...]
+    output: Strip | None              # where its output goes; None: results
+    store: bool                       # to be read back
+    done: int                         # releases counted when it is over
+
+    @property
+    def before(self) -> int:
+        """Releases counted before it gives its first."""
+        return self.done - len(self.units)
+
+
+@dataclass(frozen=True)
+class Write:
+    """Words [start, start + count) of memory number ``number`` of a kind, not wrapped."""
+
+    memory: str
+    number: int
+    start: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """A strip of a tensor to write into all slices."""
+
+    strip: Strip
+
+
+@dataclass(frozen=True)
+class Store:
+    """The output of pass ``number`` to read back from all slices."""
+
+    number: int
+    strip: Strip
+
+
+@dataclass(frozen=True)
+class ReadCounters:
+    """Counters of passes [first, first + count) to read; they begin at ``slot``."""
+
+    first: int
+    count: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Signal:
+    """SIGNAL."""
+
+
+@dataclass(frozen=True)
+class Await:
+    """WAIT, once for each of so many releases."""
+
+    count: int
+
+
+Step = Write | Load | Store | ReadCounters | Signal | Await
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All passes of a network, in the order of the program.
+
+    ``resident`` names the memories of program, rows and trits that hold all of theirs: they are
+    loaded once, not in every run.
+    """
+
+    passes: tuple[Pass, ...]
+    resident: tuple[str, ...]
+
+    def of_layer(self, name: str) -> range:
+        """Numbers of a layer's passes, which follow each other."""
+        numbers = [number for number, one in enumerate(self.passes) if one.layer == name]
+        return range(numbers[0], numbers[-1] + 1)
+
+    def steps(self, config: Config, numbers: range) -> Iterator[Step]:
+        """What the host does while passes ``numbers`` run, in order, after their RUN.
+
+        The first must be a layer's first. The host goes on after a Store or ReadCounters when it
+        has what it asked for.
+        """
+        taken = self.passes[numbers.start].before
+        counted = numbers.start
+        pending: list[Store] = []
+
+        def wait(after: int) -> Iterator[Step]:
+            nonlocal taken
+            if after > taken:
+                yield Await(after - taken)
+                taken = after
+
+        def flush() -> Iterator[Step]:
+            while pending:
+                one = pending.pop(0)
+                yield from wait(self.passes[one.number].done)
+                yield one
+
+        def counters(stop: int) -> Iterator[Step]:
+            nonlocal counted
+            yield from wait(self.passes[stop - 1].done)
+            while counted < stop:       # not around the end of the memory
+                slot = (counted - numbers.start) % config.layer_count
+                count = min(stop - counted, config.layer_count - slot)
+                yield ReadCounters(counted, count, slot)
+                counted += count
+
+        for number in numbers:
+            one = self.passes[number]
+            if any(store.strip.overlaps(load) or store.strip.tensor == load.tensor
+                   for store in pending for load in one.loads):
+                yield from flush()
+            # What is free at once goes first.
+            todo: list[tuple[int, list[Step]]] = [
+                (part.after, list(_writes(config, memory, copies, part)))
+                for memory, copies, parts in (
+                    ("program", 1, one.program), ("rows", 1, one.row_parts),
+                    ("trits", one.sets * config.clusters, one.units[0]))
+                if memory not in self.resident for part in parts]
+            todo += [(strip.after, [Load(strip)]) for strip in one.loads]
+            for after, steps in sorted(todo, key=lambda item: item[0]):
+                yield from wait(after)
+                yield from steps
+            if one.output is not None and any(store.strip.overlaps(one.output)
+                                              for store in pending):
+                yield from flush()
+            if number - counted >= config.layer_count:
+                yield from counters(number)
+            yield Signal()
+            yield from flush()
+            if number - counted >= max(1, config.layer_count // 2) < config.layer_count:
+                yield from counters(number)
+            for unit in one.units[1:]:
+                for part in unit if "trits" not in self.resident else ():
+                    yield from wait(part.after)
+                    yield from _writes(config, "trits", one.sets * config.clusters, part)
+                yield Signal()
+            if one.store:
+                assert one.output is not None
+                pending.append(Store(number, one.output))
+        yield from flush()
+
+
+def _writes(config: Config, memory: str, copies: int, part: Part) -> Iterator[Step]:
+    """Writes of a part, cut where the memory ends."""
+    size = lap(config, memory)
+    for number in range(copies):
+        start, left = part.start, part.count
+        while left:
+            count = min(left, size - start % size)
+            yield Write(memory, number, start, count)
+            start, left = start + count, left - count

@@ -1,0 +1,74 @@
+"""The host's side of a streamed network: tensors that do not stay on the chip, and its steps."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_export.emit import MemoryImage
+from model_export.schedule import Strip
+from sim.records import Records
+
+__all__ = ["HostTensors"]
+
+
+class HostTensors:
+    """External tensors of a memory image, as words of the activation memories.
+
+    Parameters
+    ----------
+    memory : MemoryImage
+        With a schedule.
+    """
+
+    def __init__(self, memory: MemoryImage) -> None:
+        self.memory = memory
+        config = memory.config
+        self._words = {name: np.zeros((config.clusters, place.size, config.scan_width), np.uint8)
+                       for name, place in memory.tensors.items() if place.external}
+        self._lanes: dict[tuple[int, int], NDArray[np.bool_]] = {}
+
+    def write(self, name: str, codes: NDArray[np.integer]) -> None:
+        """Set a tensor's codes (channels, height, width)."""
+        self._words[name] = self.memory.tensor_words(name, codes)
+
+    def read(self, name: str) -> NDArray[np.int16]:
+        """A tensor's codes (channels, height, width)."""
+        return self.memory.tensor_from_words(name, self._words[name])
+
+    def strip(self, strip: Strip) -> NDArray[np.uint8]:
+        """Words (slices, n, S) of a strip."""
+        start = self._start(strip)
+        return self._words[strip.tensor][:, start:start + strip.words]
+
+    def merge(self, number: int, strip: Strip, words: NDArray[np.uint8]) -> None:
+        """Take over what pass ``number`` has computed of a strip's words (slices, n, S)."""
+        owned = self.lanes(number)
+        start = self._start(strip)
+        own = self._words[strip.tensor][:, start:start + strip.words]
+        shape = (len(own), -1, *owned.shape[1:])
+        target = own.reshape(shape)      # a copy: the slices do not follow each other
+        np.copyto(target, words.reshape(shape), where=owned[:, None])
+        own[:] = target.reshape(own.shape)
+
+    def lanes(self, number: int) -> NDArray[np.bool_]:
+        """Lanes of a pixel (slices, words, S) that the rows of pass ``number`` write."""
+        memory = self.memory
+        assert memory.schedule is not None
+        one = memory.schedule.passes[number]
+        assert one.output is not None
+        key = (one.row_start, one.row_count)
+        if key not in self._lanes:
+            place = memory.tensors[one.output.tensor]
+            fields = Records(memory.config, memory.program).rows(
+                memory.rows[one.row_start:one.row_start + one.row_count],
+                ("enable", "cluster", "word", "lane")).reshape(-1, 4)
+            used = fields[fields[:, 0] == 1]
+            owned = np.zeros((memory.config.clusters, place.words, memory.config.scan_width), bool)
+            owned[used[:, 1], used[:, 2], used[:, 3]] = True
+            self._lanes[key] = owned
+        return self._lanes[key]
+
+    def _start(self, strip: Strip) -> int:
+        place = self.memory.tensors[strip.tensor]
+        return strip.first * place.width * place.words
+
+
