@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from hw.config import Config
 from hw.program import MEMORIES
 
 __all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "signal", "status", "wait",
-           "write", "write_packed"]
+           "write", "write_counts", "write_packed"]
 
 #: Words in front of every packet's arguments.
 HEADER_WORDS = 2
@@ -20,6 +21,8 @@ RESPONSE = 0x80
 RESPONSE_PLACES = 8
 #: Set in the layer count of a RUN that waits for a SIGNAL before its first layer.
 RUN_WAITS = 1 << 31
+#: Arguments of WRITE in front of its memory words.
+WRITE_ARGUMENTS = 2
 #: Arguments of WRITE_PACKED in front of its packed words.
 PACKED_ARGUMENTS = 3
 
@@ -93,6 +96,12 @@ class Packet:
 def write(memory: str, cluster: int, address: int, count: int, words: Iterable[int]) -> Packet:
     """Write ``count`` memory words from ``words`` (lowest bits first, whole port words each)."""
     return Packet(Opcode.WRITE, MEMORIES.index(memory), cluster, (address, count, *words))
+
+
+def write_counts(config: Config, memory: str, count: int) -> list[int]:
+    """Memory words in each of the WRITE packets that carry ``count`` of them."""
+    most = (config.packet_words - WRITE_ARGUMENTS) // config.memory_chunks(memory)
+    return [min(most, count - start) for start in range(0, count, most)]
 
 
 def write_packed(cluster: int, address: int, count: int, rows_used: int,

@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from hw import protocol
 from hw.config import PORT_WIDTH, Config
 from hw.program import COUNTER_SLOTS, COUNTERS
-from hw.protocol import HEADER_WORDS, PACKED_ARGUMENTS, ErrorCode, Opcode, Packet, Status
+from hw.protocol import (
+    PACKED_ARGUMENTS,
+    RESPONSE_PLACES,
+    ErrorCode,
+    Opcode,
+    Packet,
+    Status,
+)
 from hw.unpacker import can_unpack
 from model_export import packing
 from model_export.emit import MemoryImage
+from model_export.schedule import Await, Load, ReadCounters, Signal, Store, Write, lap
+from sim.host import HostTensors
 
 __all__ = ["Device", "DeviceError", "Link"]
 
@@ -103,12 +112,12 @@ class Device:
         """WRITE packets of memory words."""
         chunks = self.config.memory_chunks(memory)
         words = np.asarray(words, np.uint32).reshape(-1, chunks)
-        step = (self.config.packet_words - HEADER_WORDS) // chunks
         packets = []
-        for start in range(0, len(words), step):
-            part = words[start:start + step]
-            packets.append(protocol.write(memory, cluster, address + start, len(part),
-                                          part.ravel().tolist()).words())
+        start = 0
+        for count in protocol.write_counts(self.config, memory, len(words)):
+            packets.append(protocol.write(memory, cluster, address + start, count,
+                                          words[start:start + count].ravel().tolist()).words())
+            start += count
         return packets
 
     def _packed(self, cluster: int, trits: NDArray[np.uint8]) -> list[list[int]] | None:
@@ -141,7 +150,8 @@ class Device:
             count, self.config.memory_chunks(memory))
 
     def load(self, image: MemoryImage, *, back_door: bool = False) -> int:
-        """Write trits, row memory and program; the number of port words that it took.
+        """Write trits, row memory and program; the number of port words that it took. Of a
+        streamed image only what is resident: the rest is part of every run.
 
         Trits go packed, each memory of them where that is fewer words. With ``back_door`` all is
         put into the memories without a clock cycle and a port word, where the link can do that.
@@ -154,7 +164,11 @@ class Device:
             empty = np.zeros((self.config.activation_depth,
                               self.config.memory_chunks("activations")), np.uint32)
             contents += [("activations", part, empty) for part in range(self.config.clusters)]
+        streamed = set() if image.schedule is None else \
+            {"trits", "rows", "program"} - set(image.schedule.resident)
         for memory, number, words in contents:
+            if memory in streamed:
+                continue
             if back_door and self.link.poke(memory, number, 0, words):
                 continue
             packets = self._plain(memory, number, 0, words)
@@ -169,8 +183,87 @@ class Device:
         """Run layers and return their counters, by name."""
         self._ask(protocol.run(address, layers))
         kept = min(layers, self.config.layer_count)
-        words = self.read("counters", 0, 0, kept * COUNTER_SLOTS).reshape(kept, COUNTER_SLOTS)
-        return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in words]
+        return _counters(self.read("counters", 0, 0, kept * COUNTER_SLOTS))
+
+    def run_schedule(self, image: MemoryImage, host: HostTensors, numbers: range,
+                     progress: Callable[[float], None] | None = None) -> list[dict[str, int]]:
+        """Run passes ``numbers`` of a streamed image and return their counters, by name.
+
+        Parameters
+        ----------
+        host : HostTensors
+            Tensors that are kept outside; those that the passes compute are set.
+        numbers : range
+            All passes, or those of one layer.
+        progress : callable(fraction), optional
+        """
+        schedule, config = image.schedule, self.config
+        assert schedule is not None
+        counters: list[dict[str, int]] = []
+        address = schedule.passes[numbers.start].address % lap(config, "program")
+        packets = [protocol.run(address, len(numbers),
+                                wait=True).words()]
+        ended = False
+
+        def answers(count: int) -> list[Packet]:
+            """Send what is gathered; ``count`` answers besides that to RUN."""
+            nonlocal packets, ended
+            found: list[Packet] = []
+            while len(found) < count or packets:
+                for words in self.link.exchange(packets, count - len(found)):
+                    answer = self._response(words)
+                    if answer.error != ErrorCode.OK:
+                        raise DeviceError(f"pass {len(counters)} of the schedule failed: "
+                                          f"{answer.error.name}")
+                    if answer.opcode == Opcode.RUN | protocol.RESPONSE:
+                        ended = True
+                    else:
+                        found.append(answer)
+                packets = []
+            return found
+
+        for step in schedule.steps(config, numbers):
+            if isinstance(step, Write):
+                words = image.port_words(step.memory, step.number)[
+                    step.start:step.start + step.count]
+                packets += self._plain(step.memory, step.number,
+                                       step.start % lap(config, step.memory), words)
+            elif isinstance(step, Load):
+                for part, own in enumerate(host.strip(step.strip)):
+                    packets += self._plain("activations", part, step.strip.base,
+                                           image.activation_port_words(own))
+            elif isinstance(step, Signal):
+                packets.append(protocol.signal().words())
+            elif isinstance(step, Await):
+                packets += [protocol.wait().words()] * step.count
+            elif isinstance(step, ReadCounters):
+                packets.append(protocol.read("counters", 0, step.slot * COUNTER_SLOTS,
+                                             step.count * COUNTER_SLOTS).words())
+                counters += _counters(np.array(answers(1)[0].payload, np.uint32))
+            elif isinstance(step, Store):
+                strip = step.strip
+                back = np.zeros((config.clusters, strip.words, config.scan_width), np.uint8)
+                parts = host.slices(step.number)
+                for first in range(0, len(parts), RESPONSE_PLACES):
+                    own = parts[first:first + RESPONSE_PLACES]
+                    packets += [protocol.read("activations", part, strip.base, strip.words).words()
+                                for part in own]
+                    for part, answer in zip(own, answers(len(own)), strict=True):
+                        back[part] = image.activations_from_port_words(
+                            np.array(answer.payload, np.uint32).reshape(strip.words, -1))
+                host.merge(step.number, strip, back)
+                if progress is not None:
+                    progress((step.number - numbers.start) / len(numbers))
+        answers(0)
+        if not ended:
+            answer = self._response(self.link.exchange([], 1)[0])
+            if answer.opcode != Opcode.RUN | protocol.RESPONSE or answer.error != ErrorCode.OK:
+                raise DeviceError(f"RUN was refused: {answer.error.name}")
+        left = len(numbers) - len(counters)
+        slot = len(counters) % config.layer_count
+        words = self.read("counters", 0, 0, config.layer_count * COUNTER_SLOTS)
+        kept = _counters(words)
+        return counters + [kept[(slot + n) % config.layer_count] for n in range(left)]
 
     def write_tensor(self, image: MemoryImage, name: str, codes: NDArray[np.integer]) -> None:
         """Write activation codes (channels, height, width).
@@ -219,6 +312,12 @@ class Device:
             return Packet.from_words(words)
         except ValueError as error:
             raise DeviceError(f"malformed response: {error}") from error
+
+
+def _counters(words: NDArray[np.uint32]) -> list[dict[str, int]]:
+    """Counters of layers by name, from their words in the counter memory."""
+    return [dict(zip(COUNTERS, map(int, row), strict=True))
+            for row in words.reshape(-1, COUNTER_SLOTS)]
 
 
 #: Told of progress: a message and the fraction done.

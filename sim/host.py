@@ -49,6 +49,10 @@ class HostTensors:
         np.copyto(target, words.reshape(shape), where=owned[:, None])
         own[:] = target.reshape(own.shape)
 
+    def slices(self, number: int) -> list[int]:
+        """Slices that the rows of pass ``number`` write to."""
+        return np.flatnonzero(self.lanes(number).any(axis=(1, 2))).tolist()
+
     def lanes(self, number: int) -> NDArray[np.bool_]:
         """Lanes of a pixel (slices, words, S) that the rows of pass ``number`` write."""
         memory = self.memory

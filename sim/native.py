@@ -280,7 +280,7 @@ class NativeLink(Link):
         if self._handle is None:
             raise DeviceError("the simulator has been closed")
         commands = np.array([word for packet in packets for word in packet], np.uint64)
-        ends = np.cumsum([len(packet) for packet in packets]) - 1
+        ends = np.cumsum([len(packet) for packet in packets], dtype=np.int64) - 1
         commands[ends] |= np.uint64(1 << 32)
         taken, answered = ctypes.c_uint64(), ctypes.c_uint64()
         responses: list[list[int]] = []
