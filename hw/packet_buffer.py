@@ -8,10 +8,15 @@ from hw.config import PORT_WIDTH, Config
 from hw.payloads import port_word
 from hw.protocol import HEADER_WORDS, ErrorCode
 
-__all__ = ["PacketBuffer"]
+__all__ = ["PACKET_PLACES", "PacketBuffer", "buffer_words"]
 
 #: Packets that can wait.
 PACKET_PLACES = 8
+
+
+def buffer_words(config: Config) -> int:
+    """Words of the buffer: two packets of the greatest length at least."""
+    return 1 << (2 * (config.packet_words + HEADER_WORDS) - 1).bit_length()
 
 
 class PacketBuffer(wiring.Component):
@@ -62,7 +67,7 @@ class PacketBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         longest = self.config.packet_words + HEADER_WORDS
-        depth = 1 << (2 * longest - 1).bit_length()
+        depth = buffer_words(self.config)
         m.submodules.storage = storage = memory.Memory(shape=PORT_WIDTH, depth=depth, init=[])
         m.submodules.packets = packets = fifo.SyncFIFO(width=8, depth=PACKET_PLACES)
         write, read = storage.write_port(), storage.read_port()

@@ -43,13 +43,14 @@ from model_export.packing import (
     unpack_memories,
     unpack_plain,
 )
+from model_export.schedule import Schedule
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Image", "load_image", "write_image"]
 
 #: What a manifest begins with.
 FORMAT = "tritforge image"
 #: Raised whenever an older reader would misunderstand the folder.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 FILES = ("layout.bin", "layout.json", "network.bin", "network.json", "program.bin", "rows.bin",
@@ -241,6 +242,7 @@ def _layout_files(memory: MemoryImage) -> tuple[dict[str, Any], bytes]:
         "tensors": [_to_json(place, arrays) for place in memory.tensors.values()],
         "layers": [_to_json(place, arrays) for place in memory.layers],
         "results": None if memory.results is None else _to_json(memory.results, arrays),
+        "schedule": None if memory.schedule is None else memory.schedule.to_json(),
     }
     return document, arrays.bytes()
 
@@ -262,7 +264,8 @@ def _memory_from_files(config: Config, files: dict[str, bytes]) -> MemoryImage:
             -1, config.memory_chunks("rows")),
         document["input"],
         {place.name: place for place in tensors},
-        layers, results, document["activation_words"], document["stale_lanes"])
+        layers, results, document["activation_words"], document["stale_lanes"],
+        None if document["schedule"] is None else Schedule.from_json(document["schedule"]))
 
 
 # ----- the manifest

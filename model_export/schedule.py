@@ -13,8 +13,10 @@ host keep in step by two counts: the program *releases* what it has used up, and
 host *signals* that what comes next is there (:class:`hw.sequencer.Sequencer`).
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from hw.config import Config
 from hw.payloads import address_width
@@ -142,6 +144,47 @@ class Schedule:
     passes: tuple[Pass, ...]
     resident: tuple[str, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Schedule":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        TypeError, ValueError, KeyError
+            They are none.
+        """
+        def parts(items: list[dict[str, Any]]) -> tuple[Part, ...]:
+            return tuple(_checked(Part(**item)) for item in items)
+
+        def strip(item: dict[str, Any]) -> Strip:
+            return _checked(Strip(**item))
+
+        passes = []
+        for given in values["passes"]:
+            own = dict(given)
+            own |= {name: tuple(own[name]) for name in ("tiles", "rows", "places")}
+            own |= {name: parts(own[name]) for name in ("program", "row_parts")}
+            own["units"] = tuple(parts(unit) for unit in own["units"])
+            own["loads"] = tuple(strip(item) for item in own["loads"])
+            own["output"] = None if own["output"] is None else strip(own["output"])
+            passes.append(_checked(Pass(**own)))
+        return cls(tuple(passes), tuple(map(str, values["resident"])))
+
+    def words_in(self, config: Config, numbers: range) -> int:
+        """Port words that the host sends while passes run, packet headers not counted."""
+        count = 0
+        for step in self.steps(config, numbers):
+            if isinstance(step, Write):
+                count += step.count * config.memory_chunks(step.memory)
+            elif isinstance(step, Load):
+                count += (step.strip.words * config.clusters
+                          * config.memory_chunks("activations"))
+        return count
+
     def of_layer(self, name: str) -> range:
         """Numbers of a layer's passes, which follow each other."""
         numbers = [number for number, one in enumerate(self.passes) if one.layer == name]
@@ -223,3 +266,12 @@ def _writes(config: Config, memory: str, copies: int, part: Part) -> Iterator[St
             count = min(left, size - start % size)
             yield Write(memory, number, start, count)
             start, left = start + count, left - count
+
+
+def _checked(item: Any) -> Any:
+    """An object of whole numbers, none below 0."""
+    for value in vars(item).values():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) or (isinstance(number, int) and number < 0):
+                raise ValueError(f"{type(item).__name__} of a schedule holds {number}")
+    return item

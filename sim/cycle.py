@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from hw.config import Config
 from hw.drain import clear_latency
 from hw.merge import merge_level, merge_places
+from hw.packet_buffer import PACKET_PLACES, buffer_words
 from hw.program import (
     COUNTER_SLOTS,
     COUNTERS,
@@ -37,8 +38,10 @@ from hw.program import (
 )
 from hw.top import settle
 from hw.walker import job_places
-from model_export.emit import LayerPlace, MemoryImage
+from model_export.emit import MemoryImage
 from model_export.network import Network
+from model_export.schedule import Strip
+from sim.host import HostTensors, packet_shapes
 from sim.native import SimulatorError, cache_folder, compiler, compiler_digest
 from sim.records import Records
 
@@ -54,11 +57,19 @@ class CycleModelError(RuntimeError):
     """The program addresses memory that is not there, or the model was interrupted."""
 
 
+_FAILURES = {
+    1: "the cycle model of layer {} was interrupted",
+    2: "layer {} addresses memory that is not there",
+    3: "program and host wait for each other in layer {}",
+}
+
+
 class _Machine(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int32) for name in (
         "sets", "clusters", "elements", "rows", "depth", "scan", "banks", "lanes",
         "skip_weights", "skip_activations", "merge_places", "merge_level", "settle", "clear",
-        "layer_words", "tile_words", "group_words", "job_places")]
+        "layer_words", "tile_words", "group_words", "job_places", "buffer_words", "packet_places",
+        "read_chunks")]
 
 
 class _LayerInput(ctypes.Structure):
@@ -140,9 +151,14 @@ class CycleModel:
             config.scan_width, config.banks, config.drain_width, config.skip_zero_weights,
             config.skip_zero_activations, merge_places(config), merge_level(config),
             settle(config), clear, *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
-            job_places(config))
+            job_places(config), buffer_words(config), PACKET_PLACES,
+            config.memory_chunks("activations"))
         records = Records(config, memory.program)
-        self._layers = [self._decode(records, place) for place in memory.layers]
+        self._layers = [self._decode(records, place.name, place.output, place.address)
+                        for place in memory.layers] if memory.schedule is None else []
+        self._passes = [] if memory.schedule is None else [
+            self._decode(records, one.layer, network.layer(one.layer).output, one.address)
+            for one in memory.schedule.passes]
         self._row_lanes = np.ascontiguousarray(
             records.rows(memory.rows, ("enable", "cluster", "word", "lane")), np.int32)
         columns = memory.trits.shape[1]
@@ -184,7 +200,6 @@ class CycleModel:
             The program addresses memory that is not there.
         """
         chosen = [layer for layer in self._layers if layers is None or layer.name in layers]
-        depth = self.config.activation_depth
         inputs = []
         keep: list[Any] = []
         written: set[str] = set()
@@ -204,14 +219,93 @@ class CycleModel:
                     words = self.memory.tensors[layer.output].words
                 self._write(layer.output, tensors[layer.output], exact=False)
                 written.add(layer.output)
-            arrays = (layer.fields, layer.destination_y, layer.destination_x, layer.tiles,
-                      layer.groups, layer.geometry, self._row_lanes, self._counts)
             keep += [before, outputs]
-            inputs.append(_LayerInput(
-                *(array.ctypes.data for array in arrays), self._counts.shape[1],
-                before.ctypes.data, depth, None if outputs is None else outputs.ctypes.data,
-                words, int(not whole or index % (batch or len(chosen)) == 0)))
+            inputs.append(self._input(layer, before, outputs, words,
+                                      not whole or index % (batch or len(chosen)) == 0))
         return self._simulate(chosen, inputs, progress, log)
+
+    def run_schedule(self, tensors: Mapping[str, NDArray[np.integer]], numbers: range | None = None,
+                     progress: Callable[[float], None] | None = None) -> list[dict[str, int]]:
+        """Counters of passes of a streamed network, all by default, that are one RUN; what the host
+        sends and reads meanwhile goes through the port a word per clock cycle.
+
+        Parameters and errors as of :meth:`run`; also program and host may wait for each other.
+        """
+        schedule = self.memory.schedule
+        assert schedule is not None
+        chosen = range(len(schedule.passes)) if numbers is None else numbers
+        host = HostTensors(self.memory)
+        inputs, keep = [], []
+        if chosen.start:    # what the passes before have left
+            self._write_whole(tensors, schedule.passes[chosen.start].layer)
+        for number in chosen:
+            one, layer = schedule.passes[number], self._passes[number]
+            for strip in one.loads:
+                self._region(strip)[:] = self._strip(tensors, strip)
+            before, outputs, words = self._memory.copy(), None, 0
+            if one.output is not None:
+                unpooled = tensors.get(f"{layer.name}.unpooled")
+                words = self.memory.tensors[layer.output].words
+                if unpooled is not None:
+                    outputs = self._mask(layer.output, unpooled[:, slice(*one.rows)])
+                lanes = host.lanes(number)
+                owned = (lanes.astype(np.uint16) << np.arange(lanes.shape[2], dtype=np.uint16)).sum(
+                    axis=2, dtype=np.uint16)
+                region = self._region(one.output)
+                mask = np.tile(owned, one.output.words // words)
+                region[:] = (region & ~mask) | (self._strip(tensors, one.output) & mask)
+            keep += [before, outputs]
+            inputs.append(self._input(layer, before, outputs, words, number == chosen.start))
+        packets = np.array(packet_shapes(self.memory, chosen), np.int32)
+        counters = np.zeros((len(inputs), COUNTER_SLOTS), np.int64)
+        cancel, passes = ctypes.c_int32(0), ctypes.c_int64(0)
+        status = 0
+
+        def simulate() -> None:
+            nonlocal status
+            status = self._library.cycle_model_stream(
+                ctypes.byref(self._machine), (_LayerInput * len(inputs))(*inputs), len(inputs),
+                packets.ctypes.data, len(packets), counters.ctypes.data, ctypes.byref(passes),
+                ctypes.byref(cancel))
+
+        worker = threading.Thread(target=simulate)
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(0.1)
+                if progress is not None:
+                    progress(passes.value / len(inputs))
+        except BaseException:
+            cancel.value = 1
+            worker.join()
+            raise
+        if status:
+            name = self._passes[chosen[min(passes.value, len(chosen) - 1)]].name
+            raise CycleModelError(_FAILURES[status].format(name))
+        return [dict(zip(COUNTERS, row, strict=True)) for row in counters.tolist()]
+
+    def _region(self, strip: Strip) -> NDArray[np.uint16]:
+        return self._memory[:, strip.base:strip.base + strip.words]
+
+    def _strip(self, tensors: Mapping[str, NDArray[np.integer]],
+               strip: Strip) -> NDArray[np.uint16]:
+        codes = self.network.tensors[strip.tensor].stored(np.asarray(tensors[strip.tensor]))
+        return self._mask(strip.tensor, codes[:, strip.first:strip.first + strip.rows])
+
+    def _write_whole(self, tensors: Mapping[str, NDArray[np.integer]], layer: str) -> None:
+        """Tensors on the chip that a layer reads."""
+        for source in sorted({group.source for group in self.network.layer(layer).groups}):
+            if not self.memory.tensors[source].external:
+                self._write(source, tensors[source], exact=False)
+
+    def _input(self, layer: _Layer, before: NDArray[np.uint16],
+               outputs: NDArray[np.uint16] | None, words: int, first: bool) -> _LayerInput:
+        arrays = (layer.fields, layer.destination_y, layer.destination_x, layer.tiles,
+                  layer.groups, layer.geometry, self._row_lanes, self._counts)
+        return _LayerInput(
+            *(array.ctypes.data for array in arrays), self._counts.shape[1],
+            before.ctypes.data, self.config.activation_depth,
+            None if outputs is None else outputs.ctypes.data, words, int(first))
 
     def _simulate(self, layers: list[_Layer], inputs: list[_LayerInput],
                   progress: Callable[[float], None] | None,
@@ -262,9 +356,7 @@ class CycleModel:
             records.ctypes.data if capacity else None, capacity, ctypes.byref(logged),
             ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)), ctypes.byref(cancel))
         if status:
-            raise CycleModelError(
-                f"the cycle model of layer {layer.name} was interrupted" if status == 1 else
-                f"layer {layer.name} addresses memory that is not there")
+            raise CycleModelError(_FAILURES[status].format(layer.name))
         if log is not None:
             log[layer.name] = [Record(row[0], EVENT_KINDS[row[1]], *row[2:])
                                for row in records[:logged.value].tolist()]
@@ -297,12 +389,18 @@ class CycleModel:
         region[:] = (region & ~owned) | mask
 
     @staticmethod
-    def _decode(records: Records, place: LayerPlace) -> _Layer:
-        layer = records.record(LAYER, place.address)
+    def _decode(records: Records, name: str, output: str, start: int) -> _Layer:
+        """The layer ``name`` whose LAYER record is at address ``start``."""
+        def absolute(field: int) -> int:
+            """Addresses have 16 bits, and tables stand behind their layer's record."""
+            return start + ((field - start) & 0xFFFF)
+
+        layer = records.record(LAYER, start)
         height, width = layer["out_height"], layer["out_width"]
         destination = [
-            np.ascontiguousarray(records.table(DESTINATION, layer[f"destination_{axis}"], count,
-                                               ("offset", "count", "fresh")), np.int32)
+            np.ascontiguousarray(records.table(
+                DESTINATION, absolute(layer[f"destination_{axis}"]), count,
+                ("offset", "count", "fresh")), np.int32)
             for axis, count in (("y", height), ("x", width))]
         tiles: list[list[int]] = []
         groups: list[list[int]] = []
@@ -314,12 +412,12 @@ class CycleModel:
             nonlocal entries
             if (address, count) not in tables:
                 tables[address, count] = entries
-                geometry.append(records.table(GEOMETRY, address, count,
+                geometry.append(records.table(GEOMETRY, absolute(address), count,
                                               ("offset", "count", "trit_offset")))
                 entries += count
             return tables[address, count]
 
-        address = place.address + record_words(LAYER)
+        address = start + record_words(LAYER)
         for _ in range(layer["tile_count"]):
             tile = records.record(TILE, address)
             address += record_words(TILE)
@@ -331,10 +429,11 @@ class CycleModel:
                     group["base"], table(group["geometry_y"], height),
                     table(group["geometry_x"], width), group["word_count"], group["last_lanes"],
                     group["step_x"], group["step_y"], group["trit_base"], group["trit_step_x"],
-                    group["trit_step_y"], group["geometry_y"], group["geometry_x"]])
+                    group["trit_step_y"], group["geometry_y"], group["geometry_x"], group["wait"],
+                    group["release"]])
         fields = [layer["raw"], layer["low"] < 0, layer["tile_count"], height, width,
                   layer["step_x"], layer["step_y"], layer["base"], len(groups)]
-        return _Layer(place.name, place.output, np.array(fields, np.int32), destination[0],
+        return _Layer(name, output, np.array(fields, np.int32), destination[0],
                       destination[1], np.array(tiles, np.int32), np.array(groups, np.int32),
                       np.concatenate(geometry).astype(np.int32), bool(layer["raw"]))
 
@@ -370,6 +469,9 @@ def _library() -> ctypes.CDLL:
     library.cycle_model_layer.argtypes = [pointer, pointer, pointer, pointer, count, pointer,
                                           pointer, pointer]
     library.cycle_model_layer.restype = ctypes.c_int32
+    library.cycle_model_stream.argtypes = [pointer, pointer, ctypes.c_int32, pointer, count,
+                                           pointer, pointer, pointer]
+    library.cycle_model_stream.restype = ctypes.c_int32
     library.cycle_model_counts.argtypes = [pointer, count, ctypes.c_int32, ctypes.c_int32, pointer]
     library.cycle_model_counts.restype = None
     return library

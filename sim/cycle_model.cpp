@@ -21,7 +21,8 @@ constexpr int FLIGHT = 4;          // zero skip to element queue, cluster.py
 
 enum Counter {
     BROADCASTS, SKIPPED, READS, QUEUE_WRITES, ADDS, EMPTY_SCANS, QUEUE_FULL, IMBALANCE, DRAIN,
-    DRAIN_STEPS, WRITE_BACK, MERGE_READS, WRITE_BACKS, RESULT_WRITES, RESERVED, CYCLES, COUNTERS
+    DRAIN_STEPS, WRITE_BACK, MERGE_READS, WRITE_BACKS, RESULT_WRITES, REFILL, CYCLES,
+    COUNTERS
 };
 
 enum Event { PIXEL_STARTED, PIXEL_DRAINED, LAYER_SETTLED };
@@ -35,6 +36,7 @@ struct Machine {
     int32_t sets, clusters, elements, rows, depth, scan, banks, lanes;
     int32_t skip_weights, skip_activations, merge_places, merge_level, settle, clear;
     int32_t layer_words, tile_words, group_words, job_places;
+    int32_t buffer_words, packet_places, read_chunks;
 };
 
 struct LayerFields {
@@ -47,7 +49,7 @@ struct Tile {
 
 struct Group {
     int32_t base, geometry_y, geometry_x, word_count, last_lanes, step_x, step_y;
-    int32_t trit_base, trit_step_x, trit_step_y, table_y, table_x;
+    int32_t trit_base, trit_step_x, trit_step_y, table_y, table_x, wait, release;
 };
 
 struct Destination {
@@ -64,6 +66,16 @@ struct RowLane {
 
 struct Record {
     int32_t time, kind, set, tile, pixel;
+};
+
+// A packet that the host sends. It goes on to the next one when the packet is sent and, where
+// `answers` is not 0, so many answers have come.
+struct Packet {
+    int32_t opcode;
+    int32_t slice;                  // of the activation memory; -1: another memory
+    int32_t count;                  // memory words to read
+    int32_t length;                 // words after the header
+    int32_t answers;
 };
 
 // What a layer is computed from. Activation masks have a bit for every lane that is not zero.
@@ -87,6 +99,174 @@ struct LayerInput {
 }  // extern "C"
 
 namespace {
+
+// The host and the host port (packet_buffer.py, host_port.py), a cycle at a time. The host offers a
+// word in every cycle, and takes every word that is answered.
+class Host {
+  public:
+    Host(const Machine& machine, const Packet* packets, int64_t count)
+        : c(machine), packets(packets), count(count) {}
+
+    int32_t signals = 0, releases = 0;      // sequencer.py
+    bool running = false;
+
+    // One cycle; busy slices serve others first. True: the program starts.
+    bool step(const uint8_t* reading, const uint8_t* writing) {
+        bool start = false, end = false;
+        const bool valid = waiting > 0, word = valid && fresh;
+        bool answered = answer(reading);
+        int32_t taken = 0;
+        switch (state) {
+            case HEADER:
+                if (word) { taken = 1; state = LENGTH; }
+                break;
+            case LENGTH:
+                if (word) { taken = 1; state = OPCODE; left = packets[done].length; }
+                break;
+            case OPCODE:
+                switch (packets[done].opcode) {
+                    case 6: state = SIGNAL; break;
+                    case 7: state = WAIT; break;
+                    default: state = ADDRESS;
+                }
+                break;
+            case ADDRESS:
+                if (word) { taken = 1; --left; state = COUNT; }
+                break;
+            case COUNT:
+                if (word) { taken = 1; --left; state = CHECK; }
+                break;
+            case CHECK:
+                switch (packets[done].opcode) {
+                    case 1: state = WRITE; break;
+                    case 2: state = START; break;
+                    default: state = QUEUE;
+                }
+                break;
+            case START:
+                start = true;
+                state = END;
+                break;
+            case WRITE: {
+                const int32_t slice = packets[done].slice;
+                if (word && !(slice >= 0 && writing && writing[slice])) {
+                    taken = 1;
+                    if (--left == 0) state = END;
+                }
+                break;
+            }
+            case QUEUE:
+                requests[request_tail++ % PLACES] = {packets[done].slice, packets[done].count};
+                state = END;
+                break;
+            case SIGNAL:
+                ++signalled;
+                state = END;
+                break;
+            case WAIT:
+                if (releases > 0 || !running) {
+                    taken_releases = releases > 0;
+                    state = END;
+                } else if (stuck) {
+                    broken = true;
+                }
+                break;
+            case END:
+                end = true;
+                state = HEADER;
+                break;
+        }
+        // Packet buffer.
+        int32_t arrived = 0;
+        const bool ready = waiting < c.packet_places && received - consumed < c.buffer_words;
+        const bool offer = sending < count && !holding;
+        if (offer && ready) {
+            ++received;
+            if (++index == packets[sending].length + 2) {
+                index = 0;
+                arrived = 1;
+                wanted = packets[sending].answers;
+                ++sending;
+                holding = wanted > 0;
+            }
+        }
+        if (answered && wanted > 0 && --wanted == 0) holding = false;
+        fresh = valid && !end;
+        consumed += taken;
+        waiting += arrived - int32_t(end);
+        if (end) ++done;
+        request_level = request_tail - request_head;
+        return start;
+    }
+
+    // What the sequencer sees from the next cycle on.
+    void settle(int32_t released) {
+        signals += signalled;
+        releases += released - taken_releases;
+        signalled = taken_releases = 0;
+    }
+
+    bool stuck = false;                     // the program waits for a signal
+    bool broken = false;                    // and the host for the program
+
+  private:
+    enum State { HEADER, LENGTH, OPCODE, ADDRESS, COUNT, CHECK, START, WRITE, QUEUE, SIGNAL, WAIT,
+                 END };
+    enum Answer { A_IDLE, A_HEADER, A_LENGTH, A_FETCH, A_ARRIVE, A_DATA };
+    static constexpr int PLACES = 8;
+    struct Request { int32_t slice, count; };
+
+    const Machine& c;
+    const Packet* packets;
+    int64_t count;
+    int64_t sending = 0, done = 0;
+    int32_t index = 0, wanted = 0;
+    bool holding = false;
+    int64_t received = 0, consumed = 0;
+    int32_t waiting = 0, left = 0, signalled = 0, taken_releases = 0;
+    bool fresh = false;
+    State state = HEADER;
+
+    Answer answering = A_IDLE;
+    Request requests[PLACES], current{};
+    uint32_t request_head = 0, request_tail = 0, request_level = 0;
+    int32_t words_left = 0, chunk = 0, arrives = 0;
+
+    // True in the cycle of an answer's last word.
+    bool answer(const uint8_t* reading) {
+        switch (answering) {
+            case A_IDLE:
+                if (request_level) {
+                    current = requests[request_head++ % PLACES];
+                    answering = A_HEADER;
+                }
+                return false;
+            case A_HEADER:
+                answering = A_LENGTH;
+                return false;
+            case A_LENGTH:
+                words_left = current.count;
+                chunk = 0;
+                answering = A_FETCH;
+                return false;
+            case A_FETCH:
+                if (!(current.slice >= 0 && reading && reading[current.slice])) {
+                    answering = A_ARRIVE;
+                    arrives = 2;
+                }
+                return false;
+            case A_ARRIVE:
+                if (--arrives == 0) answering = A_DATA;
+                return false;
+            case A_DATA:
+                if (++chunk < (current.slice >= 0 ? c.read_chunks : 1)) return false;
+                chunk = 0;
+                answering = --words_left ? A_FETCH : A_IDLE;
+                return words_left == 0;
+        }
+        return false;
+    }
+};
 
 struct Job {
     int32_t address, step_x, step_y, count_x, count_y, word_count, last_lanes;
@@ -162,9 +342,9 @@ class Simulation {
   public:
     Simulation(const Machine& machine, const LayerInput& input, int64_t* counters,
                Record* log, int64_t log_capacity, volatile int64_t* progress,
-               const volatile int32_t* cancel)
+               const volatile int32_t* cancel, Host* host = nullptr)
         : c(machine), in(input), layer(*input.layer), counters(counters), log(log),
-          log_capacity(log_capacity), progress(progress), cancel(cancel) {
+          log_capacity(log_capacity), progress(progress), cancel(cancel), host(host) {
         ring = 1;
         while (ring < c.depth) ring *= 2;
         clusters.resize(size_t(c.sets) * c.clusters);
@@ -186,11 +366,14 @@ class Simulation {
         drain_jobs.resize(size_t(DRAIN_PLACES) * c.sets + DELAY);
     }
 
-    // 0, or 1: cancelled, 2: an address beyond its memory.
+    // 0, or 1: cancelled, 2: an address beyond its memory, 3: program and host wait for each other.
     int run() {
-        enter_tile(c.layer_words + 3);   // LAYER_CHECK acts when all words are there
-        ready_at = in.first ? c.clear : 0;
         int32_t t = 0;
+        if (host) {
+            if (const int status = begin(t)) return status;
+        }
+        enter_tile(t + c.layer_words + 3);   // LAYER_CHECK acts when all words are there
+        ready_at = in.first ? c.clear : 0;
         while (!done) {
             if ((t & 0x3fff) == 0) {
                 if (progress) *progress = t;
@@ -198,15 +381,48 @@ class Simulation {
             }
             cycle(t);
             if (broken) return 2;
+            if (host && host->broken) return 3;
             ++t;
         }
         counters[CYCLES] = finished;
+        for (; host && t < finished; ++t) host_alone(0);
         return 0;
     }
 
     int64_t logged = 0;
 
   private:
+    bool released = false;              // in this cycle
+    uint8_t reading[256] = {}, writing[256] = {};   // slices that do not serve the host
+
+    void host_alone(int32_t release) {
+        host->step(nullptr, nullptr);
+        host->settle(release);
+    }
+
+    // What precedes a pass: the SYNC record after the one before, and a signal. `t` is then the cycle
+    // in which LAYER is fetched.
+    int begin(int32_t& t) {
+        if (!in.first) {
+            for (; t < c.layer_words + 2; ++t) host_alone(0);
+            host_alone(1);
+            ++t;
+        }
+        for (;; ++t) {
+            if ((t & 0x3fff) == 0 && cancel && *cancel) return 1;
+            if (host->signals) break;
+            ++counters[REFILL];
+            host->stuck = true;
+            host_alone(0);
+            if (host->broken) return 3;
+        }
+        host->stuck = false;
+        --host->signals;
+        host_alone(0);
+        ++t;
+        return 0;
+    }
+
     static constexpr int DELAY = 128;
     struct Step {
         int32_t entry;
@@ -221,6 +437,7 @@ class Simulation {
     int64_t log_capacity;
     volatile int64_t* progress;
     const volatile int32_t* cancel;
+    Host* host;
     int ring;
     std::vector<Cluster> clusters;
     std::vector<Slice> slices;
@@ -238,6 +455,8 @@ class Simulation {
 
     int tile_number = 0, y = 0, x = 0, group_number = 0, set = 0;
     int32_t offer = NEVER, settle_from = NEVER, ready_at = 0, pixel_number = 0;
+    int32_t signal_from = NEVER, release_from = NEVER;
+    bool idle_before = false;
     bool group_known = false, column_known = false, line_known = false;
     int32_t table_x = 0, table_y = 0;
     Job next_job;
@@ -272,8 +491,7 @@ class Simulation {
                 act = fetch_group(at);
             }
             if (in.destination_x[x].count) {
-                offer = act + 1;
-                make_job();
+                prepare(act);
                 return;
             }
             // JOB finds that the pixel is not wanted.
@@ -307,6 +525,17 @@ class Simulation {
         line_known = true;
         table_y = group().table_y;
         return at + 4;
+    }
+
+    // JOB acts in cycle `act`; the job is offered, or waits for a signal first.
+    void prepare(int32_t act) {
+        make_job();
+        if (host && group().wait) {
+            signal_from = act + 1;
+            offer = NEVER;
+        } else {
+            offer = act + 1;
+        }
     }
 
     void make_job() {
@@ -346,9 +575,14 @@ class Simulation {
             at = std::min(at, t + 1);
         }
         if (!next_job.last) {
+            const bool release = host && group().release;
             ++group_number;
-            offer = fetch_group(t + 1) + 1;
-            make_job();
+            if (release) {
+                release_from = t + 2;
+                offer = NEVER;
+            } else {
+                prepare(fetch_group(t + 1));
+            }
             return;
         }
         const auto& dy = in.destination_y[y];
@@ -395,7 +629,38 @@ class Simulation {
 
     // ----- one cycle
 
+    // Walkers and zero skips have nothing left.
+    bool clusters_idle() const {
+        for (const auto& k : clusters)
+            if (!k.jobs.empty() || k.active || k.credit != WORD_PLACES || k.held) return false;
+        return true;
+    }
+
+    // SIGNAL and RELEASED states of the sequencer.
+    void synchronize(int32_t t) {
+        released = false;
+        host->stuck = false;
+        if (t >= signal_from) {
+            if (host->signals) {
+                --host->signals;
+                offer = t + 1;
+                signal_from = NEVER;
+            } else {
+                ++counters[REFILL];
+                host->stuck = true;
+            }
+        }
+        if (release_from == NEVER) return;
+        const bool idle = idle_before;
+        idle_before = clusters_idle();
+        if (t < release_from || !idle) return;
+        released = true;
+        release_from = NEVER;
+        prepare(fetch_group(t + 1));
+    }
+
     void cycle(int32_t t) {
+        if (host) synchronize(t);
         // What the drain's set reports, and whether the drain is at it (names the stall).
         const bool waiting = drain_head != drain_tail
                              && drain_jobs[drain_head % drain_jobs.size()].visible <= t;
@@ -416,6 +681,8 @@ class Simulation {
         for (int k = 0; k < c.clusters; ++k) {
             auto& slice = slices[k];
             full |= slice.level[1] >= c.merge_level;
+            if (host)       // what was visited three cycles ago is written
+                writing[k] = std::count(slice.visit_time, slice.visit_time + 3, t - 3) > 0;
             merge_idle &= visit(slice, t);
             int chosen = -1;
             if (!slice.reading) {
@@ -430,6 +697,7 @@ class Simulation {
                 }
                 if (chosen >= 0) slice.turn = chosen == c.sets - 1 ? 0 : chosen + 1;
             }
+            reading[k] = slice.reading || chosen >= 0;
             for (int n = 0; n < c.sets; ++n) {
                 if (t < wake[size_t(n) * c.clusters + k]) continue;
                 auto& cluster = clusters[size_t(n) * c.clusters + k];
@@ -472,6 +740,11 @@ class Simulation {
         for (auto& slice : slices) {
             slice.level[1] = slice.level[0];
             slice.level[0] = int32_t(slice.tail - slice.head);
+        }
+
+        if (host) {
+            host->step(reading, writing);
+            host->settle(released);
         }
 
         // Sequencer's SETTLE, then sixteen cycles of DUMP.
@@ -776,6 +1049,26 @@ int32_t cycle_model_layer(const Machine* machine, const LayerInput* input, int64
     const int status = simulation.run();
     if (logged) *logged = simulation.logged;
     return status;
+}
+
+// The passes of a streamed network in one run, with the host's packets. Counters of pass n begin
+// at counters + 16 n. As `cycle_model_layer`; 3: program and host wait for each other; `*passes`
+// tells how many are over.
+int32_t cycle_model_stream(const Machine* machine, const LayerInput* inputs, int32_t count,
+                           const Packet* packets, int64_t packet_count, int64_t* counters,
+                           volatile int64_t* passes, const volatile int32_t* cancel) {
+    Host host(*machine, packets, packet_count);
+    while (!host.step(nullptr, nullptr)) {}
+    host.settle(0);
+    host.running = true;
+    std::memset(counters, 0, sizeof(int64_t) * COUNTERS * count);
+    for (int32_t n = 0; n < count; ++n) {
+        Simulation simulation(*machine, inputs[n], counters + int64_t(COUNTERS) * n, nullptr, 0,
+                              nullptr, cancel, &host);
+        if (const int status = simulation.run()) return status;
+        *passes = n + 1;
+    }
+    return 0;
 }
 
 // Ones among the `rows` first bits of every element's trit words: [word][element].

@@ -3,11 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from hw import protocol
+from hw.program import COUNTER_SLOTS
+from hw.protocol import RESPONSE_PLACES, Opcode
 from model_export.emit import MemoryImage
-from model_export.schedule import Strip
+from model_export.schedule import Await, Load, ReadCounters, Signal, Step, Store, Strip, Write
 from sim.records import Records
 
-__all__ = ["HostTensors"]
+__all__ = ["HostTensors", "Shape", "packet_shapes"]
+
+#: A packet without its contents: opcode, slice of the activation memory (-1: another memory),
+#: memory words, words after the header, answers that must come before the next packet is sent.
+Shape = tuple[int, int, int, int, int]
 
 
 class HostTensors:
@@ -76,3 +83,42 @@ class HostTensors:
         return strip.first * place.width * place.words
 
 
+
+
+def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
+    """The packets that :meth:`sim.device.Device.run_schedule` sends for passes ``numbers``."""
+    schedule, config, tensors = memory.schedule, memory.config, HostTensors(memory)
+    assert schedule is not None
+
+    def writes(kind: str, part: int, count: int) -> list[Shape]:
+        return [(Opcode.WRITE, part, words, protocol.WRITE_ARGUMENTS
+                 + words * config.memory_chunks(kind), 0)
+                for words in protocol.write_counts(config, kind, count)]
+
+    def shapes(step: Step) -> list[Shape]:
+        match step:
+            case Write(kind, _, _, count):
+                return writes(kind, -1, count)
+            case Load(strip):
+                one = [writes("activations", part, strip.words)
+                       for part in range(config.clusters)]
+                return [shape for part in one for shape in part]
+            case Signal():
+                return [(Opcode.SIGNAL, -1, 0, 0, 0)]
+            case Await(count):
+                return [(Opcode.WAIT, -1, 0, 0, 0)] * count
+            case ReadCounters(_, count, _):
+                return [(Opcode.READ, -1, count * COUNTER_SLOTS, 2, 1)]
+            case Store(number, strip):
+                parts = tensors.slices(number)
+                result: list[Shape] = []
+                for first in range(0, len(parts), RESPONSE_PLACES):
+                    own = parts[first:first + RESPONSE_PLACES]
+                    result += [(Opcode.READ, part, strip.words, 2, len(own) * (part == own[-1]))
+                               for part in own]
+                return result
+
+    packets: list[Shape] = [(Opcode.RUN, -1, 0, 2, 0)]
+    for step in schedule.steps(config, numbers):
+        packets += shapes(step)
+    return packets
