@@ -313,6 +313,18 @@ def _layer_entry(network: Network, layer: Layer, memory: MemoryImage,
     }
 
 
+def _streaming(memory: MemoryImage) -> dict[str, Any] | None:
+    """How an image that does not fit the memories is run; port words are per image."""
+    schedule = memory.schedule
+    if schedule is None:
+        return None
+    sent, read = schedule.port_words(memory.config, range(len(schedule.passes)))
+    return {"passes": len(schedule.passes), "resident_memories": list(schedule.resident),
+            "external_tensors": [name for name, place in memory.tensors.items()
+                                 if place.external],
+            "sent_words": sent, "read_words": read}
+
+
 def _is_ternary(layer: Layer) -> bool:
     """Trained weights, each of which is one trit."""
     seen = {(group.source, group.channels, group.rows) for group in layer.groups}
@@ -377,6 +389,7 @@ def _manifest(network: Network, config: Config, memory: MemoryImage, extra: dict
         "output": {"layer": final.name, "shape": [final.rows, final.height, final.width],
                    "result_scale": float(final.result_scale)},
         "sizes": _sizes(layers, memory, files),
+        "streaming": _streaming(memory),
         "extra": extra,
         "layers": layers,
         "sha256": {name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},

@@ -14,7 +14,7 @@ host *signals* that what comes next is there (:class:`hw.sequencer.Sequencer`).
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,16 +174,32 @@ class Schedule:
             passes.append(_checked(Pass(**own)))
         return cls(tuple(passes), tuple(map(str, values["resident"])))
 
-    def words_in(self, config: Config, numbers: range) -> int:
-        """Port words that the host sends while passes run, packet headers not counted."""
-        count = 0
+    def sum_by_layer(self, counters: Sequence[Mapping[str, int]],
+                     numbers: range | None = None) -> dict[str, dict[str, int]]:
+        """Counters of passes, all by default, added up for each layer, in order."""
+        sums: dict[str, dict[str, int]] = {}
+        chosen = range(len(self.passes)) if numbers is None else numbers
+        for number, values in zip(chosen, counters, strict=True):
+            total = sums.setdefault(self.passes[number].layer, {})
+            for name, value in values.items():
+                total[name] = total.get(name, 0) + value
+        return sums
+
+    def port_words(self, config: Config, numbers: range) -> tuple[int, int]:
+        """Words of the port that the host sends and reads while passes run: contents of the
+        memories, without packet headers and counters."""
+        sent = read = 0
         for step in self.steps(config, numbers):
             if isinstance(step, Write):
-                count += step.count * config.memory_chunks(step.memory)
-            elif isinstance(step, Load):
-                count += (step.strip.words * config.clusters
-                          * config.memory_chunks("activations"))
-        return count
+                sent += step.count * config.memory_chunks(step.memory)
+            elif isinstance(step, Load | Store):
+                words = (step.strip.words * config.clusters
+                         * config.memory_chunks("activations"))
+                if isinstance(step, Load):
+                    sent += words
+                else:
+                    read += words
+        return sent, read
 
     def of_layer(self, name: str) -> range:
         """Numbers of a layer's passes, which follow each other."""

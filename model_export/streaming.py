@@ -424,7 +424,7 @@ class _Streamer:
             layers.append(LayerPlace(
                 layer.name, own[0].address, layer.output, len(self.placement.tiles[layer.name]),
                 sum(tile.rows_used for tile in self.placement.tiles[layer.name]),
-                sum(len(plan.pieces) for plan in own),
+                sum(len(plan.pieces) for plan in {one.tiles: one for one in own}.values()),
                 self.emitter.pixels(layer, Window.whole(layer)),
                 sum(piece.columns.count for plan in own for unit in plan.units for piece in unit),
                 sum(plan.row_count for plan in own if plan.row_parts), *bounds[layer.name]))

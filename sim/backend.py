@@ -16,7 +16,7 @@ is not in them; :class:`Loading` says what the former took.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -28,9 +28,11 @@ from hw.program import COUNTERS
 from model_export.emit import MemoryImage
 from model_export.image import Image
 from model_export.network import Network
+from model_export.schedule import Schedule
 from sim.cycle import CycleModel, lower_bound
 from sim.device import Device, Link, Progress
 from sim.golden import GoldenModel
+from sim.host import HostTensors
 from sim.interpreter import Interpreter
 from sim.native import NativeLink
 from sim.pysim import PythonLink
@@ -71,6 +73,9 @@ class LayerRun:
     cycles_per_image: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     lower_bound: int | None = None    # cycles it takes at least, see :func:`sim.cycle.lower_bound`
+    passes: int = 0                   # of a streamed image; and, per image,
+    sent_words: int = 0               # port words that it needs from the host
+    read_words: int = 0               # and that the host reads back
 
     def add(self, values: Mapping[str, int]) -> None:
         """Add one image's counters, by the names of :data:`hw.program.COUNTERS`."""
@@ -114,7 +119,8 @@ class Loading:
     -------
     how
         ``"host port"``; ``"back door"``: a simulator put them there without a clock cycle;
-        ``"not modelled"``; ``"none"``: there are no memories.
+        ``"not modelled"``; ``"streamed"``: what does not stay in the memories is sent in every run,
+        and is in its cycles; ``"none"``: there are no memories.
     port_words
         32-bit words that the contents are on the host port, not packed; None without memories.
     sent_words
@@ -234,8 +240,15 @@ class Backend(ABC):
 
     def _layer_runs(self, layer: str | None) -> list[LayerRun]:
         check_layer(self.image.network, layer)
-        return [LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
+        runs = [LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
                 for one in self.image.network.layers if layer in (None, one.name)]
+        schedule = self.image.memory.schedule
+        for run in runs if schedule is not None else ():
+            assert schedule is not None
+            numbers = schedule.of_layer(run.name)
+            run.passes = len(numbers)
+            run.sent_words, run.read_words = schedule.port_words(self.image.config, numbers)
+        return runs
 
     def _simulation(self, output: NDArray[np.int64], layer: str | None, layers: list[LayerRun],
                     seconds: float, cycles: list[int] | None = None,
@@ -247,6 +260,12 @@ class Backend(ABC):
             self.name, network.name, self.image.config, len(output), layer, last.name, scale,
             output, layers, None if cycles is None else sum(cycles), cycles or [],
             loading or Loading(), seconds)
+
+    def _count_passes(self, schedule: Schedule, layers: list[LayerRun], numbers: range,
+                      counters: Sequence[Mapping[str, int]]) -> None:
+        """Add one image's counters of passes to their layers."""
+        sums = schedule.sum_by_layer(counters, numbers)
+        self._count(layers, [sums[layer.name] for layer in layers])
 
     def _count(self, layers: list[LayerRun], counters: Sequence[Mapping[str, int]]) -> None:
         """Add one image's counters to layers, in order."""
@@ -315,14 +334,21 @@ class CycleBackend(Backend):
                     len(outputs), len(codes))
             tensors = {name: values[0] for name, values in
                        self.golden.run_all(one[np.newaxis], unpooled=True).items()}
-            counters = self.model.run(tensors, None if layer is None else [layer],
-                                      batch=self.image.config.layer_count, progress=tell)
-            self._count(layers, counters)
+            schedule = self.image.memory.schedule
+            if schedule is None:
+                counters = self.model.run(tensors, None if layer is None else [layer],
+                                          batch=self.image.config.layer_count, progress=tell)
+                self._count(layers, counters)
+            else:
+                numbers = _numbers(schedule, layer)
+                counters = self.model.run_schedule(tensors, numbers, tell)
+                self._count_passes(schedule, layers, numbers, counters)
             cycles.append(sum(values["cycles"] for values in counters))
             outputs.append(tensors[output])
         return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
-                                time.perf_counter() - begin, cycles,
-                                Loading("not modelled", port_word_count(self.image.memory)))
+                                time.perf_counter() - begin, cycles, Loading(
+                                    "not modelled" if self.image.memory.schedule is None
+                                    else "streamed", port_word_count(self.image.memory)))
 
     def capture(self, codes: NDArray[np.integer],
                 progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
@@ -332,6 +358,10 @@ class CycleBackend(Backend):
 
 class _Machine(Backend):
     """What runs memory contents: one image at a time, between memories it writes and reads."""
+
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        super().__init__(image, progress)
+        self.host = HostTensors(image.memory)
 
     def run(self, codes: NDArray[np.integer], layer: str | None = None,
             progress: Progress | None = None) -> Simulation:
@@ -356,6 +386,13 @@ class _Machine(Backend):
                     else self.golden.run_all(part)
             for name in sources:
                 self._write(name, tensors[name][index % _CHUNK])
+            if memory.schedule is not None:
+                numbers = _numbers(memory.schedule, layer)
+                counters, spent = self._stream(numbers, _part_of(progress, index, len(codes)))
+                self._count_passes(memory.schedule, layers, numbers, counters)
+                cycles.append(spent)
+                outputs.append(self._output(places[-1].output))
+                continue
             spent = 0
             # As many layers to a RUN as the hardware keeps counters of: normally all.
             for start in range(0, len(places), self.image.config.layer_count):
@@ -379,7 +416,10 @@ class _Machine(Backend):
             for number, place in enumerate(memory.layers):
                 _report(progress, f"{self.name} layer {place.name}",
                         index * len(memory.layers) + number, steps)
-                self._execute(place.address, 1)
+                if memory.schedule is None:
+                    self._execute(place.address, 1)
+                else:
+                    self._stream(memory.schedule.of_layer(place.name), None)
                 parts[place.name].append(self._output(place.output))
         return {name: np.stack(part).astype(np.int64) for name, part in parts.items()}
 
@@ -397,6 +437,11 @@ class _Machine(Backend):
     @abstractmethod
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
         """Run layers; the counters of each, and the clock cycles of the run."""
+
+    @abstractmethod
+    def _stream(self, numbers: range, progress: Callable[[float], None] | None,
+                ) -> tuple[list[dict[str, int]], int]:
+        """Run passes of a streamed image, like :meth:`_execute`."""
 
     @abstractmethod
     def _read(self, tensor: str) -> NDArray[np.integer]: ...
@@ -434,18 +479,32 @@ class _DeviceBackend(_Machine):
             before = self.device.link.cycles
             sent = self.device.load(self._memory,
                                     back_door=self.back_door and words > BACK_DOOR_WORDS)
-            self._loading = Loading("back door", words) if not sent else Loading(
-                "host port", words, sent, self.device.link.cycles - before)
+            spent = self.device.link.cycles - before
+            if self._memory.schedule is not None:
+                self._loading = Loading("streamed", words, sent, spent)
+            elif sent:
+                self._loading = Loading("host port", words, sent, spent)
+            else:
+                self._loading = Loading("back door", words)
         return self._loading
 
     def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
-        self.device.write_tensor(self._memory, tensor, codes)
+        if self._memory.tensors[tensor].external:
+            self.host.write(tensor, codes)
+        else:
+            self.device.write_tensor(self._memory, tensor, codes)
+
+    def _stream(self, numbers: range, progress: Callable[[float], None] | None,
+                ) -> tuple[list[dict[str, int]], int]:
+        counters = self.device.run_schedule(self._memory, self.host, numbers, progress)
+        return counters, self.device.status().cycles
 
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
         return self.device.run(address, layers), self.device.status().cycles
 
     def _read(self, tensor: str) -> NDArray[np.integer]:
-        return self.device.read_tensor(self._memory, tensor)
+        return self.host.read(tensor) if self._memory.tensors[tensor].external \
+            else self.device.read_tensor(self._memory, tensor)
 
     def _results(self) -> NDArray[np.integer]:
         return self.device.read_results(self._memory)
@@ -498,13 +557,22 @@ class InterpreterBackend(_Machine):
 
     def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
         place = self.image.memory.tensors[tensor]
+        if place.external:
+            self.host.write(tensor, codes)
+            return
         self._interpreter.load(place.base, self.image.memory.tensor_words(tensor, codes))
 
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
         return self._interpreter.run(address, layers), 0
 
+    def _stream(self, numbers: range, progress: Callable[[float], None] | None,
+                ) -> tuple[list[dict[str, int]], int]:
+        return self._interpreter.run_schedule(self.host, numbers), 0
+
     def _read(self, tensor: str) -> NDArray[np.integer]:
         place = self.image.memory.tensors[tensor]
+        if place.external:
+            return self.host.read(tensor)
         return self.image.memory.tensor_from_words(
             tensor, self._interpreter.read(place.base, place.size))
 
@@ -557,6 +625,19 @@ def port_word_count(memory: MemoryImage) -> int:
     clusters, columns, _ = memory.trits.shape
     return (clusters * columns * memory.config.memory_chunks("trits") + memory.rows.size
             + memory.program.size)
+
+
+def _numbers(schedule: Schedule, layer: str | None) -> range:
+    """Passes of a layer; of all layers without one."""
+    return range(len(schedule.passes)) if layer is None else schedule.of_layer(layer)
+
+
+def _part_of(progress: Progress | None, index: int,
+             total: int) -> Callable[[float], None] | None:
+    """Progress of image ``index`` of ``total``."""
+    if progress is None:
+        return None
+    return lambda done: progress(f"image {index + 1} of {total}", (index + done) / total)
 
 
 def _report(progress: Progress | None, message: str, done: float, total: int) -> None:

@@ -30,6 +30,10 @@ from sim.host import HostTensors
 __all__ = ["Device", "DeviceError", "Link"]
 
 
+#: Port words of a streamed run that are handed to the link at a time.
+_GATHERED = 1 << 15
+
+
 class DeviceError(RuntimeError):
     """The accelerator refused a packet, answered with something else, or not at all."""
 
@@ -42,7 +46,8 @@ class Link(ABC):
 
     @abstractmethod
     def exchange(self, packets: Sequence[Sequence[int]], answers: int) -> list[list[int]]:
-        """Send packets in order and wait for ``answers`` response packets.
+        """Send packets in order and wait for ``answers`` response packets; more of them are
+        returned if they have come meanwhile.
 
         Raises
         ------
@@ -196,6 +201,7 @@ class Device:
         numbers : range
             All passes, or those of one layer.
         progress : callable(fraction), optional
+            Told of the share of what is sent.
         """
         schedule, config = image.schedule, self.config
         assert schedule is not None
@@ -204,12 +210,16 @@ class Device:
         packets = [protocol.run(address, len(numbers),
                                 wait=True).words()]
         ended = False
+        signals = 0
+        signal_count = sum(len(schedule.passes[number].units) for number in numbers)
 
         def answers(count: int) -> list[Packet]:
             """Send what is gathered; ``count`` answers besides that to RUN."""
             nonlocal packets, ended
             found: list[Packet] = []
             while len(found) < count or packets:
+                if progress is not None:
+                    progress(signals / signal_count)
                 for words in self.link.exchange(packets, count - len(found)):
                     answer = self._response(words)
                     if answer.error != ErrorCode.OK:
@@ -223,6 +233,8 @@ class Device:
             return found
 
         for step in schedule.steps(config, numbers):
+            if sum(map(len, packets[-_GATHERED:])) >= _GATHERED:
+                answers(0)
             if isinstance(step, Write):
                 words = image.port_words(step.memory, step.number)[
                     step.start:step.start + step.count]
@@ -234,6 +246,7 @@ class Device:
                                            image.activation_port_words(own))
             elif isinstance(step, Signal):
                 packets.append(protocol.signal().words())
+                signals += 1
             elif isinstance(step, Await):
                 packets += [protocol.wait().words()] * step.count
             elif isinstance(step, ReadCounters):
@@ -252,8 +265,6 @@ class Device:
                         back[part] = image.activations_from_port_words(
                             np.array(answer.payload, np.uint32).reshape(strip.words, -1))
                 host.merge(step.number, strip, back)
-                if progress is not None:
-                    progress((step.number - numbers.start) / len(numbers))
         answers(0)
         if not ended:
             answer = self._response(self.link.exchange([], 1)[0])

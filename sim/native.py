@@ -254,6 +254,7 @@ class NativeLink(Link):
                                                                        flags="C_CONTIGUOUS")]
         self._handle: int | None = self._open()
         self._results = np.zeros(1 << 16, np.uint64)
+        self._partial: list[int] = []           # words of an answer that has begun
 
     @property
     def cycles(self) -> int:
@@ -284,7 +285,6 @@ class NativeLink(Link):
         commands[ends] |= np.uint64(1 << 32)
         taken, answered = ctypes.c_uint64(), ctypes.c_uint64()
         responses: list[list[int]] = []
-        partial: list[int] = []
         left = limit
         while len(commands) or len(responses) < answers:
             budget = _SLICE if left is None else min(left, _SLICE)
@@ -295,11 +295,11 @@ class NativeLink(Link):
             words = self._results[:got]
             start = 0
             for end in np.flatnonzero(words >> np.uint64(32)).tolist():
-                partial += (words[start:end + 1] & np.uint64(0xFFFF_FFFF)).tolist()
-                responses.append(partial)
-                partial = []
+                self._partial += (words[start:end + 1] & np.uint64(0xFFFF_FFFF)).tolist()
+                responses.append(self._partial)
+                self._partial = []
                 start = end + 1
-            partial += (words[start:] & np.uint64(0xFFFF_FFFF)).tolist()
+            self._partial += (words[start:] & np.uint64(0xFFFF_FFFF)).tolist()
             if left is not None:
                 left -= budget
                 if left <= 0 and (len(commands) or len(responses) < answers):

@@ -16,7 +16,8 @@ from model_export.folders import new_folder, obstacle
 from sim.backend import CLUSTER_CYCLES, Simulation
 
 __all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "causes_table",
-           "check_run_folder", "dump", "layer_tables", "loading_sentence", "summary", "write_run"]
+           "check_run_folder", "dump", "layer_tables", "loading_sentence", "summary",
+           "transfer_tables", "write_run"]
 
 #: What a report begins with.
 FORMAT = "tritforge report"
@@ -43,6 +44,13 @@ UNITS = {
     "counters": "counts, sum over images, clusters and elements; stall_* in cluster cycles",
     "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause, sum over images; idle "
                       "is the remainder",
+    "passes": "parts in which a streamed layer is computed; 0: the image is in the memories whole",
+    "sent_words": "32-bit words of trits, rows, program and activations that a streamed layer needs "
+                  "from the host, per image, packet headers not counted; they are sent while layers "
+                  "before it compute, where there is room",
+    "read_words": "32-bit words of activations that the host reads back, per image",
+    "stall_refill": "clock cycles in which the program waited for the host; part of cycles, idle "
+                    "cluster cycles for the most part",
     "mac_count": "dense multiply-accumulates per image",
     "wall_seconds": "seconds of simulation on this computer, loading included",
 }
@@ -89,6 +97,8 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
             "cycles_per_image": layer.cycles_per_image,
             "lower_bound": layer.lower_bound, "dense_cycles": layer.dense_cycles(config),
             "speed_up": layer.speed_up(config),
+            "passes": layer.passes, "sent_words": layer.sent_words,
+            "read_words": layer.read_words,
             "counters": layer.counters, "cluster_cycles": layer.cluster_cycles(config),
         } for layer in simulation.layers],
         "units": UNITS,
@@ -172,6 +182,8 @@ def loading_sentence(loading: Mapping[str, Any]) -> str:
                      f"once).",
         "back door": f"Loading is not included: {words} were put into the memories by the back "
                      f"door of the simulation, without a clock cycle.",
+        "streamed": f"The image ({words}) does not fit the memories at once: it is sent while the "
+                    f"array computes, in every run, and that is in the cycles.",
         "not modelled": f"Loading is not included and not modelled (the image: {words}, once).",
     }[loading["how"]]
 
@@ -196,7 +208,7 @@ def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[T
         costs.add_section()
         costs.add_row("all", "", "", "", *_cost(report["total_cycles"], adds, images,
                                                 report["utilization"], clock))
-    return [costs, _bounds_table(report), causes_table(report)]
+    return [costs, _bounds_table(report), causes_table(report), *transfer_tables(report)]
 
 
 def _bounds_table(report: dict[str, Any]) -> Table:
@@ -238,6 +250,32 @@ def causes_table(report: dict[str, Any]) -> Table:
         table.add_section()
         table.add_row("all", *_shares(totals))
     return table
+
+
+def transfer_tables(report: dict[str, Any]) -> list[Table]:
+    """What a streamed image cost at the host port, by layer; nothing for others."""
+    layers = report["layers"]
+    if not any(layer["passes"] for layer in layers):
+        return []
+    table = _table("through the host port, per image", ("layer",),
+                   ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"))
+    table.caption = ("a word is 32 bits, the port takes one per cycle; waited: for trits or "
+                     "activations that were not there yet")
+    images = report["images"]
+
+    def row(name: str, chosen: list[dict[str, Any]]) -> None:
+        waited = sum(layer["counters"]["stall_refill"] for layer in chosen)
+        table.add_row(name, *(f"{sum(layer[key] for layer in chosen):,}"
+                              for key in ("passes", "sent_words", "read_words")),
+                      f"{waited / images:,.0f}",
+                      f"{100 * waited / max(1, sum(layer['cycles'] for layer in chosen)):.1f}")
+
+    for layer in layers:
+        row(layer["name"], [layer])
+    if len(layers) > 1:
+        table.add_section()
+        row("all", layers)
+    return [table]
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:

@@ -36,6 +36,7 @@ from sim.report import (
     causes_table,
     dump,
     loading_sentence,
+    transfer_tables,
     write_run,
 )
 from tritforge import flows
@@ -60,7 +61,8 @@ UNITS = {
                           "photograph, 0..1",
     "adds": "additions of a nonzero trit to an accumulator",
     "cycles": "clock cycles; trits, rows, program and input are in the memories, loading them and "
-              "reading results is not included",
+              "reading results is not included; where the image does not fit (passes in the "
+              "report's layers), all that goes through the host port meanwhile is",
     "microseconds": "cycles at clock_mhz",
     "lower_bound": "clock cycles that the layer takes at least on this configuration",
     "dense_cycles": "macs / adders: one dense multiply-accumulate per adder and clock cycle",
@@ -261,7 +263,11 @@ def _weight_skipping(image: Image, tensors: Mapping[str, NDArray[np.integer]],
         if progress is not None:
             progress("cycle model, weight skipping alone", done)
 
-    return model.run(tensors, batch=config.layer_count, progress=tell)
+    schedule = image.memory.schedule
+    if schedule is None:
+        return model.run(tensors, batch=config.layer_count, progress=tell)
+    counters = model.run_schedule(tensors, progress=tell)
+    return list(schedule.sum_by_layer(counters).values())
 
 
 def _layers(image: Image, provenance: Provenance, report: dict[str, Any],
@@ -342,7 +348,7 @@ def describe(result: dict[str, Any], output: Path) -> list[str | Table]:
     else:
         total = result["totals"][ALL]
         parts += [
-            _cycle_table(result), causes_table(report),
+            _cycle_table(result), causes_table(report), *transfer_tables(report),
             f"{result['configuration']} ({result['adders']} adders), backend "
             f"{result['backend']}: {total['cycles']:,} cycles an image, "
             f"{total['microseconds'] / 1000:.3f} ms at {clock:g} MHz, utilization "

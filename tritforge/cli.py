@@ -168,6 +168,9 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
               help="Clip activations at this percentile of the samples' values instead of at the "
                    "largest, e.g. 99.99.")
 @click.option("--name", help="What reports call the network. [default: NAME of --model]")
+@click.option("--resident", is_flag=True,
+              help="Refuse a network that does not fit the memories whole, instead of streaming "
+                   "it through the host port in every run.")
 @click.option("--check/--no-check", default=True, show_default=True,
               help="Compare the network after every pass with what it was before.")
 @click.option("-o", "--output", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
@@ -175,7 +178,7 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
 @_json
 def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path | None, config: str,
            threshold: float | None, digits: int, percentile: float | None, name: str | None,
-           check: bool, output: Path, as_json: bool) -> None:
+           resident: bool, check: bool, output: Path, as_json: bool) -> None:
     """Compile CHECKPOINT into an image for one hardware configuration.
 
     CHECKPOINT is what torch.save wrote (any version; a state_dict, alone or inside a dictionary)
@@ -184,6 +187,9 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
 
     The image is a folder: a readable manifest.json with shapes, scales, checksums, and the
     contents of the hardware's memories. It appears only when it is complete.
+
+    What does not fit the memories is streamed: trits, rows and program are sent while the array
+    computes, and activations too large for the chip come and go in strips of rows.
     """
     if seed is not None and (checkpoint is not None or threshold is not None):
         raise click.UsageError("--drawn draws all weights: it goes with neither CHECKPOINT nor "
@@ -198,7 +204,7 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
             inputs = drawn_samples if samples is None else samples
             name = name or model.rpartition(":")[2]
         made = flows.export(checkpoint, network, inputs, config, output, threshold=threshold,
-                            digits=digits, percentile=percentile, name=name, check=check,
+                            digits=digits, percentile=percentile, name=name, check=check, resident=resident,
                             provenance=None if provenance is None else provenance.to_dict(),
                             progress=progress)
     manifest = made.image.manifest
@@ -216,7 +222,17 @@ def export_sentence(manifest: dict[str, Any], output: Path) -> str:
     return (f"{output}: network {manifest['network']} for configuration "
             f"{manifest['configuration']['name']}; {sizes['weights']:,} weights in "
             f"{sizes['packed_bytes']:,} bytes of trits{small}; {sizes['memory_bytes']:,} bytes of "
-            f"memory contents")
+            f"memory contents{streaming_clause(manifest['streaming'])}")
+
+
+def streaming_clause(streaming: dict[str, Any] | None) -> str:
+    """How an image that does not fit is run."""
+    if streaming is None:
+        return ""
+    kept = ", ".join(streaming["external_tensors"])
+    return (f", which do not fit at once: streamed in {streaming['passes']} passes, "
+            f"{streaming['sent_words']:,} port words to the accelerator and "
+            f"{streaming['read_words']:,} back for every image (tensors kept by the host: {kept})")
 
 
 @cli.command(epilog="Presets:\n\n\b\n" + _CONFIGS)

@@ -25,7 +25,7 @@ from hw.verilog import TOP_NAME, write_verilog
 from model_export.alexnet import TOPOLOGIES, Provenance, alexnet
 from model_export.calibrate import calibrate
 from model_export.checkpoint import load_into
-from model_export.emit import MemoryImage, emit
+from model_export.emit import MemoryImage
 from model_export.errors import ExportError, ImageError
 from model_export.fold import fold_input
 from model_export.image import Image, load_image, write_image
@@ -33,6 +33,7 @@ from model_export.network import Network
 from model_export.photographs import calibration_images
 from model_export.placement import place
 from model_export.quantize import quantize
+from model_export.streaming import fit
 from model_export.trace import trace
 from model_export.zoo import ModelError, load_model
 from sim import verify as verification
@@ -165,7 +166,7 @@ class _Steps:
 def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
            samples: Path_ | NDArray[Any], config: str | Config, output: Path_, *,
            threshold: float | None = None, digits: int = 8, percentile: float | None = None,
-           name: str | None = None, check: bool = True,
+           name: str | None = None, check: bool = True, resident: bool = False,
            provenance: Mapping[str, Any] | None = None,
            progress: Progress | None = None) -> Export:
     """Compile a trained network for one configuration and write the image.
@@ -192,6 +193,9 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
     check : bool
         Compare after every pass that changes numbers: the traced network with the module, the
         golden model with the real numbers, the memory contents with the golden model.
+    resident : bool
+        Refuse a network that does not fit the memories whole; else it is streamed: what does not
+        fit goes through the host port in every run.
     provenance : dict, optional
         JSON values that say where the network comes from, for the manifest's ``extra``.
     progress : callable(step name, fraction), optional
@@ -238,7 +242,7 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
     with steps.step("place"):
         placement = place(network, chosen, densities)
     with steps.step("emit"):
-        memory = emit(network, placement, chosen)
+        memory = fit(network, placement, chosen, resident=resident)
     if check:
         with steps.step("check") as step:
             step.check = _check_memory(network, chosen, memory, array[:1])
