@@ -75,7 +75,7 @@ class Pass:
     units: tuple[tuple[Part, ...], ...]   # trit columns; each unit but the first has a signal
     loads: tuple[Strip, ...]
     output: Strip | None              # where its output goes; None: results
-    store: bool                       # to be read back
+    stored: tuple[int, ...]           # slices of the output to read back
     done: int                         # releases counted when it is over
 
     @property
@@ -103,10 +103,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Store:
-    """The output of pass ``number`` to read back from all slices."""
+    """The output of pass ``number`` to read back from ``slices``."""
 
     number: int
     strip: Strip
+    slices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Schedule:
         passes = []
         for given in values["passes"]:
             own = dict(given)
-            own |= {name: tuple(own[name]) for name in ("tiles", "rows", "places")}
+            own |= {name: tuple(own[name]) for name in ("tiles", "rows", "places", "stored")}
             own |= {name: parts(own[name]) for name in ("program", "row_parts")}
             own["units"] = tuple(parts(unit) for unit in own["units"])
             own["loads"] = tuple(strip(item) for item in own["loads"])
@@ -192,13 +193,10 @@ class Schedule:
         for step in self.steps(config, numbers):
             if isinstance(step, Write):
                 sent += step.count * config.memory_chunks(step.memory)
-            elif isinstance(step, Load | Store):
-                words = (step.strip.words * config.clusters
-                         * config.memory_chunks("activations"))
-                if isinstance(step, Load):
-                    sent += words
-                else:
-                    read += words
+            elif isinstance(step, Load):
+                sent += step.strip.words * config.clusters * config.memory_chunks("activations")
+            elif isinstance(step, Store):
+                read += step.strip.words * len(step.slices) * config.memory_chunks("activations")
         return sent, read
 
     def of_layer(self, name: str) -> range:
@@ -267,9 +265,9 @@ class Schedule:
                     yield from wait(part.after)
                     yield from _writes(config, "trits", one.sets * config.clusters, part)
                 yield Signal()
-            if one.store:
+            if one.stored:
                 assert one.output is not None
-                pending.append(Store(number, one.output))
+                pending.append(Store(number, one.output, one.stored))
         yield from flush()
 
 

@@ -433,7 +433,7 @@ class _Streamer:
                  (plan.window.places.start, plan.window.places.stop), plan.address, plan.row_start,
                  plan.row_count, plan.sets, plan.program, plan.row_parts,
                  tuple(plan.trit_parts) or ((),), tuple(plan.loads), plan.output,
-                 plan.output is not None and plan.output.tensor not in bases, plan.done)
+                 self.stored(plan, bases), plan.done)
             for plan in plans), tuple(memory for memory, ring in rings.items()
                                       if ring.head <= ring.depth))
         words = max([0, *(bases[name] + self.size[name] for name in bases), *(
@@ -441,6 +441,14 @@ class _Streamer:
             for base in own.places[name])])
         return MemoryImage(config, program, trits, rows, network.input, tensors, layers,
                            self.emitter.results(network.final), words, True, schedule)
+
+    def stored(self, plan: _Plan, bases: dict[str, int]) -> tuple[int, ...]:
+        """Slices of a pass's output that the host keeps."""
+        if plan.output is None or plan.output.tensor in bases:
+            return ()
+        tiles = self.placement.tiles[plan.layer.name]
+        rows = np.concatenate([tiles[tile].rows for tile in range(*plan.tiles)])
+        return tuple(np.unique(self.placement.layouts[plan.output.tensor].cluster[rows]).tolist())
 
     def passes(self, layer: Layer, buffers: _Buffers) -> Iterator[_Plan]:
         """The passes of a layer, in order."""

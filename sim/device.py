@@ -256,9 +256,8 @@ class Device:
             elif isinstance(step, Store):
                 strip = step.strip
                 back = np.zeros((config.clusters, strip.words, config.scan_width), np.uint8)
-                parts = host.slices(step.number)
-                for first in range(0, len(parts), RESPONSE_PLACES):
-                    own = parts[first:first + RESPONSE_PLACES]
+                for first in range(0, len(step.slices), RESPONSE_PLACES):
+                    own = step.slices[first:first + RESPONSE_PLACES]
                     packets += [protocol.read("activations", part, strip.base, strip.words).words()
                                 for part in own]
                     for part, answer in zip(own, answers(len(own)), strict=True):

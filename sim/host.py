@@ -56,10 +56,6 @@ class HostTensors:
         np.copyto(target, words.reshape(shape), where=owned[:, None])
         own[:] = target.reshape(own.shape)
 
-    def slices(self, number: int) -> list[int]:
-        """Slices that the rows of pass ``number`` write to."""
-        return np.flatnonzero(self.lanes(number).any(axis=(1, 2))).tolist()
-
     def lanes(self, number: int) -> NDArray[np.bool_]:
         """Lanes of a pixel (slices, words, S) that the rows of pass ``number`` write."""
         memory = self.memory
@@ -87,7 +83,7 @@ class HostTensors:
 
 def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
     """The packets that :meth:`sim.device.Device.run_schedule` sends for passes ``numbers``."""
-    schedule, config, tensors = memory.schedule, memory.config, HostTensors(memory)
+    schedule, config = memory.schedule, memory.config
     assert schedule is not None
 
     def writes(kind: str, part: int, count: int) -> list[Shape]:
@@ -109,8 +105,7 @@ def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
                 return [(Opcode.WAIT, -1, 0, 0, 0)] * count
             case ReadCounters(_, count, _):
                 return [(Opcode.READ, -1, count * COUNTER_SLOTS, 2, 1)]
-            case Store(number, strip):
-                parts = tensors.slices(number)
+            case Store(_, strip, parts):
                 result: list[Shape] = []
                 for first in range(0, len(parts), RESPONSE_PLACES):
                     own = parts[first:first + RESPONSE_PLACES]

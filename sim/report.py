@@ -45,9 +45,9 @@ UNITS = {
     "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause, sum over images; idle "
                       "is the remainder",
     "passes": "parts in which a streamed layer is computed; 0: the image is in the memories whole",
-    "sent_words": "32-bit words of trits, rows, program and activations that a streamed layer needs "
-                  "from the host, per image, packet headers not counted; they are sent while layers "
-                  "before it compute, where there is room",
+    "sent_words": "32-bit words of trits, rows, program and activations that a streamed layer "
+                  "needs from the host, per image, packet headers not counted; they are sent while "
+                  "layers before it compute, where there is room",
     "read_words": "32-bit words of activations that the host reads back, per image",
     "stall_refill": "clock cycles in which the program waited for the host; part of cycles, idle "
                     "cluster cycles for the most part",

@@ -204,7 +204,8 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
             inputs = drawn_samples if samples is None else samples
             name = name or model.rpartition(":")[2]
         made = flows.export(checkpoint, network, inputs, config, output, threshold=threshold,
-                            digits=digits, percentile=percentile, name=name, check=check, resident=resident,
+                            digits=digits, percentile=percentile, name=name, check=check,
+                            resident=resident,
                             provenance=None if provenance is None else provenance.to_dict(),
                             progress=progress)
     manifest = made.image.manifest
