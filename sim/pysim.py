@@ -69,6 +69,9 @@ class PythonLink(Link):
                 if payload["last"]:
                     self._responses.append(self._words)
                     self._words = []
+            if not self._commands:
+                # What an answer brings about is sent in the cycle after it, as by other links.
+                await ctx.delay(_PERIOD / 4)
 
     def exchange(self, packets: Sequence[Sequence[int]], answers: int,
                  limit: int | None = None) -> list[list[int]]:
