@@ -68,6 +68,7 @@ class Model:
             for cluster in range(config.memory_count(kind))}
         self.errors = 0
         self.starts = []
+        self.signals = 0
         self.running = False
 
     def fill(self, rng):
@@ -90,6 +91,9 @@ class Model:
             return [opcode | RESPONSE | error << 8 | memory << 16, 0]
         if opcode == Opcode.STATUS:
             return [opcode | RESPONSE | memory << 16, protocol.STATUS_WORDS]
+        if opcode in (Opcode.SIGNAL, Opcode.WAIT):
+            self.signals += opcode == Opcode.SIGNAL     # no program runs: WAIT passes
+            return None
         address, count = arguments
         if opcode == Opcode.WRITE_PACKED:
             columns, exact = unpack(self.config, words[5:], count, words[4])
@@ -99,7 +103,8 @@ class Model:
             return None if exact else [
                 opcode | RESPONSE | ErrorCode.PACKED << 8 | memory << 16, 0]
         if opcode == Opcode.RUN:
-            self.starts.append((address, min(count, 0xFFFF)))
+            waits, count = divmod(count, protocol.RUN_WAITS)
+            self.starts.append((address, min(count, 0xFFFF), waits))
             return None
         kind, cluster = MEMORIES[memory], words[0] >> 16
         place = self.memories[kind, cluster]
@@ -129,11 +134,12 @@ class Model:
         packed = opcode == Opcode.WRITE_PACKED
         if opcode not in list(Opcode) or (packed and not can_unpack(config)):
             return ErrorCode.OPCODE, None
-        least = 0 if opcode == Opcode.STATUS else 3 if packed else 2
+        bare = opcode in (Opcode.STATUS, Opcode.SIGNAL, Opcode.WAIT)
+        least = 0 if bare else 3 if packed else 2
         if len(arguments) < least or (
                 opcode not in (Opcode.WRITE, Opcode.WRITE_PACKED) and len(arguments) != least):
             return ErrorCode.LENGTH, None
-        if opcode == Opcode.STATUS:
+        if bare:
             return ErrorCode.OK, None
         address, count = arguments[:2]
         if opcode == Opcode.RUN:
@@ -171,6 +177,7 @@ class Environment:
         self.rng = rng
         self.served = served
         self.starts = []
+        self.signals = 0
         self.writes = 0
 
     async def play(self, ctx):
@@ -195,7 +202,9 @@ class Environment:
                     ctx.get(port.write_data)
                 self.writes += 1
             if ctx.get(port.start):
-                self.starts.append((ctx.get(port.start_address), ctx.get(port.start_layers)))
+                self.starts.append((ctx.get(port.start_address), ctx.get(port.start_layers),
+                                    ctx.get(port.start_waits)))
+            self.signals += ctx.get(port.signal)
             await ctx.tick()
 
     def _memory(self, kind, cluster):
@@ -257,6 +266,7 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
     simulate(port, bench, background=[environment.play])
     assert environment.memories == model.memories
     assert environment.starts == model.starts
+    assert environment.signals == model.signals
     return [ErrorCode(response[0] >> 8 & 0xFF) for response in got], environment
 
 
@@ -505,7 +515,7 @@ def test_garbage(seed, config):
         if kind == "noise":
             words = [int(word) for word in rng.integers(0, 1 << 32, rng.integers(1, 60))]
             if rng.random() < 0.7 and len(words) > 1:
-                words[0] = int(rng.integers(0, 6)) | int(rng.integers(0, 8)) << 8
+                words[0] = int(rng.integers(0, 9)) | int(rng.integers(0, 8)) << 8
                 words[1] = len(words) - 2
         elif kind == "damaged":
             place = int(rng.integers(len(words)))
@@ -559,6 +569,72 @@ def test_run_answers_when_it_ends(error):
     simulate(port, bench)
 
 
+def test_signals_and_runs_that_wait():
+    """Each SIGNAL is one cycle; a RUN's highest bit of the layer count is not a count."""
+    rng = np.random.default_rng(2)
+    exchange([protocol.signal().words(), protocol.run(7, 3, wait=True).words(),
+              protocol.signal().words(), protocol.signal().words(),
+              [Opcode.SIGNAL, 1, 0], [Opcode.WAIT, 1, 0], [Opcode.WAIT, 0],
+              protocol.run(8, 1 << 30, wait=True).words()], rng, 0.7, 0.7)
+
+
+def test_wait_holds_what_is_behind_it():
+    port = HostPort(CONFIG)
+    rng = np.random.default_rng(0)
+
+    async def bench(ctx):
+        sender = Streams(rng)
+        ctx.set(port.running, 1)
+        ctx.set(port.write_ready, 1)
+        await sender.put(ctx, port.i, port_words([
+            protocol.wait().words(), write("program", 0, 3, 4, rng), protocol.wait().words(),
+            protocol.signal().words(), protocol.status().words()]))
+        for _ in range(50):
+            assert not ctx.get(port.write_valid) and not ctx.get(port.take)
+            await ctx.tick()
+        ctx.set(port.released, 1)
+        assert ctx.get(port.take)
+        await ctx.tick()
+        ctx.set(port.released, 0)
+        writes = 0
+        for _ in range(50):
+            writes += ctx.get(port.write_valid)
+            assert not ctx.get(port.signal)
+            await ctx.tick()
+        assert writes == 4
+        ctx.set(port.running, 0)            # a program that has ended has released everything
+        await ctx.tick()
+        signals = 0
+        for _ in range(20):
+            signals += ctx.get(port.signal)
+            await ctx.tick()
+        assert signals == 1
+
+    simulate(port, bench)
+
+
+def test_wait_while_the_program_waits_is_refused():
+    """Neither would ever go on; what comes behind is carried out."""
+    port = HostPort(CONFIG)
+    rng = np.random.default_rng(0)
+
+    async def bench(ctx):
+        sender, receiver = Streams(rng), Streams(rng)
+        ctx.set(port.running, 1)
+        await sender.put(ctx, port.i, port_words([
+            protocol.wait().words(), protocol.signal().words()]))
+        await ctx.tick().repeat(40)
+        assert not ctx.get(port.o.valid)
+        ctx.set(port.refilling, 1)
+        while not ctx.get(port.signal):
+            await ctx.tick()
+        ctx.set(port.refilling, 0)
+        words = await receiver.get(ctx, port.o, 2)
+        assert split(words) == [[Opcode.WAIT | RESPONSE | ErrorCode.STUCK << 8, 0]]
+
+    simulate(port, bench)
+
+
 def test_run_before_the_answer_to_the_last():
     """The results are blocked, the first run is over but not answered: the second is refused."""
     port = HostPort(CONFIG)
@@ -572,18 +648,18 @@ def test_run_before_the_answer_to_the_last():
         for words in (protocol.status().words(), run):
             await sender.put(ctx, port.i, port_words([words]))
         await ctx.tick().repeat(30)
-        assert environment.starts == [(3, 1)]
+        assert environment.starts == [(3, 1, 0)]
         ctx.set(port.finished, 1)
         await ctx.tick()
         ctx.set(port.finished, 0)
         await sender.put(ctx, port.i, port_words([run]))
         await ctx.tick().repeat(30)
-        assert environment.starts == [(3, 1)]
+        assert environment.starts == [(3, 1, 0)]
         answers = split(await receiver.get(ctx, port.o, 8 + 2 + 2))
         assert [words[0] for words in answers] == [0x84, 0x82, 0x82 | ErrorCode.BUSY << 8]
         await sender.put(ctx, port.i, port_words([run]))
         await ctx.tick().repeat(30)
-        assert environment.starts == [(3, 1)] * 2
+        assert environment.starts == [(3, 1, 0)] * 2
 
     simulate(port, bench, background=[environment.play])
 

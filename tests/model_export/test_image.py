@@ -10,7 +10,14 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import bound_network, compile_network, random_codes, random_config, random_network
+from networks import (
+    bound_network,
+    compile_network,
+    random_codes,
+    random_config,
+    random_network,
+    streamed,
+)
 
 import model_export.image as image_module
 from hw.config import Config
@@ -49,6 +56,23 @@ def assert_same(one, other):
         np.testing.assert_array_equal(one, other)
     else:
         assert one == other
+
+
+def test_a_streamed_image_round_trips(tmp_path):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        config = random_config(rng)
+        network = random_network(rng, config)
+        memory = streamed(rng, network, config)
+        image = load_image(write_image(tmp_path / "image", network, memory.config, memory))
+        assert_same(image.memory, memory)
+        streaming = image.manifest["streaming"]
+        assert streaming["passes"] == len(memory.schedule.passes)
+        assert network.input in streaming["external_tensors"]
+        sent, read = memory.schedule.port_words(memory.config,
+                                                range(len(memory.schedule.passes)))
+        assert (streaming["sent_words"], streaming["read_words"]) == (sent, read)
+        assert sent >= memory.tensors[network.input].size
 
 
 def test_round_trip(tmp_path):
@@ -121,7 +145,7 @@ def test_manifest(tmp_path):
     path = write_image(tmp_path / "deep" / "image", network, Config(name="mine"), memory,
                        {"checkpoint": "x.pt"})
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 2
+    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 3
     assert manifest["network"] == "bound" and manifest["extra"] == {"checkpoint": "x.pt"}
     assert manifest["configuration"]["name"] == "mine"
     assert manifest["configuration_identity"] == Config().identity
@@ -283,7 +307,7 @@ def test_other_version_and_configuration(folder):
     with pytest.raises(ImageError, match=r"no valid configuration: .*rows is 99"):
         load_image(folder)
     reseal(folder, lambda manifest: manifest.update(format_version=1))
-    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 2"):
+    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 3"):
         load_image(folder)
 
 

@@ -163,10 +163,44 @@ def eval_model(folder, name):
 
 def test_export_names_the_memory_that_is_too_small(capsys, files):
     torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
-    said = refused(capsys, *export_arguments(
+    arguments = export_arguments(files, files / "image", checkpoint=files / "wide.pt",
+                                 **{"--model": f"{files / 'models.py'}:Wide"})
+    said = refused(capsys, *arguments, "--resident")
+    assert "memory is too small" in said and "needs" in said and "has" in said
+    (files / "least.toml").write_text('preset = "tiny"\nactivation_depth = 16\n')
+    arguments[arguments.index("tiny")] = str(files / "least.toml")
+    said = refused(capsys, *arguments)
+    assert "one output row of network Wide needs" in said and "has 16" in said
+    assert leftovers(files, "wide.pt", "least.toml") == set()
+
+
+def test_what_does_not_fit_is_streamed(capsys, files):
+    torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
+    code, out, _ = call(capsys, *export_arguments(
         files, files / "image", checkpoint=files / "wide.pt",
         **{"--model": f"{files / 'models.py'}:Wide"}))
-    assert "memory is too small" in said and "needs" in said and "has" in said
+    assert code == 0 and "streamed in 4 passes" in out
+    assert "memory contents give the golden model's integers" in out
+    outputs, reports = [], []
+    for backend in ("golden", "cycle", "rtl"):
+        code, out, _ = call(capsys, "simulate", files / "image", "--input", files / "x.npy", "-o",
+                            files / "run", "--backend", backend)
+        assert code == 0
+        outputs.append(np.load(files / "run" / "output.npy"))
+        reports.append(json.loads((files / "run" / "report.json").read_text()))
+        assert ("through the host port, per image" in out) == (backend != "golden")
+    assert "does not fit the memories at once" in out
+    np.testing.assert_array_equal(outputs[1], outputs[0])
+    np.testing.assert_array_equal(outputs[2], outputs[0])
+    one, other = reports[1:]
+    assert one["cycles_per_image"] == other["cycles_per_image"]
+    assert one["layers"] == other["layers"]
+    assert sum(layer["passes"] for layer in one["layers"]) == 4
+    assert all(layer["sent_words"] > 0 for layer in one["layers"])
+    assert 0 < sum(layer["counters"]["stall_refill"] for layer in one["layers"]) \
+        < one["total_cycles"]
+    code, out, _ = call(capsys, "verify", files / "image", "--input", files / "x.npy")
+    assert code == 0 and out.count("equal") >= 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

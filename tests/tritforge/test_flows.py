@@ -152,14 +152,14 @@ def test_a_tracer_that_is_wrong_is_noticed(tmp_path, monkeypatch):
 
 
 def test_memory_contents_that_are_wrong_are_noticed(tmp_path, monkeypatch):
-    original = flows.emit
+    original = flows.fit
 
     def wrong(*arguments):
         memory = original(*arguments)
         memory.trits[:] ^= 1
         return memory
 
-    monkeypatch.setattr(flows, "emit", wrong)
+    monkeypatch.setattr(flows, "fit", wrong)
     with pytest.raises(ExportError, match=r"memory differs .* layer .* fault of the compiler"):
         tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
     assert not list(tmp_path.iterdir())
