@@ -154,8 +154,8 @@ def test_a_tracer_that_is_wrong_is_noticed(tmp_path, monkeypatch):
 def test_memory_contents_that_are_wrong_are_noticed(tmp_path, monkeypatch):
     original = flows.fit
 
-    def wrong(*arguments):
-        memory = original(*arguments)
+    def wrong(*arguments, **options):
+        memory = original(*arguments, **options)
         memory.trits[:] ^= 1
         return memory
 
