@@ -20,20 +20,12 @@ import time
 import venv
 from pathlib import Path
 
+from alexnet_memory import prepare
+
 from hw.config import PRESETS
-from model_export.alexnet import alexnet
-from model_export.calibrate import calibrate
-from model_export.emit import emit
-from model_export.fold import fold_input
-from model_export.photographs import calibration_images, sample_photographs
-from model_export.placement import place
-from model_export.quantize import quantize
-from model_export.trace import trace
 from sim.cycle import CycleModel
 from sim.device import Device
-from sim.golden import GoldenModel, quantize_input
 from sim.native import NativeLink
-from tritforge.flows import activation_densities
 
 #: Layer: padded input height, width, kernel height, width, channels and filters of one group,
 #: groups. The topology of the paper's author; the stride is 1.
@@ -122,14 +114,8 @@ def main() -> None:
 
     print("preparing AlexNet (drawn weights)", flush=True)
     config = PRESETS["alexnet"]
-    module, provenance = alexnet("alexnet_dorefa")
-    images = calibration_images("alexnet_dorefa", 8)
-    network = fold_input(quantize(calibrate(trace(module, images.shape[1:]), images), config))
-    memory = emit(network, place(network, config, activation_densities(network, images)), config)
-    photograph = next(iter(sample_photographs("alexnet_dorefa").values()))
-    codes = quantize_input(photograph[None], network.tensors[network.input])
-    tensors = {name: values[0] for name, values in
-               GoldenModel(network).run_all(codes, unpooled=True).items()}
+    prepared = prepare(config)
+    network, memory, tensors = prepared.network, prepared.memory(config), prepared.tensors
     model = CycleModel(network, memory)
     model.run(tensors, ["fc1"], whole=False)
     device = None
@@ -163,7 +149,7 @@ def main() -> None:
     if arguments.out:
         arguments.out.write_text(json.dumps({
             "rows": rows, "sums": sums, "configuration": config.to_dict(),
-            "network": dataclasses.asdict(provenance)}, indent=2, default=str) + "\n")
+            "network": dataclasses.asdict(prepared.provenance)}, indent=2, default=str) + "\n")
 
 
 if __name__ == "__main__":

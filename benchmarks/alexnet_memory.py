@@ -1,0 +1,48 @@
+"""What the benchmarks share: AlexNet with drawn weights in the memories of a configuration."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import Config
+from model_export.alexnet import alexnet
+from model_export.calibrate import calibrate
+from model_export.emit import MemoryImage, emit
+from model_export.fold import fold_input
+from model_export.network import Network
+from model_export.photographs import calibration_images, sample_photographs
+from model_export.placement import place
+from model_export.quantize import quantize
+from model_export.trace import trace
+from sim.golden import GoldenModel, quantize_input
+from tritforge.flows import activation_densities
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A quantized AlexNet of the paper's author, and golden activations of one photograph."""
+
+    network: Network
+    densities: dict[str, NDArray[np.float64]]
+    tensors: dict[str, NDArray[np.int64]]
+    provenance: Any
+
+    def memory(self, config: Config) -> MemoryImage:
+        """Memory contents for a configuration of the same widths, everything resident."""
+        return emit(self.network, place(self.network, config, self.densities), config)
+
+
+def prepare(config: Config) -> Prepared:
+    """Draw, calibrate and quantize the network for the widths of ``config``."""
+    module, provenance = alexnet("alexnet_dorefa")
+    images = calibration_images("alexnet_dorefa", 8)
+    network = fold_input(quantize(calibrate(trace(module, images.shape[1:]), images), config))
+    photograph = next(iter(sample_photographs("alexnet_dorefa").values()))
+    codes = quantize_input(photograph[None], network.tensors[network.input])
+    tensors = {name: values[0] for name, values in
+               GoldenModel(network).run_all(codes, unpooled=True).items()}
+    return Prepared(network, activation_densities(network, images), tensors, provenance)
