@@ -49,7 +49,7 @@ __all__ = ["FORMAT", "FORMAT_VERSION", "Image", "load_image", "write_image"]
 #: What a manifest begins with.
 FORMAT = "tritforge image"
 #: Raised whenever an older reader would misunderstand the folder.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 FILES = ("layout.bin", "layout.json", "network.bin", "network.json", "program.bin", "rows.bin",

@@ -121,7 +121,7 @@ def test_manifest(tmp_path):
     path = write_image(tmp_path / "deep" / "image", network, Config(name="mine"), memory,
                        {"checkpoint": "x.pt"})
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 2
+    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 3
     assert manifest["network"] == "bound" and manifest["extra"] == {"checkpoint": "x.pt"}
     assert manifest["configuration"]["name"] == "mine"
     assert manifest["configuration_identity"] == Config().identity
