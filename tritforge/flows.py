@@ -342,7 +342,8 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
                  digits: int) -> str:
     """The traced network against the module it came from, in real numbers.
 
-    Where weights were rounded, the structure is compared with the most bits there are, and what rounding changes is only reported.
+    Where weights were rounded, the structure is compared with the most bits there are, and what
+    rounding changes is only reported.
     """
     real = samples.astype(np.float32)
     try:

@@ -283,7 +283,7 @@ def test_other_version_and_configuration(folder):
     with pytest.raises(ImageError, match=r"no valid configuration: .*rows is 99"):
         load_image(folder)
     reseal(folder, lambda manifest: manifest.update(format_version=1))
-    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 2"):
+    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 3"):
         load_image(folder)
 
 
