@@ -22,10 +22,13 @@ __all__ = ["LARGEST_SEARCHED", "TermPlane", "signed_digits", "term_planes"]
 #: Largest magnitude for which pairs are searched, in about 0.3 s; the time grows with its third
 #: power. Tensors with larger integers are canonical signed digits.
 LARGEST_SEARCHED = 127
-#: What a broadcast costs, in additions of an element. Measured with the cycle model on presets
-#: ``alexnet`` and ``tiny``: 0.64 to 0.98 puts 6, 7 and 8 planes in the order of their cycles, for
-#: 4 and 6 rows an element; see ``docs/decisions/term-planes.md``.
+#: What a plane costs per activation, in additions of an element: a broadcast. Measured with the
+#: cycle model on presets ``alexnet`` and ``tiny``: 0.64 to 0.98 puts 6, 7 and 8 planes in the order
+#: of their cycles, for 4 and 6 rows an element; see ``docs/decisions/term-planes.md``.
 _BROADCAST = 0.8
+#: The same where a kernel position has so few channels that clusters find one or none: a walker
+#: takes about two cycles for it.
+_NARROW_BROADCAST, _NARROW = 2.0, 4
 #: Terms that count for an integer which no sum reaches.
 _UNREACHED = 1000
 #: Weight of all integers together while pairs are searched; costs fit 32 bits.
@@ -69,13 +72,20 @@ def signed_digits(values: NDArray[np.int64]) -> list[NDArray[np.int8]]:
             return digits
 
 
-def term_planes(values: NDArray[np.int64]) -> list[TermPlane]:
+def term_planes(values: NDArray[np.int64], channels: int) -> list[TermPlane]:
     """Planes that add up to ``values`` (rows, ...) exactly.
 
     Of all numbers of planes up to that of canonical signed digits, the one is taken that costs an
-    element the least per activation: ``rows * nonzero trits per weight + 0.8 * planes``. There are
-    never more planes or nonzero trits than with canonical digits, which are the answer where the
-    search finds nothing better and for integers above :data:`LARGEST_SEARCHED`.
+    element the least per activation: ``rows * nonzero trits per weight + broadcast * planes``, with
+    0.8 for a broadcast, 2 where there are few channels. There are never more planes or nonzero
+    trits than with canonical digits, which are the answer where the search finds nothing better and
+    for integers above :data:`LARGEST_SEARCHED`.
+
+    Parameters
+    ----------
+    values : array (rows, ...)
+    channels : int
+        Input channels at a kernel position on the chip.
 
     Returns
     -------
@@ -87,7 +97,8 @@ def term_planes(values: NDArray[np.int64]) -> list[TermPlane]:
     counts = np.bincount((values + largest).ravel(), minlength=2 * largest + 1)
     integers = np.flatnonzero(counts) - largest
     planes = _planes(tuple(integers.tolist()), tuple(counts[integers + largest].tolist()),
-                     _rows_per_element(len(values)))
+                     _rows_per_element(len(values)),
+                     _BROADCAST if channels > _NARROW else _NARROW_BROADCAST)
     result = []
     for trits, plus, minus in planes:
         table = np.zeros(len(counts), np.int8)
@@ -103,8 +114,9 @@ def _rows_per_element(rows: int) -> float:
 
 
 @lru_cache(maxsize=64)
-def _planes(integers: tuple[int, ...], counts: tuple[int, ...], rows: float) -> list[_Plane]:
-    """Planes of a histogram; ``rows`` share a broadcast in an element."""
+def _planes(integers: tuple[int, ...], counts: tuple[int, ...], rows: float,
+            broadcast: float) -> list[_Plane]:
+    """Planes of a histogram; ``rows`` of an element share a broadcast that costs ``broadcast``."""
     values, weights = np.array(integers, np.int64), np.array(counts, np.int64)
     digits = [(digit, 1 << place, 1 << place)
               for place, digit in enumerate(signed_digits(values)) if digit.any()]
@@ -115,7 +127,7 @@ def _planes(integers: tuple[int, ...], counts: tuple[int, ...], rows: float) -> 
     def cost(planes: list[_Plane] | None) -> float:
         if planes is None or (trits := _nonzero(planes, weights)) > most:
             return math.inf
-        return rows * trits + _BROADCAST * len(planes)
+        return rows * trits + broadcast * len(planes)
 
     search = _Search(values, weights)
     grown = min(search.grow(len(digits)), key=lambda pairs: cost(_sums(values, pairs)))

@@ -703,7 +703,7 @@ class _Walk:
         gain, notes, error = draft.gain, [], 0.0
         for weights in draft.weights:
             planes = classify(weights.tensor, name=weights.name, digits=self.digits,
-                              per_tensor=final)
+                              per_tensor=final, stride=weights.stride)
             gain = gain * planes.gain
             notes.append(planes.note)
             error = max(error, planes.error)

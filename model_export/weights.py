@@ -53,7 +53,7 @@ class WeightPlanes:
 
 
 def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
-             per_tensor: bool = False) -> WeightPlanes:
+             per_tensor: bool = False, stride: tuple[int, int] = (1, 1)) -> WeightPlanes:
     """Turn a trained tensor into planes of trits.
 
     Precondition: ternary values, if there are any, stand in the tensor itself.
@@ -70,6 +70,9 @@ def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
     per_tensor : bool
         Multi-bit weights share one step instead of one per row (a network's last layer, whose
         results must share one scale).
+    stride : tuple of int
+        Of a convolution: strided first layers are folded, a block of pixels to one. It has a part
+        in the choice of planes, not in what they add up to.
 
     Raises
     ------
@@ -88,7 +91,8 @@ def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
         raise ExportError(
             f"weight tensor {name} is not ternary ({_count_values(weight)} distinct values) and "
             f"multi-bit weights are turned off; make it ternary or allow 2 or more bits")
-    return _grid(weight, digits, per_tensor) or _rounded(weight, digits, per_tensor)
+    return (_grid(weight, digits, per_tensor, stride)
+            or _rounded(weight, digits, per_tensor, stride))
 
 
 def _values(weight: NDArray[np.floating], most: int) -> list[float] | None:
@@ -159,11 +163,12 @@ def _find_step(weight: NDArray[np.floating], largest: int) -> float | None:
     return None
 
 
-def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool) -> WeightPlanes | None:
+def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool,
+          stride: tuple[int, int]) -> WeightPlanes | None:
     largest = (1 << (digits - 1)) - 1
     step = _find_step(weight, largest)
     if step is not None:
-        return _planes(weight, np.full(len(weight), step), True, digits,
+        return _planes(weight, np.full(len(weight), step), True, digits, stride,
                        "weights are exact multiples of one step")
     if per_tensor:
         return None
@@ -174,28 +179,29 @@ def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool) -> Weight
             if row_step is None:
                 return None
             steps[row] = row_step
-    return _planes(weight, steps, False, digits,
+    return _planes(weight, steps, False, digits, stride,
                    "weights are exact multiples of one step per filter")
 
 
-def _rounded(weight: NDArray[np.floating], digits: int, per_tensor: bool) -> WeightPlanes:
+def _rounded(weight: NDArray[np.floating], digits: int, per_tensor: bool,
+             stride: tuple[int, int]) -> WeightPlanes:
     largest = (1 << (digits - 1)) - 1
     magnitude = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
     if per_tensor:
         magnitude[:] = magnitude.max()
     steps = np.where(magnitude == 0, 1.0, magnitude / largest)
     scope = "tensor" if per_tensor else "filter"
-    return _planes(weight, steps, per_tensor, digits,
+    return _planes(weight, steps, per_tensor, digits, stride,
                    f"one step per {scope}, weights rounded, largest error {{error:.2g}} % of max")
 
 
 def _planes(weight: NDArray[np.floating], steps: NDArray[np.float64], common: bool, bits: int,
-            note: str) -> WeightPlanes:
+            stride: tuple[int, int], note: str) -> WeightPlanes:
     """Planes of round(weight / step); a common step goes into Wp and Wn, else into gain."""
     column = steps.reshape((-1,) + (1,) * (weight.ndim - 1))
     integers = np.rint(weight / column).astype(np.int64)
     error = float(np.abs(integers * column - weight).max() / np.abs(weight).max())
-    terms = term_planes(integers)
+    terms = term_planes(integers, math.prod(weight.shape[1:2]) * math.prod(stride))
     divisor = math.gcd(*(value for term in terms for value in (term.plus, term.minus)))
     step = divisor * (float(steps[0]) if common else 1.0)
     planes = [Plane(term.trits, term.plus // divisor * step, term.minus // divisor * step, step)

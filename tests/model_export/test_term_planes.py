@@ -16,6 +16,7 @@ from model_export.placement import place
 from model_export.quantize import effective_groups, quantize
 from model_export.term_planes import LARGEST_SEARCHED, signed_digits, term_planes
 from model_export.trace import trace
+from model_export.weights import classify
 from sim.verify import verify
 
 
@@ -70,7 +71,7 @@ def test_signed_digits():
 
 @pytest.mark.parametrize(("name", "values"), list(cases()), ids=[name for name, _ in cases()])
 def test_exact_and_never_more_than_canonical(name, values):
-    planes = term_planes(values)
+    planes = term_planes(values, 64)
     assert np.array_equal(total(planes, values.shape), values)
     digits = [digit for digit in signed_digits(values) if digit.any()]
     assert len(planes) <= len(digits)
@@ -90,7 +91,7 @@ def test_exact_and_never_more_than_canonical(name, values):
     (96, 40, 2.09, 2.39), (300, 25, 1.87, 2.16)])
 def test_fewer_trits_than_canonical(rows, deviation, most, canonical):
     values = normal(np.random.default_rng(1), (rows, 432), deviation)
-    planes = term_planes(values)
+    planes = term_planes(values, 64)
     assert len(planes) == 8
     assert count(plane.trits for plane in planes) / values.size < most
     assert count(signed_digits(values)) / values.size > canonical
@@ -98,34 +99,45 @@ def test_fewer_trits_than_canonical(rows, deviation, most, canonical):
 
 def test_few_rows_get_few_planes():
     values = normal(np.random.default_rng(2), (512, 500), 30)
-    sizes = [len(term_planes(values[:rows])) for rows in (8, 64, 512)]
+    sizes = [len(term_planes(values[:rows], 64)) for rows in (8, 64, 512)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] == 8
 
 
+def test_few_channels_get_few_planes():
+    values = normal(np.random.default_rng(2), (128, 500), 30)
+    narrow, wide = (term_planes(values, channels) for channels in (3, 48))
+    assert len(narrow) < len(wide)
+    assert count(plane.trits for plane in narrow) <= count(signed_digits(values))
+    # a fold of 4 x 4 pixels makes 48 channels of 3
+    weight = np.random.default_rng(9).normal(size=(128, 3, 12, 12)).astype(np.float32)
+    assert len(classify(weight, name="w").planes) < len(
+        classify(weight, name="w", stride=(4, 4)).planes)
+
+
 @pytest.mark.parametrize("values", [[[-77, -77, 0]], [[3, -5, 0, 3]], [[0, 12, 30]]])
 def test_what_one_plane_can_hold_takes_one(values):
-    planes = term_planes(np.array(values))
+    planes = term_planes(np.array(values), 64)
     assert len(planes) == 1
     assert np.array_equal(total(planes, np.shape(values)), values)
 
 
 def test_zeros_need_no_plane():
-    assert term_planes(np.zeros((3, 4), np.int64)) == []
+    assert term_planes(np.zeros((3, 4), np.int64), 4) == []
 
 
 def test_the_same_for_the_same_values():
     values = normal(np.random.default_rng(3), (32, 64), 35)
-    planes = term_planes(values)
+    planes = term_planes(values, 64)
     order = np.random.default_rng(4).permutation(values.size)
-    again = term_planes(values.ravel()[order].reshape(values.shape))
+    again = term_planes(values.ravel()[order].reshape(values.shape), 64)
     assert [(one.plus, one.minus) for one in planes] == [(one.plus, one.minus) for one in again]
     for one, other in zip(planes, again, strict=True):
         assert np.array_equal(one.trits.ravel()[order], other.trits.ravel())
 
 
 def test_planes_go_from_small_to_large():
-    planes = term_planes(normal(np.random.default_rng(5), (64, 64), 35))
+    planes = term_planes(normal(np.random.default_rng(5), (64, 64), 35), 64)
     sizes = [max(abs(plane.plus), abs(plane.minus)) for plane in planes]
     assert sizes == sorted(sizes)
 
