@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 __all__ = ["LARGEST_SEARCHED", "TermPlane", "signed_digits", "term_planes"]
 
-#: Largest magnitude for which pairs are searched, in about 0.3 s; the time grows with its third
-#: power. Tensors with larger integers are canonical signed digits.
+#: Largest magnitude for which pairs are searched, in about half a second; the time grows with its
+#: square. Tensors with larger integers are canonical signed digits.
 LARGEST_SEARCHED = 127
 #: What a plane costs per activation, in additions of an element: a broadcast. Measured with the
 #: cycle model on presets ``alexnet`` and ``tiny``: 0.64 to 0.98 puts 6, 7 and 8 planes in the order
