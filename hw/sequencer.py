@@ -66,7 +66,7 @@ class Sequencer(wiring.Component):
     is free; the host takes them. Both begin with 0 in every run.
 
     What is known already is not fetched again: a tile of one group fetches three words per
-    pixel; groups that share their geometry tables (digits of one weight) fetch them once.
+    pixel; groups that share their geometry tables (planes of one weight) fetch them once.
 
     Timing: a pixel of one group takes 8 cycles at least; each of several groups 13, and 6 more
     where its geometry differs from the last one's; meanwhile the walkers work on what they have

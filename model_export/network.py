@@ -143,6 +143,7 @@ class ColumnGroup:
     padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right follow from the output
     dilation: tuple[int, int] = (1, 1)
     shared: bool = False              # same trits at every kernel position (average pooling)
+    step: float = 0.0                 # wp and wn are integers times this; 0: any two numbers
     coefficient_plus: int = 0         # integers that stand for wp and wn; set by ``quantize``
     coefficient_minus: int = 0        # stands for wn: a - trit adds -coefficient_minus * x
 
@@ -206,7 +207,7 @@ class Layer:
 
     @property
     def nonzero_trits(self) -> int:
-        """Nonzero trits over all groups (digits of multi-digit weights count one each)."""
+        """Nonzero trits over all groups (those of a multi-bit weight count one each)."""
         return sum(int(np.count_nonzero(group.trits)) for group in self.groups)
 
     @property

@@ -211,7 +211,7 @@ def _tile_groups(layer: Layer, families: list[_Family], family_of: list[int], ro
         pieces.append(((start, stop), (family.cut(start), family.cut(stop))))
 
     # Narrow pieces of different rows that lie close together are read as one range, by all of
-    # their column groups alike: a digit plane that happens to lack a block cuts no segment.
+    # their column groups alike: a plane that happens to lack a block cuts no segment.
     reads = [channels for _, channels in pieces]
     parts: dict[str, list[tuple[int, int, int, list[int]]]] = {}
     order = sorted(range(len(pieces)), key=lambda index: (pieces[index], index))

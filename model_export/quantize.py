@@ -31,7 +31,7 @@ _FINAL_ACCUMULATOR_WIDTH = RESULT_WIDTH - 8
 
 @dataclass
 class EffectiveGroup:
-    """Weights that read the same columns, all their digits added up."""
+    """Weights that read the same columns, all their planes added up."""
 
     group: ColumnGroup                # for its source, rows, channels and geometry
     weights: NDArray[Any]             # (rows, channels, kh, kw); kh = kw = 1 if shared
@@ -43,7 +43,7 @@ class EffectiveGroup:
 
 
 def effective_groups(layer: Layer, *, integer: bool) -> list[EffectiveGroup]:
-    """The layer's weights without digits: int32 coefficients if ``integer``, else float64.
+    """The layer's weights, their planes added up: int32 coefficients if ``integer``, else float64.
 
     ``integer`` needs a layer from :func:`quantize`.
     """
@@ -123,22 +123,11 @@ class _Member:
 class _Units:
     """The real numbers that must become integers at one scale k.
 
-    A ternary group has two, wp and wn times its source's scale. Digit planes share one, the
-    value of the lowest digit, so that digits always combine exactly.
+    A ternary group has two, wp and wn times its source's scale. Planes of multi-bit weights share
+    one, their step, of which wp and wn are multiples, so that they always combine exactly.
     """
 
     def __init__(self, network: Network, layer: Layer) -> None:
-        scales = {name: tensor.scale for name, tensor in network.tensors.items()}
-        planes: dict[tuple[object, ...], int] = {}
-        for group in layer.groups:
-            planes[_columns(group)] = planes.get(_columns(group), 0) + 1
-        # (source, mantissa) of digit planes -> exponent of the lowest
-        lowest: dict[tuple[str, float], int] = {}
-        for group in layer.groups:
-            if planes[_columns(group)] > 1 and group.wp == group.wn:
-                mantissa, exponent = math.frexp(abs(group.wp))
-                key = (group.source, mantissa)
-                lowest[key] = min(exponent, lowest.get(key, exponent))
         self.values: list[float] = []
         self.multiples: list[int] = []     # largest multiple in use, per unit
         self.members: list[tuple[_Member | None, _Member | None]] = []
@@ -148,13 +137,9 @@ class _Units:
                 if weight == 0 or not (group.trits == trit).any():
                     members.append(None)
                     continue
-                value, multiple = abs(weight), 1
-                mantissa, exponent = math.frexp(value)
-                base = lowest.get((group.source, mantissa))
-                if base is not None and exponent >= base:
-                    multiple = 1 << (exponent - base)
-                    value = math.ldexp(mantissa, base)
-                value *= scales[group.source]
+                step = group.step or abs(weight)
+                multiple = round(abs(weight) / step)
+                value = step * network.tensors[group.source].scale
                 if value not in self.values:
                     self.values.append(value)
                     self.multiples.append(multiple)
@@ -165,7 +150,7 @@ class _Units:
 
     def worst_sums(self, network: Network, layer: Layer) -> NDArray[np.int64]:
         """(2 * rows, units): how often each unit's integer enters a row's largest positive and
-        largest negative partial sum. Every digit plane counts by itself, since the planes are
+        largest negative partial sum. Every plane counts by itself, since the planes are
         added one after the other."""
         positive = np.zeros((layer.rows, len(self.values)), np.int64)
         negative = np.zeros_like(positive)
@@ -237,8 +222,8 @@ def _choose_scale(layer: Layer, units: _Units, sums: NDArray[np.int64], config: 
         needed = (int(weighted.max() / weighted.min() * multiples.max())).bit_length() + 1
         raise ExportError(
             f"layer {layer.name}: its weights need coefficients of {needed} bits, the "
-            f"configuration has coefficient_width {config.coefficient_width}; use fewer digits "
-            "or wider coefficients")
+            f"configuration has coefficient_width {config.coefficient_width}; use fewer bits "
+            "(--digits) or wider coefficients")
     scales, candidates, errors = scales[useful], candidates[useful], errors[useful]
     worst = np.array([(row @ sums.T).max() for row in candidates])
     fits = worst <= limit
@@ -247,7 +232,8 @@ def _choose_scale(layer: Layer, units: _Units, sums: NDArray[np.int64], config: 
         raise ExportError(
             f"layer {layer.name}: its sums need accumulators of {needed} bits even with the "
             f"smallest coefficients that still tell its weights apart, the configuration has "
-            f"accumulator_width {config.accumulator_width}; use fewer digits or wider accumulators")
+            f"accumulator_width {config.accumulator_width}; use fewer bits (--digits) or wider "
+            "accumulators")
     scales, candidates, errors = scales[fits], candidates[fits], errors[fits]
     best = int(np.flatnonzero(errors <= errors.min() + _SAME_ROUNDING)[-1])
     return float(scales[best]), candidates[best], float(errors[best])
@@ -270,7 +256,7 @@ def _set_bounds(network: Network, layer: Layer) -> None:
 
 def partial_bounds(network: Network, layer: Layer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Per row, the least and the greatest partial sum for any source codes, in whatever order the
-    columns of all groups are added. Digit planes count one by one, so for multi-bit weights
+    columns of all groups are added. Planes count one by one, so for multi-bit weights
     this is wider than ``accumulator_low`` and ``accumulator_high``."""
     low = np.zeros(layer.rows, np.int64)
     high = np.zeros(layer.rows, np.int64)
@@ -291,7 +277,7 @@ def partial_bounds(network: Network, layer: Layer) -> tuple[NDArray[np.int64], N
 def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
     """Per row the largest shift at which multiplier and sum fit their widths.
 
-    With lo <= acc <= hi known (even for unfinished sums of digits), the sum
+    With lo <= acc <= hi known (even for unfinished sums of planes), the sum
     ``acc*multiplier + bias + half`` lies between its values at lo and hi; both are checked, so
     it cannot overflow. lo <= 0 <= hi, so bias + half fits too.
     """

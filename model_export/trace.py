@@ -22,7 +22,7 @@ from torch import nn
 
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
-from model_export.weights import classify
+from model_export.weights import Plane, classify
 
 __all__ = ["SUPPORTED", "trace"]
 
@@ -49,7 +49,7 @@ def trace(model: nn.Module, sample_shape: Sequence[int], *, digits: int = 8,
     sample_shape : (channels, height, width), or (features,)
         Shape of one sample.
     digits : int
-        Bits of signed digits for weights that are not ternary; 0 refuses them.
+        Bits of weights that are not ternary; 0 refuses them.
     name : str
         Name of the network.
 
@@ -703,13 +703,12 @@ class _Walk:
         gain, notes, error = draft.gain, [], 0.0
         for weights in draft.weights:
             planes = classify(weights.tensor, name=weights.name, digits=self.digits,
-                              per_tensor=final)
+                              per_tensor=final, stride=weights.stride)
             gain = gain * planes.gain
             notes.append(planes.note)
             error = max(error, planes.error)
             for plane in planes.planes:
-                groups += _column_groups(weights, plane.trits, plane.wp, plane.wn,
-                                         keep_empty=plane is planes.planes[0])
+                groups += _column_groups(weights, plane, keep_empty=plane is planes.planes[0])
         if not (np.isfinite(gain).all() and np.isfinite(draft.offset).all()):
             raise ExportError(f"layer {draft.name}: its batch norm and bias give gains or offsets "
                               "that are not finite")
@@ -721,10 +720,9 @@ class _Walk:
                      weight_count=sum(weights.tensor.size for weights in draft.weights))
 
 
-def _column_groups(weights: _Weights, trits: NDArray[np.int8], wp: float, wn: float,
-                   keep_empty: bool) -> list[ColumnGroup]:
+def _column_groups(weights: _Weights, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
     """One column group for each convolution group and each tensor that it reads."""
-    conv_groups = weights.conv_groups
+    trits, conv_groups = plane.trits, weights.conv_groups
     rows, channels = len(trits) // conv_groups, trits.shape[1]
     joined = -(-conv_groups // _MOST_BLOCKS)
     result = []
@@ -743,7 +741,8 @@ def _column_groups(weights: _Weights, trits: NDArray[np.int8], wp: float, wn: fl
                 result.append(ColumnGroup(
                     part.tensor, (start, start + count), (first * rows, last * rows),
                     np.ascontiguousarray(piece), (int(trits.shape[2]), int(trits.shape[3])),
-                    wp, wn, weights.stride, weights.padding, weights.dilation))
+                    plane.wp, plane.wn, weights.stride, weights.padding, weights.dilation,
+                    step=plane.step))
     return result
 
 

@@ -1,20 +1,21 @@
 """Weights as trits: how one trained tensor becomes ternary planes.
 
 A tensor is, in this order of preference, ternary as a whole, ternary per filter with one
-magnitude each, an exact grid of small integers, or rounded to one. The last two become
-canonical signed digits: digit position j is a plane of trits with Wp = Wn = 2^j steps, and about
-one third of the digits are nonzero (Avizienis, "Signed-digit number representations for fast
-parallel arithmetic", 1961).
+magnitude each, an exact grid of small integers, or rounded to one. The integers of the last two
+become sums of ternary planes, whose Wp and Wn are multiples of one step; see
+:mod:`model_export.term_planes`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_export.errors import ExportError
+from model_export.term_planes import term_planes
 
-__all__ = ["Plane", "WeightPlanes", "classify", "signed_digits"]
+__all__ = ["Plane", "WeightPlanes", "classify"]
 
 #: Fractions of the smallest gap between two values that are tried as the step of a grid.
 _STEP_DIVISORS = (1, 2, 3, 4)
@@ -30,6 +31,7 @@ class Plane:
     trits: NDArray[np.int8]
     wp: float
     wn: float
+    step: float = 0.0                 # wp and wn are integers times this; 0: any two numbers
 
 
 @dataclass(frozen=True)
@@ -50,28 +52,8 @@ class WeightPlanes:
         return total * self.gain.reshape((-1,) + (1,) * (total.ndim - 1))
 
 
-def signed_digits(values: NDArray[np.int64]) -> list[NDArray[np.int8]]:
-    """Canonical signed digits of integers, lowest position first.
-
-    Returns
-    -------
-    list of arrays of -1, 0, 1, shaped like ``values``
-        ``values == sum(2**j * digits[j])``; no two adjacent digits of a value are nonzero. As
-        many positions as the largest value needs, at least one.
-    """
-    rest = values.astype(np.int64)
-    digits = []
-    while True:
-        # an odd rest takes the digit (+1 or -1) that leaves a multiple of 4
-        digit = np.where(rest & 1, 2 - (rest & 3), 0)
-        digits.append(digit.astype(np.int8))
-        rest = (rest - digit) >> 1
-        if not rest.any():
-            return digits
-
-
 def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
-             per_tensor: bool = False) -> WeightPlanes:
+             per_tensor: bool = False, stride: tuple[int, int] = (1, 1)) -> WeightPlanes:
     """Turn a trained tensor into planes of trits.
 
     Precondition: ternary values, if there are any, stand in the tensor itself.
@@ -88,6 +70,9 @@ def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
     per_tensor : bool
         Multi-bit weights share one step instead of one per row (a network's last layer, whose
         results must share one scale).
+    stride : tuple of int
+        Of a convolution: strided first layers are folded, a block of pixels to one. It has a part
+        in the choice of planes, not in what they add up to.
 
     Raises
     ------
@@ -95,7 +80,7 @@ def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
         NaN or infinite weights; a tensor that is not ternary while ``digits`` is 0.
     """
     if digits != 0 and not 2 <= digits <= 16:
-        raise ExportError(f"signed digits must be 0 (refuse) or 2 to 16 bits, not {digits}")
+        raise ExportError(f"weights must have 0 (refuse) or 2 to 16 bits, not {digits}")
     broken = int(np.count_nonzero(~np.isfinite(weight)))
     if broken:
         raise ExportError(f"weight tensor {name} has {broken} values that are NaN or infinite")
@@ -105,8 +90,9 @@ def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
     if digits == 0:
         raise ExportError(
             f"weight tensor {name} is not ternary ({_count_values(weight)} distinct values) and "
-            f"signed digits are turned off; make it ternary or allow 2 or more digits")
-    return _grid(weight, digits, per_tensor) or _rounded(weight, digits, per_tensor)
+            f"multi-bit weights are turned off; make it ternary or allow 2 or more bits")
+    return (_grid(weight, digits, per_tensor, stride)
+            or _rounded(weight, digits, per_tensor, stride))
 
 
 def _values(weight: NDArray[np.floating], most: int) -> list[float] | None:
@@ -177,11 +163,12 @@ def _find_step(weight: NDArray[np.floating], largest: int) -> float | None:
     return None
 
 
-def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool) -> WeightPlanes | None:
+def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool,
+          stride: tuple[int, int]) -> WeightPlanes | None:
     largest = (1 << (digits - 1)) - 1
     step = _find_step(weight, largest)
     if step is not None:
-        return _planes(weight, np.full(len(weight), step), True, f"{digits}-bit signed digits, "
+        return _planes(weight, np.full(len(weight), step), True, digits, stride,
                        "weights are exact multiples of one step")
     if per_tensor:
         return None
@@ -192,31 +179,35 @@ def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool) -> Weight
             if row_step is None:
                 return None
             steps[row] = row_step
-    return _planes(weight, steps, False, f"{digits}-bit signed digits, "
+    return _planes(weight, steps, False, digits, stride,
                    "weights are exact multiples of one step per filter")
 
 
-def _rounded(weight: NDArray[np.floating], digits: int, per_tensor: bool) -> WeightPlanes:
+def _rounded(weight: NDArray[np.floating], digits: int, per_tensor: bool,
+             stride: tuple[int, int]) -> WeightPlanes:
     largest = (1 << (digits - 1)) - 1
     magnitude = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
     if per_tensor:
         magnitude[:] = magnitude.max()
     steps = np.where(magnitude == 0, 1.0, magnitude / largest)
     scope = "tensor" if per_tensor else "filter"
-    return _planes(weight, steps, per_tensor,
-                   f"{digits}-bit signed digits, one step per {scope}, weights rounded, "
-                   "largest error {error:.2g} % of max")
+    return _planes(weight, steps, per_tensor, digits, stride,
+                   f"one step per {scope}, weights rounded, largest error {{error:.2g}} % of max")
 
 
-def _planes(weight: NDArray[np.floating], steps: NDArray[np.float64], common: bool,
-            note: str) -> WeightPlanes:
-    """Signed-digit planes of round(weight / step); a common step goes into Wp, else into gain."""
+def _planes(weight: NDArray[np.floating], steps: NDArray[np.float64], common: bool, bits: int,
+            stride: tuple[int, int], note: str) -> WeightPlanes:
+    """Planes of round(weight / step); a common step goes into Wp and Wn, else into gain."""
     column = steps.reshape((-1,) + (1,) * (weight.ndim - 1))
     integers = np.rint(weight / column).astype(np.int64)
     error = float(np.abs(integers * column - weight).max() / np.abs(weight).max())
-    unit = float(steps[0]) if common else 1.0
-    planes = [Plane(trits, unit * 2**j, unit * 2**j)
-              for j, trits in enumerate(signed_digits(integers)) if trits.any()]
-    gain = np.ones(len(weight)) if common else steps
-    return WeightPlanes(planes, gain, note.format(error=100 * error),
-                        error if "rounded" in note else 0.0)
+    terms = term_planes(integers, math.prod(weight.shape[1:2]) * math.prod(stride))
+    divisor = math.gcd(*(value for term in terms for value in (term.plus, term.minus)))
+    step = divisor * (float(steps[0]) if common else 1.0)
+    planes = [Plane(term.trits, term.plus // divisor * step, term.minus // divisor * step, step)
+              for term in terms]
+    nonzero = sum(int(np.count_nonzero(term.trits)) for term in terms) / weight.size
+    count = "1 ternary plane" if len(terms) == 1 else f"sums of {len(terms)} ternary planes"
+    return WeightPlanes(planes, np.ones(len(weight)) if common else steps,
+                        f"{bits}-bit weights as {count} ({nonzero:.2f} nonzero trits a weight), "
+                        + note.format(error=100 * error), error if "rounded" in note else 0.0)

@@ -55,8 +55,8 @@ PHOTOGRAPH = "china.jpg"
 UNITS = {
     "macs": "dense multiply-accumulates of the trained layer, padding included",
     "weight_density": "nonzero weights / all, 0..1",
-    "trits_per_weight": "nonzero trits / weights: above weight_density where weights are several "
-                        "signed digits",
+    "trits_per_weight": "nonzero trits / weights: above weight_density where weights are sums "
+                        "of several trits",
     "activation_density": "nonzero 8-bit activations / all at the layer's input, of this "
                           "photograph, 0..1",
     "adds": "additions of a nonzero trit to an accumulator",
@@ -411,7 +411,7 @@ def _work_table(result: dict[str, Any]) -> Table:
     for layer in result["layers"]:
         table.add_row(
             layer["name"], layer["paper"] or "-",
-            "ternary" if layer["ternary"] else "signed digits" if layer["weights"] else "none",
+            "ternary" if layer["ternary"] else "sums of planes" if layer["weights"] else "none",
             _millions(layer["macs"]), _millions(layer["weights"]),
             _percent(layer["weight_density"]),
             "-" if layer["trits_per_weight"] is None else f"{layer['trits_per_weight']:.2f}",

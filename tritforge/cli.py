@@ -163,7 +163,7 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
               help="TTQ's t, as a fraction of max |w|, for checkpoints with latent weights, Wp "
                    "and Wn that do not hold it (the paper: 0.05).")
 @click.option("--digits", type=click.IntRange(0, 16), default=8, show_default=True,
-              help="Bits of signed digits for layers that are not ternary; 0 refuses such layers.")
+              help="Bits of weights in layers that are not ternary; 0 refuses such layers.")
 @click.option("--percentile", type=float,
               help="Clip activations at this percentile of the samples' values instead of at the "
                    "largest, e.g. 99.99.")

@@ -61,7 +61,7 @@ DENSITY_SAMPLES = 64
 TRACE_TOLERANCE = 1e-3
 #: Photographs, and crops of them, that calibrate networks with drawn weights.
 DRAWN_SAMPLES = 8
-#: Most bits of signed digits.
+#: Most bits of weights that are not ternary.
 MOST_DIGITS = 16
 
 
@@ -187,7 +187,7 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
     threshold : float, optional
         t of TTQ, as a fraction of max |w|, where the checkpoint has latent weights but no t.
     digits : int
-        Bits of signed digits for layers that are not ternary; 0 refuses such layers.
+        Bits of the weights of layers that are not ternary; 0 refuses such layers.
     percentile : float, optional
         Calibrate to this percentile instead of the largest value.
     check : bool
@@ -346,8 +346,8 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
                  digits: int) -> str:
     """The traced network against the module it came from, in real numbers.
 
-    Where weights were rounded to digits, the structure is compared with the most digits there
-    are, and what rounding changes is only reported.
+    Where weights were rounded, the structure is compared with the most bits there are, and what
+    rounding changes is only reported.
     """
     real = samples.astype(np.float32)
     try:

@@ -40,6 +40,15 @@ def export(model, shape, config=TINY, digits=8, count=8, positive=False):
     return quantize(calibrate(trace(model.eval(), shape, digits=digits), x), config), x
 
 
+def coefficient_unit(layer):
+    """What stands for one step in all planes of a layer."""
+    units = {coefficient / round(weight / group.step) for group in layer.groups
+             for weight, coefficient in ((group.wp, group.coefficient_plus),
+                                         (group.wn, group.coefficient_minus)) if coefficient}
+    assert len(units) == 1
+    return units.pop()
+
+
 # ----- coefficients
 
 def test_equal_weights_take_a_power_of_two():
@@ -79,27 +88,23 @@ def test_accumulators_that_cannot_fit():
 
 
 def test_coefficients_that_cannot_fit():
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    with pytest.raises(ExportError, match=r"layer 1: its weights need coefficients of 9 bits, .* "
-                                          "coefficient_width 8; use fewer digits"):
-        export(model, (3, 2, 2), Config(coefficient_width=8))
-    export(model, (3, 2, 2), Config(coefficient_width=8), digits=7)
+    with pytest.raises(ExportError, match=r"layer 1: its weights need coefficients of \d+ bits, .* "
+                                          "coefficient_width 6; use fewer bits"):
+        export(model, (3, 2, 2), Config(coefficient_width=6))
+    export(model, (3, 2, 2), Config(coefficient_width=6), digits=6)
 
 
 @pytest.mark.parametrize("digits", [2, 5, 8])
 @pytest.mark.parametrize("final", [False, True])
-def test_digits_combine_exactly(digits, final):
+def test_planes_combine_exactly(digits, final):
     torch.manual_seed(digits)
     layers = [nn.Conv2d(3, 5, 3)] if final else [nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 2, 1)]
     network, _ = export(nn.Sequential(*layers), (3, 6, 6), digits=digits)
     layer = network.layers[0]
-    lowest = min(group.wp for group in layer.groups)
-    unit = min(group.coefficient_plus for group in layer.groups
-               if group.wp == lowest and group.coefficient_plus)
-    for group in layer.groups:
-        assert group.coefficient_plus in (0, unit * group.wp / lowest)
-        assert group.coefficient_minus in (0, unit * group.wp / lowest)
-    # without digits the integers are the rounded weights times one number
+    unit = coefficient_unit(layer)
+    # added up, the integers are the rounded weights times one number
     weights = layers[0].weight.detach().numpy()
     largest = (1 << (digits - 1)) - 1
     magnitude = np.abs(weights).max(axis=None if final else (1, 2, 3), keepdims=True)
@@ -163,19 +168,20 @@ def test_bounds_of_a_convolution_are_reached():
     assert accumulators.max() <= layer.accumulator_high.max()
 
 
-def test_partial_sums_of_digits_fit_too():
+def test_partial_sums_of_planes_fit_too():
     # 7 = 8 - 1: the plane of 8 alone reaches higher than the finished sum
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
-    with torch.no_grad():
-        model[1].weight[:] = 7.0
-        model[1].weight[0, 0] = 1.0
-        model[1].weight[0, 1] = 3.0
+    network = one_layer(np.ones((1, 64)), 8.0, 8.0)
+    layer = network.layers[0]
+    layer.groups = [dataclasses.replace(layer.groups[0], step=1.0),
+                    dataclasses.replace(layer.groups[0], trits=-layer.groups[0].trits, wp=1.0,
+                                        wn=1.0, step=1.0)]
     for width in range(19, 24):
-        network, _ = export(model, (1, 8, 8), Config(accumulator_width=width), positive=True)
-        partial = sum(255 * max(group.coefficient_plus, 0) * (group.trits > 0).sum()
-                      for group in network.layers[0].groups)
-        assert network.layers[0].accumulator_high[0] < partial < 1 << (width - 1)
-        assert partial_bounds(network, network.layers[0])[1][0] == partial
+        found = quantize(network, Config(accumulator_width=width)).layers[0]
+        assert found.groups[0].coefficient_plus == 8 * found.groups[1].coefficient_minus
+        partial = 64 * 255 * found.groups[0].coefficient_plus
+        assert found.accumulator_high[0] == partial * 7 // 8
+        assert partial < 1 << (width - 1)
+        assert partial_bounds(network, found)[1][0] == partial
 
 
 def test_average_pool_counts_its_window():

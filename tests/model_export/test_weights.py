@@ -1,12 +1,10 @@
 """Trained tensors as planes of trits."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 from model_export.errors import ExportError
-from model_export.weights import classify, signed_digits
+from model_export.weights import classify
 
 
 def ternary(rng, wp, wn, shape=(6, 3, 3, 3)):
@@ -61,16 +59,6 @@ def test_ternary_per_filter():
     assert np.array_equal(result.reconstruct().astype(np.float32), weight)
 
 
-def test_signed_digits():
-    values = np.arange(-300, 301)
-    digits = signed_digits(values)
-    assert np.array_equal(sum(2**j * d.astype(int) for j, d in enumerate(digits)), values)
-    assert set(np.unique(digits)) == {-1, 0, 1}
-    for one, other in itertools.pairwise(digits):
-        assert not (one * other).any()
-    assert len(signed_digits(np.zeros(3, np.int64))) == 1
-
-
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("step", [0.25, 0.013, 3.7])
 def test_exact_grid(step, per_tensor):
@@ -102,12 +90,16 @@ def test_rounding_is_reported(digits, per_tensor):
     found = np.abs(result.reconstruct() - weight).max() / np.abs(weight).max()
     assert result.error == pytest.approx(found)
     assert 0 < found <= 0.51 / (2**(digits - 1) - 1)
-    assert f"{digits}-bit signed digits" in result.note
+    nonzero = sum(np.count_nonzero(plane.trits) for plane in result.planes) / weight.size
+    assert (f"{digits}-bit weights as sums of {len(result.planes)} ternary planes "
+            f"({nonzero:.2f} nonzero trits a weight)") in result.note
     assert f"{100 * found:.2g} %" in result.note
     assert (np.ptp(result.gain) == 0) == per_tensor
     for plane in result.planes:
-        assert plane.wp == plane.wn
         assert plane.trits.any()
+        assert plane.step > 0
+        for value in (plane.wp / plane.step, plane.wn / plane.step):
+            assert value == pytest.approx(round(value), rel=1e-12)
 
 
 def test_per_filter_with_unequal_values_is_rounded_and_said():
@@ -131,3 +123,17 @@ def test_not_finite(bad):
 def test_digits_out_of_range(digits):
     with pytest.raises(ExportError, match=r"0 \(refuse\) or 2 to 16 bits"):
         classify(np.ones((1, 1)), name="w", digits=digits)
+
+
+def test_planes_share_the_largest_step():
+    # 127 and 64 of a rounding step, then 4, 6 and 10 of a grid, whose step is 2
+    rounded = np.array([[64, 127, -64, 0, 127, -127], [-127, -64, 0, 64, -64, 64]]) * 0.01
+    planes = classify(rounded.astype(np.float32), name="w", per_tensor=True).planes
+    assert [plane.step for plane in planes] == pytest.approx([0.01] * len(planes))
+    grid = np.array([[4, 10, -4, -10, 6, 0]], np.float32)
+    planes = classify(grid, name="w").planes
+    assert [plane.step for plane in planes] == pytest.approx([2] * len(planes))
+
+
+def test_ternary_weights_have_no_step():
+    assert classify(np.array([[0.5, -0.5, 0]], np.float32), name="w").planes[0].step == 0

@@ -93,7 +93,7 @@ def test_wrong_usage_is_one_sentence(capsys, arguments, words):
 def test_export_writes_an_image_and_says_what_became_of_weights(capsys, files):
     code, out, err = call(capsys, *export_arguments(files, files / "image"))
     assert code == 0 and err == ""
-    assert "ternary" in out and "signed digits" in out and "times smaller" in out
+    assert "ternary" in out and "sums of" in out and "times smaller" in out
     assert "structure agrees with the model" in out
     assert "memory contents give the golden model's integers" in out
     manifest = json.loads((files / "image" / "manifest.json").read_text())

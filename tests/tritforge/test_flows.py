@@ -120,7 +120,8 @@ def test_nothing_is_rounded_silently(tmp_path):
     layers = made.image.manifest["layers"]
     assert [layer["ternary"] for layer in layers] == [False, True, False]
     for layer in layers:
-        assert ("ternary" if layer["ternary"] else "signed digits") in layer["note"]
+        assert layer["note"].startswith(
+            "ternary" if layer["ternary"] else "8-bit weights as sums of")
         assert (layer["weight_error"] > 0) == ("rounded, largest error" in layer["note"])
     table, *notes = flows.export_parts(made.image.manifest)
     assert table.row_count == 3
