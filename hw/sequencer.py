@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.memory import ChunkMemory
-from hw.payloads import address_width, drain_job, index_shape, walk_job
+from hw.payloads import address_width, drain_job, index_shape, probe, walk_job
 from hw.program import (
     DESTINATION,
     GEOMETRY,
@@ -93,6 +93,8 @@ class Sequencer(wiring.Component):
     layer : Out(LAYER)
     dump : Out(1), dump_done : In(1)
         Counters.
+    probe : Out(probe)
+        For an observer; what it says of the drain is 0 here.
     """
 
     def __init__(self, config: Config, *, settle: int) -> None:
@@ -118,6 +120,7 @@ class Sequencer(wiring.Component):
             "dump": Out(1),
             "dump_done": In(1),
             "counter_layer": Out(index_shape(config.layer_count)),
+            "probe": Out(probe(config)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -184,6 +187,13 @@ class Sequencer(wiring.Component):
             pixel_last.eq(x == layer.out_width - 1),
             line_last.eq(y == layer.out_height - 1),
         ]
+        m.d.comb += [
+            self.probe.pixel_started.eq(self.drain.valid),
+            self.probe.set.eq(self.set),
+            self.probe.tile.eq(layer.tile_count - tiles_left),
+            self.probe.x.eq(x),
+            self.probe.y.eq(y),
+        ]
 
         def next_pixel() -> None:
             m.d.sync += [
@@ -225,6 +235,7 @@ class Sequencer(wiring.Component):
                 ]
                 m.next = "LAYER"
             with m.State("LAYER"):
+                m.d.comb += self.probe.layer_started.eq(word == 0)
                 fetch(_Record.LAYER, pointer, "LAYER_CHECK")
             with m.State("LAYER_CHECK"), m.If(~fetching):
                 with m.If((layers_left == 0) | (layer.opcode != LAYER_OPCODE)
@@ -245,6 +256,7 @@ class Sequencer(wiring.Component):
                 with m.If(tiles_left == 0):
                     m.next = "SETTLE"
             with m.State("TILE"):
+                m.d.comb += self.probe.tile_started.eq(word == 0)
                 fetch(_Record.TILE, pointer, "TILE_CHECK")
             with m.State("TILE_CHECK"), m.If(~fetching):
                 m.d.sync += [
@@ -338,6 +350,7 @@ class Sequencer(wiring.Component):
                 with m.Elif(settling.any()):
                     m.d.sync += settling.eq(settling - 1)
                 with m.Else():
+                    m.d.comb += self.probe.layer_settled.eq(1)
                     m.next = "DUMP"
             with m.State("DUMP"):
                 m.d.comb += self.dump.eq(1)
