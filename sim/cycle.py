@@ -39,15 +39,15 @@ from hw.top import settle
 from hw.walker import job_places
 from model_export.emit import LayerPlace, MemoryImage
 from model_export.network import Network
+from sim.event_log import KINDS, Record, in_order
 from sim.native import SimulatorError, cache_folder, compiler, compiler_digest
 from sim.records import Records
 
-__all__ = ["CycleModel", "CycleModelError", "Record", "lower_bound"]
+__all__ = ["CycleModel", "CycleModelError", "lower_bound"]
 
 _SOURCE = Path(__file__).with_name("cycle_model.cpp")
-_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden")
-#: Records of the event log, by number.
-EVENT_KINDS = ("pixel_started", "pixel_drained", "layer_settled")
+_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden",
+          f"-DEVENT_KINDS={','.join(KINDS).upper()}")
 
 
 class CycleModelError(RuntimeError):
@@ -70,17 +70,6 @@ class _LayerInput(ctypes.Structure):
         ("activations", ctypes.c_void_p), ("activation_depth", ctypes.c_int64),
         ("outputs", ctypes.c_void_p), ("output_words", ctypes.c_int32),
         ("first", ctypes.c_int32)]
-
-
-@dataclass(frozen=True)
-class Record:
-    """One entry of an event log; ``time`` in clock cycles from the layer's first fetch."""
-
-    time: int
-    kind: str
-    set: int
-    tile: int
-    pixel: int
 
 
 @dataclass(eq=False)
@@ -176,7 +165,7 @@ class CycleModel:
         progress
             Told the fraction done.
         log
-            Filled with every layer's event log.
+            Filled with every layer's event log, by name.
 
         Raises
         ------
@@ -254,20 +243,26 @@ class CycleModel:
     def _layer(self, layer: _Layer, given: _LayerInput, steps: Any, index: int,
                cancel: ctypes.c_int32, log: dict[str, list[Record]] | None) -> dict[str, int]:
         counters = np.zeros(COUNTER_SLOTS, np.int64)
-        capacity = 0 if log is None else 1 << 20
-        records = np.zeros((capacity, 5), np.int32)
-        logged = ctypes.c_int64(0)
-        status = self._library.cycle_model_layer(
-            ctypes.byref(self._machine), ctypes.byref(given), counters.ctypes.data,
-            records.ctypes.data if capacity else None, capacity, ctypes.byref(logged),
-            ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)), ctypes.byref(cancel))
+        library, records = self._library, np.zeros((0, 5), np.int32)
+        handle = None if log is None else library.cycle_model_log_open()
+        try:
+            status = library.cycle_model_layer(
+                ctypes.byref(self._machine), ctypes.byref(given), counters.ctypes.data, handle,
+                ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)), ctypes.byref(cancel))
+            if handle is not None:
+                records = np.zeros((library.cycle_model_log_size(handle), 5), np.int32)
+        finally:
+            if handle is not None:
+                library.cycle_model_log_close(handle,
+                                              records.ctypes.data if len(records) else None)
         if status:
             raise CycleModelError(
                 f"the cycle model of layer {layer.name} was interrupted" if status == 1 else
                 f"layer {layer.name} addresses memory that is not there")
         if log is not None:
-            log[layer.name] = [Record(row[0], EVENT_KINDS[row[1]], *row[2:])
-                               for row in records[:logged.value].tolist()]
+            kinds = tuple(KINDS)
+            log[layer.name] = in_order([Record(layer.name, row[0], kinds[row[1]], *row[2:])
+                                        for row in records.tolist()])
         return dict(zip(COUNTERS, counters.tolist(), strict=True))
 
     # ----- activations as masks: a bit for every lane that is not zero
@@ -367,9 +362,14 @@ def _library() -> ctypes.CDLL:
                 f"the cycle model cannot be kept in {target.parent}: {error.strerror}") from error
     library = ctypes.CDLL(str(target))
     pointer, count = ctypes.c_void_p, ctypes.c_int64
-    library.cycle_model_layer.argtypes = [pointer, pointer, pointer, pointer, count, pointer,
-                                          pointer, pointer]
+    library.cycle_model_layer.argtypes = [pointer] * 6
     library.cycle_model_layer.restype = ctypes.c_int32
+    library.cycle_model_log_open.argtypes = []
+    library.cycle_model_log_open.restype = pointer
+    library.cycle_model_log_size.argtypes = [pointer]
+    library.cycle_model_log_size.restype = count
+    library.cycle_model_log_close.argtypes = [pointer, pointer]
+    library.cycle_model_log_close.restype = None
     library.cycle_model_counts.argtypes = [pointer, count, ctypes.c_int32, ctypes.c_int32, pointer]
     library.cycle_model_counts.restype = None
     return library
