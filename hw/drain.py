@@ -67,6 +67,8 @@ class Drain(wiring.Component):
         Row-memory entry.
     draining : Out(1)
         The oldest pixel is complete.
+    drained : Out(1)
+        The oldest pixel has its last step in this cycle.
     stalled : Out(1)
         A step was due, but ``stop`` was high in the cycle before.
     idle : Out(1)
@@ -91,6 +93,7 @@ class Drain(wiring.Component):
             "window": Out(window(config)),
             "row_address": Out(address_width(config.row_depth)),
             "draining": Out(1),
+            "drained": Out(1),
             "stalled": Out(1),
             "idle": Out(1),
         })
@@ -159,7 +162,7 @@ class Drain(wiring.Component):
                     with m.Else():
                         m.d.sync += [block.eq(0), row.eq(row + 1)]
                         with m.If(last_row):
-                            m.d.comb += [jobs.r_en.eq(1), finish.eq(1)]
+                            m.d.comb += [jobs.r_en.eq(1), finish.eq(1), self.drained.eq(1)]
                             m.d.sync += [
                                 self.parity.eq(self.parity ^ own),
                                 self.set.eq(Mux(self.set == config.sets - 1, 0, self.set + 1)),

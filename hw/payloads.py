@@ -9,6 +9,8 @@ from hw.program import MOST_WINDOWS
 
 __all__ = [
     "EVENTS",
+    "PROBE_LEVELS",
+    "PROBE_PULSES",
     "address_width",
     "broadcast",
     "drain_command",
@@ -16,6 +18,7 @@ __all__ = [
     "event_layout",
     "index_shape",
     "port_word",
+    "probe",
     "scan_word",
     "tag_width",
     "trit_word",
@@ -158,3 +161,28 @@ def event_layout(config: Config, copies: int = 1) -> data.StructLayout:
             "adds": config.elements}
     return data.StructLayout({
         name: range(copies * most.get(name, 1) + 1) for name in EVENTS})
+
+
+#: Bits of :func:`probe` that are high for one cycle each time, lowest first.
+PROBE_PULSES = ("layer_started", "tile_started", "pixel_started", "pixel_drained",
+                "layer_settled")
+#: Bits of :func:`probe` that stay high while something lasts, after those.
+PROBE_LEVELS = ("drain_stalled", "refilling")
+
+
+def probe(config: Config) -> data.StructLayout:
+    """What an observer of the whole accelerator sees in one cycle: 64 bits at most."""
+    return data.StructLayout({
+        "layer_started": 1,                     # first word of a layer's record is fetched
+        "tile_started": 1,                      # first word of a tile's record
+        "pixel_started": 1,                     # the clusters get a pixel's last column group
+        "pixel_drained": 1,                     # the drain makes a pixel's last step
+        "layer_settled": 1,                     # all write-backs are in memory
+        "drain_stalled": 1,                     # the drain waits for write-backs
+        "refilling": 1,                         # the program waits for a signal of the host
+        "set": index_shape(config.sets),        # whose turn it is in the sequencer
+        "drain_set": index_shape(config.sets),  # in the drain
+        "tile": unsigned(16),                   # where the sequencer is: tile of the layer
+        "x": unsigned(16),                      # output pixel, before pooling
+        "y": unsigned(16),
+    })

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.memory import ChunkMemory
-from hw.payloads import address_width, drain_job, index_shape, walk_job
+from hw.payloads import address_width, drain_job, index_shape, probe, walk_job
 from hw.program import (
     DESTINATION,
     GEOMETRY,
@@ -112,6 +112,8 @@ class Sequencer(wiring.Component):
     layer : Out(LAYER)
     dump : Out(1), dump_done : In(1)
         Counters.
+    probe : Out(probe)
+        For an observer; what it says of the drain is 0 here.
     """
 
     def __init__(self, config: Config, *, settle: int) -> None:
@@ -143,6 +145,7 @@ class Sequencer(wiring.Component):
             "dump": Out(1),
             "dump_done": In(1),
             "counter_layer": Out(index_shape(config.layer_count)),
+            "probe": Out(probe(config)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -223,6 +226,14 @@ class Sequencer(wiring.Component):
                 signals.eq(signals + self.signal - signal_taken),
                 releases.eq(releases + release - (self.take & self.released)),
             ]
+        m.d.comb += [
+            self.probe.pixel_started.eq(self.drain.valid),
+            self.probe.refilling.eq(self.refilling),
+            self.probe.set.eq(self.set),
+            self.probe.tile.eq(layer.tile_count - tiles_left),
+            self.probe.x.eq(x),
+            self.probe.y.eq(y),
+        ]
 
         def next_pixel() -> None:
             m.d.sync += [
@@ -275,6 +286,7 @@ class Sequencer(wiring.Component):
                     with m.If(in_group):
                         m.next = "HAND_OUT"
             with m.State("LAYER"):
+                m.d.comb += self.probe.layer_started.eq(word == 0)
                 fetch(_Record.LAYER, pointer, "LAYER_CHECK")
             with m.State("LAYER_CHECK"), m.If(~fetching):
                 with m.If(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced):
@@ -302,6 +314,7 @@ class Sequencer(wiring.Component):
                 with m.If(tiles_left == 0):
                     m.next = "SETTLE"
             with m.State("TILE"):
+                m.d.comb += self.probe.tile_started.eq(word == 0)
                 fetch(_Record.TILE, pointer, "TILE_CHECK")
             with m.State("TILE_CHECK"), m.If(~fetching):
                 m.d.sync += [
@@ -406,6 +419,7 @@ class Sequencer(wiring.Component):
                 with m.Elif(settling.any()):
                     m.d.sync += settling.eq(settling - 1)
                 with m.Else():
+                    m.d.comb += self.probe.layer_settled.eq(1)
                     m.next = "DUMP"
             with m.State("DUMP"):
                 m.d.comb += self.dump.eq(1)

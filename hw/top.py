@@ -15,7 +15,7 @@ from hw.hierarchy import repeated
 from hw.host_port import HostPort
 from hw.memory import ChunkMemory
 from hw.merge import MERGE_LATENCY
-from hw.payloads import address_width, port_word, write_back
+from hw.payloads import address_width, port_word, probe, write_back
 from hw.program import MEMORIES, row_layout
 from hw.requantizer import Requantizer
 from hw.sequencer import Sequencer
@@ -53,6 +53,9 @@ class Accelerator(wiring.Component):
     -------
     commands : In(stream of port_word)
     results : Out(stream of port_word)
+    probe : Out(probe)
+        For an observer, such as a simulator that writes an event log; nothing depends on it, and
+        a board leaves it unconnected.
     """
 
     def __init__(self, config: Config) -> None:
@@ -60,6 +63,7 @@ class Accelerator(wiring.Component):
         super().__init__({
             "commands": In(stream.Signature(port_word())),
             "results": Out(stream.Signature(port_word())),
+            "probe": Out(probe(config)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -89,6 +93,12 @@ class Accelerator(wiring.Component):
                 ours.valid.eq(theirs.valid),
                 theirs.ready.eq(ours.ready),
             ]
+        m.d.comb += [
+            self.probe.eq(sequencer.probe),
+            self.probe.pixel_drained.eq(drain.drained),
+            self.probe.drain_stalled.eq(drain.stalled),
+            self.probe.drain_set.eq(drain.set),
+        ]
         self._run(m, host, sequencer, program, drain, clusters, slices)
         self._share_activations(m, host, sequencer, clusters, slices)
         self._count(m, sequencer, drain, counters, clusters, slices)

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In
 
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
 from hw.hierarchy import SharedModules
-from hw.payloads import port_word
+from hw.payloads import port_word, probe
 from hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.top import Accelerator
 
@@ -137,7 +137,11 @@ def sidecar(config: Config) -> dict[str, Any]:
                 "output" if direction == "input" else "input": {f"{name}__ready": {"width": 1}},
             }
             for name, direction in (("commands", "input"), ("results", "output"))
-        },
+        } | {"probe": {"output": {"probe": {
+            "width": probe(config).size,
+            **{name: [field.offset, field.offset + field.width - 1] if field.width > 1
+               else field.offset for name, field in probe(config)},
+        }}}},
         "memories": {
             name: {
                 "number": number,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["new_folder", "obstacle"]
+__all__ = ["finished_parent", "new_folder", "obstacle"]
 
 #: JSON files by which finished folders are known.
 _MARKERS = ("manifest.json", "report.json")
@@ -20,10 +20,8 @@ def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> st
     It may if it is free, an empty folder, or a folder of ``files`` only whose JSON file ``marker``
     states ``marker_format``, and does not lie in another finished folder, whose files are checked.
     """
-    for parent in path.resolve().parents:
-        for name in _MARKERS:
-            if (parent / name).is_file() and str(_format(parent / name)).startswith("tritforge"):
-                return f"{path} lies in {parent}, which is a {_format(parent / name)}"
+    if sentence := finished_parent(path):
+        return sentence
     if not path.is_symlink() and not path.exists():
         return None
     if path.is_dir() and not path.is_symlink():
@@ -32,6 +30,15 @@ def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> st
                          and _format(path / marker) == marker_format):
             return None
     return f"{path} exists and is not a {marker_format}; it is left as it is"
+
+
+def finished_parent(path: Path) -> str | None:
+    """That ``path`` lies in a finished folder, whose files are checked, as a sentence, or None."""
+    for parent in path.resolve().parents:
+        for name in _MARKERS:
+            if (parent / name).is_file() and str(_format(parent / name)).startswith("tritforge"):
+                return f"{path} lies in {parent}, which is a {_format(parent / name)}"
+    return None
 
 
 def _format(path: Path) -> object:

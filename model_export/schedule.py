@@ -175,6 +175,11 @@ class Schedule:
             passes.append(_checked(Pass(**own)))
         return cls(tuple(passes), tuple(map(str, values["resident"])))
 
+    def pass_name(self, number: int) -> str:
+        """What event logs call a pass: its layer's name and its number in it, from 0 on."""
+        name = self.passes[number].layer
+        return f"{name} pass {number - self.of_layer(name).start}"
+
     def sum_by_layer(self, counters: Sequence[Mapping[str, int]],
                      numbers: range | None = None) -> dict[str, dict[str, int]]:
         """Counters of passes, all by default, added up for each layer, in order."""

@@ -31,16 +31,18 @@ from model_export.network import Network
 from model_export.schedule import Schedule
 from sim.cycle import CycleModel, lower_bound
 from sim.device import Device, Link, Progress
+from sim.event_log import Record
 from sim.golden import GoldenModel
 from sim.host import HostTensors
 from sim.interpreter import Interpreter
 from sim.native import NativeLink
+from sim.observer import Observer
 from sim.pysim import PythonLink
 
 __all__ = [
     "BACKENDS", "CLUSTER_CYCLES", "Backend", "CycleBackend", "GoldenBackend",
     "InterpreterBackend", "LayerRun", "Loading", "PythonBackend", "RtlBackend", "Simulation",
-    "SimulationError", "check_layer", "create", "port_word_count",
+    "SimulationError", "check_layer", "check_log", "create", "port_word_count",
 ]
 
 #: What a cluster's cycle is spent on; ``idle`` is the rest, derived.
@@ -194,6 +196,8 @@ class Backend(ABC):
 
     #: What reports and the command line call it.
     name: ClassVar[str]
+    #: Whether it knows what happens when, and writes event logs.
+    logs: ClassVar[bool] = False
 
     def __init__(self, image: Image, progress: Progress | None = None) -> None:
         self.image = image
@@ -201,7 +205,7 @@ class Backend(ABC):
 
     @abstractmethod
     def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None) -> Simulation:
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
         """The whole network on every image, one RUN each; or one layer alone.
 
         Parameters
@@ -210,11 +214,13 @@ class Backend(ABC):
             Input codes, as :func:`sim.golden.quantize_input` gives them.
         layer : str, optional
             Run this layer alone, on the golden activations before it.
+        log : list, optional
+            The event log is appended to it, layer by layer; of one image only.
 
         Raises
         ------
         SimulationError
-            No such layer.
+            No such layer, or as :func:`check_log`.
         ExportError
             Codes of another shape or out of range.
         """
@@ -237,6 +243,10 @@ class Backend(ABC):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _check_log(self, codes: NDArray[np.integer], log: list[Record] | None) -> None:
+        if log is not None:
+            check_log(self.name, self.logs, len(codes))
 
     def _layer_runs(self, layer: str | None) -> list[LayerRun]:
         check_layer(self.image.network, layer)
@@ -283,7 +293,8 @@ class GoldenBackend(Backend):
     name = "golden"
 
     def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None) -> Simulation:
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+        self._check_log(codes, log)
         layers = self._layer_runs(layer)
         tensor = self.image.network.final.output if layer is None \
             else self.image.network.layer(layer).output
@@ -310,6 +321,7 @@ class CycleBackend(Backend):
     """
 
     name = "cycle"
+    logs = True
 
     def __init__(self, image: Image, progress: Progress | None = None) -> None:
         super().__init__(image, progress)
@@ -317,9 +329,11 @@ class CycleBackend(Backend):
         self.model = CycleModel(image.network, image.memory)
 
     def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None) -> Simulation:
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+        self._check_log(codes, log)
         network = self.image.network
         layers = self._layer_runs(layer)
+        found: dict[str, list[Record]] | None = None if log is None else {}
         begin = time.perf_counter()
         output = (network.final if layer is None else network.layer(layer)).output
         outputs: list[NDArray[np.int64]] = []
@@ -337,14 +351,17 @@ class CycleBackend(Backend):
             schedule = self.image.memory.schedule
             if schedule is None:
                 counters = self.model.run(tensors, None if layer is None else [layer],
-                                          batch=self.image.config.layer_count, progress=tell)
+                                          batch=self.image.config.layer_count, progress=tell,
+                                          log=found)
                 self._count(layers, counters)
             else:
                 numbers = _numbers(schedule, layer)
-                counters = self.model.run_schedule(tensors, numbers, tell)
+                counters = self.model.run_schedule(tensors, numbers, tell, log=found)
                 self._count_passes(schedule, layers, numbers, counters)
             cycles.append(sum(values["cycles"] for values in counters))
             outputs.append(tensors[output])
+        if log is not None and found is not None:
+            log += [record for records in found.values() for record in records]
         return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
                                 time.perf_counter() - begin, cycles, Loading(
                                     "not modelled" if self.image.memory.schedule is None
@@ -364,7 +381,8 @@ class _Machine(Backend):
         self.host = HostTensors(image.memory)
 
     def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None) -> Simulation:
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+        self._check_log(codes, log)
         network, memory = self.image.network, self.image.memory
         layers = self._layer_runs(layer)
         begin = time.perf_counter()
@@ -453,6 +471,7 @@ class _Machine(Backend):
 class _DeviceBackend(_Machine):
     """An accelerator behind its host port."""
 
+    logs = True
     #: Whether large contents may be put into the memories past the port.
     back_door: ClassVar[bool] = False
 
@@ -471,6 +490,24 @@ class _DeviceBackend(_Machine):
 
     def close(self) -> None:
         self.device.link.close()
+
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+        if log is None:
+            return super().run(codes, layer, progress)
+        observer = Observer(self.image.config)
+        if not self.device.link.observe(observer):
+            raise SimulationError(f"backend {self.name} has no observation port for an event log")
+        try:
+            simulation = super().run(codes, layer, progress, log)
+        finally:
+            self.device.link.observe(None)
+        widths = {one.name: one.pixels[1] for one in simulation.layers}
+        schedule = self._memory.schedule
+        log += observer.records(list(widths.items()) if schedule is None else [
+            (schedule.pass_name(number), widths[schedule.passes[number].layer])
+            for number in _numbers(schedule, layer)])
+        return simulation
 
     def _load(self) -> Loading:
         if self._loading is None:
@@ -544,8 +581,8 @@ class InterpreterBackend(_Machine):
         self._interpreter = Interpreter(image.config, image.memory)
 
     def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None) -> Simulation:
-        simulation = super().run(codes, layer, progress)
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+        simulation = super().run(codes, layer, progress, log)
         simulation.total_cycles = None
         simulation.cycles_per_image = []
         for one in simulation.layers:
@@ -604,6 +641,22 @@ def create(name: str, image: Image, progress: Progress | None = None) -> Backend
     if name not in BACKENDS:
         raise SimulationError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
     return BACKENDS[name](image, progress)
+
+
+def check_log(backend: str, logs: bool, images: int) -> None:
+    """Refuse an event log that a backend cannot write.
+
+    Raises
+    ------
+    SimulationError
+        The backend writes none, or there is another number of images than one.
+    """
+    if not logs:
+        able = ", ".join(name for name, one in BACKENDS.items() if one.logs)
+        raise SimulationError(f"backend {backend} knows no clock cycles and writes no event log; "
+                              f"{able} do")
+    if images != 1:
+        raise SimulationError(f"an event log is of one input image, and {images} are given")
 
 
 def check_layer(network: Network, layer: str | None) -> None:

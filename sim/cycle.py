@@ -13,8 +13,9 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,16 @@ from hw.walker import job_places
 from model_export.emit import MemoryImage
 from model_export.network import Network
 from model_export.schedule import Strip
+from sim.event_log import KINDS, Record, in_order
 from sim.host import HostTensors, packet_shapes
 from sim.native import SimulatorError, cache_folder, compiler, compiler_digest
 from sim.records import Records
 
-__all__ = ["CycleModel", "CycleModelError", "Record", "lower_bound"]
+__all__ = ["CycleModel", "CycleModelError", "lower_bound"]
 
 _SOURCE = Path(__file__).with_name("cycle_model.cpp")
-_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden")
-#: Records of the event log, by number.
-EVENT_KINDS = ("pixel_started", "pixel_drained", "layer_settled")
+_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden",
+          f"-DEVENT_KINDS={','.join(KINDS).upper()}")
 
 
 class CycleModelError(RuntimeError):
@@ -81,17 +82,6 @@ class _LayerInput(ctypes.Structure):
         ("activations", ctypes.c_void_p), ("activation_depth", ctypes.c_int64),
         ("outputs", ctypes.c_void_p), ("output_words", ctypes.c_int32),
         ("first", ctypes.c_int32)]
-
-
-@dataclass(frozen=True)
-class Record:
-    """One entry of an event log; ``time`` in clock cycles from the layer's first fetch."""
-
-    time: int
-    kind: str
-    set: int
-    tile: int
-    pixel: int
 
 
 @dataclass(eq=False)
@@ -192,7 +182,7 @@ class CycleModel:
         progress
             Told the fraction done.
         log
-            Filled with every layer's event log.
+            Filled with every layer's event log, by name.
 
         Raises
         ------
@@ -225,11 +215,13 @@ class CycleModel:
         return self._simulate(chosen, inputs, progress, log)
 
     def run_schedule(self, tensors: Mapping[str, NDArray[np.integer]], numbers: range | None = None,
-                     progress: Callable[[float], None] | None = None) -> list[dict[str, int]]:
+                     progress: Callable[[float], None] | None = None, *,
+                     log: dict[str, list[Record]] | None = None) -> list[dict[str, int]]:
         """Counters of passes of a streamed network, all by default, that are one RUN; what the host
         sends and reads meanwhile goes through the port a word per clock cycle.
 
-        Parameters and errors as of :meth:`run`; also program and host may wait for each other.
+        Parameters and errors as of :meth:`run`; also program and host may wait for each other. The
+        log has an entry for every pass, by :meth:`model_export.schedule.Schedule.pass_name`.
         """
         schedule = self.memory.schedule
         assert schedule is not None
@@ -260,13 +252,15 @@ class CycleModel:
         counters = np.zeros((len(inputs), COUNTER_SLOTS), np.int64)
         cancel, passes = ctypes.c_int32(0), ctypes.c_int64(0)
         status = 0
+        rows: list[list[int]] = []
 
         def simulate() -> None:
-            nonlocal status
-            status = self._library.cycle_model_stream(
-                ctypes.byref(self._machine), (_LayerInput * len(inputs))(*inputs), len(inputs),
-                packets.ctypes.data, len(packets), counters.ctypes.data, ctypes.byref(passes),
-                ctypes.byref(cancel))
+            nonlocal status, rows
+            with self._logging(log is not None) as (handle, rows):
+                status = self._library.cycle_model_stream(
+                    ctypes.byref(self._machine), (_LayerInput * len(inputs))(*inputs),
+                    len(inputs), packets.ctypes.data, len(packets), counters.ctypes.data, handle,
+                    ctypes.byref(passes), ctypes.byref(cancel))
 
         worker = threading.Thread(target=simulate)
         worker.start()
@@ -282,6 +276,12 @@ class CycleModel:
         if status:
             name = self._passes[chosen[min(passes.value, len(chosen) - 1)]].name
             raise CycleModelError(_FAILURES[status].format(name))
+        if log is not None:
+            first = list(KINDS).index("layer_started")
+            starts = [index for index, row in enumerate(rows) if row[1] == first]
+            for number, begin, end in zip(chosen, starts, [*starts[1:], None], strict=True):
+                name = schedule.pass_name(number)
+                log[name] = _records(name, rows[begin:end])
         return [dict(zip(COUNTERS, row, strict=True)) for row in counters.tolist()]
 
     def _region(self, strip: Strip) -> NDArray[np.uint16]:
@@ -348,19 +348,32 @@ class CycleModel:
     def _layer(self, layer: _Layer, given: _LayerInput, steps: Any, index: int,
                cancel: ctypes.c_int32, log: dict[str, list[Record]] | None) -> dict[str, int]:
         counters = np.zeros(COUNTER_SLOTS, np.int64)
-        capacity = 0 if log is None else 1 << 20
-        records = np.zeros((capacity, 5), np.int32)
-        logged = ctypes.c_int64(0)
-        status = self._library.cycle_model_layer(
-            ctypes.byref(self._machine), ctypes.byref(given), counters.ctypes.data,
-            records.ctypes.data if capacity else None, capacity, ctypes.byref(logged),
-            ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)), ctypes.byref(cancel))
+        with self._logging(log is not None) as (handle, records):
+            status = self._library.cycle_model_layer(
+                ctypes.byref(self._machine), ctypes.byref(given), counters.ctypes.data, handle,
+                ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)), ctypes.byref(cancel))
         if status:
             raise CycleModelError(_FAILURES[status].format(layer.name))
         if log is not None:
-            log[layer.name] = [Record(row[0], EVENT_KINDS[row[1]], *row[2:])
-                               for row in records[:logged.value].tolist()]
+            log[layer.name] = _records(layer.name, records)
         return dict(zip(COUNTERS, counters.tolist(), strict=True))
+
+    @contextmanager
+    def _logging(self, wanted: bool) -> Iterator[tuple[Any, list[list[int]]]]:
+        """A log to be written, if one is wanted, and its rows, filled in at the end."""
+        rows: list[list[int]] = []
+        library = self._library
+        handle = library.cycle_model_log_open() if wanted else None
+        records = np.zeros((0, 5), np.int32)
+        try:
+            yield handle, rows
+            if wanted:
+                records = np.zeros((library.cycle_model_log_size(handle), 5), np.int32)
+        finally:
+            if wanted:
+                library.cycle_model_log_close(handle,
+                                              records.ctypes.data if len(records) else None)
+        rows += records.tolist()
 
     # ----- activations as masks: a bit for every lane that is not zero
 
@@ -438,6 +451,12 @@ class CycleModel:
                       np.concatenate(geometry).astype(np.int32), bool(layer["raw"]))
 
 
+def _records(name: str, rows: list[list[int]]) -> list[Record]:
+    """Records of a layer from rows of time, kind, set, tile, pixel."""
+    kinds = tuple(KINDS)
+    return in_order([Record(name, row[0], kinds[row[1]], *row[2:]) for row in rows])
+
+
 def _size(layer: _Layer) -> int:
     """Roughly how long a layer takes: columns visited."""
     groups = layer.groups.astype(np.int64)
@@ -466,12 +485,17 @@ def _library() -> ctypes.CDLL:
                 f"the cycle model cannot be kept in {target.parent}: {error.strerror}") from error
     library = ctypes.CDLL(str(target))
     pointer, count = ctypes.c_void_p, ctypes.c_int64
-    library.cycle_model_layer.argtypes = [pointer, pointer, pointer, pointer, count, pointer,
-                                          pointer, pointer]
+    library.cycle_model_layer.argtypes = [pointer] * 6
     library.cycle_model_layer.restype = ctypes.c_int32
     library.cycle_model_stream.argtypes = [pointer, pointer, ctypes.c_int32, pointer, count,
-                                           pointer, pointer, pointer]
+                                           pointer, pointer, pointer, pointer]
     library.cycle_model_stream.restype = ctypes.c_int32
+    library.cycle_model_log_open.argtypes = []
+    library.cycle_model_log_open.restype = pointer
+    library.cycle_model_log_size.argtypes = [pointer]
+    library.cycle_model_log_size.restype = count
+    library.cycle_model_log_close.argtypes = [pointer, pointer]
+    library.cycle_model_log_close.restype = None
     library.cycle_model_counts.argtypes = [pointer, count, ctypes.c_int32, ctypes.c_int32, pointer]
     library.cycle_model_counts.restype = None
     return library

@@ -25,7 +25,7 @@ enum Counter {
     COUNTERS
 };
 
-enum Event { PIXEL_STARTED, PIXEL_DRAINED, LAYER_SETTLED };
+enum Event { EVENT_KINDS };         // those of event_log.py
 
 }  // namespace
 
@@ -341,10 +341,10 @@ struct Slice {
 class Simulation {
   public:
     Simulation(const Machine& machine, const LayerInput& input, int64_t* counters,
-               Record* log, int64_t log_capacity, volatile int64_t* progress,
+               std::vector<Record>* log, volatile int64_t* progress,
                const volatile int32_t* cancel, Host* host = nullptr)
         : c(machine), in(input), layer(*input.layer), counters(counters), log(log),
-          log_capacity(log_capacity), progress(progress), cancel(cancel), host(host) {
+          progress(progress), cancel(cancel), host(host) {
         ring = 1;
         while (ring < c.depth) ring *= 2;
         clusters.resize(size_t(c.sets) * c.clusters);
@@ -369,8 +369,13 @@ class Simulation {
     // 0, or 1: cancelled, 2: an address beyond its memory, 3: program and host wait for each other.
     int run() {
         int32_t t = 0;
+        if (!host || !in.first) record(t, LAYER_STARTED, 0, 0, 0);
         if (host) {
             if (const int status = begin(t)) return status;
+            if (in.first) {
+                base = t;
+                record(t, LAYER_STARTED, 0, 0, 0);
+            }
         }
         enter_tile(t + c.layer_words + 3);   // LAYER_CHECK acts when all words are there
         ready_at = in.first ? c.clear : 0;
@@ -389,11 +394,17 @@ class Simulation {
         return 0;
     }
 
-    int64_t logged = 0;
-
   private:
     bool released = false;              // in this cycle
     uint8_t reading[256] = {}, writing[256] = {};   // slices that do not serve the host
+
+    bool refilling = false;             // for the log
+    int32_t base = 0;                   // of its times
+
+    void log_wait(int32_t t, bool now) {
+        if (now != refilling) record(t, now ? REFILL_WAIT_BEGAN : REFILL_WAIT_ENDED, 0, 0, 0);
+        refilling = now;
+    }
 
     void host_alone(int32_t release) {
         host->step(nullptr, nullptr);
@@ -411,11 +422,13 @@ class Simulation {
         for (;; ++t) {
             if ((t & 0x3fff) == 0 && cancel && *cancel) return 1;
             if (host->signals) break;
+            if (!in.first) log_wait(t, true);
             ++counters[REFILL];
             host->stuck = true;
             host_alone(0);
             if (host->broken) return 3;
         }
+        log_wait(t, false);
         host->stuck = false;
         --host->signals;
         host_alone(0);
@@ -433,8 +446,7 @@ class Simulation {
     const LayerInput& in;
     const LayerFields& layer;
     int64_t* counters;
-    Record* log;
-    int64_t log_capacity;
+    std::vector<Record>* log;
     volatile int64_t* progress;
     const volatile int32_t* cancel;
     Host* host;
@@ -446,9 +458,7 @@ class Simulation {
     int32_t finished = 0;
 
     void record(int32_t time, Event kind, int32_t set, int32_t tile, int32_t pixel) {
-        if (!log) return;
-        if (logged < log_capacity) log[logged] = {time, kind, set, tile, pixel};
-        ++logged;
+        if (log) log->push_back({time - base, kind, set, tile, pixel});
     }
 
     // ----- sequencer.py: the time of every state follows from the fetches
@@ -467,6 +477,7 @@ class Simulation {
     // A state that waits for `n` words acts n + 2 cycles after its fetch began, and the next
     // state follows.
     void enter_tile(int32_t at) {       // TILE
+        record(at, TILE_STARTED, 0, tile_number, 0);
         group_known = column_known = line_known = false;
         group_number = y = x = 0;
         enter_line(at + c.tile_words + 3);
@@ -616,6 +627,7 @@ class Simulation {
     uint32_t drain_head = 0, drain_tail = 0;
     int drain_set = 0;
     int32_t step_number = -1;           // -1: WAIT
+    bool stalled = false;               // for the log
     bool stop = false, full_before = false, drain_busy = false;
     std::vector<Step> delay;            // steps on their way to the slices
     int32_t in_flight = 0;
@@ -625,6 +637,19 @@ class Simulation {
         for (int k = 0; k < c.clusters; ++k)
             if (members[k].complete_at > t) return false;
         return true;
+    }
+
+    void log_stall(int32_t t, Event kind) {
+        const auto& job = drain_jobs[drain_head % drain_jobs.size()];
+        record(t, kind, drain_set, job.tile, job.pixel);
+    }
+
+    // The last one of a tile that is computed.
+    int32_t last_pixel() const {
+        int last_y = layer.height - 1, last_x = layer.width - 1;
+        while (last_y > 0 && !in.destination_y[last_y].count) --last_y;
+        while (last_x > 0 && !in.destination_x[last_x].count) --last_x;
+        return last_y * layer.width + last_x;
     }
 
     // ----- one cycle
@@ -640,6 +665,7 @@ class Simulation {
     void synchronize(int32_t t) {
         released = false;
         host->stuck = false;
+        log_wait(t, t >= signal_from && !host->signals);
         if (t >= signal_from) {
             if (host->signals) {
                 --host->signals;
@@ -715,8 +741,12 @@ class Simulation {
             if (complete) step_number = 0;
         } else if (stop) {
             ++counters[WRITE_BACK];
+            if (!stalled) log_stall(t, DRAIN_STALL_BEGAN);
+            stalled = true;
         } else {
             idle = false;
+            if (stalled) log_stall(t, DRAIN_STALL_ENDED);
+            stalled = false;
             auto& job = drain_jobs[drain_head % drain_jobs.size()];
             delay[(t + c.clusters + 8) % DELAY] = {job.row_base + step_number, &job};
             ++in_flight;
@@ -725,6 +755,7 @@ class Simulation {
                 step_number = -1;
                 ++drain_head;
                 record(t, PIXEL_DRAINED, drain_set, job.tile, job.pixel);
+                if (job.pixel == last_pixel()) record(t, TILE_DRAINED, 0, job.tile, 0);
                 auto* members = &clusters[size_t(drain_set) * c.clusters];
                 for (int k = 0; k < c.clusters; ++k) {
                     members[k].oldest_at = t + 3 + k;
@@ -754,7 +785,7 @@ class Simulation {
             } else if (settling) {
                 --settling;
             } else {
-                record(t, LAYER_SETTLED, 0, layer.tile_count, 0);
+                record(t, LAYER_SETTLED, 0, 0, 0);
                 finished = t + 1 + 16;
                 done = true;
             }
@@ -1039,16 +1070,26 @@ class Simulation {
 #pragma GCC visibility push(default)
 extern "C" {
 
-// Fills `counters` (16); `*logged` is how many records there are, of which `log` holds the first.
-// 0, or 1: `*cancel` was set, 2: the program addresses memory that is not there.
+// An empty event log; how many records it has; copies them, if `records` is not null, and frees it.
+void* cycle_model_log_open() { return new std::vector<Record>; }
+
+int64_t cycle_model_log_size(void* log) {
+    return int64_t(static_cast<std::vector<Record>*>(log)->size());
+}
+
+void cycle_model_log_close(void* log, Record* records) {
+    auto* whole = static_cast<std::vector<Record>*>(log);
+    if (records) std::copy(whole->begin(), whole->end(), records);
+    delete whole;
+}
+
+// Fills `counters` (16), and `log` unless it is null. 0, or 1: `*cancel` was set, 2: the program addresses memory that is not there.
 int32_t cycle_model_layer(const Machine* machine, const LayerInput* input, int64_t* counters,
-                          Record* log, int64_t log_capacity, int64_t* logged,
-                          volatile int64_t* progress, const volatile int32_t* cancel) {
+                          void* log, volatile int64_t* progress,
+                          const volatile int32_t* cancel) {
     std::memset(counters, 0, sizeof(int64_t) * COUNTERS);
-    Simulation simulation(*machine, *input, counters, log, log_capacity, progress, cancel);
-    const int status = simulation.run();
-    if (logged) *logged = simulation.logged;
-    return status;
+    return Simulation(*machine, *input, counters, static_cast<std::vector<Record>*>(log),
+                      progress, cancel).run();
 }
 
 // The passes of a streamed network in one run, with the host's packets. Counters of pass n begin
@@ -1056,15 +1097,15 @@ int32_t cycle_model_layer(const Machine* machine, const LayerInput* input, int64
 // tells how many are over.
 int32_t cycle_model_stream(const Machine* machine, const LayerInput* inputs, int32_t count,
                            const Packet* packets, int64_t packet_count, int64_t* counters,
-                           volatile int64_t* passes, const volatile int32_t* cancel) {
+                           void* log, volatile int64_t* passes, const volatile int32_t* cancel) {
     Host host(*machine, packets, packet_count);
     while (!host.step(nullptr, nullptr)) {}
     host.settle(0);
     host.running = true;
     std::memset(counters, 0, sizeof(int64_t) * COUNTERS * count);
     for (int32_t n = 0; n < count; ++n) {
-        Simulation simulation(*machine, inputs[n], counters + int64_t(COUNTERS) * n, nullptr, 0,
-                              nullptr, cancel, &host);
+        Simulation simulation(*machine, inputs[n], counters + int64_t(COUNTERS) * n,
+                              static_cast<std::vector<Record>*>(log), nullptr, cancel, &host);
         if (const int status = simulation.run()) return status;
         *passes = n + 1;
     }

@@ -26,6 +26,7 @@ from model_export import packing
 from model_export.emit import MemoryImage
 from model_export.schedule import Await, Load, ReadCounters, Signal, Store, Write, lap
 from sim.host import HostTensors
+from sim.observer import Observer
 
 __all__ = ["Device", "DeviceError", "Link"]
 
@@ -68,6 +69,12 @@ class Link(ABC):
         """Write memory words (count, ``memory_chunks``) at once, past the port; False where the
         link has no such back door, as on a board."""
         del memory, number, address, words
+        return False
+
+    def observe(self, observer: Observer | None) -> bool:
+        """From now on tell ``observer`` what the port ``probe`` says, or nobody; False where the
+        link has no such port, as on a board."""
+        del observer
         return False
 
     def __enter__(self) -> "Link":

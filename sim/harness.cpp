@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "Vaccelerator.h"
 #include "Vaccelerator__Dpi.h"
@@ -20,6 +21,19 @@ struct Harness {
     VerilatedContext context;
     Vaccelerator top{&context};
     uint64_t cycles = 0;
+    // Cycles of interest and what the observation port was: one of `pulses` high, one of `levels`
+    // not as before. Both 0: nobody looks.
+    uint64_t pulses = 0, levels = 0, before = 0;
+    std::vector<uint64_t> samples;
+
+    void observe() {
+        const uint64_t now = top.probe;
+        if ((now & pulses) | ((now ^ before) & levels)) {
+            samples.push_back(cycles);
+            samples.push_back(now);
+        }
+        before = now;
+    }
 
     void half(int clk) {
         top.clk = clk;
@@ -77,6 +91,27 @@ int harness_poke(void* handle, const char* memory, int inside, uint32_t address,
     return 1;
 }
 
+// From now on the observation port is looked at; with `pulses` 0 no longer. Samples are dropped.
+void harness_observe(void* handle, uint64_t pulses, uint64_t levels) {
+    auto* harness = static_cast<Harness*>(handle);
+    harness->pulses = pulses;
+    harness->levels = levels;
+    harness->before = 0;
+    std::vector<uint64_t>().swap(harness->samples);
+}
+
+// Moves up to `capacity` 64-bit words of samples, cycle and port in turn, to `words`, if there is
+// room for all; returns how many there were.
+uint64_t harness_samples(void* handle, uint64_t* words, uint64_t capacity) {
+    auto& samples = static_cast<Harness*>(handle)->samples;
+    const uint64_t count = samples.size();
+    if (count && count <= capacity) {
+        std::memcpy(words, samples.data(), count * sizeof(uint64_t));
+        samples.clear();
+    }
+    return count;
+}
+
 // Offers `command_count` words and takes result words, until all commands are taken and
 // `packets` packets have been answered, or `result_capacity` words have come, or `budget` cycles have passed.
 // Returns the number of result words; `*taken` counts command words, `*answered` packets.
@@ -97,6 +132,7 @@ uint64_t harness_step(void* handle, const uint64_t* commands, uint64_t command_c
         harness->half(0);
         const bool take = offer && top.commands___05Fready;
         const bool give = top.results___05Fvalid;
+        if (harness->pulses) harness->observe();
         if (give) {
             results[got++] = top.results___05Fpayload;
             ended += top.results___05Fpayload >> 32 & 1;

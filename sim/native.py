@@ -28,6 +28,7 @@ import hw
 from hw.config import Config
 from hw.verilog import TOP_NAME, generate_separate, generate_verilog
 from sim.device import DeviceError, Link
+from sim.observer import Observer
 
 __all__ = ["NativeLink", "SimulatorError", "cache_folder", "compile_native", "compiler",
            "compiler_digest"]
@@ -252,6 +253,13 @@ class NativeLink(Link):
         self._poke.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint32,
                                ctypes.c_uint32, ctypes.c_uint32, np.ctypeslib.ndpointer(np.uint32,
                                                                        flags="C_CONTIGUOUS")]
+        self._observe = library.harness_observe
+        self._observe.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+        self._observe.restype = None
+        self._samples = library.harness_samples
+        self._samples.argtypes = [ctypes.c_void_p, words, ctypes.c_uint64]
+        self._samples.restype = ctypes.c_uint64
+        self._observer: Observer | None = None
         self._handle: int | None = self._open()
         self._results = np.zeros(1 << 16, np.uint64)
         self._partial: list[int] = []           # words of an answer that has begun
@@ -275,6 +283,20 @@ class NativeLink(Link):
         return bool(self._poke(self._handle, name.encode(), memory == "trits", address,
                                len(given), given.shape[1], given))
 
+    def observe(self, observer: Observer | None) -> bool:
+        """As :meth:`Link.observe`."""
+        self._observer = observer
+        self._observe(self._handle, *((0, 0) if observer is None
+                                      else (observer.pulses, observer.levels)))
+        return True
+
+    def _tell(self, observer: Observer) -> None:
+        words = np.zeros(0, np.uint64)
+        while (count := self._samples(self._handle, words, len(words))) > len(words):
+            words = np.zeros(count, np.uint64)
+        for cycle, word in words[:count].reshape(-1, 2).tolist():
+            observer.sample(cycle, word)
+
     def exchange(self, packets: Sequence[Sequence[int]], answers: int,
                  limit: int | None = None) -> list[list[int]]:
         """As :meth:`Link.exchange`; ``limit`` bounds the clock cycles spent waiting."""
@@ -291,6 +313,8 @@ class NativeLink(Link):
             got = self._step(self._handle, commands, len(commands), ctypes.byref(taken),
                              self._results, len(self._results), answers - len(responses),
                              ctypes.byref(answered), budget)
+            if self._observer is not None:
+                self._tell(self._observer)
             commands = commands[taken.value:]
             words = self._results[:got]
             start = 0

@@ -9,6 +9,7 @@ from amaranth.sim import Simulator
 from hw.config import Config
 from hw.top import Accelerator
 from sim.device import DeviceError, Link
+from sim.observer import Observer
 
 __all__ = ["PythonLink"]
 
@@ -38,6 +39,7 @@ class PythonLink(Link):
         self._words: list[int] = []
         self._responses: deque[list[int]] = deque()
         self._cycles = 0
+        self._observer: Observer | None = None
         self._top = Accelerator(config)
         self._simulator = Simulator(self._top)
         self._simulator.add_clock(_PERIOD)
@@ -46,6 +48,11 @@ class PythonLink(Link):
     @property
     def cycles(self) -> int:
         return self._cycles
+
+    def observe(self, observer: Observer | None) -> bool:
+        """As :meth:`Link.observe`."""
+        self._observer = observer
+        return True
 
     async def _bench(self, ctx: Any) -> None:
         commands, results = self._top.commands, self._top.results
@@ -57,8 +64,10 @@ class PythonLink(Link):
                 ctx.set(commands.payload, {"data": word, "last": last})
                 ctx.set(commands.valid, 1)
                 offered = True
-            _, _, taken, given, payload = await ctx.tick().sample(
-                commands.ready, results.valid, results.payload)
+            _, _, taken, given, payload, probe = await ctx.tick().sample(
+                commands.ready, results.valid, results.payload, self._top.probe.as_value())
+            if self._observer is not None:
+                self._observer.sample(self._cycles, probe)
             self._cycles += 1
             if offered and taken:
                 self._commands.popleft()

@@ -13,6 +13,7 @@ name                                          what it is
 :func:`~model_export.image.load_image`        image folder -> ``Image``, checksums verified
 :func:`~tritforge.flows.simulate`             image and inputs -> integers, cycles, counters
 :func:`~tritforge.flows.verify`               every layer's integers on every backend
+:func:`~sim.event_log.compare_logs`           the first difference between two event logs
 :func:`~tritforge.flows.generate`             configuration -> Verilog and JSON side-car
 :func:`~hw.config.load_config`, ``PRESETS``   configurations by name or TOML file
 ``Config``                                    a configuration: all parameters of an accelerator
@@ -38,16 +39,17 @@ if TYPE_CHECKING:
     from model_export.zoo import ModelError, load_model
     from sim.backend import Simulation, SimulationError
     from sim.device import DeviceError
+    from sim.event_log import EventLogError, compare_logs
     from sim.native import SimulatorError
     from sim.verify import Verification
     from tritforge.flows import Export, export, generate, simulate, verify
 
 __all__ = [
-    "PRESETS", "CheckpointError", "Config", "ConfigError", "DeviceError", "Export", "ExportError",
-    "Image", "ImageError", "ModelError", "Simulation", "SimulationError", "SimulatorError",
-    "TernaryConv2d", "TernaryLinear", "Verification", "bake", "export", "generate",
-    "load_checkpoint", "load_config", "load_image", "load_into", "load_model", "simulate",
-    "ternarize_model", "verify",
+    "PRESETS", "CheckpointError", "Config", "ConfigError", "DeviceError", "EventLogError",
+    "Export", "ExportError", "Image", "ImageError", "ModelError", "Simulation",
+    "SimulationError", "SimulatorError", "TernaryConv2d", "TernaryLinear", "Verification", "bake",
+    "compare_logs", "export", "generate", "load_checkpoint", "load_config", "load_image",
+    "load_into", "load_model", "simulate", "ternarize_model", "verify",
 ]
 
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "model_export.zoo": ("ModelError", "load_model"),
     "sim.backend": ("Simulation", "SimulationError"),
     "sim.device": ("DeviceError",),
+    "sim.event_log": ("EventLogError", "compare_logs"),
     "sim.native": ("SimulatorError",),
     "sim.verify": ("Verification",),
     "tritforge.flows": ("Export", "export", "generate", "simulate", "verify"),

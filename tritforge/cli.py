@@ -33,6 +33,7 @@ _USER_ERRORS = {
     "sim.backend": ("SimulationError",),
     "sim.cycle": ("CycleModelError",),
     "sim.device": ("DeviceError",),
+    "sim.event_log": ("EventLogError",),
     "sim.native": ("SimulatorError",),
     "sim.report": ("ReportError",),
 }
@@ -275,13 +276,16 @@ def generate(config: str, output: Path, as_json: bool) -> None:
               help="Run this layer alone, on the golden activations before it.")
 @click.option("-o", "--output", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Folder for report.json and output.npy; a former run there is replaced.")
+@click.option("--log", metavar="FILE", type=click.Path(path_type=Path),
+              help="Also write what happened in which clock cycle, of one input image: a line of "
+                   "JSON for each event. A former log there is replaced; not with golden.")
 @click.option("--clock", type=_CLOCK, default=50.0,
               show_default=True, metavar="MHZ",
               help="Clock at which the table shows cycles as time; nothing else depends on it.")
 @_config_check
 @_json
 def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output: Path,
-             clock: float, config: str | None, as_json: bool) -> None:
+             log: Path | None, clock: float, config: str | None, as_json: bool) -> None:
     """Run IMAGE on input images; integers, cycles and counters per layer.
 
     Writes RUN/output.npy, int32: the results of the last layer, (N, rows) or, where it has more
@@ -297,12 +301,34 @@ def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output:
     from tritforge import flows
     loaded = flows.opened(image, config)
     with _progress() as progress:
-        simulation = flows.simulate(loaded, inputs, backend, layer=layer, output=output,
+        simulation = flows.simulate(loaded, inputs, backend, layer=layer, output=output, log=log,
                                     progress=progress)
     report = flows.report_of(simulation, loaded)
     _show(as_json, report, summary(report, clock), *layer_tables(report, clock),
           f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
-          f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}")
+          f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}",
+          *([] if log is None else [f"{log}: event log, to be compared with another backend's"]))
+
+
+@cli.command()
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@_json
+def compare_logs(first: Path, second: Path, as_json: bool) -> None:
+    """Name the first difference between two event logs, A and B, of simulate --log.
+
+    Logs of one image and one input must be equal, record for record, whichever backend wrote
+    them: where they are not, the hardware and its model do not do the same from that cycle
+    on, whatever their counters say at the layer's end. The exit code is then 1. Logs of other
+    networks, configurations, images, inputs or layers are refused.
+    """
+    from sim.event_log import compare_logs as compare
+    result = compare(first, second)
+    _show(as_json, result.to_dict(), *([] if not result.equal else [
+        f"{first} ({result.first['backend']}) and {second} ({result.second['backend']}) are equal: "
+        f"{result.records:,} records of {result.layers} layer{'s' * (result.layers != 1)}"]))
+    if result.difference is not None:
+        raise click.ClickException(result.difference)
 
 
 @cli.command()

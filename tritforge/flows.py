@@ -1,4 +1,4 @@
-"""What the command line does, as functions: export, generate, simulate, verify.
+"""What the command line does, as functions: export, generate, simulate, verify, compare_logs.
 
 Arguments that name something (a model, a configuration, an image, an array) may be given as what
 they name: an ``nn.Module``, a ``Config``, an ``Image``, a NumPy array.
@@ -37,8 +37,23 @@ from model_export.streaming import fit
 from model_export.trace import trace
 from model_export.zoo import ModelError, load_model
 from sim import verify as verification
-from sim.backend import InterpreterBackend, Simulation, check_layer, create
+from sim.backend import (
+    BACKENDS,
+    InterpreterBackend,
+    Simulation,
+    check_layer,
+    check_log,
+    create,
+)
 from sim.device import Progress
+from sim.event_log import (
+    EventLog,
+    EventLogError,
+    Record,
+    check_log_file,
+    compare_logs,
+    write_log,
+)
 from sim.golden import FloatReference, GoldenModel, quantize_input
 from sim.report import (
     ReportError,
@@ -47,8 +62,8 @@ from sim.report import (
     write_run,
 )
 
-__all__ = ["Export", "Step", "drawn", "export", "export_parts", "generate", "input_codes",
-           "simulate", "verify"]
+__all__ = ["Export", "Step", "compare_logs", "drawn", "export", "export_parts", "generate",
+           "input_codes", "simulate", "verify"]
 
 Path_ = str | os.PathLike[str]
 
@@ -517,7 +532,7 @@ def opened(image: Path_ | Image, config: str | Config | None = None) -> Image:
 
 def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = "rtl", *,
              layer: str | None = None, config: str | Config | None = None,
-             output: Path_ | None = None,
+             output: Path_ | None = None, log: Path_ | None = None,
              progress: Progress | None = None) -> Simulation:
     """Run an image on one backend.
 
@@ -534,6 +549,9 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
         Demand that the image was compiled for this configuration.
     output : path, optional
         Write ``report.json`` and ``output.npy`` into this folder; a former run is replaced.
+    log : path, optional
+        Write the event log of the one input image to this file; a former log is replaced.
+        :func:`compare_logs` compares two of them.
 
     Returns
     -------
@@ -542,17 +560,30 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
 
     Raises
     ------
-    ImageError, ExportError, ConfigError, SimulationError, ReportError, DeviceError,
-    SimulatorError, CycleModelError
+    ImageError, ExportError, ConfigError, SimulationError, ReportError, EventLogError,
+    DeviceError, SimulatorError, CycleModelError
         One sentence each.
     """
     loaded = opened(image, config)
     codes = input_codes(loaded, inputs)
     if output is not None:
         check_run_folder(Path(output))
+    if log is not None:
+        check_log_file(log)
+        if output is not None and Path(log).resolve().is_relative_to(Path(output).resolve()):
+            raise EventLogError(f"log {log} would lie in the run folder {output}; it belongs "
+                                f"elsewhere")
+        if backend in BACKENDS:
+            check_log(backend, BACKENDS[backend].logs, len(codes))
     check_layer(loaded.network, layer)
+    records: list[Record] = []
     with create(backend, loaded, progress) as runner:
-        simulation = runner.run(codes, layer, progress)
+        simulation = runner.run(codes, layer, progress, None if log is None else records)
+    if log is not None:
+        write_log(log, EventLog(
+            simulation.network, loaded.config.name, loaded.config.identity,
+            loaded.manifest.get("manifest_sha256", ""), _array_digest(codes), layer,
+            simulation.backend, records))
     if output is not None:
         write_run(Path(output), report_of(simulation, loaded), simulation)
     return simulation

@@ -94,7 +94,7 @@ def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
                 assert not command.take and not command.last
             trace.append({"complete": complete, "stop": stop, "step": step} | {
                 name: ctx.get(getattr(drain, name))
-                for name in ("set", "idle", "stalled", "draining")})
+                for name in ("set", "idle", "stalled", "draining", "drained")})
             await ctx.tick()
         await ctx.tick()
         assert ctx.get(drain.idle) and not ctx.get(drain.step)
@@ -115,6 +115,7 @@ def check_cycles(config, jobs, trace):
         begins = not now["idle"] and now["complete"] >> own & 1
         assert now["draining"] == (begins or left > 0)
         assert now["stalled"] == (left > 0 and stop)
+        assert now["drained"] == (left == 1 and not stop)
         step = int(left > 0 and not stop)
         if left:
             left -= step

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from hw.config import PRESETS, Config
+from hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
 from hw.verilog import TOP_NAME, generate_verilog, sidecar, write_verilog
 
 
@@ -49,6 +50,16 @@ def test_sidecar_counts_all_sets():
         "program": 1, "trits": 32, "activations": 8, "rows": 1, "results": 1, "counters": 1}
 
 
+@pytest.mark.parametrize("sets", [1, 2, 16])
+def test_what_the_observation_port_says_fits_a_native_word(sets):
+    """Its single bits come first, those of one cycle before those that last."""
+    layout = probe(Config(sets=sets))
+    assert 32 < layout.size <= 64
+    fields = dict(layout)
+    assert [fields[name].offset for name in (*PROBE_PULSES, *PROBE_LEVELS)] == list(
+        range(len(PROBE_PULSES) + len(PROBE_LEVELS)))
+
+
 def test_the_same_configuration_gives_the_same_text():
     config = Config(clusters=1, elements=2, rows=3)
     assert generate_verilog(config) == generate_verilog(config)
@@ -67,6 +78,9 @@ def test_sidecar_describes_the_memories(tmp_path):
             for port, shape in ports.items():
                 width = f"[{shape['width'] - 1}:0] " if shape["width"] > 1 else ""
                 assert f"  {direction} {width}{port};\n" in top
+    bits = described["ports"]["probe"]["output"]["probe"]
+    assert bits["layer_started"] == 0 and bits["drain_stalled"] == 5
+    assert bits["y"] == [bits["width"] - 16, bits["width"] - 1]
     assert described["memories"]["trits"] == {
         "number": 1, "instances": 8, "width_bits": 512, "depth": 512,
         "port_words_per_word": 16, "readable": False, "writable": True}

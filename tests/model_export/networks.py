@@ -17,7 +17,7 @@ from model_export.quantize import partial_bounds
 from model_export.streaming import emit_streamed
 
 __all__ = ["bound_network", "compile_network", "random_codes", "random_config",
-           "random_network", "reference_run", "streamed"]
+           "random_network", "reference_run", "streamed", "windows_network"]
 
 KINDS = ("conv", "conv", "conv", "grouped", "depthwise", "linear", "pool", "add", "concat",
          "mixed", "avgpool", "identity")
@@ -417,6 +417,26 @@ def streamed(rng, network, config):
     if memory is None:
         memory = emit_streamed(network, place(network, config), config)
     return memory
+
+
+def windows_network(rng, is_signed) -> Network:
+    """Two 1x1 layers; of the first each value is in nine pooling windows, and the drain waits."""
+    trits = rng.integers(-1, 2, (8, 2, 1, 1)).astype(np.int8)
+    ones, zeros = np.ones(8, np.int64), np.zeros(8, np.int64)
+    low, high = (-128, 127) if is_signed else (0, 255)
+    layers = [Layer("conv", "conv", "pooled", 8, 6, 5, [ColumnGroup(
+        "input", (0, 2), (0, 8), trits, (1, 1), 1.0, 1.0, coefficient_plus=1,
+        coefficient_minus=1)], np.ones(8), np.zeros(8), pool=Pool((3, 3), (1, 1), (1, 1), 6, 5),
+        requantization=Requantization(ones, zeros, zeros, low, high)),
+        Layer("last", "conv", "out", 8, 6, 5, [ColumnGroup(
+            "pooled", (0, 8), (0, 8), np.eye(8, dtype=np.int8)[:, :, None, None], (1, 1), 1.0,
+            1.0, coefficient_plus=1, coefficient_minus=1)], np.ones(8), np.zeros(8), final=True,
+            requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1))]
+    for layer in layers:
+        layer.accumulator_low, layer.accumulator_high = np.full(8, -510), np.full(8, 510)
+    return Network("windows", "input", {
+        "input": Tensor("input", 2, 6, 5, 1.0), "pooled": Tensor("pooled", 8, 6, 5, 1.0, is_signed),
+        "out": Tensor("out", 8, 6, 5, 1.0)}, layers)
 
 
 def bound_network(rng, config, signed=False):

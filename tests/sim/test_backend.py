@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_network
+from networks import compile_network, random_codes, random_network, windows_network
 
 from hw.config import PRESETS, Config
 from hw.program import COUNTERS
 from model_export.errors import ExportError
 from model_export.image import Image
-from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from sim.backend import (
     BACKENDS,
     CLUSTER_CYCLES,
@@ -177,22 +176,7 @@ def test_the_drain_waits_for_overlapping_windows(sets, is_signed):
     rng = np.random.default_rng(0)
     config = Config(sets=sets, clusters=1, elements=2, rows=4, scan_width=8, activation_depth=128,
                     trit_depth=64, program_depth=128)
-    trits = rng.integers(-1, 2, (8, 2, 1, 1)).astype(np.int8)
-    ones, zeros = np.ones(8, np.int64), np.zeros(8, np.int64)
-    low, high = (-128, 127) if is_signed else (0, 255)
-    layers = [Layer("conv", "conv", "pooled", 8, 6, 5, [ColumnGroup(
-        "input", (0, 2), (0, 8), trits, (1, 1), 1.0, 1.0, coefficient_plus=1,
-        coefficient_minus=1)], np.ones(8), np.zeros(8), pool=Pool((3, 3), (1, 1), (1, 1), 6, 5),
-        requantization=Requantization(ones, zeros, zeros, low, high)),
-        Layer("last", "conv", "out", 8, 6, 5, [ColumnGroup(
-            "pooled", (0, 8), (0, 8), np.eye(8, dtype=np.int8)[:, :, None, None], (1, 1), 1.0,
-            1.0, coefficient_plus=1, coefficient_minus=1)], np.ones(8), np.zeros(8), final=True,
-            requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1))]
-    for layer in layers:
-        layer.accumulator_low, layer.accumulator_high = np.full(8, -510), np.full(8, 510)
-    network = Network("windows", "input", {
-        "input": Tensor("input", 2, 6, 5, 1.0), "pooled": Tensor("pooled", 8, 6, 5, 1.0, is_signed),
-        "out": Tensor("out", 8, 6, 5, 1.0)}, layers)
+    network = windows_network(rng, is_signed)
     image = Image(Path("windows"), {}, config, compile_network(network, config), network)
     codes = rng.integers(0, 256, (1, 2, 6, 5))
     with create("golden", image) as golden, create("pysim", image) as pysim, \

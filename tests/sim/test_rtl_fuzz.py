@@ -1,7 +1,8 @@
 """Random networks on random configurations: the RTL equals the golden model in every integer.
 
-Whole programs and single layers, results and every tensor; the cycles and all counters equal the
-cycle model's, and those that do not depend on timing the interpreter's of the memory contents.
+Whole programs and single layers, results and every tensor; the cycles, all counters and the event
+log equal the cycle model's, and counters that do not depend on timing the interpreter's of the
+memory contents.
 """
 
 import numpy as np
@@ -11,9 +12,11 @@ from networks import bound_network, compile_network, random_codes, random_config
 from hw.program import COUNTERS
 from sim.cycle import CycleModel
 from sim.device import Device
+from sim.event_log import first_difference
 from sim.golden import GoldenModel
 from sim.interpreter import Interpreter
 from sim.native import NativeLink
+from sim.observer import Observer
 
 #: Clock cycles after which a small network counts as hung.
 LIMIT = 3_000_000
@@ -35,6 +38,8 @@ def check(link, network, codes):
         runs = [(place.address, 1) for place in memory.layers] if single \
             else [(memory.layers[0].address, len(memory.layers))]
         counters = []
+        observer = Observer(config)
+        assert link.observe(observer)
         for n, (address, count) in enumerate(runs):
             got = device.run(address, count)
             expected = model.run(address, count)
@@ -47,9 +52,15 @@ def check(link, network, codes):
         np.testing.assert_array_equal(
             device.read_results(memory), golden[network.final.output][0])
         tensors = {name: values[0] for name, values in golden.items()}
+        log = {}
         for layer, (got, _), modelled in zip(
-                network.layers, counters, cycle_model.run(tensors, whole=not single), strict=True):
+                network.layers, counters, cycle_model.run(tensors, whole=not single, log=log),
+                strict=True):
             assert got == modelled, layer.name
+        modelled = [record for layer in network.layers for record in log[layer.name]]
+        observed = observer.records([(layer.name, layer.width) for layer in network.layers])
+        difference = first_difference(modelled, observed, ("the cycle model", "the RTL"))
+        assert difference is None, difference
         for got, expected in counters:
             for name, value in expected.items():
                 assert got[name] == value, name

@@ -15,10 +15,12 @@ from model_export.schedule import Await, Schedule, Signal
 from model_export.streaming import emit_streamed
 from sim.cycle import CycleModel, CycleModelError
 from sim.device import Device
+from sim.event_log import first_difference
 from sim.golden import GoldenModel
 from sim.host import HostTensors
 from sim.interpreter import Interpreter
 from sim.native import NativeLink
+from sim.observer import Observer
 from sim.pysim import PythonLink
 
 
@@ -40,10 +42,19 @@ def check(link, network, memory, codes):
                                            for layer in network.layers)]
     waited = 0
     for index, numbers in enumerate(runs):
+        observer, log = Observer(memory.config), {}
+        assert link.observe(observer)
         got = device.run_schedule(memory, host, numbers)
+        link.observe(None)
+        modelled_counters = model.run_schedule(golden, numbers, log=log)
+        seen = observer.records([
+            (schedule.pass_name(number), network.layer(schedule.passes[number].layer).width)
+            for number in numbers])
+        expected = [record for records in log.values() for record in records]
+        assert first_difference(seen, expected) is None
         for number, one, modelled, timeless in zip(
-                numbers, got, model.run_schedule(golden, numbers),
-                machine.run_schedule(other, numbers), strict=True):
+                numbers, got, modelled_counters, machine.run_schedule(other, numbers),
+                strict=True):
             assert one == modelled, (schedule.passes[number].layer, number)
             assert {name: one[name] for name in timeless} == timeless
             waited += one["stall_refill"]
