@@ -361,7 +361,10 @@ class CycleBackend(Backend):
             cycles.append(sum(values["cycles"] for values in counters))
             outputs.append(tensors[output])
         if log is not None and found is not None:
-            log += [record for records in found.values() for record in records]
+            schedule = self.image.memory.schedule
+            names = [one.name for one in layers] if schedule is None else [
+                schedule.pass_name(number) for number in _numbers(schedule, layer)]
+            log += [record for name in names for record in found[name]]
         return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
                                 time.perf_counter() - begin, cycles, Loading(
                                     "not modelled" if self.image.memory.schedule is None

@@ -235,20 +235,29 @@ def _bounds_table(report: dict[str, Any]) -> Table:
 
 
 def causes_table(report: dict[str, Any]) -> Table:
-    """What cluster cycles were spent on, in per cent, by layer."""
-    table = _table("where cluster cycles went, %", ("layer",),
-                   ("broadcast", "empty", "full", "imbalance", "drain", "idle"))
+    """What cluster cycles were spent on, in per cent, by layer; and in which cycles the array as a
+    whole waited."""
+    table = _table("where cluster cycles went, %; beside them the array's waits, % of cycles",
+                   ("layer",), ("broadcast", "empty", "full", "imbalance", "drain", "idle",
+                                "| write-back", "refill"))
     table.caption = ("broadcast: an activation goes to the elements; empty: a word held only "
                      "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
-                     "waiting for others, for a bank; idle: the rest")
-    totals = dict.fromkeys(CLUSTER_CYCLES, 0)
+                     "waiting for others, for a bank; idle: the rest. The drain waited for "
+                     "write-backs and pooling, the program for trits or activations to come")
+
+    def row(name: str, layers: list[dict[str, Any]]) -> None:
+        spent = {cause: sum(layer["cluster_cycles"][cause] for layer in layers)
+                 for cause in CLUSTER_CYCLES}
+        cycles = max(1, sum(layer["cycles"] for layer in layers))
+        waits = [sum(layer["counters"][wait] for layer in layers)
+                 for wait in ("stall_write_back", "stall_refill")]
+        table.add_row(name, *_shares(spent), *(f"{100 * wait / cycles:.1f}" for wait in waits))
+
     for layer in report["layers"]:
-        spent = layer["cluster_cycles"]
-        totals = {name: totals[name] + spent[name] for name in CLUSTER_CYCLES}
-        table.add_row(layer["name"], *_shares(spent))
+        row(layer["name"], [layer])
     if len(report["layers"]) > 1:
         table.add_section()
-        table.add_row("all", *_shares(totals))
+        row("all", report["layers"])
     return table
 
 

@@ -685,7 +685,7 @@ def test_blocked_results_do_not_block_commands():
             index + 1000 for index in range(requests)]
         await sender.put(ctx, port.i, port_words([protocol.run(7, 1).words()]))
         await ctx.tick().repeat(30)
-        assert environment.starts == [(7, 1)]
+        assert environment.starts == [(7, 1, 0)]
         ctx.set(port.finished, 1)
         await ctx.tick()
         ctx.set(port.finished, 0)
