@@ -255,17 +255,19 @@ def _memory_from_files(config: Config, files: dict[str, bytes]) -> MemoryImage:
     results = (None if document["results"] is None
                else _from_json(ResultPlace, document["results"], arrays))
     arrays.finish()
-    return MemoryImage(
-        config,
-        np.frombuffer(files["program.bin"], "<u4").astype(np.uint32),
-        unpack_memories(files["trits.bin"], config.memory_count("trits"), config.elements,
-                        config.rows),
-        np.frombuffer(files["rows.bin"], "<u4").astype(np.uint32).reshape(
-            -1, config.memory_chunks("rows")),
-        document["input"],
-        {place.name: place for place in tensors},
-        layers, results, document["activation_words"], document["stale_lanes"],
-        None if document["schedule"] is None else Schedule.from_json(document["schedule"]))
+    program = np.frombuffer(files["program.bin"], "<u4").astype(np.uint32)
+    trits = unpack_memories(files["trits.bin"], config.memory_count("trits"), config.elements,
+                            config.rows)
+    rows = np.frombuffer(files["rows.bin"], "<u4").astype(np.uint32).reshape(
+        -1, config.memory_chunks("rows"))
+    places = {place.name: place for place in tensors}
+    schedule = None
+    if document["schedule"] is not None:
+        schedule = Schedule.from_json(document["schedule"])
+        schedule.check(config, places, {place.name: place.output for place in layers},
+                       {"program": len(program), "rows": len(rows), "trits": trits.shape[1]})
+    return MemoryImage(config, program, trits, rows, document["input"], places, layers, results,
+                       document["activation_words"], document["stale_lanes"], schedule)
 
 
 # ----- the manifest

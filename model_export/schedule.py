@@ -16,13 +16,17 @@ host *signals* that what comes next is there (:class:`hw.sequencer.Sequencer`).
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hw.config import Config
 from hw.payloads import address_width
 
 __all__ = ["Await", "Load", "Part", "Pass", "ReadCounters", "Schedule", "Signal", "Step", "Store",
            "Strip", "Write", "lap"]
+
+
+#: Addresses, counts and releases are below this.
+_MOST = 1 << 40
 
 
 def lap(config: Config, memory: str) -> int:
@@ -134,6 +138,14 @@ class Await:
 Step = Write | Load | Store | ReadCounters | Signal | Await
 
 
+class _Place(Protocol):
+    """What must be known of a tensor."""
+
+    height: int
+    width: int
+    words: int
+
+
 @dataclass(frozen=True)
 class Schedule:
     """All passes of a network, in the order of the program.
@@ -190,6 +202,66 @@ class Schedule:
             for name, value in values.items():
                 total[name] = total.get(name, 0) + value
         return sums
+
+    def check(self, config: Config, tensors: Mapping[str, _Place], outputs: Mapping[str, str],
+              sizes: Mapping[str, int]) -> None:
+        """Refuse a schedule that a memory image cannot have.
+
+        Parameters
+        ----------
+        tensors : by name
+        outputs : output tensor by layer name, in order
+        sizes : words of ``program``, ``rows`` and ``trits``
+
+        Raises
+        ------
+        ValueError
+        """
+        order = list(outputs)
+        ran = [one.layer for one in self.passes]
+        if list(dict.fromkeys(ran)) != order or ran != sorted(ran, key=order.index):
+            raise ValueError("the schedule does not run the layers in their order")
+        if not set(self.resident) <= set(sizes):
+            raise ValueError(f"the schedule keeps memories {self.resident}")
+        done = 0
+        for number, one in enumerate(self.passes):
+            def strips(given: tuple[Strip, ...], number: int = number, done: int = done) -> None:
+                for strip in given:
+                    _require(strip.tensor in tensors, number, f"a strip of {strip.tensor}")
+                    place = tensors[strip.tensor]
+                    _require(strip.rows > 0 and strip.first + strip.rows <= place.height
+                             and strip.words == strip.rows * place.width * place.words
+                             and strip.base + strip.words <= config.activation_depth
+                             and strip.after <= done, number, f"no such strip as {strip}")
+
+            def parts(memory: str, given: tuple[Part, ...], number: int = number,
+                      done: int = done) -> None:
+                for part in given:
+                    _require(part.count > 0 and part.start + part.count <= sizes[memory]
+                             and part.after <= done, number, f"no such {memory} as {part}")
+
+            _require(len(one.units) > 0 and one.done == done + len(one.units), number,
+                     f"{len(one.units)} units and is over after {one.done} releases")
+            _require(1 <= one.sets <= config.sets, number, f"{one.sets} sets")
+            _require(one.row_start + one.row_count <= sizes["rows"], number, "no such rows")
+            _require(one.address < sizes["program"], number, "no such program")
+            _require(all(len(span) == 2 and span[0] < span[1]
+                         for span in (one.tiles, one.rows, one.places)), number, "nothing to do")
+            first = number == 0 or ran[number - 1] != one.layer
+            _require(bool(one.program) and (not first or bool(one.row_parts and one.units[0])),
+                     number, "no program, rows or trits")
+            parts("program", one.program)
+            parts("rows", one.row_parts)
+            for index, unit in enumerate(one.units):
+                parts("trits", unit, done=done + index)
+            strips(one.loads)
+            if one.output is not None:
+                strips((one.output,))
+                _require(one.output.tensor == outputs[one.layer], number, "another's output")
+            _require(set(one.stored) <= set(range(config.clusters))
+                     and (one.output is not None or not one.stored), number,
+                     f"slices {one.stored} to read back")
+            done = one.done
 
     def port_words(self, config: Config, numbers: range) -> tuple[int, int]:
         """Words of the port that the host sends and reads while passes run: contents of the
@@ -288,9 +360,17 @@ def _writes(config: Config, memory: str, copies: int, part: Part) -> Iterator[St
 
 
 def _checked(item: Any) -> Any:
-    """An object of whole numbers, none below 0."""
+    """An object of whole numbers, none below 0 and none too large for a memory."""
     for value in vars(item).values():
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) or (isinstance(number, int) and number < 0):
+            if isinstance(number, float | bool) or (
+                    isinstance(number, int) and not 0 <= number < _MOST):
                 raise ValueError(f"{type(item).__name__} of a schedule holds {number}")
+            if number is None and not isinstance(item, Pass):
+                raise ValueError(f"{type(item).__name__} of a schedule holds nothing")
     return item
+
+
+def _require(holds: bool, number: int, what: str) -> None:
+    if not holds:
+        raise ValueError(f"pass {number} of the schedule has {what}")

@@ -6,7 +6,7 @@
   over.
 * *Activations.* Tensors keep their places on the chip while they fit. The largest of those
   that do not stay with the host; layers that read or write them work on strips of rows, in
-  two buffers in turn where there is room, so that strips come and go while the array computes.
+  two buffers in turn where that pays, so that strips come and go while the array computes.
 * *Order.* Tiles before strips or strips before tiles: whichever moves fewer words.
 
 :mod:`model_export.schedule` has the outcome.
@@ -42,6 +42,10 @@ __all__ = ["emit_streamed", "fit"]
 
 #: Column blocks and tiles are made so small that this many fit the trit memory.
 _BLOCKS = 4
+#: Share of activations that are taken to be nonzero where strips are chosen, and cycles in which
+#: a port word of activations is read back.
+_DENSITY = 0.4
+_READ_CYCLES = 4
 #: Program addresses are written with 16 bits.
 _ADDRESS_MASK = 0xFFFF
 
@@ -262,28 +266,51 @@ class _Streamer:
 
     def buffers(self, layer: Layer, external: set[str],
                 live: list[tuple[int, int]]) -> _Buffers | None:
-        """The fewest strips with two buffers for each tensor, else with one; None: no room."""
+        """The strips and buffers, one or two for sources and output each, that should take the
+        fewest cycles; None: no room even for single rows."""
         depth = self.config.activation_depth
-        single = None
-        for count in range(1, len(Window.whole(layer).places) + 1):
+        best: tuple[float, _Buffers] | None = None
+        most = len(Window.whole(layer).places)
+        if not (external & {layer.output, *(group.source for group in layer.groups)}):
+            most = 1
+        for count in range(1, most + 1):
             windows = self.windows(layer, count)
             sizes = self.strip_sizes(layer, external, windows)
-            for copies in (2, 1) if count > 1 else (1,):
-                if copies == 1 and single is not None:
+            for copies in itertools.product((2, 1), repeat=2) if count > 1 else ((1, 1),):
+                cost = self.cost(layer, external, windows, *copies)
+                if best is not None and cost >= best[0]:
                     continue
                 taken = list(live)
                 places: dict[str, list[int]] = {name: [] for name in sizes}
                 for name in sorted(sizes, key=lambda one: -sizes[one]):
-                    for _ in range(copies):
+                    for _ in range(copies[name == layer.output]):
                         base = _first_fit(sizes[name], taken)
                         places[name].append(base)
                         taken.append((base, base + sizes[name]))
                 if all(base + sizes[name] <= depth for name in sizes for base in places[name]):
-                    found = _Buffers(windows, places, sizes)
-                    if copies == 2 or count == 1:
-                        return found
-                    single = found
-        return single
+                    best = cost, _Buffers(windows, places, sizes)
+        return None if best is None else best[1]
+
+    def cost(self, layer: Layer, external: set[str], windows: list[Window], source_copies: int,
+             output_copies: int) -> float:
+        """About the clock cycles that a layer takes in these strips: overlapping windows are
+        computed twice, and what has no second buffer is moved while the array waits."""
+        config = self.config
+        port = config.clusters * config.memory_chunks("activations")
+        per_row = _DENSITY * layer.nonzero_trits * layer.width / config.adders
+        sources = {group.source for group in layer.groups} & external
+        total = 0.0
+        for window in windows:
+            compute = len(window.rows) * per_row
+            load = port * sum(self.row_words[source] * len(self.source_rows(layer, source,
+                                                                            window.rows))
+                              for source in sources)
+            store = 0
+            if layer.output in external:
+                store = _READ_CYCLES * port * len(window.places) * self.row_words[layer.output]
+            hidden = load * (source_copies == 2) + store * (output_copies == 2)
+            total += compute + load + store - min(hidden, compute)
+        return total
 
     # ----- trits
 
@@ -412,8 +439,8 @@ class _Streamer:
         for layer in network.layers:
             plans += self.passes(layer, buffers[layer.name])
         self.number(plans)
-        rings = self.place_memories(plans)
         self.place_strips(plans, bases, buffers)
+        rings = self.place_memories(plans)
         program = self.program(plans)
         rows, trits = self.contents(plans)
         tensors = {name: self.emitter.tensor_place(name, bases.get(name, 0), name not in bases)
@@ -577,9 +604,8 @@ class _Streamer:
         records = (record_words(LAYER) + record_words(SYNC) + record_words(TILE) * len(tiles)
                    + record_words(GROUP) * len(plan.pieces))
         tables = Tables(plan.address + records)
-        held = plan.held or dict.fromkeys(self.size, (0, 0))
         try:
-            words = self.emitter.layer_record(layer, len(tiles), tables, held, plan.window,
+            words = self.emitter.layer_record(layer, len(tiles), tables, plan.held, plan.window,
                                               plan.result_base)
             row = plan.row_start
             for tile in tiles:
@@ -590,8 +616,8 @@ class _Streamer:
                 row += self.placement.tiles[layer.name][tile].rows_used * self.config.blocks
                 for piece in pieces:
                     words += self.emitter.group_record(
-                        layer, piece.group, piece.columns, piece.start, tables, held, plan.window,
-                        wait=piece.wait, release=piece.release)
+                        layer, piece.group, piece.columns, piece.start, tables, plan.held,
+                        plan.window, wait=piece.wait, release=piece.release)
         except OverflowError as error:
             raise ExportError(f"layer {layer.name} does not fit the program's fields: "
                               f"{error}") from error
@@ -606,6 +632,7 @@ class _Streamer:
         result = np.zeros(last.address + sum(part.count for part in last.program), np.uint32)
         for plan, following in zip(plans, [*plans[1:], None], strict=True):
             words = self.section(plan, 0 if following is None else following.address)
+            assert len(words) == sum(part.count for part in plan.program)
             result[plan.address:plan.address + len(words)] = words
         return result
 

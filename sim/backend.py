@@ -356,7 +356,8 @@ class CycleBackend(Backend):
                 self._count(layers, counters)
             else:
                 numbers = _numbers(schedule, layer)
-                counters = self.model.run_schedule(tensors, numbers, tell, log=found)
+                counters = self.model.run_schedule(tensors, numbers, tell, log=found,
+                                                   fresh=layer is not None)
                 self._count_passes(schedule, layers, numbers, counters)
             cycles.append(sum(values["cycles"] for values in counters))
             outputs.append(tensors[output])

@@ -216,12 +216,15 @@ class CycleModel:
 
     def run_schedule(self, tensors: Mapping[str, NDArray[np.integer]], numbers: range | None = None,
                      progress: Callable[[float], None] | None = None, *,
-                     log: dict[str, list[Record]] | None = None) -> list[dict[str, int]]:
+                     log: dict[str, list[Record]] | None = None,
+                     fresh: bool = False) -> list[dict[str, int]]:
         """Counters of passes of a streamed network, all by default, that are one RUN; what the host
         sends and reads meanwhile goes through the port a word per clock cycle.
 
         Parameters and errors as of :meth:`run`; also program and host may wait for each other. The
-        log has an entry for every pass, by :meth:`model_export.schedule.Schedule.pass_name`.
+        log has an entry for every pass, by :meth:`model_export.schedule.Schedule.pass_name`. With
+        ``fresh`` the host has written what the first pass reads on the chip; otherwise earlier runs
+        have left it there, and what they left in lanes of no channel.
         """
         schedule = self.memory.schedule
         assert schedule is not None
@@ -229,7 +232,10 @@ class CycleModel:
         host = HostTensors(self.memory)
         inputs, keep = [], []
         if chosen.start:    # what the passes before have left
-            self._write_whole(tensors, schedule.passes[chosen.start].layer)
+            for source in sorted({group.source for group in self.network.layer(
+                    schedule.passes[chosen.start].layer).groups}):
+                if not self.memory.tensors[source].external:
+                    self._write(source, tensors[source], exact=fresh)
         for number in chosen:
             one, layer = schedule.passes[number], self._passes[number]
             for strip in one.loads:
@@ -291,12 +297,6 @@ class CycleModel:
                strip: Strip) -> NDArray[np.uint16]:
         codes = self.network.tensors[strip.tensor].stored(np.asarray(tensors[strip.tensor]))
         return self._mask(strip.tensor, codes[:, strip.first:strip.first + strip.rows])
-
-    def _write_whole(self, tensors: Mapping[str, NDArray[np.integer]], layer: str) -> None:
-        """Tensors on the chip that a layer reads."""
-        for source in sorted({group.source for group in self.network.layer(layer).groups}):
-            if not self.memory.tensors[source].external:
-                self._write(source, tensors[source], exact=False)
 
     def _input(self, layer: _Layer, before: NDArray[np.uint16],
                outputs: NDArray[np.uint16] | None, words: int, first: bool) -> _LayerInput:

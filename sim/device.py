@@ -289,9 +289,9 @@ class Device:
         """
         place = image.tensors[name]
         words = image.tensor_words(name, codes)
-        shared = any(other is not place and other.base < place.base + place.size
-                     and place.base < other.base + other.size
-                     for other in image.tensors.values())
+        shared = image.schedule is not None or any(
+            other is not place and other.base < place.base + place.size
+            and place.base < other.base + other.size for other in image.tensors.values())
         owners = range(self.config.clusters) if shared else sorted(set(place.cluster.tolist()))
         for cluster in owners:
             self.write("activations", cluster, place.base,

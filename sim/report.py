@@ -28,7 +28,8 @@ DEFAULT_CLOCK = 50.0
 
 UNITS = {
     "total_cycles": "clock cycles from RUN to its end, sum over images; writing the image and the "
-                    "input and reading results is not included",
+                    "input and reading results is not included, except where the image is "
+                    "streamed (passes is not 0): then all but reading results is",
     "loading": "of trits, row memory and program, once: how; 32-bit words that they are on the "
                "host port, not packed; words sent, packed and with packet headers, and clock "
                "cycles (null where they did not go through the port)",
@@ -41,7 +42,9 @@ UNITS = {
                     "with one multiply-accumulate in every cycle, zeros included",
     "speed_up": "dense_cycles / cycles",
     "utilization": "adds / (cycles * adders), 0..1",
-    "counters": "counts, sum over images, clusters and elements; stall_* in cluster cycles",
+    "counters": "counts, sum over images, clusters and elements; stall_queue_full, "
+                "stall_imbalance and stall_drain in cluster cycles, stall_write_back and "
+                "stall_refill in clock cycles; docs/hardware.md explains each",
     "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause, sum over images; idle "
                       "is the remainder",
     "passes": "parts in which a streamed layer is computed; 0: the image is in the memories whole",
@@ -51,6 +54,9 @@ UNITS = {
     "read_words": "32-bit words of activations that the host reads back, per image",
     "stall_refill": "clock cycles in which the program waited for the host; part of cycles, idle "
                     "cluster cycles for the most part",
+    "rows": "output channels",
+    "pixels": "output height, width before pooling",
+    "cycles_per_image": "clock cycles of each image, in order",
     "mac_count": "dense multiply-accumulates per image",
     "wall_seconds": "seconds of simulation on this computer, loading included",
 }
@@ -242,8 +248,9 @@ def causes_table(report: dict[str, Any]) -> Table:
                                 "| write-back", "refill"))
     table.caption = ("broadcast: an activation goes to the elements; empty: a word held only "
                      "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
-                     "waiting for others, for a bank; idle: the rest. The drain waited for "
-                     "write-backs and pooling, the program for trits or activations to come")
+                     "waiting for others, for a bank; idle: the rest, most of refill included. "
+                     "The drain waited for write-backs and pooling (write-back), the program for "
+                     "trits or activations from the host (refill)")
 
     def row(name: str, layers: list[dict[str, Any]]) -> None:
         spent = {cause: sum(layer["cluster_cycles"][cause] for layer in layers)
@@ -268,8 +275,8 @@ def transfer_tables(report: dict[str, Any]) -> list[Table]:
         return []
     table = _table("through the host port, per image", ("layer",),
                    ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"))
-    table.caption = ("a word is 32 bits, the port takes one per cycle; waited: for trits or "
-                     "activations that were not there yet")
+    table.caption = ("a word is 32 bits, the port takes one per cycle, and 8 cycles more per "
+                     "packet; waited: for trits or activations that were not there yet")
     images = report["images"]
 
     def row(name: str, chosen: list[dict[str, Any]]) -> None:

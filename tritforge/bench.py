@@ -71,6 +71,10 @@ UNITS = {
     "weight_skipping": "the same without skipping of zero activations, by the cycle model: cycles, "
                        "share_of_dense",
     "utilization": "adds / (cycles * adders), 0..1",
+    "weights": "of the trained layer",
+    "weight_density_requested": "published density that weights were drawn with, 0..1",
+    "activation_density_requested": "published density that batch norms were set for, 0..1",
+    "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause; idle is the remainder",
     "seconds": "wall seconds on this computer",
 }
 

@@ -39,8 +39,9 @@ _USER_ERRORS = {
 }
 
 _CONFIGS = "\n".join(
-    f"  {config.name:<11} {config.clusters} clusters x {config.elements} elements x "
-    f"{config.rows} rows" for config in PRESETS.values())
+    f"  {config.name:<11} sets x clusters x elements = {config.sets} x {config.clusters} x "
+    f"{config.elements} = {config.adders} adders, {config.rows} rows each"
+    for config in PRESETS.values())
 
 _CONFIG_HELP = f"Preset ({', '.join(PRESETS)}) or a .toml file."
 
@@ -158,7 +159,7 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
 @click.option("--calibrate", "samples", metavar="X.npy", callback=_needed,
               type=click.Path(path_type=Path),
               help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
-                   "activation scales come from them. A few hundred training images do.")
+                   "activation scales come from them. Some 100 training images do.")
 @click.option("--config", required=True, metavar="NAME|FILE.toml", help=_CONFIG_HELP)
 @click.option("--threshold", type=float, metavar="T",
               help="TTQ's t, as a fraction of max |w|, for checkpoints with latent weights, Wp "
@@ -295,7 +296,8 @@ def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output:
 
     RUN/report.json has total_cycles, layers[].name, cycles, utilization, counters and more, with
     the units under "units". Cycles are clock cycles between RUN and its end; writing the image
-    and the input and reading results is not included.
+    and the input and reading results is not included, unless the image does not fit the memories:
+    then it is sent in every run, and that is in the cycles.
     """
     from sim.report import layer_tables, summary
     from tritforge import flows
@@ -448,7 +450,9 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
     such a network, and its outputs mean nothing. docs/alexnet.md has the details.
 
     Cycles are clock cycles of the accelerator with trits, rows, program and input in its memories;
-    loading them is not included and is stated apart, in words of the host port.
+    loading them is not included and is stated apart, in words of the host port. On a configuration
+    whose memories are too small (ulx3s_85f) all that is sent while the array computes, and is in
+    the cycles.
     """
     from tritforge import bench as program
     with _progress() as progress:

@@ -311,6 +311,29 @@ def test_other_version_and_configuration(folder):
         load_image(folder)
 
 
+@pytest.mark.parametrize("change", [
+    lambda schedule: schedule["passes"].clear(),
+    lambda schedule: schedule["passes"][0].update(done=1 << 31),
+    lambda schedule: schedule["passes"][0].update(row_start=None),
+    lambda schedule: schedule["passes"][0]["loads"][0].update(base=1 << 30),
+    lambda schedule: schedule["passes"][0]["units"].clear(),
+    lambda schedule: schedule.update(passes=7),
+    lambda schedule: schedule.clear()])
+def test_forged_schedules_are_refused(tmp_path, change):
+    rng = np.random.default_rng(1)
+    network = random_network(rng, Config())
+    memory = streamed(rng, network, Config())
+    folder = write_image(tmp_path / "image", network, memory.config, memory)
+    document = json.loads((folder / "layout.json").read_text())
+    change(document["schedule"])
+    text = json.dumps(document)
+    (folder / "layout.json").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    reseal(folder, lambda manifest: manifest["sha256"].update({"layout.json": digest}))
+    with pytest.raises(ImageError, match="cannot be understood"):
+        load_image(folder)
+
+
 @pytest.mark.parametrize("text", [
     "{", "[]", '{"name": 1}', '{"name": "x", "input": "t", "tensors": [{"a": 1}], "layers": []}',
     '{"name": "x", "input": "t", "tensors": [], "layers": [{}]}'])

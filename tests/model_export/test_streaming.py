@@ -4,6 +4,7 @@ the schedule allows, they must give the golden model's integers."""
 import dataclasses
 import json
 
+import networks
 import numpy as np
 import pytest
 from networks import (
@@ -187,6 +188,59 @@ def test_schedules_are_json(seed):
     del document["passes"][0]["done"]
     with pytest.raises(TypeError):
         Schedule.from_json(document)
+
+
+@pytest.mark.parametrize(("seed", "kinds"), [
+    ([100617, 8], None), ([101123, 8], ("conv", "add", "concat", "linear", "add"))])
+def test_sources_on_the_chip_and_outside_in_one_layer(seed, kinds, monkeypatch):
+    """Their tables differ by the first row that is in memory: the section's size must know it."""
+    if kinds:
+        monkeypatch.setattr(networks, "KINDS", kinds)
+    rng = np.random.default_rng(seed)
+    config = Config(clusters=2, elements=2, rows=2, scan_width=2)
+    network = random_network(rng, config, max_layers=4, max_channels=9, max_size=4)
+    memory = streamed(rng, network, config)
+    codes = random_codes(rng, network)
+    check(network, memory, codes, reference_run(network, codes), eager=True)
+
+
+def spoil(document, path, value):
+    """The same with another value at ``path``."""
+    document = json.loads(json.dumps(document))
+    place = document
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return document
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    (("passes",), []), (("passes", 0, "layer"), "x"), (("passes", 0, "units"), []),
+    (("passes", 0, "units", 0), []), (("passes", 0, "program"), []),
+    (("passes", 0, "program", 0, "count"), 1 << 20), (("passes", 0, "program", 0, "after"), 1),
+    (("passes", 0, "row_start"), 1 << 20), (("passes", 0, "row_parts"), []),
+    (("passes", 0, "address"), 1 << 20), (("passes", 0, "done"), 2 ** 31),
+    (("passes", 0, "sets"), 99), (("passes", 0, "rows"), [3, 3]),
+    (("passes", 0, "loads", 0, "tensor"), "x"), (("passes", 0, "loads", 0, "base"), 1 << 16),
+    (("passes", 0, "loads", 0, "first"), 99), (("passes", 0, "loads", 0, "rows"), 0),
+    (("passes", 0, "loads", 0, "words"), 1), (("passes", 0, "stored"), [99]),
+    (("passes", 0, "output", "tensor"), "input"), (("passes", 0, "tiles"), [0]),
+    (("resident",), ["results"]),
+    *((("passes", 0, field), value) for value in (None, "x", 1.5, True, 1 << 50)
+      for field in ("address", "row_start", "row_count", "done", "sets")),
+    *((("passes", 0, "loads", 0, field), value) for value in (None, "x", 0.5)
+      for field in ("base", "first", "rows", "words")),
+])
+def test_a_schedule_that_is_none_is_refused(path, value):
+    _, memory, _, _ = make(5)
+    outputs = {place.name: place.output for place in memory.layers}
+    sizes = {"program": len(memory.program), "rows": len(memory.rows),
+             "trits": memory.trits.shape[1]}
+    document = memory.schedule.to_json()
+    Schedule.from_json(document).check(memory.config, memory.tensors, outputs, sizes)
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        Schedule.from_json(spoil(document, path, value)).check(
+            memory.config, memory.tensors, outputs, sizes)
 
 
 @pytest.mark.parametrize("seed", range(25))
