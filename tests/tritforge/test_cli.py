@@ -180,7 +180,8 @@ def test_what_does_not_fit_is_streamed(capsys, files):
     code, out, _ = call(capsys, *export_arguments(
         files, files / "image", checkpoint=files / "wide.pt",
         **{"--model": f"{files / 'models.py'}:Wide"}))
-    assert code == 0 and "streamed in 4 passes" in out
+    passes = json.loads((files / "image" / "manifest.json").read_text())["streaming"]["passes"]
+    assert code == 0 and passes > 2 and f"streamed in {passes} passes" in out
     assert "memory contents give the golden model's integers" in out
     outputs, reports = [], []
     for backend in ("golden", "cycle", "rtl"):
@@ -196,7 +197,7 @@ def test_what_does_not_fit_is_streamed(capsys, files):
     one, other = reports[1:]
     assert one["cycles_per_image"] == other["cycles_per_image"]
     assert one["layers"] == other["layers"]
-    assert sum(layer["passes"] for layer in one["layers"]) == 4
+    assert sum(layer["passes"] for layer in one["layers"]) == passes
     assert all(layer["sent_words"] > 0 for layer in one["layers"])
     assert 0 < sum(layer["counters"]["stall_refill"] for layer in one["layers"]) \
         < one["total_cycles"]
