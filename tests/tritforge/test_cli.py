@@ -201,7 +201,8 @@ def test_what_does_not_fit_is_streamed(capsys, files):
     assert all(layer["sent_words"] > 0 for layer in one["layers"])
     assert 0 < sum(layer["counters"]["stall_refill"] for layer in one["layers"]) \
         < one["total_cycles"]
-    code, out, _ = call(capsys, "verify", files / "image", "--input", files / "x.npy")
+    code, out, _ = call(capsys, "verify", files / "image", "--input", files / "x.npy",
+                        "--backend", "memory", "--backend", "rtl")
     assert code == 0 and out.count("equal") >= 2
 
 
