@@ -14,6 +14,7 @@ counters report them. Writing the image and the activations into its memories, a
 is not in them; :class:`Loading` says what the former took.
 """
 
+import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +202,11 @@ class Backend(ABC):
 
     def __init__(self, image: Image, progress: Progress | None = None) -> None:
         self.image = image
-        self.golden = GoldenModel(image.network)
+
+    @functools.cached_property
+    def golden(self) -> GoldenModel:
+        """The golden model, made when it is first needed."""
+        return GoldenModel(self.image.network)
 
     @abstractmethod
     def run(self, codes: NDArray[np.integer], layer: str | None = None,

@@ -67,8 +67,10 @@ __all__ = ["Export", "Step", "compare_logs", "drawn", "export", "export_parts", 
 
 Path_ = str | os.PathLike[str]
 
-#: Calibration samples on which passes are compared with one another.
+#: Calibration samples on which passes are compared with one another, and multiply-accumulates
+#: from which on there are fewer.
 CHECK_SAMPLES = 16
+CHECK_WORK = 4_000_000_000
 #: Calibration samples from which activation densities are taken.
 DENSITY_SAMPLES = 64
 #: A traced network may differ from the module it came from by this part of the largest output:
@@ -241,26 +243,37 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
         traced = trace(plain, array.shape[1:], digits=digits, name=name)
         if check:
-            step.check = _check_trace(traced, plain, array[:CHECK_SAMPLES], digits)
+            checked = array[:_check_count(traced)]
+            step.check = _check_trace(traced, plain, checked, digits)
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile)
     with steps.step("quantize") as step:
         network = quantize(calibrated, chosen)
-        if check:
-            step.check = _check_quantized(network, array[:CHECK_SAMPLES])
+        checked = array[:_check_count(network)]
+        # One after the other: each holds the weights in floating point.
+        real = FloatReference(network).run(checked.astype(np.float32)) if check else None
+        golden = GoldenModel(network)
+        if real is not None:
+            step.check = _check_quantized(golden, checked, real)
     with steps.step("fold") as step:
         unfolded, network = network, fold_input(network)
-        if check and network is not unfolded:
-            step.check = _check_folded(unfolded, network, array[:1])
+        sample = quantize_input(array[:1].astype(np.float64), network.tensors[network.input])
+        expected = golden.run_all(sample) if check else {}
+        if network is not unfolded:
+            del golden                  # up to half a gigabyte for AlexNet
+            golden = GoldenModel(network)
+            if check:
+                step.check = _check_folded(network, expected, golden.run_all(sample))
     with steps.step("densities"):
-        densities = activation_densities(network, array[:DENSITY_SAMPLES])
+        densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
+        del golden
     with steps.step("place"):
         placement = place(network, chosen, densities)
     with steps.step("emit"):
         memory = fit(network, placement, chosen, resident=resident)
     if check:
         with steps.step("check") as step:
-            step.check = _check_memory(network, chosen, memory, array[:1])
+            step.check = _check_memory(network, chosen, memory, sample, expected)
     with steps.step("write"):
         extra = {
             "model": model if isinstance(model, str) else type(model).__name__,
@@ -343,18 +356,24 @@ def _array_digest(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def activation_densities(network: Network,
-                         samples: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def activation_densities(network: Network, samples: NDArray[Any],
+                         golden: GoldenModel | None = None) -> dict[str, NDArray[np.float64]]:
     """Share of nonzero codes per channel on the chip (channels,), 0..1, of every tensor, by the
     golden model on sample inputs: what :func:`model_export.placement.place` balances with."""
     codes = quantize_input(samples.astype(np.float64), network.tensors[network.input])
-    model = GoldenModel(network)
+    model = GoldenModel(network) if golden is None else golden
     totals = {name: np.zeros(tensor.channels) for name, tensor in network.tensors.items()}
     for start in range(0, len(codes), CHECK_SAMPLES):
         for name, values in model.run_all(codes[start:start + CHECK_SAMPLES]).items():
             nonzero = network.tensors[name].stored(values != 0)
             totals[name] += nonzero.mean(axis=(2, 3)).sum(axis=0)
     return {name: total / len(codes) for name, total in totals.items()}
+
+
+def _check_count(network: Network) -> int:
+    """Samples to compare passes on: fewer where a network takes long."""
+    work = sum(layer.mac_count for layer in network.layers)
+    return max(2, min(CHECK_SAMPLES, CHECK_WORK // max(1, work)))
 
 
 def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
@@ -407,11 +426,13 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
     return result
 
 
-def _check_quantized(network: Network, samples: NDArray[Any]) -> str:
+def _check_quantized(model: GoldenModel, samples: NDArray[Any],
+                     reference: NDArray[np.float32]) -> str:
     """The golden model against the same network in real numbers: how much integers cost."""
-    real = FloatReference(network).run(samples.astype(np.float32)).reshape(len(samples), -1)
+    network = model.network
+    real = reference.reshape(len(samples), -1)
     codes = quantize_input(samples.astype(np.float64), network.tensors[network.input])
-    golden = GoldenModel(network).run(codes).reshape(len(samples), -1)
+    golden = model.run(codes).reshape(len(samples), -1)
     scaled = golden * network.final.result_scale
     largest = float(np.abs(real).max(initial=0.0)) or 1.0
     error_share = float(np.sqrt(np.mean((scaled - real) ** 2))) / largest
@@ -420,10 +441,9 @@ def _check_quantized(network: Network, samples: NDArray[Any]) -> str:
             f"the same in {same} of {len(samples)} samples")
 
 
-def _check_folded(network: Network, folded: Network, sample: NDArray[Any]) -> str:
+def _check_folded(folded: Network, expected: Mapping[str, NDArray[np.int64]],
+                  found: Mapping[str, NDArray[np.int64]]) -> str:
     """The golden model before and after folding: every integer of every tensor."""
-    codes = quantize_input(sample.astype(np.float64), network.tensors[network.input])
-    expected, found = (GoldenModel(one).run_all(codes) for one in (network, folded))
     for name, values in expected.items():
         if not np.array_equal(values, found[name]):
             raise ExportError(f"tensor {name} changes when the input is folded; this is a fault of "
@@ -434,12 +454,10 @@ def _check_folded(network: Network, folded: Network, sample: NDArray[Any]) -> st
 
 
 def _check_memory(network: Network, config: Config, memory: MemoryImage,
-                  sample: NDArray[Any]) -> str:
+                  codes: NDArray[np.int64], expected: Mapping[str, NDArray[np.int64]]) -> str:
     """The memory contents, executed, against the golden model: every integer of every layer."""
     image = Image(Path("."), {}, config, memory, network)
-    codes = quantize_input(sample.astype(np.float64), network.tensors[network.input])
     found = InterpreterBackend(image).capture(codes)
-    expected = GoldenModel(network).run_all(codes)
     count = 0
     for layer in network.layers:
         values = expected[layer.output]
@@ -448,7 +466,7 @@ def _check_memory(network: Network, config: Config, memory: MemoryImage,
         if difference is not None:
             raise ExportError(f"{difference}; this is a fault of the compiler")
         count += values.size
-    return f"memory contents give the golden model's integers, all {count:,} of {len(sample)} image"
+    return f"memory contents give the golden model's integers, all {count:,} of {len(codes)} image"
 
 
 def export_parts(manifest: dict[str, Any]) -> list[str | Table]:
