@@ -8,6 +8,7 @@ known exactly, and k is chosen such that no partial sum leaves the accumulator.
 
 import dataclasses
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,19 +43,24 @@ class EffectiveGroup:
         return math.prod(self.group.kernel) if self.group.shared else 1
 
 
-def effective_groups(layer: Layer, *, integer: bool) -> list[EffectiveGroup]:
+def effective_groups(layer: Layer, *, integer: bool,
+                     single: type[np.floating] | None = None) -> list[EffectiveGroup]:
     """The layer's weights, their planes added up: int32 coefficients if ``integer``, else float64.
 
-    ``integer`` needs a layer from :func:`quantize`.
+    ``integer`` needs a layer from :func:`quantize`. Where nothing is added up, they are of type
+    ``single`` if that is given.
     """
     merged: dict[tuple[object, ...], EffectiveGroup] = {}
+    planes = Counter(_columns(group) for group in layer.groups)
     for group in layer.groups:
         plus, minus = ((group.coefficient_plus, group.coefficient_minus) if integer
                        else (group.wp, group.wn))
-        kind = np.int32 if integer else np.float64
+        key = _columns(group)
+        kind: type[np.generic] = np.int32 if integer else np.float64
+        if single is not None and planes[key] == 1:
+            kind = single
         # a table by trit: 0, 1, and -1 as the last entry
         weights = np.array([0, plus, -minus], kind)[group.trits]
-        key = _columns(group)
         if key in merged:
             merged[key].weights += weights
         else:

@@ -115,8 +115,9 @@ class _Convolution:
     def __init__(self, layer: Layer, dtype: torch.dtype, integer: bool) -> None:
         self.layer = layer
         self.dtype = dtype
+        single = np.float32 if dtype == torch.float32 else np.float64
         self.groups = [(effective, torch.from_numpy(effective.weights).to(dtype))
-                       for effective in effective_groups(layer, integer=integer)]
+                       for effective in effective_groups(layer, integer=integer, single=single)]
 
     def __call__(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """(images, rows, height, width) from source tensors (images, channels, h, w)."""
