@@ -78,31 +78,34 @@ def test_random_networks_in_memories_too_small(seed):
     assert memory.activation_words <= memory.config.activation_depth
 
 
-@pytest.mark.parametrize("seed", range(60, 75))
-def test_work_is_that_of_the_resident_network(seed):
+def test_work_is_that_of_the_resident_network():
     """Cut into tiles and blocks but not into strips, a layer makes the same additions."""
-    rng = np.random.default_rng([seed, 99])
-    config = random_config(rng)
-    network = random_network(rng, config)
-    codes = random_codes(rng, network)
-    golden = {name: values[0] for name, values in
-              GoldenModel(network).run_all(codes[None]).items()}
-    whole = compile_network(network, config)
-    machine = Interpreter(config, whole)
-    machine.load(whole.tensors[network.input].base, whole.input_words(codes))
-    expected = machine.run(whole.layers[0].address, len(network.layers))
-    small = dataclasses.replace(config, trit_depth=max(2, whole.trits.shape[1] // 2))
-    try:
-        memory = emit_streamed(network, place(network, small), small)
-    except ExportError:
-        return
-    counters = check(network, memory, codes, golden, eager=False)
-    sums = memory.schedule.sum_by_layer(counters)
-    for layer, other in zip(network.layers, expected, strict=True):
-        rows = [one.rows for one in memory.schedule.passes if one.layer == layer.name]
-        assert len(set(rows)) == 1
-        for name in ("adds", "drain_steps", "write_backs", "result_writes"):
-            assert sums[layer.name][name] == other[name], (layer.name, name)
+    compared = cut = 0
+    for seed in range(60, 75):
+        rng = np.random.default_rng([seed, 99])
+        config = random_config(rng)
+        network = random_network(rng, config)
+        codes = random_codes(rng, network)
+        whole = compile_network(network, config)
+        machine = Interpreter(config, whole)
+        machine.load(whole.tensors[network.input].base, whole.input_words(codes))
+        expected = machine.run(whole.layers[0].address, len(network.layers))
+        small = dataclasses.replace(config, trit_depth=max(2, whole.trits.shape[1] // 2))
+        try:
+            memory = emit_streamed(network, place(network, small), small)
+        except ExportError:
+            continue
+        counters = check(network, memory, codes, reference_run(network, codes), eager=False)
+        sums = memory.schedule.sum_by_layer(counters)
+        for layer, other in zip(network.layers, expected, strict=True):
+            own = [one for one in memory.schedule.passes if one.layer == layer.name]
+            if len({one.rows for one in own}) > 1:
+                continue
+            compared += 1
+            cut += len(own) > 1 or len(own[0].units) > 1
+            for name in ("adds", "drain_steps", "write_backs", "result_writes"):
+                assert sums[layer.name][name] == other[name], (layer.name, name)
+    assert compared > 15 and cut > 3
 
 
 def test_what_fits_is_not_streamed():
