@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,13 @@ from model_export.errors import ExportError
 from model_export.network import Layer, Network
 from model_export.placement import Placement, TileGroup
 from model_export.schedule import Part, Pass, Schedule, Strip, lap
+from model_export.strips import Buffers, StripPlanner, too_small
 from model_export.tables import Tables
 
 __all__ = ["emit_streamed", "fit"]
 
 #: Column blocks and tiles are made so small that this many fit the trit memory.
 _BLOCKS = 4
-#: Share of activations that are taken to be nonzero where strips are chosen, and cycles in which
-#: a port word of activations is read back.
-_DENSITY = 0.4
-_READ_CYCLES = 4
 #: Program addresses are written with 16 bits.
 _ADDRESS_MASK = 0xFFFF
 
@@ -135,15 +133,6 @@ class _Piece:
 
 
 @dataclass(eq=False)
-class _Buffers:
-    """How a layer's tensors stand in the activation memories, and the strips it is cut into."""
-
-    windows: list[Window]
-    places: dict[str, list[int]]      # base addresses of an external tensor's buffers
-    sizes: dict[str, int]             # words of each of them
-
-
-@dataclass(eq=False)
 class _Plan:
     """A pass being planned."""
 
@@ -173,144 +162,10 @@ class _Streamer:
         self.placement = placement
         self.config = config
         self.emitter = Emitter(network, placement, config)
-        self.row_words = {name: network.tensors[name].width * layout.words
-                          for name, layout in placement.layouts.items()}
-        self.size = {name: network.tensors[name].height * words
-                     for name, words in self.row_words.items()}
+        self.strips = StripPlanner(self.emitter)
 
-    def too_small(self, memory: str, layer: str, needed: int, unit: str, what: str) -> ExportError:
-        depth = self.config.memory_depth(memory)
-        return ExportError(
-            f"the {memory.removesuffix('s')} memory is too small at layer {layer}: {what} of "
-            f"network {self.network.name} needs {needed} {unit}, configuration "
-            f"{self.config.name} has {depth}")
-
-    # ----- activations
-
-    def source_rows(self, layer: Layer, source: str, rows: range) -> range:
-        """Rows of a tensor that a layer reads to compute ``rows``; at least one."""
-        height = self.network.tensors[source].height
-        low, high = height, 0
-        for group in layer.groups:
-            if group.source != source:
-                continue
-            top = rows.start * group.stride[0] - group.padding[0]
-            bottom = ((rows.stop - 1) * group.stride[0] - group.padding[0]
-                      + (group.kernel[0] - 1) * group.dilation[0])
-            if top < height and bottom >= 0:
-                low, high = min(low, max(0, top)), max(high, min(height, bottom + 1))
-        return range(low, high) if low < high else range(1)
-
-    def windows(self, layer: Layer, count: int) -> list[Window]:
-        """A layer's output cut evenly into ``count`` strips."""
-        whole = Window.whole(layer)
-        result = []
-        for part in np.array_split(np.arange(len(whole.places)), count):
-            places = range(int(part[0]), int(part[-1]) + 1)
-            rows = places
-            if layer.pool is not None:
-                kernel, stride, padding = (values[0] for values in (
-                    layer.pool.kernel, layer.pool.stride, layer.pool.padding))
-                rows = range(max(0, places.start * stride - padding),
-                             min(layer.height, (places.stop - 1) * stride - padding + kernel))
-            result.append(Window(rows, places))
-        return result
-
-    def activations(self) -> tuple[dict[str, int], dict[str, _Buffers]]:
-        """Addresses of the tensors that stay on the chip, buffers of every layer for others."""
-        network, depth = self.network, self.config.activation_depth
-        born, died = self.emitter.lifetimes()
-        external = {network.input}
-        while True:
-            bases: dict[str, int] = {}
-            for name in sorted(set(born) - external, key=lambda one: (-self.size[one], born[one])):
-                bases[name] = _first_fit(
-                    self.size[name],
-                    [(bases[other], bases[other] + self.size[other]) for other in bases
-                     if born[name] <= died[other] and born[other] <= died[name]])
-            full = next((name for name, base in bases.items()
-                         if base + self.size[name] > depth), None)
-            problem = None if full is None else born[full]
-            buffers = {}
-            if problem is None:
-                for index, layer in enumerate(network.layers):
-                    live = [(bases[name], bases[name] + self.size[name]) for name in bases
-                            if born[name] <= index <= died[name]]
-                    found = self.buffers(layer, external, live)
-                    if found is None:
-                        problem = index
-                        break
-                    buffers[layer.name] = found
-                else:
-                    return bases, buffers
-            candidates = [name for name in bases if born[name] <= problem <= died[name]]
-            if not candidates:
-                layer = network.layers[problem]
-                window = self.windows(layer, len(Window.whole(layer).places))
-                raise self.too_small("activations", layer.name, max(
-                    sum(self.strip_sizes(layer, external, [one]).values()) for one in window),
-                    "words per slice", "one output row")
-            external.add(max(candidates, key=lambda name: (self.size[name], -born[name])))
-
-    def strip_sizes(self, layer: Layer, external: set[str],
-                    windows: list[Window]) -> dict[str, int]:
-        """Words of the largest strip of every external tensor that a layer reads or writes."""
-        sizes = {}
-        for source in sorted({group.source for group in layer.groups} & external):
-            sizes[source] = self.row_words[source] * max(
-                len(self.source_rows(layer, source, window.rows)) for window in windows)
-        if layer.output in external:
-            sizes[layer.output] = self.row_words[layer.output] * max(
-                len(window.places) for window in windows)
-        return sizes
-
-    def buffers(self, layer: Layer, external: set[str],
-                live: list[tuple[int, int]]) -> _Buffers | None:
-        """The strips and buffers, one or two for sources and output each, that should take the
-        fewest cycles; None: no room even for single rows."""
-        depth = self.config.activation_depth
-        best: tuple[float, _Buffers] | None = None
-        most = len(Window.whole(layer).places)
-        if not (external & {layer.output, *(group.source for group in layer.groups)}):
-            most = 1
-        for count in range(1, most + 1):
-            windows = self.windows(layer, count)
-            sizes = self.strip_sizes(layer, external, windows)
-            for copies in itertools.product((2, 1), repeat=2) if count > 1 else ((1, 1),):
-                cost = self.cost(layer, external, windows, *copies)
-                if best is not None and cost >= best[0]:
-                    continue
-                taken = list(live)
-                places: dict[str, list[int]] = {name: [] for name in sizes}
-                for name in sorted(sizes, key=lambda one: -sizes[one]):
-                    for _ in range(copies[name == layer.output]):
-                        base = _first_fit(sizes[name], taken)
-                        places[name].append(base)
-                        taken.append((base, base + sizes[name]))
-                if all(base + sizes[name] <= depth for name in sizes for base in places[name]):
-                    best = cost, _Buffers(windows, places, sizes)
-        return None if best is None else best[1]
-
-    def cost(self, layer: Layer, external: set[str], windows: list[Window], source_copies: int,
-             output_copies: int) -> float:
-        """About the clock cycles that a layer takes in these strips: overlapping windows are
-        computed twice, and what has no second buffer is moved while the array waits."""
-        config = self.config
-        port = config.clusters * config.memory_chunks("activations")
-        per_row = _DENSITY * layer.nonzero_trits * layer.width / config.adders
-        sources = {group.source for group in layer.groups} & external
-        total = 0.0
-        for window in windows:
-            compute = len(window.rows) * per_row
-            load = port * sum(self.row_words[source] * len(self.source_rows(layer, source,
-                                                                            window.rows))
-                              for source in sources)
-            store = 0
-            if layer.output in external:
-                store = _READ_CYCLES * port * len(window.places) * self.row_words[layer.output]
-            hidden = load * (source_copies == 2) + store * (output_copies == 2)
-            total += compute + load + store - min(hidden, compute)
-        return total
+    def _too_small(self, *what: Any) -> ExportError:
+        return too_small(self.config, self.network, *what)
 
     # ----- trits
 
@@ -383,7 +238,7 @@ class _Streamer:
                 for group, own in zip(tiles[number].groups, columns[number], strict=True):
                     for block in self.split(own, limit):
                         if block.count > depth:
-                            raise self.too_small("trits", layer.name, block.count,
+                            raise self._too_small("trits", layer.name, block.count,
                                                  "columns per cluster", "one column block")
                         if filled + block.count > limit:
                             units.append([])
@@ -396,7 +251,7 @@ class _Streamer:
                 number += 1
             return result
         if max(counts) > depth:
-            raise self.too_small("trits", layer.name, max(counts), "columns per cluster",
+            raise self._too_small("trits", layer.name, max(counts), "columns per cluster",
                                  "one tile")
         if sum(counts) <= depth and sum(rows) <= row_depth and not layer.final:
             return [((0, len(tiles)), [pieces(0, len(tiles))], sets)]
@@ -411,7 +266,7 @@ class _Streamer:
             first = stop
         return result
 
-    def orders(self, layer: Layer, buffers: _Buffers,
+    def orders(self, layer: Layer, buffers: Buffers,
                ranges: list[tuple[tuple[int, int], list[list[_Piece]], int]],
                ) -> list[tuple[int, int]]:
         """Pairs of a range of tiles and a strip, in the order that moves fewer words."""
@@ -422,7 +277,7 @@ class _Streamer:
             sets * piece.columns.count
             for _, units, sets in ranges for unit in units for piece in unit)
         strip_words = config.clusters * config.memory_chunks("activations") * sum(
-            self.row_words[source] * len(self.source_rows(layer, source, window.rows))
+            self.strips.row_words[source] * len(self.strips.source_rows(layer, source, window.rows))
             for source in buffers.places if source != layer.output for window in buffers.windows)
         if layer.final or (len(ranges) * strip_words + trit_words
                            <= strip_words + len(buffers.windows) * trit_words):
@@ -434,7 +289,7 @@ class _Streamer:
     def run(self) -> MemoryImage:
         network, config = self.network, self.config
         bounds = self.emitter.check()
-        bases, buffers = self.activations()
+        bases, buffers = self.strips.plan()
         plans: list[_Plan] = []
         for layer in network.layers:
             plans += self.passes(layer, buffers[layer.name])
@@ -444,7 +299,7 @@ class _Streamer:
         program = self.program(plans)
         rows, trits = self.contents(plans)
         tensors = {name: self.emitter.tensor_place(name, bases.get(name, 0), name not in bases)
-                   for name in self.size}
+                   for name in self.strips.size}
         layers = []
         for layer in network.layers:
             own = [plan for plan in plans if plan.layer is layer]
@@ -463,7 +318,7 @@ class _Streamer:
                  self.stored(plan, bases), plan.done)
             for plan in plans), tuple(memory for memory, ring in rings.items()
                                       if ring.head <= ring.depth))
-        words = max([0, *(bases[name] + self.size[name] for name in bases), *(
+        words = max([0, *(bases[name] + self.strips.size[name] for name in bases), *(
             base + own.sizes[name] for own in buffers.values() for name in own.places
             for base in own.places[name])])
         return MemoryImage(config, program, trits, rows, network.input, tensors, layers,
@@ -477,7 +332,7 @@ class _Streamer:
         rows = np.concatenate([tiles[tile].rows for tile in range(*plan.tiles)])
         return tuple(np.unique(self.placement.layouts[plan.output.tensor].cluster[rows]).tolist())
 
-    def passes(self, layer: Layer, buffers: _Buffers) -> Iterator[_Plan]:
+    def passes(self, layer: Layer, buffers: Buffers) -> Iterator[_Plan]:
         """The passes of a layer, in order."""
         ranges = self.tile_ranges(layer)
         before = None
@@ -516,12 +371,12 @@ class _Streamer:
             layer = plan.layer
             size = len(self.section(plan, 0))
             if size > self.config.program_depth:
-                raise self.too_small("program", layer.name, size, "words", "one pass")
+                raise self._too_small("program", layer.name, size, "words", "one pass")
             section, plan.program = rings["program"].place(size, plan.done)
             plan.address = section.start
             if plan.units:
                 if plan.row_count > self.config.row_depth:
-                    raise self.too_small("rows", layer.name, plan.row_count, "entries", "one pass")
+                    raise self._too_small("rows", layer.name, plan.row_count, "entries", "one pass")
                 rows, plan.row_parts = rings["rows"].place(plan.row_count, plan.done)
             rows.done = plan.done
             plan.row_start = rows.start
@@ -543,7 +398,7 @@ class _Streamer:
         return rings
 
     def place_strips(self, plans: list[_Plan], bases: dict[str, int],
-                     buffers: dict[str, _Buffers]) -> None:
+                     buffers: dict[str, Buffers]) -> None:
         """Where each pass finds its sources and leaves its output."""
         born, died = self.emitter.lifetimes()
         index_of = {layer.name: index for index, layer in enumerate(self.network.layers)}
@@ -561,7 +416,7 @@ class _Streamer:
                 there, turn = [], {}
             plan.held = {name: (base, 0) for name, base in bases.items()}
             taken: list[tuple[int, int]] = [
-                (bases[name], bases[name] + self.size[name]) for name in bases
+                (bases[name], bases[name] + self.strips.size[name]) for name in bases
                 if born[name] <= index_of[layer.name] <= died[name]]
 
             def next_base(name: str, places: list[int], turn: dict[str, int] = turn) -> int:
@@ -571,8 +426,8 @@ class _Streamer:
             for name, places in own.places.items():
                 if name == layer.output:
                     continue
-                rows = self.source_rows(layer, name, plan.window.rows)
-                words = len(rows) * self.row_words[name]
+                rows = self.strips.source_rows(layer, name, plan.window.rows)
+                words = len(rows) * self.strips.row_words[name]
                 strip = next((one for one in there if one.tensor == name
                               and (one.first, one.rows) == (rows.start, len(rows))), None)
                 if strip is None:
@@ -585,9 +440,9 @@ class _Streamer:
                 taken.append((strip.base, strip.base + words))
             if not layer.final:
                 first, count = plan.window.places.start, len(plan.window.places)
-                words = count * self.row_words[layer.output]
+                words = count * self.strips.row_words[layer.output]
                 if layer.output in bases:
-                    base = bases[layer.output] + first * self.row_words[layer.output]
+                    base = bases[layer.output] + first * self.strips.row_words[layer.output]
                 else:
                     base = next_base(layer.output, own.places[layer.output])
                 plan.output = Strip(layer.output, first, count, base, words)
@@ -682,13 +537,3 @@ class _Streamer:
                         own.kernel_x.start:own.kernel_x.stop]
         return np.ascontiguousarray(cube[:, :, :, first:first + own.step]).reshape(
             len(columns), own.count, -1)
-
-
-def _first_fit(size: int, taken: list[tuple[int, int]]) -> int:
-    """The lowest address at which ``size`` words overlap none of the intervals ``taken``."""
-    base = 0
-    for start, stop in sorted(taken):
-        if base + size <= start:
-            break
-        base = max(base, stop)
-    return base
