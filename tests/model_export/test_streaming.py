@@ -25,6 +25,7 @@ from model_export.network import Pool
 from model_export.placement import place
 from model_export.schedule import Await, Load, ReadCounters, Schedule, Signal, Store, Write, lap
 from model_export.streaming import _Ring, _Streamer, emit_streamed, fit
+from sim.cycle import CycleModel
 from sim.golden import GoldenModel
 from sim.host import HostTensors, packet_shapes
 from sim.interpreter import Interpreter
@@ -271,6 +272,26 @@ def test_steps_keep_what_they_promise(seed):
         assert all(step.slot + step.count <= config.layer_count for step in kept)
         shapes = packet_shapes(memory, numbers)
         assert all(length <= config.packet_words for _, _, _, length, _ in shapes)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_addresses_beyond_16_bits(seed, monkeypatch):
+    """Pointers in records have 16 bits; programs of many passes count on beyond."""
+    original = _Ring.__init__
+
+    def late(self, config, memory):
+        original(self, config, memory)
+        self.head = (1 << 16) - self.lap * (memory != "program") - 20 * (memory == "program")
+
+    monkeypatch.setattr(_Ring, "__init__", late)
+    network, memory, codes, golden = make(seed)
+    assert memory.schedule.passes[-1].address > 1 << 16 or len(memory.schedule.passes) < 3
+    counters = check(network, memory, codes, golden, eager=bool(seed % 2))
+    tensors = {name: values[0] for name, values in
+               GoldenModel(network).run_all(codes[None], unpooled=True).items()}
+    modelled = CycleModel(network, memory).run_schedule(tensors)
+    for one, other in zip(counters, modelled, strict=True):
+        assert one == {name: other[name] for name in one}
 
 
 def test_programs_are_layers_with_records_between():
