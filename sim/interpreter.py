@@ -12,7 +12,7 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from hw.config import PORT_WIDTH, Config
+from hw.config import Config
 from hw.program import (
     DESTINATION,
     GEOMETRY,
@@ -23,24 +23,13 @@ from hw.program import (
     SYNC_OPCODE,
     TILE,
     record_words,
-    row_layout,
 )
 from model_export.schedule import Await, Load, Schedule, Signal, Store, Write, lap
 from sim.golden import requantize
 from sim.host import HostTensors
+from sim.records import Records
 
-__all__ = ["Interpreter", "decode"]
-
-
-def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
-    """Named fields of a packed record: the inverse of :func:`hw.program.encode`."""
-    values = {}
-    for name, field in layout:
-        value = packed >> field.offset & ((1 << field.width) - 1)
-        if getattr(field.shape, "signed", False) and value >> (field.width - 1):
-            value -= 1 << field.width
-        values[name] = value
-    return values
+__all__ = ["Interpreter"]
 
 
 @dataclass(eq=False)
@@ -93,6 +82,7 @@ class Interpreter:
                 shape = (*contents.shape[:axis], self._lap[name], *contents.shape[axis + 1:])
                 held[name] = np.zeros(shape, contents.dtype)
         self.program, self.trits, self.rows = held["program"], held["trits"], held["rows"]
+        self._records = Records(config, self.program, self._lap["program"])
         self.activations = np.zeros(
             (config.clusters, config.activation_depth, config.scan_width), np.uint8)
         self.results = np.zeros((config.result_depth, config.drain_width), np.int32)
@@ -143,8 +133,7 @@ class Interpreter:
 
     def _synchronize(self, address: int) -> int:
         """Past a SYNC record, if there is one: the address of the layer."""
-        sync = decode(SYNC, int(self.program[address % self._lap["program"]])) \
-            if len(self.program) > address % self._lap["program"] else {"opcode": 0}
+        sync = self._records.record(SYNC, address)
         if sync["opcode"] != SYNC_OPCODE:
             return address
         if self._host is None:
@@ -157,40 +146,22 @@ class Interpreter:
 
     # ----- memory contents
 
-    def _record(self, layout: data.StructLayout, address: int) -> dict[str, int]:
-        count = record_words(layout)
-        places = (address + np.arange(count)) % self._lap["program"]
-        if places.max() >= len(self.program):
-            raise ValueError(f"the program ends inside a record at address {address}")
-        words = self.program[places].tolist()
-        return decode(layout, sum(word << (PORT_WIDTH * n) for n, word in enumerate(words)))
-
     def _table(self, layout: data.StructLayout, address: int,
                count: int) -> dict[str, NDArray[np.int64]]:
-        size = record_words(layout)
-        entries = [self._record(layout, address + size * n) for n in range(count)]
-        return {name: np.array([entry[name] for entry in entries], np.int64)
-                for name, _ in layout}
+        names = [name for name, _ in layout]
+        return dict(zip(names, self._records.table(layout, address, count, names).T, strict=True))
 
     def _row_table(self, row_base: int, rows_used: int) -> _RowTable:
         config = self.config
-        layout = row_layout(config)
-        lane_words = config.row_entry_width // PORT_WIDTH
-        fields: dict[str, list[int]] = {name: [] for name, _ in layout}
-        slots = []
-        for step in range(rows_used * config.blocks):
-            accumulator, block = divmod(step, config.blocks)
-            entry = self.rows[(row_base + step) % self._lap["rows"]].tolist()
-            for lane in range(config.drain_width):
-                words = entry[lane * lane_words:(lane + 1) * lane_words]
-                values = decode(layout, sum(w << (PORT_WIDTH * n) for n, w in enumerate(words)))
-                for name, value in values.items():
-                    fields[name].append(value)
-                slots.append((block * config.drain_width + lane) * config.rows + accumulator)
-        table = {name: np.array(values, np.int64) for name, values in fields.items()}
-        return _RowTable(np.array(slots, np.int64), table["multiplier"], table["offset"],
-                         table["shift"], table["enable"] == 1, table["cluster"], table["word"],
-                         table["lane"])
+        steps = np.arange(rows_used * config.blocks)
+        names = ("multiplier", "offset", "shift", "enable", "cluster", "word", "lane")
+        fields = self._records.rows(self.rows[(row_base + steps) % self._lap["rows"]], names)
+        accumulator, block = np.divmod(steps, config.blocks)
+        slots = ((block[:, None] * config.drain_width + np.arange(config.drain_width))
+                 * config.rows + accumulator[:, None])
+        table = dict(zip(names, fields.reshape(-1, len(names)).T, strict=True))
+        return _RowTable(slots.ravel(), table["multiplier"], table["offset"], table["shift"],
+                         table["enable"] == 1, table["cluster"], table["word"], table["lane"])
 
     def _trit_columns(self, number: int, columns: NDArray[np.int64],
                       ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -210,7 +181,7 @@ class Interpreter:
 
     def _layer(self, address: int) -> tuple[int, dict[str, int]]:
         config = self.config
-        layer = self._record(LAYER, address)
+        layer = self._records.record(LAYER, address)
         if layer["opcode"] != LAYER_OPCODE:
             raise ValueError(f"there is no layer at program address {address}")
         address += record_words(LAYER)
@@ -228,11 +199,11 @@ class Interpreter:
         for number in range(layer["tile_count"]):
             # Pixels go to the sets in turn, and on from one tile to the next.
             sets = (number * len(pixels[0]) + np.arange(len(pixels[0]))) % config.sets
-            tile = self._record(TILE, address)
+            tile = self._records.record(TILE, address)
             address += record_words(TILE)
             accumulators = np.zeros((len(pixels[0]), config.slots), np.float64)
             for index in range(tile["group_count"]):
-                group = self._record(GROUP, address)
+                group = self._records.record(GROUP, address)
                 address += record_words(GROUP)
                 if group["wait"] and self._host is not None:
                     self._host.wait()

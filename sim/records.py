@@ -7,9 +7,9 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from hw.config import PORT_WIDTH, Config
-from hw.program import record_words, row_layout
+from hw.program import record_words, row_layout, to_words
 
-__all__ = ["Records"]
+__all__ = ["Records", "decode"]
 
 
 class Records:
@@ -19,11 +19,15 @@ class Records:
     ----------
     config : Config
     program : (words,) uint32
+    lap : int, optional
+        Addresses are taken modulo this, as hardware does where a memory is refilled.
     """
 
-    def __init__(self, config: Config, program: NDArray[np.uint32]) -> None:
+    def __init__(self, config: Config, program: NDArray[np.uint32],
+                 lap: int | None = None) -> None:
         self.config = config
         self.program = np.asarray(program, np.uint32)
+        self.lap = lap
 
     def record(self, layout: data.StructLayout, address: int) -> dict[str, int]:
         """All fields of the record at a program address, by name.
@@ -40,9 +44,12 @@ class Records:
               names: Sequence[str]) -> NDArray[np.int64]:
         """Fields ``names`` of ``count`` records that follow each other: (count, names) int64."""
         size = record_words(layout)
-        words = self.program[address:address + size * count]
-        if len(words) < size * count:
+        places = address + np.arange(size * count)
+        if self.lap is not None:
+            places %= self.lap
+        if count and places.max() >= len(self.program):
             raise ValueError(f"the program ends inside a record at address {address}")
+        words = self.program[places]
         return _fields(layout, words.reshape(count, size), names)
 
     def rows(self, rows: NDArray[np.uint32], names: Sequence[str]) -> NDArray[np.int64]:
@@ -51,6 +58,13 @@ class Records:
         lanes = rows.reshape(-1, lane_words)
         return _fields(row_layout(self.config), lanes, names).reshape(
             len(rows), self.config.drain_width, len(names))
+
+
+def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
+    """Named fields of a packed record: the inverse of :func:`hw.program.encode`."""
+    names = [name for name, _ in layout]
+    words = np.array([to_words(packed, record_words(layout))], np.uint32)
+    return dict(zip(names, _fields(layout, words, names)[0].tolist(), strict=True))
 
 
 def _fields(layout: data.StructLayout, words: NDArray[np.uint32],

@@ -18,8 +18,8 @@ from hw.program import (
 )
 from hw.protocol import RESPONSE_PLACES, ErrorCode, Opcode, Packet
 from sim.device import Device, DeviceError
-from sim.interpreter import decode
 from sim.pysim import PythonLink
+from sim.records import decode
 
 CONFIG = Config(clusters=2, elements=2, rows=3, queue_depth=2, scan_width=5, banks=2,
                 trit_depth=120, activation_depth=64, program_depth=200, row_depth=24,

@@ -20,7 +20,8 @@ from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from model_export.placement import place
 from model_export.quantize import partial_bounds
-from sim.interpreter import Interpreter, decode
+from sim.interpreter import Interpreter
+from sim.records import decode
 
 ROOMY = Config(name="roomy", trit_depth=1 << 16, activation_depth=1 << 15,
                program_depth=1 << 14, row_depth=1 << 12, result_depth=1 << 14)

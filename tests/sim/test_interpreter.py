@@ -18,7 +18,8 @@ from hw.config import PRESETS, Config
 from hw.program import GROUP, LAYER, TILE, encode, row_layout
 from model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 from sim.golden import GoldenModel
-from sim.interpreter import Interpreter, decode
+from sim.interpreter import Interpreter
+from sim.records import decode
 
 BATCH = 30
 
