@@ -22,7 +22,7 @@ from torch import nn
 
 from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
-from model_export.weights import Plane, classify
+from model_export.weights import Plane, WeightPlanes, classify
 
 __all__ = ["SUPPORTED", "trace"]
 
@@ -36,8 +36,11 @@ SUPPORTED = ("Conv2d, Linear, BatchNorm, ReLU, ReLU6, MaxPool2d, AvgPool2d, Adap
 _MOST_BLOCKS = 16
 
 
+#: Planes by the name of the weights, and whether they are the last layer's.
+Planes = dict[tuple[str, bool], WeightPlanes]
+
 def trace(model: nn.Module, sample_shape: Sequence[int], *, digits: int = 8,
-          name: str = "network") -> Network:
+          name: str = "network", known: Planes | None = None) -> Network:
     """Turn a module into a network of layers in real numbers.
 
     Precondition: an ordinary module; ternary weights stand as values in its Conv2d and Linear
@@ -52,6 +55,9 @@ def trace(model: nn.Module, sample_shape: Sequence[int], *, digits: int = 8,
         Bits of weights that are not ternary; 0 refuses them.
     name : str
         Name of the network.
+    known : dict, optional
+        Planes of this model's weights from another call; filled in. Those that are exact
+        are used again.
 
     Returns
     -------
@@ -78,7 +84,7 @@ def trace(model: nn.Module, sample_shape: Sequence[int], *, digits: int = 8,
         for module, mode in modes:
             module.training = mode
     with torch.no_grad():
-        return _Walk(model, shape, digits, name).run(graph)
+        return _Walk(model, shape, digits, name, {} if known is None else known).run(graph)
 
 
 @dataclass(eq=False)
@@ -152,11 +158,13 @@ class _Weights:
 class _Walk:
     """One walk over a graph; a handler per operation returns the node's value."""
 
-    def __init__(self, model: nn.Module, shape: tuple[int, ...], digits: int, name: str) -> None:
+    def __init__(self, model: nn.Module, shape: tuple[int, ...], digits: int, name: str,
+                 known: Planes) -> None:
         self.model = model
         self.modules = dict(model.named_modules())
         self.digits = digits
         self.name = name
+        self.known = known
         channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
         self.tensors = {"input": Tensor("input", channels, height, width)}
         self.input = _Value([_Part("input", 0, channels, None)], height, width, len(shape) == 1)
@@ -702,8 +710,11 @@ class _Walk:
         groups = list(draft.groups)
         gain, notes, error = draft.gain, [], 0.0
         for weights in draft.weights:
-            planes = classify(weights.tensor, name=weights.name, digits=self.digits,
-                              per_tensor=final, stride=weights.stride)
+            planes = self.known.get((weights.name, final))
+            if planes is None or planes.error:
+                planes = classify(weights.tensor, name=weights.name, digits=self.digits,
+                                  per_tensor=final, stride=weights.stride)
+                self.known[weights.name, final] = planes
             gain = gain * planes.gain
             notes.append(planes.note)
             error = max(error, planes.error)

@@ -34,7 +34,7 @@ from model_export.photographs import calibration_images
 from model_export.placement import place
 from model_export.quantize import quantize
 from model_export.streaming import fit
-from model_export.trace import trace
+from model_export.trace import Planes, trace
 from model_export.zoo import ModelError, load_model
 from sim import verify as verification
 from sim.backend import (
@@ -241,10 +241,11 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
     with steps.step("trace") as step:
         if name is None:
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
-        traced = trace(plain, array.shape[1:], digits=digits, name=name)
+        planes: Planes = {}
+        traced = trace(plain, array.shape[1:], digits=digits, name=name, known=planes)
         if check:
             checked = array[:_check_count(traced)]
-            step.check = _check_trace(traced, plain, checked, digits)
+            step.check = _check_trace(traced, plain, checked, digits, planes)
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile)
     with steps.step("quantize") as step:
@@ -377,7 +378,7 @@ def _check_count(network: Network) -> int:
 
 
 def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
-                 digits: int) -> str:
+                 digits: int, planes: Planes) -> str:
     """The traced network against the module it came from, in real numbers.
 
     Where weights were rounded, the structure is compared with the most bits there are, and what
@@ -413,7 +414,8 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
     found = outputs(network)
     exact = found
     if rounded and digits < MOST_DIGITS:
-        exact = outputs(trace(module, samples.shape[1:], digits=MOST_DIGITS, name=network.name))
+        exact = outputs(trace(module, samples.shape[1:], digits=MOST_DIGITS, name=network.name,
+                              known=dict(planes)))
     worst = float(np.abs(exact - expected).max(initial=0.0)) / largest
     if not worst <= TRACE_TOLERANCE:
         raise ExportError(f"network {network.name}: its trace differs from the model by "
