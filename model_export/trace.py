@@ -24,7 +24,7 @@ from model_export.errors import ExportError
 from model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
 from model_export.weights import Plane, WeightPlanes, classify
 
-__all__ = ["SUPPORTED", "trace"]
+__all__ = ["SUPPORTED", "Planes", "trace"]
 
 #: What a network may consist of, for error messages.
 SUPPORTED = ("Conv2d, Linear, BatchNorm, ReLU, ReLU6, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
