@@ -225,42 +225,11 @@ class Schedule:
             raise ValueError(f"the schedule keeps memories {self.resident}")
         done = 0
         for number, one in enumerate(self.passes):
-            def strips(given: tuple[Strip, ...], number: int = number, done: int = done) -> None:
-                for strip in given:
-                    _require(strip.tensor in tensors, number, f"a strip of {strip.tensor}")
-                    place = tensors[strip.tensor]
-                    _require(strip.rows > 0 and strip.first + strip.rows <= place.height
-                             and strip.words == strip.rows * place.width * place.words
-                             and strip.base + strip.words <= config.activation_depth
-                             and strip.after <= done, number, f"no such strip as {strip}")
-
-            def parts(memory: str, given: tuple[Part, ...], number: int = number,
-                      done: int = done) -> None:
-                for part in given:
-                    _require(part.count > 0 and part.start + part.count <= sizes[memory]
-                             and part.after <= done, number, f"no such {memory} as {part}")
-
-            _require(len(one.units) > 0 and one.done == done + len(one.units), number,
-                     f"{len(one.units)} units and is over after {one.done} releases")
-            _require(1 <= one.sets <= config.sets, number, f"{one.sets} sets")
-            _require(one.row_start + one.row_count <= sizes["rows"], number, "no such rows")
-            _require(one.address < sizes["program"], number, "no such program")
-            _require(all(len(span) == 2 and span[0] < span[1]
-                         for span in (one.tiles, one.rows, one.places)), number, "nothing to do")
             first = number == 0 or ran[number - 1] != one.layer
-            _require(bool(one.program) and (not first or bool(one.row_parts and one.units[0])),
-                     number, "no program, rows or trits")
-            parts("program", one.program)
-            parts("rows", one.row_parts)
-            for index, unit in enumerate(one.units):
-                parts("trits", unit, done=done + index)
-            strips(one.loads)
-            if one.output is not None:
-                strips((one.output,))
-                _require(one.output.tensor == outputs[one.layer], number, "another's output")
-            _require(set(one.stored) <= set(range(config.clusters))
-                     and (one.output is not None or not one.stored), number,
-                     f"slices {one.stored} to read back")
+            try:
+                _check_pass(one, first, done, config, tensors, outputs[one.layer], sizes)
+            except ValueError as error:
+                raise ValueError(f"pass {number} of the schedule has {error}") from error
             done = one.done
 
     def port_words(self, config: Config, numbers: range) -> tuple[int, int]:
@@ -371,6 +340,45 @@ def _checked(item: Any) -> Any:
     return item
 
 
-def _require(holds: bool, number: int, what: str) -> None:
+def _check_pass(one: Pass, first: bool, done: int, config: Config,
+                tensors: Mapping[str, _Place], output: str, sizes: Mapping[str, int]) -> None:
+    """One pass of :meth:`Schedule.check`; ``first`` of its layer, after ``done`` releases."""
+    def strips(given: tuple[Strip, ...]) -> None:
+        for strip in given:
+            _require(strip.tensor in tensors, f"a strip of {strip.tensor}")
+            place = tensors[strip.tensor]
+            _require(strip.rows > 0 and strip.first + strip.rows <= place.height
+                     and strip.words == strip.rows * place.width * place.words
+                     and strip.base + strip.words <= config.activation_depth
+                     and strip.after <= done, f"no such strip as {strip}")
+
+    def parts(memory: str, given: tuple[Part, ...], done: int) -> None:
+        for part in given:
+            _require(part.count > 0 and part.start + part.count <= sizes[memory]
+                     and part.after <= done, f"no such {memory} as {part}")
+
+    _require(len(one.units) > 0 and one.done == done + len(one.units),
+             f"{len(one.units)} units and is over after {one.done} releases")
+    _require(1 <= one.sets <= config.sets, f"{one.sets} sets")
+    _require(one.row_start + one.row_count <= sizes["rows"], "no such rows")
+    _require(one.address < sizes["program"], "no such program")
+    _require(all(len(span) == 2 and span[0] < span[1]
+                 for span in (one.tiles, one.rows, one.places)), "nothing to do")
+    _require(bool(one.program) and (not first or bool(one.row_parts and one.units[0])),
+             "no program, rows or trits")
+    parts("program", one.program, done)
+    parts("rows", one.row_parts, done)
+    for index, unit in enumerate(one.units):
+        parts("trits", unit, done + index)
+    strips(one.loads)
+    if one.output is not None:
+        strips((one.output,))
+        _require(one.output.tensor == output, "another's output")
+    _require(set(one.stored) <= set(range(config.clusters))
+             and (one.output is not None or not one.stored),
+             f"slices {one.stored} to read back")
+
+
+def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise ValueError(f"pass {number} of the schedule has {what}")
+        raise ValueError(what)
