@@ -22,6 +22,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -430,14 +431,16 @@ def write_image(path: str | os.PathLike[str], network: Network, config: Config,
     path = Path(path)
     if sentence := obstacle(path, MANIFEST, FORMAT, {MANIFEST, *FILES}):
         raise ImageError(sentence)
-    network_document, network_arrays = _network_files(network)
+    with ThreadPoolExecutor(1) as pool:         # two large arrays to pack, on two cores
+        trits = pool.submit(pack_memories, memory.trits, config.elements, config.rows)
+        network_document, network_arrays = _network_files(network)
     layout_document, layout_arrays = _layout_files(memory)
     files = {
         "layout.bin": layout_arrays, "layout.json": _dump(layout_document),
         "network.bin": network_arrays, "network.json": _dump(network_document),
         "program.bin": memory.program.astype("<u4").tobytes(),
         "rows.bin": memory.rows.astype("<u4").tobytes(),
-        "trits.bin": pack_memories(memory.trits, config.elements, config.rows),
+        "trits.bin": trits.result(),
     }
     manifest = _manifest(network, config, memory, extra or {}, network_document, files)
     manifest["manifest_sha256"] = _seal(json.loads(_dump(manifest)))
@@ -484,8 +487,11 @@ def load_image(path: str | os.PathLike[str]) -> Image:
         if config.identity != manifest["configuration_identity"]:
             raise ImageError(f"image {path} is damaged: its configuration does not match its "
                              f"identity")
-        memory = _memory_from_files(config, files)
-        network = _network_from_files(json.loads(files["network.json"]), files["network.bin"])
+        with ThreadPoolExecutor(1) as pool:
+            unpacking = pool.submit(_memory_from_files, config, files)
+            network = _network_from_files(json.loads(files["network.json"]),
+                                          files["network.bin"])
+        memory = unpacking.result()
     except ConfigError as error:
         raise ImageError(f"image {path} has no valid configuration: {error}") from error
     except ImageError:

@@ -59,8 +59,9 @@ def effective_groups(layer: Layer, *, integer: bool,
         kind: type[np.generic] = np.int32 if integer else np.float64
         if single is not None and planes[key] == 1:
             kind = single
-        # a table by trit: 0, 1, and -1 as the last entry
-        weights = np.array([0, plus, -minus], kind)[group.trits]
+        weights = group.trits.astype(kind)      # faster than a table by trit
+        weights *= kind(minus)
+        np.putmask(weights, group.trits > 0, plus)
         if key in merged:
             merged[key].weights += weights
         else:
