@@ -16,7 +16,8 @@ _SMALLEST = 1e-30
 
 
 def calibrate(network: Network, samples: NDArray[np.floating], *,
-              percentile: float | None = None) -> Network:
+              percentile: float | None = None,
+              reference: FloatReference | None = None) -> Network:
     """Give every tensor its scale and sign.
 
     Precondition: a network from ``trace``. It is not changed; the result shares its layers.
@@ -29,6 +30,8 @@ def calibrate(network: Network, samples: NDArray[np.floating], *,
     percentile : float, optional
         Clip at this percentile of a tensor's values (and at 100 minus it below zero) instead of
         the largest; e.g. 99.99.
+    reference : FloatReference, optional
+        Of the network; made if it is not given.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def calibrate(network: Network, samples: NDArray[np.floating], *,
         if broken:
             raise ExportError(f"calibration samples have {broken} values that are NaN or infinite "
                               f"in single precision")
-    ranges = FloatReference(network).ranges(samples, percentile)
+    ranges = (reference or FloatReference(network)).ranges(samples, percentile)
     tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
     for layer in network.layers:
         source, output = tensors[layer.groups[0].source], tensors[layer.output]

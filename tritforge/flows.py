@@ -243,16 +243,19 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
         planes: Planes = {}
         traced = trace(plain, array.shape[1:], digits=digits, name=name, known=planes)
+        reference = FloatReference(traced)
         if check:
             checked = array[:_check_count(traced)]
-            step.check = _check_trace(traced, plain, checked, digits, planes)
+            step.check = _check_trace(reference, plain, checked, digits, planes)
     with steps.step("calibrate"):
-        calibrated = calibrate(traced, array, percentile=percentile)
+        calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
     with steps.step("quantize") as step:
         network = quantize(calibrated, chosen)
         checked = array[:_check_count(network)]
-        # One after the other: each holds the weights in floating point.
-        real = FloatReference(network).run(checked.astype(np.float32)) if check else None
+        # Calibration and quantization change nothing for it. It and the golden model hold the
+        # weights in floating point: one after the other.
+        real = reference.run(checked.astype(np.float32)) if check else None
+        del reference
         golden = GoldenModel(network)
         if real is not None:
             step.check = _check_quantized(golden, checked, real)
@@ -377,13 +380,14 @@ def _check_count(network: Network) -> int:
     return max(2, min(CHECK_SAMPLES, CHECK_WORK // max(1, work)))
 
 
-def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
+def _check_trace(reference: FloatReference, module: nn.Module, samples: NDArray[Any],
                  digits: int, planes: Planes) -> str:
     """The traced network against the module it came from, in real numbers.
 
     Where weights were rounded, the structure is compared with the most bits there are, and what
     rounding changes is only reported.
     """
+    network = reference.network
     real = samples.astype(np.float32)
     try:
         with torch.no_grad():
@@ -402,8 +406,8 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
     expected = expected.reshape(len(expected), -1)
     largest = float(np.abs(expected).max(initial=0.0)) or 1.0
 
-    def outputs(candidate: Network) -> NDArray[np.float32]:
-        found = FloatReference(candidate).run(real).reshape(len(expected), -1)
+    def outputs(candidate: FloatReference) -> NDArray[np.float32]:
+        found = candidate.run(real).reshape(len(expected), -1)
         if found.shape != expected.shape:
             raise ExportError(
                 f"network {network.name}: the model gives {expected.shape[1]} outputs, its trace "
@@ -411,11 +415,12 @@ def _check_trace(network: Network, module: nn.Module, samples: NDArray[Any],
         return found
 
     rounded = any(layer.weight_error > 0 for layer in network.layers)
-    found = outputs(network)
+    found = outputs(reference)
     exact = found
     if rounded and digits < MOST_DIGITS:
-        exact = outputs(trace(module, samples.shape[1:], digits=MOST_DIGITS, name=network.name,
-                              known=dict(planes)))
+        exact = outputs(FloatReference(trace(
+            module, samples.shape[1:], digits=MOST_DIGITS, name=network.name,
+            known=dict(planes))))
     worst = float(np.abs(exact - expected).max(initial=0.0)) / largest
     if not worst <= TRACE_TOLERANCE:
         raise ExportError(f"network {network.name}: its trace differs from the model by "
