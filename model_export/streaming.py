@@ -155,6 +155,11 @@ class _Plan:
     row_parts: tuple[Part, ...] = ()
     trit_parts: list[tuple[Part, ...]] = field(default_factory=list)
 
+    @property
+    def by_set(self) -> bool:
+        """Each tile is another set's: they stand side by side, at the same columns."""
+        return self.sets > 1 and self.layer.height == self.layer.width == 1
+
 
 class _Streamer:
     def __init__(self, network: Network, placement: Placement, config: Config) -> None:
@@ -382,16 +387,14 @@ class _Streamer:
             plan.row_start = rows.start
             for index, unit in enumerate(plan.units):
                 done = plan.done - len(plan.units) + 1 + index
-                # The tiles of several sets stand side by side.
-                single = plan.sets > 1 and layer.height == layer.width == 1
-                own = [piece for piece in unit if not single or piece.tile == plan.tiles[0]]
+                own = [piece for piece in unit if not plan.by_set or piece.tile == plan.tiles[0]]
                 trits, parts = rings["trits"].place(
                     sum(piece.columns.count for piece in own), done)
                 plan.trit_parts.append(parts)
                 start = dict.fromkeys(range(*plan.tiles), trits.start)
                 shared = trits.start
                 for piece in unit:
-                    piece.start = start[piece.tile] if single else shared
+                    piece.start = start[piece.tile] if plan.by_set else shared
                     start[piece.tile] += piece.columns.count
                     shared += piece.columns.count
             trits.done = plan.done
@@ -510,14 +513,13 @@ class _Streamer:
                        for entry in self.emitter.row_entries(layer, tiles[tile])]
             rows[plan.row_start:plan.row_start + len(entries)] = entries
             known: dict[tuple[int, int], NDArray[np.uint8]] = {}
-            single = plan.sets > 1 and layer.height == layer.width == 1
             for piece in plan.pieces:
                 key = (piece.tile, id(piece.group))
                 if key not in known:
                     known = {key: self.emitter.trit_columns(layer, tiles[piece.tile], piece.group)}
                 part = self.block(layer, piece, known[key])
                 where = slice(piece.start, piece.start + piece.columns.count)
-                if single:
+                if plan.by_set:
                     trits[piece.tile - plan.tiles[0], :, where] = part
                 else:
                     trits[:plan.sets, :, where] = part

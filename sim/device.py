@@ -4,6 +4,7 @@ A :class:`Link` carries packets; a :class:`Device` knows what to send. Only the 
 between the native simulation, Amaranth's simulator and a board.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -214,8 +215,7 @@ class Device:
         assert schedule is not None
         counters: list[dict[str, int]] = []
         address = schedule.passes[numbers.start].address % lap(config, "program")
-        packets = [protocol.run(address, len(numbers),
-                                wait=True).words()]
+        packets = [protocol.run(address, len(numbers), wait=True).words()]
         ended = False
         signals = 0
         signal_count = sum(len(schedule.passes[number].units) for number in numbers)
@@ -239,12 +239,12 @@ class Device:
                 packets = []
             return found
 
+        contents = functools.cache(image.port_words)    # whole memories: converted once
         for step in schedule.steps(config, numbers):
-            if sum(map(len, packets[-_GATHERED:])) >= _GATHERED:
+            if sum(map(len, packets)) >= _GATHERED:
                 answers(0)
             if isinstance(step, Write):
-                words = image.port_words(step.memory, step.number)[
-                    step.start:step.start + step.count]
+                words = contents(step.memory, step.number)[step.start:step.start + step.count]
                 packets += self._plain(step.memory, step.number,
                                        step.start % lap(config, step.memory), words)
             elif isinstance(step, Load):
