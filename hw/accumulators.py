@@ -22,7 +22,8 @@ class Accumulators(wiring.Component):
     cycle after ``take`` and stays until the next.
 
     Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators, each read and
-    written at one address per cycle.
+    written at one address per cycle. For synthesis a further bit of each says that it is zero,
+    which taking sets: half the multiplexers of writing zeros.
 
     In Verilog it is an instance of ``accumulators``, written by hand in ``accumulators.v``, for the
     reason that :class:`hw.memory.ChunkMemory` gives.

@@ -35,23 +35,32 @@ module accumulators #(
         end
     end
 `else
+    // A bit per accumulator says that it is zero whatever is stored, so taking writes that bit only.
     localparam BANKS = 1 << BANK_BITS;
     localparam ROWS = 1 << ROW_BITS;
     wire [WIDTH-1:0] olds [0:BANKS-1];
+    wire [BANKS-1:0] zeros;
     genvar bank;
     generate
         for (bank = 0; bank < BANKS; bank = bank + 1) begin : banks
             reg [WIDTH-1:0] storage [0:ROWS-1];
-            integer index;
-            initial for (index = 0; index < ROWS; index = index + 1) storage[index] = 0;
+            reg cleared [0:ROWS-1];
             wire taking = take & (take_bank == bank);
+            wire adding = add & (add_bank == bank);
             wire [ROW_BITS-1:0] place = taking ? take_row : add_row;
             assign olds[bank] = storage[place];
-            always @(posedge clk)
-                if (taking | (add & (add_bank == bank)))
-                    storage[place] <= taking ? 0 : olds[add_bank] + addend;
+            assign zeros[bank] = cleared[place];
+            always @(posedge clk) begin
+                if (adding) storage[place] <= total;
+                if (adding | taking) cleared[place] <= taking;
+            end
         end
     endgenerate
-    always @(posedge clk) if (take) value <= olds[take_bank];
+    wire add_zero = zeros[add_bank];
+    wire take_zero = zeros[take_bank];
+    wire [WIDTH-1:0] old = add_zero ? {WIDTH{1'b0}} : olds[add_bank];
+    wire [WIDTH-1:0] total = old + addend;
+    always @(posedge clk)
+        if (take) value <= take_zero ? {WIDTH{1'b0}} : olds[take_bank];
 `endif
 endmodule

@@ -175,8 +175,8 @@ class Config:
 
     @property
     def product_width(self) -> int:
-        """Bits of Wp*x: a 9-bit activation (signed or unsigned) times a coefficient."""
-        return ACTIVATION_WIDTH + 1 + self.coefficient_width
+        """Bits of Wp*x: an activation (-128 to 127 or 0 to 255) times a coefficient."""
+        return ACTIVATION_WIDTH + self.coefficient_width
 
     @property
     def offset_width(self) -> int:

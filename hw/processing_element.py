@@ -127,13 +127,8 @@ class ProcessingElement(wiring.Component):
         pending = Signal(rows)
         negative = Signal(rows, reset_less=True)
         current = Signal(self.i.shape(), reset_less=True)
-        rest = Signal(rows)
-        lowest = Signal(rows)
-        m.d.comb += [
-            rest.eq(pending & (pending - 1)),
-            lowest.eq(pending & ~rest),
-            pop.eq(~rest.any() & level.any()),
-        ]
+        row, sign, rest, more = _select(m, pending, negative)
+        m.d.comb += pop.eq(~more & level.any())
         m.d.sync += pending.eq(rest)
         if config.skip_zero_weights:
             start = trit_read.data.nonzero
@@ -159,10 +154,10 @@ class ProcessingElement(wiring.Component):
         add_bank = Signal(index_shape(config.banks), reset_less=True)
         product = Signal(signed(config.product_width), reset_less=True)
         m.d.sync += [
-            add.eq(at_work if config.skip_zero_weights else (lowest & nonzero).any()),
-            add_row.eq(_lowest_row(m, pending)),
+            add.eq(at_work if config.skip_zero_weights else nonzero.bit_select(row, 1) & at_work),
+            add_row.eq(row),
             add_bank.eq(current.tag),
-            product.eq(Mux((lowest & negative).any(), current.minus, current.plus)),
+            product.eq(Mux(sign, current.minus, current.plus)),
         ]
         m.d.comb += self.added.eq(add)
 
@@ -180,12 +175,31 @@ class ProcessingElement(wiring.Component):
         return m
 
 
-def _lowest_row(m: Module, pending: Signal) -> Value:
-    """Number of the lowest 1: first the group of four that has it, then its place there."""
+def _select(m: Module, pending: Signal, negative: Signal) -> tuple[Value, Value, Value, Value]:
+    """Lowest 1 of ``pending``, as tables of four inputs want it: first the group of four that has
+    it, then its place there.
+
+    Returns
+    -------
+    Its number, its bit of ``negative``, ``pending`` without it, and whether that is not zero.
+    """
     starts = range(0, len(pending), _GROUP)
+    some = Signal(len(starts))                  # groups with a 1
+    first = Signal(len(starts))                 # the lowest of them, one-hot
+    bits, signs, lowest = Signal(_GROUP), Signal(_GROUP), Signal(_GROUP)
     group: Value = Const(len(starts) - 1, (len(starts) - 1).bit_length())
     for index in reversed(range(len(starts) - 1)):
-        group = Mux(pending[starts[index]:starts[index] + _GROUP].any(), index, group)
-    bits = Signal(_GROUP)
-    m.d.comb += bits.eq(pending.bit_select(Cat(Const(0, 2), group), _GROUP))
-    return Cat(Mux(bits[0], Const(0, 2), Mux(bits[1], 1, Mux(bits[2], 2, 3))), group)
+        group = Mux(some[index], index, group)
+    at = Cat(Const(0, (_GROUP - 1).bit_length()), group)
+    m.d.comb += [
+        some.eq(Cat(pending[start:start + _GROUP].any() for start in starts)),
+        first.eq(Cat(some[index] & ~some[:index].any() for index in range(len(starts)))),
+        bits.eq(pending.bit_select(at, _GROUP)),
+        signs.eq(negative.bit_select(at, _GROUP)),
+        lowest.eq(Cat(bits[index] & ~bits[:index].any() for index in range(_GROUP))),
+    ]
+    place = Cat(lowest[1] | lowest[3], lowest[2] | lowest[3])
+    rest = Cat(bit & ~(first[index // _GROUP] & lowest[index % _GROUP])
+               for index, bit in enumerate(pending))
+    more = (bits & ~lowest).any() | (some & ~first).any()
+    return Cat(place, group), (signs & lowest).any(), rest, more

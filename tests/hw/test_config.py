@@ -97,7 +97,7 @@ def test_a_packet_holds_one_memory_word():
 def test_derived_sizes():
     config = Config(clusters=4, elements=6, rows=5, drain_width=2, scan_width=5)
     assert (config.slots, config.blocks) == (30, 3)
-    assert config.product_width == 19               # 9 bits by 10
+    assert config.product_width == 18               # 8 bits by 10
     assert config.offset_width == 24 + 16
     assert config.coefficient_max == 511
     assert config.accumulator_max == 2 ** 23 - 1
@@ -113,7 +113,7 @@ def test_derived_sizes():
         assert config.memory_depth(kind) >= 1
         chunks = config.memory_chunks(kind)
         assert 32 * (chunks - 1) < config.memory_width(kind) <= 32 * chunks
-    assert Config(coefficient_width=16).product_width == 25
+    assert Config(coefficient_width=16).product_width == 24
     # The extreme product fits: -256 is beyond any 9-bit activation code in use.
     limit = 1 << (config.product_width - 1)
     assert -limit <= -128 * -512 < limit and -limit <= 255 * -512 < limit
