@@ -16,7 +16,6 @@ from hw.config import PORT_WIDTH, Config
 from hw.program import COUNTER_SLOTS, COUNTERS
 from hw.protocol import (
     PACKED_ARGUMENTS,
-    RESPONSE_PLACES,
     ErrorCode,
     Opcode,
     Packet,
@@ -263,8 +262,8 @@ class Device:
             elif isinstance(step, Store):
                 strip = step.strip
                 back = np.zeros((config.clusters, strip.words, config.scan_width), np.uint8)
-                for first in range(0, len(step.slices), RESPONSE_PLACES):
-                    own = step.slices[first:first + RESPONSE_PLACES]
+                for first in range(0, len(step.slices), config.response_places):
+                    own = step.slices[first:first + config.response_places]
                     packets += [protocol.read("activations", part, strip.base, strip.words).words()
                                 for part in own]
                     for part, answer in zip(own, answers(len(own)), strict=True):
