@@ -1,13 +1,12 @@
 """What is inside every board's chip: an accelerator behind a serial link."""
 
-from amaranth.hdl import ClockSignal, Module, ResetSignal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.link import BoardLink
 from hw.config import Config
 from hw.top import Accelerator
-from hw.verilog import RegisteredReset
 
 __all__ = ["CORE_NAME", "BoardCore"]
 
@@ -43,13 +42,16 @@ class BoardCore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.link = link = BoardLink(self.divisor)
-        m.submodules.accelerator = accelerator = RegisteredReset(
-            Accelerator(self.config, contents=self.contents), "accelerator")
+        accelerator = Accelerator(self.config, contents=self.contents)
+        m.submodules.accelerator = DomainRenamer("accelerator")(accelerator)
+        m.domains.accelerator = ClockDomain(local=True)
+        reset = Signal(init=1)          # a register, because it reaches far into the design
+        m.d.sync += reset.eq(link.restart)
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
-            accelerator.clk.eq(ClockSignal()),
-            accelerator.rst.eq(ResetSignal() | link.restart),
+            ClockSignal("accelerator").eq(ClockSignal()),
+            ResetSignal("accelerator").eq(reset),
         ]
         wiring.connect(m, link.commands, accelerator.commands)
         wiring.connect(m, accelerator.results, link.results)

@@ -17,7 +17,7 @@ from hw.payloads import command_word, port_word, probe
 from hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.top import Accelerator
 
-__all__ = ["TOP_NAME", "RegisteredReset", "convert", "generate_separate", "generate_verilog", "sidecar"]
+__all__ = ["TOP_NAME", "convert", "generate_separate", "generate_verilog", "sidecar"]
 
 #: Name of the top module.
 TOP_NAME = "accelerator"
@@ -44,7 +44,7 @@ def _modules(component: wiring.Component, name: str) -> dict[str, str]:
         for key in pending:
             block = shared.modules[key]
             if key in _REGISTERED:
-                block = RegisteredReset(block, "contents")
+                block = _RegisteredReset(block, "contents")
             texts[key] = _convert_one(block, key, shared)
     sources = {source.stem: source.read_text(encoding="utf-8")
                for source in sorted(shared.sources)}
@@ -58,7 +58,7 @@ def _convert_one(component: wiring.Component, name: str, shared: SharedModules) 
     return text.split("*/", 1)[-1].lstrip() if text.startswith("/*") else text
 
 
-class RegisteredReset(wiring.Component):
+class _RegisteredReset(wiring.Component):
     """A block with clock and reset as ports; the reset is registered.
 
     With an unregistered reset every next-state function would depend on a port, which costs
@@ -97,7 +97,7 @@ def _banner(config: Config) -> str:
 
 
 def _top(config: Config) -> wiring.Component:
-    return RegisteredReset(Accelerator(config), TOP_NAME)
+    return _RegisteredReset(Accelerator(config), TOP_NAME)
 
 
 def generate_verilog(config: Config) -> str:
