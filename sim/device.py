@@ -90,6 +90,8 @@ class Device:
     Parameters
     ----------
     link : Link
+    fresh : bool
+        Nothing has been written since power came, so that activations need not be cleared.
 
     Raises
     ------
@@ -97,10 +99,10 @@ class Device:
         From every method: a packet was refused (the error code is named) or not answered.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, fresh: bool = True) -> None:
         self.link = link
         self.config = link.config
-        self._loaded = False
+        self._loaded = not fresh
 
     def status(self) -> Status:
         return Status.from_packet(self._ask(protocol.status()))
