@@ -45,6 +45,7 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "result_depth": (2, 1 << 20),
     "layer_count": (1, 256),
     "packet_words": (34, 4096),
+    "response_places": (2, 8),
 }
 
 
@@ -93,6 +94,10 @@ class Config:
         Layers of one run whose counters are kept.
     packet_words : int
         Longest packet on the host port, in words after its two header words.
+    response_places : int
+        Requests that wait for their answer on the host port; further ones are dropped.
+    unpack_trits : bool
+        Whether the host port takes packed trits (where ``rows`` is a power of two).
     skip_zero_weights, skip_zero_activations : bool
         Turned off, the array spends a cycle on every zero: the baseline to compare with.
     """
@@ -116,6 +121,8 @@ class Config:
     result_depth: int = 1024
     layer_count: int = 16
     packet_words: int = 126
+    response_places: int = 8
+    unpack_trits: bool = True
     skip_zero_weights: bool = True
     skip_zero_activations: bool = True
 
@@ -127,7 +134,7 @@ class Config:
             if not low <= value <= high:
                 raise ConfigError(
                     f"configuration field {field} is {value}; it must be between {low} and {high}")
-        for field in ("skip_zero_weights", "skip_zero_activations"):
+        for field in ("unpack_trits", "skip_zero_weights", "skip_zero_activations"):
             if not isinstance(getattr(self, field), bool):
                 raise ConfigError(
                     f"configuration field {field} must be true or false, "
@@ -263,7 +270,7 @@ PRESETS: dict[str, Config] = {
         Config(name="tiny"),
         Config(name="icebreaker", clusters=1, elements=8, rows=4, queue_depth=4, scan_width=2,
                trit_depth=2048, activation_depth=2048, program_depth=512, row_depth=128,
-               result_depth=256, layer_count=8),
+               result_depth=256, layer_count=8, response_places=2, unpack_trits=False),
         Config(name="ulx3s_85f", clusters=8, elements=16, rows=16, queue_depth=8, scan_width=4,
                accumulator_width=28, drain_width=2, trit_depth=512, activation_depth=4096,
                program_depth=2048, row_depth=512, result_depth=1024, layer_count=32,

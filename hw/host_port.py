@@ -6,12 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import PORT_WIDTH, Config
 from hw.packet_buffer import PacketBuffer
-from hw.payloads import address_width, index_shape, port_word
+from hw.payloads import address_width, command_word, index_shape, port_word
 from hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.protocol import (
+    COUNT_WIDTH,
+    ERROR_WIDTH,
+    FINISHED,
     PACKED_ARGUMENTS,
     RESPONSE,
-    RESPONSE_PLACES,
     STATUS_WORDS,
     ErrorCode,
     Opcode,
@@ -33,7 +35,7 @@ def _times(value: Signal, factor: int) -> object:
 
 
 class HostPort(wiring.Component):
-    """Executes WRITE, WRITE_PACKED, RUN, READ, STATUS, SIGNAL and WAIT packets.
+    """Executes WRITE, WRITE_PACKED, RUN, READ, STATUS, SIGNAL, WAIT and LABEL packets.
 
     ::
 
@@ -46,24 +48,29 @@ class HostPort(wiring.Component):
     A packet is checked as a whole before anything is changed; only whether packed words are those
     of their columns shows at the end, when the columns are written. Commands never wait for the
     result stream: requests that need an answer are queued, and dropped (and counted) when
-    ``RESPONSE_PLACES`` of them wait already. The answer to RUN has a place of its own.
+    ``response_places`` of them wait already. The answer to RUN has a place of its own.
     READ is served when its turn to answer comes. WAIT holds the packets behind it until the program
-    has released something; it is refused where the program itself waits for a SIGNAL.
+    has released something; it is refused where the program itself waits for a SIGNAL. What LABEL
+    sets survives a reset, as the memories do, until program, trits or rows are written.
 
     Timing: WRITE takes one cycle per word plus 8 per packet; WRITE_PACKED one per 32 bits of trit
     memory plus 16 per packet (17 with 32 rows); READ 5 cycles per memory word plus one per
     further port word.
 
-    Cost: where R is a power of two, two fifths of the logic are the unpacker (iCE40, P = 8, R = 4:
-    1 000 of 2 500 LUTs).
+    Cost: registers of as many bits as the deepest memory and the longest packet need; 51 flip-flops and
+    the LUTs to choose among them for each of the ``response_places``. On an iCE40 930 LUTs without
+    the unpacker (P = 8, R = 4), with it 1 000 more.
 
     Parameters
     ----------
     config : Config
+    contents : int
+        What STATUS says of the memories when power comes: the label of an image that is in them
+        from the start, or 0.
 
     Members
     -------
-    i, o : streams of port_word
+    i : In(stream of command_word), o : Out(stream of port_word)
     write_valid, write_ready, write_memory, write_cluster, write_address, write_chunk, write_data
         32 bits for chunk ``write_chunk`` of a memory word.
     read_valid, read_ready, read_memory, read_cluster, read_address : request
@@ -80,14 +87,15 @@ class HostPort(wiring.Component):
         From the sequencer.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, contents: int = 0) -> None:
         self.config = config
+        self.contents = contents
         address = memory_address_width(config)
         self.read_width = max(config.memory_width(kind) for kind in READABLE_MEMORIES)
         memory_shape = range(len(MEMORIES))
         cluster = index_shape(config.cluster_count)
         super().__init__({
-            "i": In(stream.Signature(port_word())),
+            "i": In(stream.Signature(command_word())),
             "o": Out(stream.Signature(port_word())),
             "write_valid": Out(1),
             "write_ready": In(1),
@@ -128,13 +136,16 @@ class HostPort(wiring.Component):
             self.i.ready.eq(buffer.i.ready),
         ]
         request_layout = data.StructLayout({
-            "opcode": 8, "error": 8, "memory": 8, "cluster": 16,
-            "address": len(self.read_address), "count": PORT_WIDTH,
+            "opcode": 7, "error": ERROR_WIDTH, "memory": 8, "tag": 8,
+            "cluster": self.read_cluster.shape(), "address": len(self.read_address),
+            "count": len(self.read_address) + 1,
         })
         m.submodules.requests = requests = fifo.SyncFIFO(
-            width=request_layout.size, depth=RESPONSE_PLACES)
-        errors, dropped = Signal(32), Signal(32)
+            width=request_layout.size, depth=config.response_places)
+        errors, dropped = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
         run_done = Signal()                     # the answer to a RUN waits
+        self._run_tag = Signal(8)
+        self._contents = Signal(PORT_WIDTH, init=self.contents, reset_less=True)
         unpacker = None
         if can_unpack(config):
             m.submodules.unpacker = unpacker = Unpacker(config)
@@ -146,18 +157,21 @@ class HostPort(wiring.Component):
                  requests: fifo.SyncFIFO, request_layout: data.StructLayout, run_done: Signal,
                  errors: Signal, dropped: Signal) -> None:
         config = self.config
-        opcode, kind, cluster = Signal(8), Signal(8), Signal(16)
-        length, address, count = Signal(PORT_WIDTH), Signal(PORT_WIDTH), Signal(PORT_WIDTH)
+        opcode, kind, cluster, tag = Signal(8), Signal(8), Signal(8), Signal(8)
+        address = Signal(len(self.write_address))
+        count = Signal(max(len(address) + 1, len(self.start_layers)))
+        vast_address, vast_count, waits = Signal(), Signal(), Signal()      # bits beyond these
         rows_used = Signal(PORT_WIDTH)
-        left = Signal(16)                       # words of the packet not yet taken
-        number = Signal(8)                      # chunk of the memory word being written
-        problem = Signal(8)
+        left = Signal(range(config.packet_words + 1))   # words of the packet not yet taken
+        most = max(config.memory_chunks(name) for name in WRITABLE_MEMORIES)
+        number = Signal(range(most))            # chunk of the memory word being written
+        problem = Signal(ERROR_WIDTH)
         request = Signal(request_layout)
         m.d.comb += requests.w_data.eq(request)
 
         # What the checks need to know of the memory.
-        depth, chunks = Signal(PORT_WIDTH), Signal(8)
-        size = Signal(PORT_WIDTH + 8)           # words of the memory words asked for
+        depth, chunks = Signal(len(address) + 1), Signal(range(most + 1))
+        size = Signal(len(count) + 8)           # words of the memory words asked for
         allowed, packed = Signal(), Signal()
         copies = Signal(8)
         with m.Switch(kind):
@@ -166,22 +180,29 @@ class HostPort(wiring.Component):
                     m.d.comb += [
                         depth.eq(config.memory_depth(name)),
                         chunks.eq(config.memory_chunks(name)),
-                        size.eq(_times(count, config.memory_chunks(name))),
+                        size.eq(_times(count, config.memory_chunks(name))
+                                if name in WRITABLE_MEMORIES else 0),
                         copies.eq(config.memory_count(name)),
                         allowed.eq(Mux(opcode == Opcode.READ, name in READABLE_MEMORIES,
                                        Mux(packed, name == "trits", name in WRITABLE_MEMORIES))),
                     ]
         m.d.comb += packed.eq(0 if unpacker is None else opcode == Opcode.WRITE_PACKED)
         bare = Signal()                         # a packet without arguments
+        label = Signal()
+        m.d.comb += label.eq(opcode == Opcode.LABEL)
         m.d.comb += bare.eq((opcode == Opcode.STATUS) | (opcode == Opcode.SIGNAL)
                             | (opcode == Opcode.WAIT))
-        unknown = (opcode < Opcode.WRITE) | (opcode > Opcode.WAIT)
+        unknown = (opcode < Opcode.WRITE) | (opcode > Opcode.LABEL)
         if unpacker is None:
             unknown |= opcode == Opcode.WRITE_PACKED
         transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ) | packed
         beyond = Signal()
-        m.d.comb += beyond.eq((address + count > depth) | (count > depth))
-        arguments = Mux(bare, 0, Mux(packed, PACKED_ARGUMENTS, 2))
+        m.d.comb += beyond.eq(vast_address | vast_count | (address + count > depth))
+        arguments = Mux(bare, 0, Mux(label, 1, Mux(packed, PACKED_ARGUMENTS, 2)))
+        # After a packet that writes what a label is of, the label is no longer true.
+        dirty = Signal()
+        with m.If(dirty & (kind != MEMORIES.index("activations"))):
+            m.d.sync += self._contents.eq(0)
 
         m.d.comb += [
             self.write_memory.eq(kind),
@@ -190,35 +211,36 @@ class HostPort(wiring.Component):
             self.write_chunk.eq(number),
             self.write_data.eq(buffer.word),
             self.start_address.eq(address),
-            self.start_layers.eq(Mux(count[16:-1].any(), 0xFFFF, count[:16])),
-            self.start_waits.eq(count[-1]),
+            self.start_layers.eq(Mux(vast_count | count[16:].any(), 0xFFFF, count[:16])),
+            self.start_waits.eq(waits),
             buffer.skip.eq(left),
         ]
         with m.FSM():
             with m.State("HEADER"), m.If(buffer.packet_valid):
                 m.d.sync += problem.eq(buffer.packet_error)
                 with m.If(buffer.packet_error.any()):
-                    m.d.sync += [opcode.eq(0), kind.eq(0), left.eq(0)]
+                    m.d.sync += [opcode.eq(0), kind.eq(0), tag.eq(0), left.eq(0)]
                     m.next = "REFUSE"
                 with m.Elif(buffer.word_valid):
                     m.d.comb += buffer.take.eq(1)
                     m.d.sync += [
                         opcode.eq(buffer.word[:8]),
                         kind.eq(buffer.word[8:16]),
-                        cluster.eq(buffer.word[16:]),
+                        cluster.eq(buffer.word[16:24]),
+                        tag.eq(buffer.word[24:]),
                     ]
                     m.next = "LENGTH"
             with m.State("LENGTH"), m.If(buffer.word_valid):
                 m.d.comb += buffer.take.eq(1)
-                m.d.sync += [length.eq(buffer.word), left.eq(buffer.word)]
+                m.d.sync += left.eq(buffer.word)
                 m.next = "OPCODE"
             with m.State("OPCODE"):
                 m.next = "ADDRESS"
                 with m.If(unknown):
                     m.d.sync += problem.eq(ErrorCode.OPCODE)
                     m.next = "REFUSE"
-                with m.Elif((length < arguments)
-                            | ((opcode != Opcode.WRITE) & ~packed & (length != arguments))):
+                with m.Elif((left < arguments)
+                            | ((opcode != Opcode.WRITE) & ~packed & (left != arguments))):
                     m.d.sync += problem.eq(ErrorCode.LENGTH)
                     m.next = "REFUSE"
                 with m.Elif(opcode == Opcode.STATUS):
@@ -227,6 +249,12 @@ class HostPort(wiring.Component):
                     m.next = "SIGNAL"
                 with m.Elif(opcode == Opcode.WAIT):
                     m.next = "WAIT"
+                with m.Elif(label):
+                    m.next = "LABEL"
+            with m.State("LABEL"), m.If(buffer.word_valid):
+                m.d.comb += buffer.take.eq(1)
+                m.d.sync += [self._contents.eq(buffer.word), left.eq(0)]
+                m.next = "END"
             with m.State("SIGNAL"):
                 m.d.comb += self.signal.eq(1)
                 m.next = "END"
@@ -239,11 +267,18 @@ class HostPort(wiring.Component):
                     m.next = "REFUSE"
             with m.State("ADDRESS"), m.If(buffer.word_valid):
                 m.d.comb += buffer.take.eq(1)
-                m.d.sync += [address.eq(buffer.word), left.eq(left - 1)]
+                m.d.sync += [address.eq(buffer.word), left.eq(left - 1),
+                             vast_address.eq(buffer.word[len(address):].any())]
                 m.next = "COUNT"
             with m.State("COUNT"), m.If(buffer.word_valid):
                 m.d.comb += buffer.take.eq(1)
-                m.d.sync += [count.eq(buffer.word), left.eq(left - 1)]
+                m.d.sync += [
+                    count.eq(buffer.word),
+                    vast_count.eq(buffer.word[len(count):-1].any()
+                                  | (buffer.word[-1] & (opcode != Opcode.RUN))),
+                    waits.eq(buffer.word[-1]),
+                    left.eq(left - 1),
+                ]
                 m.next = "CHECK"
                 if unpacker is not None:
                     with m.If(packed):
@@ -280,14 +315,15 @@ class HostPort(wiring.Component):
                     with m.If(self.running | run_done):
                         m.d.sync += problem.eq(ErrorCode.BUSY)
                         m.next = "REFUSE"
-                    with m.Elif(address >= config.program_depth):
+                    with m.Elif(vast_address | (address >= config.program_depth)):
                         m.d.sync += problem.eq(ErrorCode.ADDRESS)
                         m.next = "REFUSE"
             with m.State("START"):
                 m.d.comb += self.start.eq(1)
+                m.d.sync += self._run_tag.eq(tag)
                 m.next = "END"
             with m.State("WRITE"), m.If(buffer.word_valid):
-                m.d.comb += self.write_valid.eq(1)
+                m.d.comb += [self.write_valid.eq(1), dirty.eq(1)]
                 with m.If(self.write_ready):
                     m.d.comb += buffer.take.eq(1)
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
@@ -296,7 +332,7 @@ class HostPort(wiring.Component):
                     with m.If(left == 1):
                         m.next = "END"
             if unpacker is not None:
-                self._unpack(m, buffer, unpacker, address, count, rows_used, left, problem)
+                self._unpack(m, buffer, unpacker, address, count, rows_used, left, problem, dirty)
             with m.State("REFUSE"):
                 m.d.sync += errors.eq(errors + 1)
                 m.next = "QUEUE"
@@ -305,6 +341,7 @@ class HostPort(wiring.Component):
                     request.opcode.eq(opcode),
                     request.error.eq(problem),
                     request.memory.eq(kind),
+                    request.tag.eq(tag),
                     request.cluster.eq(cluster),
                     request.address.eq(address),
                     request.count.eq(Mux((opcode == Opcode.READ) & ~problem.any(), count, 0)),
@@ -319,7 +356,8 @@ class HostPort(wiring.Component):
                 m.next = "HEADER"
 
     def _unpack(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker, address: Signal,
-                count: Signal, rows_used: Signal, left: Signal, problem: Signal) -> None:
+                count: Signal, rows_used: Signal, left: Signal, problem: Signal,
+                dirty: Signal) -> None:
         """States of WRITE_PACKED: third argument, and after the checks the job."""
         job, word, chunk = unpacker.jobs.payload, unpacker.i.payload, unpacker.o.payload
         m.d.comb += [
@@ -335,7 +373,7 @@ class HostPort(wiring.Component):
             m.next = "CHECK"
         with m.State("JOB"):
             # Ready: the job before was over when its packet ended.
-            m.d.comb += unpacker.jobs.valid.eq(1)
+            m.d.comb += [unpacker.jobs.valid.eq(1), dirty.eq(1)]
             m.next = "UNPACK"
         with m.State("UNPACK"):
             m.d.comb += [
@@ -361,12 +399,14 @@ class HostPort(wiring.Component):
         config = self.config
         waiting = Signal(request_layout)
         current = Signal(request_layout)
-        run_error = Signal(8)
+        run_error = Signal(ERROR_WIDTH)
+        ended = Signal()                        # a run has ended, and none started since
         is_status = Signal()
-        chunks, length = Signal(8), Signal(PORT_WIDTH)
-        chunk = Signal(8)
+        most = max(config.memory_chunks(name) for name in READABLE_MEMORIES)
+        chunks, length = Signal(range(most + 1)), Signal(len(current.count) + most.bit_length())
+        chunk = Signal(range(most))
         index = Signal(range(STATUS_WORDS + 1))
-        left = Signal(PORT_WIDTH)
+        left = Signal(len(current.count))
         word = Signal(self.read_width)
         m.d.comb += [
             waiting.eq(requests.r_data),
@@ -381,7 +421,8 @@ class HostPort(wiring.Component):
                             length.eq(_times(current.count, config.memory_chunks(name))),
                         ]
         state_words = Array([
-            config.identity_word, self.running, self.layers, self.cycles, errors, dropped])
+            config.identity_word, self.running, self.layers, self.cycles, errors, dropped,
+            Mux(ended, run_error | self._run_tag << 8 | FINISHED, 0), self._contents])
         assert len(state_words) == STATUS_WORDS
 
         m.d.comb += [
@@ -397,6 +438,7 @@ class HostPort(wiring.Component):
                         current.eq(0),
                         current.opcode.eq(Opcode.RUN),
                         current.error.eq(run_error),
+                        current.tag.eq(self._run_tag),
                         run_done.eq(0),
                     ]
                     m.next = "HEADER"
@@ -408,7 +450,7 @@ class HostPort(wiring.Component):
                 m.d.comb += [
                     self.o.valid.eq(1),
                     out.data.eq(current.opcode | RESPONSE | current.error << 8
-                                | current.memory << 16),
+                                | current.memory << 16 | current.tag << 24),
                 ]
                 with m.If(self.o.ready):
                     m.next = "LENGTH"
@@ -462,4 +504,6 @@ class HostPort(wiring.Component):
                         with m.If(left == 1):
                             m.next = "IDLE"
         with m.If(self.finished):
-            m.d.sync += [run_done.eq(1), run_error.eq(self.error)]
+            m.d.sync += [run_done.eq(1), ended.eq(1), run_error.eq(self.error)]
+        with m.Elif(self.start):
+            m.d.sync += ended.eq(0)

@@ -1,12 +1,12 @@
 """Packet buffer: lets a command in only when all of it has arrived and is well-formed."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import PORT_WIDTH, Config
-from hw.payloads import port_word
-from hw.protocol import HEADER_WORDS, ErrorCode
+from hw.payloads import command_word
+from hw.protocol import ERROR_WIDTH, HEADER_WORDS, ErrorCode
 
 __all__ = ["PACKET_PLACES", "PacketBuffer", "buffer_words"]
 
@@ -25,6 +25,9 @@ class PacketBuffer(wiring.Component):
     A packet whose words differ from its stated length, or that is longer than
     ``packet_words``, is dropped; an error takes its place in the order of packets.
 
+    A sender may take back what it has sent of a packet, with ``abort``, or end it after its last
+    word, with ``empty``.
+
     Timing: a word per cycle on both sides; the buffer holds two packets of the greatest length,
     so that one can arrive while the other is carried out.
 
@@ -36,8 +39,9 @@ class PacketBuffer(wiring.Component):
 
     Members
     -------
-    i : In(stream of port_word)
-    packet_valid : Out(1), packet_error : Out(8)
+    i : In(stream of command_word)
+        ``ready`` depends on the payload: there is always room for ``abort``.
+    packet_valid : Out(1), packet_error : Out(4)
         A packet (or, with a nonzero ErrorCode, what is left of one) waits.
     word : Out(32)
         Current word of the packet, valid the cycle after ``packet_valid`` or ``take`` at
@@ -45,7 +49,7 @@ class PacketBuffer(wiring.Component):
     word_valid : Out(1)
     take : In(1)
         On to the next word.
-    skip : In(16)
+    skip : In(range(packet_words + 1))
         Words to pass over when ``end`` is given.
     end : In(1)
         The packet is finished; the next one may show.
@@ -54,13 +58,13 @@ class PacketBuffer(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(port_word())),
+            "i": In(stream.Signature(command_word())),
             "packet_valid": Out(1),
-            "packet_error": Out(8),
+            "packet_error": Out(ERROR_WIDTH),
             "word": Out(PORT_WIDTH),
             "word_valid": Out(1),
             "take": In(1),
-            "skip": In(16),
+            "skip": In(range(config.packet_words + 1)),
             "end": In(1),
         })
 
@@ -69,50 +73,55 @@ class PacketBuffer(wiring.Component):
         longest = self.config.packet_words + HEADER_WORDS
         depth = buffer_words(self.config)
         m.submodules.storage = storage = memory.Memory(shape=PORT_WIDTH, depth=depth, init=[])
-        m.submodules.packets = packets = fifo.SyncFIFO(width=8, depth=PACKET_PLACES)
+        m.submodules.packets = packets = fifo.SyncFIFO(width=2, depth=PACKET_PLACES)
         write, read = storage.write_port(), storage.read_port()
 
         # Receive side. Pointers have one bit more than an address, to tell full from empty.
         received = Signal(range(2 * depth))     # next word to write
         begin = Signal.like(received)           # first word of the packet being received
         consumed = Signal.like(received)        # first word not yet taken
-        stated = Signal(PORT_WIDTH)
-        index = Signal(range(longest + 2))      # words so far; stops counting when too long
-        length = Signal(PORT_WIDTH)
+        stated = Signal(range(longest))         # words after the header
+        vast = Signal()                         # more than there can be
+        index = Signal(range(longest + 2))      # words so far; stops when there are too many
+        length = Signal(range(longest + 2))
+        given = self.i.payload
         full = Signal()
         accept = Signal()
-        long = Signal()
-        error = Signal(8)
+        excess = Signal()
+        store = Signal()
+        differs = Signal()
+        bad = Signal()
         m.d.comb += [
-            full.eq((received - consumed)[:len(received)] == depth),
-            long.eq(index >= longest),
-            self.i.ready.eq(packets.w_rdy & (~full | long)),
+            full.eq((received ^ consumed) == depth),
+            excess.eq((index > longest) | ((index == longest) & ~given.empty)),
+            self.i.ready.eq(given.abort | (packets.w_rdy & (~full | excess | given.empty))),
             accept.eq(self.i.ready & self.i.valid),
             write.addr.eq(received),
-            write.data.eq(self.i.payload.data),
-            write.en.eq(accept & ~long),
-            # At the last word: words after the header, against what the packet states.
-            length.eq(index - (HEADER_WORDS - 1)),
+            write.data.eq(given.data),
+            store.eq(accept & ~excess & ~given.empty & ~given.abort),
+            write.en.eq(store),
+            # At the end: words after the header, against what the packet states.
+            length.eq(index + ~given.empty - HEADER_WORDS),
         ]
-        with m.If(long):
-            m.d.comb += error.eq(ErrorCode.TOO_LONG)
-        with m.Elif(index == 0):
-            m.d.comb += error.eq(ErrorCode.LENGTH)
-        with m.Elif(Mux(index == 1, self.i.payload.data, stated) != length):
-            m.d.comb += error.eq(ErrorCode.LENGTH)
-        with m.If(accept):
+        with m.If(index == 1):
+            m.d.comb += differs.eq(given.empty | given.data.any())
+        with m.Else():
+            m.d.comb += differs.eq(vast | (stated != length))
+        m.d.comb += bad.eq(excess | (index == 0) | differs)
+        with m.If(accept & ~given.empty & (index <= longest)):
+            m.d.sync += index.eq(index + 1)
+        with m.If(store):
+            m.d.sync += received.eq(received + 1)
             with m.If(index == 1):
-                m.d.sync += stated.eq(self.i.payload.data)
-            with m.If(~long):
-                m.d.sync += [index.eq(index + 1), received.eq(received + 1)]
-            with m.If(self.i.payload.last):
-                m.d.comb += packets.w_en.eq(1)
-                m.d.sync += index.eq(0)
-                with m.If(error.any()):
-                    m.d.sync += received.eq(begin)
-                with m.Else():
-                    m.d.sync += begin.eq(received + 1)
-        m.d.comb += packets.w_data.eq(error)
+                m.d.sync += [stated.eq(given.data), vast.eq(given.data[len(stated):].any())]
+        with m.If(accept & given.last):
+            m.d.comb += packets.w_en.eq(~given.abort)
+            m.d.sync += index.eq(0)
+            with m.If(bad | given.abort):
+                m.d.sync += received.eq(begin)
+            with m.Else():
+                m.d.sync += begin.eq(received + ~given.empty)
+        m.d.comb += packets.w_data.eq(Cat(bad, excess))
 
         # Carry-out side.
         following = Signal.like(consumed)
@@ -121,10 +130,11 @@ class PacketBuffer(wiring.Component):
             following.eq(consumed),
             read.addr.eq(following),
             self.packet_valid.eq(packets.r_rdy),
-            self.packet_error.eq(packets.r_data),
+            self.packet_error.eq(Mux(packets.r_data[1], ErrorCode.TOO_LONG,
+                                     Mux(packets.r_data[0], ErrorCode.LENGTH, ErrorCode.OK))),
             packets.r_en.eq(self.end),
             self.word.eq(read.data),
-            self.word_valid.eq(packets.r_rdy & fresh & ~packets.r_data.any()),
+            self.word_valid.eq(packets.r_rdy & fresh & ~packets.r_data[0]),
         ]
         with m.If(self.end):
             m.d.comb += following.eq(consumed + self.skip)

@@ -13,6 +13,7 @@ __all__ = [
     "PROBE_PULSES",
     "address_width",
     "broadcast",
+    "command_word",
     "drain_command",
     "drain_job",
     "event_layout",
@@ -49,6 +50,15 @@ def index_shape(count: int) -> Shape:
 def port_word() -> data.StructLayout:
     """One word of the host port; ``last`` ends a packet."""
     return data.StructLayout({"data": unsigned(PORT_WIDTH), "last": 1})
+
+
+def command_word() -> data.StructLayout:
+    """One word of a command, from a sender that may learn late whether the packet is good.
+
+    ``last`` ends a packet; with ``empty`` the packet ended before, and this is no word of it; with
+    ``abort`` the packet is forgotten.
+    """
+    return data.StructLayout({"data": unsigned(PORT_WIDTH), "last": 1, "empty": 1, "abort": 1})
 
 
 def walk_job(config: Config) -> data.StructLayout:

@@ -10,15 +10,17 @@ from enum import IntEnum
 from hw.config import Config
 from hw.program import MEMORIES
 
-__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "read", "run", "signal", "status", "wait",
-           "write", "write_counts", "write_packed"]
+__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "label", "read", "run", "signal", "status",
+           "wait", "write", "write_counts", "write_packed"]
 
 #: Words in front of every packet's arguments.
 HEADER_WORDS = 2
 #: Set in the opcode of a response.
 RESPONSE = 0x80
-#: Responses that wait while the result stream is full; further requests are dropped and counted.
-RESPONSE_PLACES = 8
+#: Bits of an error code.
+ERROR_WIDTH = 4
+#: Bits of STATUS's counts of packets refused and requests dropped, which wrap.
+COUNT_WIDTH = 16
 #: Set in the layer count of a RUN that waits for a SIGNAL before its first layer.
 RUN_WAITS = 1 << 31
 #: Arguments of WRITE in front of its memory words.
@@ -37,6 +39,7 @@ class Opcode(IntEnum):
     WRITE_PACKED = 5    # only where trits can be unpacked: hw.unpacker.can_unpack
     SIGNAL = 6          # to the running program: what was sent before is there
     WAIT = 7            # packets after it wait for the program's next release, or its end
+    LABEL = 8           # what the memories hold from now on: STATUS's ``contents``
 
 
 class ErrorCode(IntEnum):
@@ -68,11 +71,12 @@ class Packet:
     memory: int = 0          # response: error code
     cluster: int = 0         # response: memory
     payload: tuple[int, ...] = ()
+    tag: int = 0             # response: the tag of what it answers
 
     def words(self) -> list[int]:
         """The packet as 32-bit words."""
-        return [self.opcode | self.memory << 8 | self.cluster << 16, len(self.payload),
-                *self.payload]
+        return [self.opcode | self.memory << 8 | self.cluster << 16 | self.tag << 24,
+                len(self.payload), *self.payload]
 
     @classmethod
     def from_words(cls, words: Sequence[int]) -> "Packet":
@@ -85,7 +89,8 @@ class Packet:
         """
         if len(words) < HEADER_WORDS or words[1] != len(words) - HEADER_WORDS:
             raise ValueError(f"packet of {len(words)} words does not have the length it states")
-        return cls(words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16, tuple(words[2:]))
+        return cls(words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16 & 0xFF, tuple(words[2:]),
+                   words[0] >> 24)
 
     @property
     def error(self) -> ErrorCode:
@@ -131,6 +136,12 @@ def wait() -> Packet:
     return Packet(Opcode.WAIT)
 
 
+def label(contents: int) -> Packet:
+    """State what program, trits and rows memories hold, as 32 bits that STATUS then has until
+    one of these memories is written; not answered."""
+    return Packet(Opcode.LABEL, payload=(contents,))
+
+
 def read(memory: str, cluster: int, address: int, count: int) -> Packet:
     """Read ``count`` memory words."""
     return Packet(Opcode.READ, MEMORIES.index(memory), cluster, (address, count))
@@ -149,12 +160,25 @@ class Status:
     running: int
     layers: int              # layers finished by the run in progress or the last one
     cycles: int              # clock cycles of the run in progress or the last one
-    errors: int              # packets refused since reset
-    dropped: int             # requests dropped because too many responses were waiting
+    errors: int              # packets refused since reset, modulo 2**16
+    dropped: int             # requests dropped because too many responses were waiting, as errors
+    finished: int = 0        # how the last run ended: see :meth:`ended`
+    contents: int = 0        # what the last LABEL said; 0 if a memory was written since
 
     @classmethod
     def from_packet(cls, packet: Packet) -> "Status":
         return cls(*packet.payload)
 
+
+    def ended(self, tag: int) -> ErrorCode | None:
+        """How the RUN with this tag ended, if that was the last RUN and has ended."""
+        if self.finished & ~0xF != FINISHED | tag << 8:
+            return None
+        return ErrorCode(self.finished & 0xF)
+
+
+#: Set in ``finished`` of STATUS from the end of a run until the next RUN starts; bits 8 .. 15
+#: are then the tag of its RUN, the low bits its error code.
+FINISHED = 1 << 16
 
 STATUS_WORDS = len(Status.__dataclass_fields__)

@@ -15,7 +15,7 @@ from hw.hierarchy import repeated
 from hw.host_port import HostPort
 from hw.memory import ChunkMemory
 from hw.merge import MERGE_LATENCY
-from hw.payloads import address_width, port_word, probe, write_back
+from hw.payloads import address_width, command_word, port_word, probe, write_back
 from hw.program import MEMORIES, row_layout
 from hw.requantizer import Requantizer
 from hw.sequencer import Sequencer
@@ -48,20 +48,23 @@ class Accelerator(wiring.Component):
     Parameters
     ----------
     config : Config
+    contents : int
+        As for :class:`hw.host_port.HostPort`.
 
     Members
     -------
-    commands : In(stream of port_word)
+    commands : In(stream of command_word)
     results : Out(stream of port_word)
     probe : Out(probe)
         For an observer, such as a simulator that writes an event log; nothing depends on it, and
         a board leaves it unconnected.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, contents: int = 0) -> None:
         self.config = config
+        self.contents = contents
         super().__init__({
-            "commands": In(stream.Signature(port_word())),
+            "commands": In(stream.Signature(command_word())),
             "results": Out(stream.Signature(port_word())),
             "probe": Out(probe(config)),
         })
@@ -69,7 +72,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.host = host = HostPort(config)
+        m.submodules.host = host = HostPort(config, contents=self.contents)
         m.submodules.program = program = ChunkMemory(
             width=PORT_WIDTH, depth=config.program_depth, chunk_width=PORT_WIDTH)
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))

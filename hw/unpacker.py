@@ -14,8 +14,8 @@ GROUP = PORT_WIDTH // 2
 
 
 def can_unpack(config: Config) -> bool:
-    """Whether there is an unpacker for a configuration: R is a power of two."""
-    return config.rows & (config.rows - 1) == 0
+    """Whether there is an unpacker for a configuration: it is wanted, and R is a power of two."""
+    return config.unpack_trits and config.rows & (config.rows - 1) == 0
 
 
 def unpack_job(config: Config) -> data.StructLayout:
@@ -70,7 +70,7 @@ class Unpacker(wiring.Component):
     Parameters
     ----------
     config : Config
-        R must be a power of two; ``ValueError`` otherwise.
+        R must be a power of two and ``unpack_trits`` set; ``ValueError`` otherwise.
 
     Members
     -------
@@ -92,8 +92,9 @@ class Unpacker(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         if not can_unpack(config):
-            raise ValueError(f"packed trits can be unpacked where rows is a power of two; it is "
-                             f"{config.rows}")
+            raise ValueError(f"packed trits can be unpacked where rows is a power of two and "
+                             f"unpack_trits is set; they are {config.rows} and "
+                             f"{config.unpack_trits}")
         self.config = config
         super().__init__({
             "jobs": In(stream.Signature(unpack_job(config))),

@@ -11,9 +11,9 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.config import ACTIVATION_WIDTH, Config
 from hw.hierarchy import SharedModules
-from hw.payloads import port_word, probe
+from hw.payloads import command_word, port_word, probe
 from hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.top import Accelerator
 
@@ -130,13 +130,15 @@ def sidecar(config: Config) -> dict[str, Any]:
         "ports": {
             name: {
                 direction: {
-                    f"{name}__payload": {"width": port_word().size, "data": [0, PORT_WIDTH - 1],
-                                         "last": PORT_WIDTH},
+                    f"{name}__payload": {"width": word.size, **{
+                        key: [field.offset, field.offset + field.width - 1] if field.width > 1
+                        else field.offset for key, field in word}},
                     f"{name}__valid": {"width": 1},
                 },
                 "output" if direction == "input" else "input": {f"{name}__ready": {"width": 1}},
             }
-            for name, direction in (("commands", "input"), ("results", "output"))
+            for name, direction, word in (("commands", "input", command_word()),
+                                          ("results", "output", port_word()))
         } | {"probe": {"output": {"probe": {
             "width": probe(config).size,
             **{name: [field.offset, field.offset + field.width - 1] if field.width > 1

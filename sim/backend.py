@@ -41,7 +41,7 @@ from sim.observer import Observer
 from sim.pysim import PythonLink
 
 __all__ = [
-    "BACKENDS", "CLUSTER_CYCLES", "Backend", "CycleBackend", "GoldenBackend",
+    "BACKENDS", "CLUSTER_CYCLES", "Backend", "CycleBackend", "DeviceBackend", "GoldenBackend",
     "InterpreterBackend", "LayerRun", "Loading", "PythonBackend", "RtlBackend", "Simulation",
     "SimulationError", "check_layer", "check_log", "create", "port_word_count",
 ]
@@ -122,6 +122,7 @@ class Loading:
     -------
     how
         ``"host port"``; ``"back door"``: a simulator put them there without a clock cycle;
+        ``"already there"``: a board held them from before;
         ``"not modelled"``; ``"streamed"``: what does not stay in the memories is sent in every run,
         and is in its cycles; ``"none"``: there are no memories.
     port_words
@@ -477,16 +478,17 @@ class _Machine(Backend):
     def _results(self) -> NDArray[np.integer]: ...
 
 
-class _DeviceBackend(_Machine):
+class DeviceBackend(_Machine):
     """An accelerator behind its host port."""
 
     logs = True
     #: Whether large contents may be put into the memories past the port.
     back_door: ClassVar[bool] = False
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+    def __init__(self, image: Image, progress: Progress | None = None,
+                 device: Device | None = None) -> None:
         super().__init__(image, progress)
-        self.device = Device(self._link(image.config, progress))
+        self.device = Device(self._link(image.config, progress)) if device is None else device
         self._loading: Loading | None = None
 
     @staticmethod
@@ -556,7 +558,7 @@ class _DeviceBackend(_Machine):
         return self.device.read_results(self._memory)
 
 
-class RtlBackend(_DeviceBackend):
+class RtlBackend(DeviceBackend):
     """The generated Verilog, compiled; building it takes about a minute the first time."""
 
     name = "rtl"
@@ -567,7 +569,7 @@ class RtlBackend(_DeviceBackend):
         return NativeLink(config, progress)
 
 
-class PythonBackend(_DeviceBackend):
+class PythonBackend(DeviceBackend):
     """The hardware in Amaranth's own simulator: no compiler needed, some 1000 cycles/s."""
 
     name = "pysim"

@@ -16,7 +16,6 @@ from hw.config import PORT_WIDTH, Config
 from hw.program import COUNTER_SLOTS, COUNTERS
 from hw.protocol import (
     PACKED_ARGUMENTS,
-    RESPONSE_PLACES,
     ErrorCode,
     Opcode,
     Packet,
@@ -91,6 +90,8 @@ class Device:
     Parameters
     ----------
     link : Link
+    fresh : bool
+        Nothing has been written since power came, so that activations need not be cleared.
 
     Raises
     ------
@@ -98,10 +99,10 @@ class Device:
         From every method: a packet was refused (the error code is named) or not answered.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, fresh: bool = True) -> None:
         self.link = link
         self.config = link.config
-        self._loaded = False
+        self._loaded = not fresh
 
     def status(self) -> Status:
         return Status.from_packet(self._ask(protocol.status()))
@@ -263,8 +264,8 @@ class Device:
             elif isinstance(step, Store):
                 strip = step.strip
                 back = np.zeros((config.clusters, strip.words, config.scan_width), np.uint8)
-                for first in range(0, len(step.slices), RESPONSE_PLACES):
-                    own = step.slices[first:first + RESPONSE_PLACES]
+                for first in range(0, len(step.slices), config.response_places):
+                    own = step.slices[first:first + config.response_places]
                     packets += [protocol.read("activations", part, strip.base, strip.words).words()
                                 for part in own]
                     for part, answer in zip(own, answers(len(own)), strict=True):

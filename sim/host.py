@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from hw import protocol
 from hw.program import COUNTER_SLOTS
-from hw.protocol import RESPONSE_PLACES, Opcode
+from hw.protocol import Opcode
 from model_export.emit import MemoryImage
 from model_export.schedule import Await, Load, ReadCounters, Signal, Step, Store, Strip, Write
 from sim.records import Records
@@ -107,8 +107,8 @@ def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
                 return [(Opcode.READ, -1, count * COUNTER_SLOTS, 2, 1)]
             case Store(_, strip, parts):
                 result: list[Shape] = []
-                for first in range(0, len(parts), RESPONSE_PLACES):
-                    own = parts[first:first + RESPONSE_PLACES]
+                for first in range(0, len(parts), config.response_places):
+                    own = parts[first:first + config.response_places]
                     result += [(Opcode.READ, part, strip.words, 2, len(own) * (part == own[-1]))
                                for part in own]
                 return result

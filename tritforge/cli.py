@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hw.config import PRESETS
+from tritforge.run_command import run_command
 
 __all__ = ["main"]
 
@@ -461,6 +462,9 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
             checkpoint=checkpoint, threshold=threshold, seed=seed, divisor=divisor, clock=clock,
             progress=progress)
     _show(as_json, result, *program.describe(result, output))
+
+
+cli.add_command(run_command)
 
 
 # ----- errors

@@ -15,7 +15,7 @@ from hw.cluster import Cluster
 from hw.config import PRESETS, Config
 from hw.processing_element import ProcessingElement
 from hw.verilog import TOP_NAME, convert, generate_verilog
-from sim.native import _verilator_folder
+from sim.native import verilator_folder
 
 #: Testbench, top module, configuration, Verilog of it.
 DESIGNS = {
@@ -38,7 +38,7 @@ SIMULATORS = ["verilator", pytest.param("icarus", marks=pytest.mark.skipif(
 
 def verilator_arguments(monkeypatch, folder):
     """Make the Verilator of the Python package usable by cocotb; returns its build arguments."""
-    root = _verilator_folder()
+    root = verilator_folder()
     folder.mkdir()
     (folder / "verilator").symlink_to(root / "bin" / "verilator_bin")
     monkeypatch.setenv("PATH", str(folder), prepend=":")

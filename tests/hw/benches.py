@@ -8,7 +8,7 @@ from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from hw.verilog import convert
-from sim.native import _verilator_folder
+from sim.native import verilator_folder
 
 __all__ = ["Streams", "lint", "multiplications", "simulate", "to_signed"]
 
@@ -45,7 +45,7 @@ def lint(component, name, folder):
     text = convert(component, name)
     path = folder / f"{name}.v"
     path.write_text(text, encoding="utf-8")
-    root = _verilator_folder()
+    root = verilator_folder()
     done = subprocess.run(
         [root / "bin" / "verilator_bin", "--lint-only", "-Wall", "--top-module", name,
          *(f"-Wno-{code}" for code in _ACCEPTED), path],

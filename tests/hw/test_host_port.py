@@ -11,7 +11,7 @@ from hw import protocol
 from hw.config import PRESETS, Config
 from hw.host_port import HostPort
 from hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
-from hw.protocol import RESPONSE, RESPONSE_PLACES, ErrorCode, Opcode, Packet, Status
+from hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
 from hw.unpacker import can_unpack
 from model_export.packing import pack_columns
 
@@ -70,6 +70,7 @@ class Model:
         self.starts = []
         self.signals = 0
         self.running = False
+        self.contents = 0
 
     def fill(self, rng):
         """Contents as a run leaves them; the words are cut to the memory's width."""
@@ -83,30 +84,36 @@ class Model:
         """Response words, or None; STATUS gives the header only (its payload is checked apart)."""
         error, arguments = self._check(words)
         opcode = words[0] & 0xFF if len(words) > 1 else 0
-        memory = words[0] >> 8 & 0xFF
+        memory, tag = words[0] >> 8 & 0xFF, words[0] >> 24 << 24
         if error in (ErrorCode.TOO_LONG, None) or not self._framed(words):
-            opcode, memory = 0, 0
+            opcode, memory, tag = 0, 0, 0
         if error:
             self.errors += 1
-            return [opcode | RESPONSE | error << 8 | memory << 16, 0]
+            return [opcode | RESPONSE | error << 8 | memory << 16 | tag, 0]
         if opcode == Opcode.STATUS:
-            return [opcode | RESPONSE | memory << 16, protocol.STATUS_WORDS]
+            return [opcode | RESPONSE | memory << 16 | tag, protocol.STATUS_WORDS]
+        if opcode == Opcode.LABEL:
+            self.contents = words[2]
+            return None
         if opcode in (Opcode.SIGNAL, Opcode.WAIT):
             self.signals += opcode == Opcode.SIGNAL     # no program runs: WAIT passes
             return None
         address, count = arguments
+        if opcode in (Opcode.WRITE, Opcode.WRITE_PACKED) and count \
+                and MEMORIES[memory] != "activations":
+            self.contents = 0
         if opcode == Opcode.WRITE_PACKED:
             columns, exact = unpack(self.config, words[5:], count, words[4])
             for index, chunks in enumerate(columns):
-                self.memories["trits", words[0] >> 16][address + index][:] = chunks
+                self.memories["trits", words[0] >> 16 & 0xFF][address + index][:] = chunks
             self.errors += not exact
             return None if exact else [
-                opcode | RESPONSE | ErrorCode.PACKED << 8 | memory << 16, 0]
+                opcode | RESPONSE | ErrorCode.PACKED << 8 | memory << 16 | tag, 0]
         if opcode == Opcode.RUN:
             waits, count = divmod(count, protocol.RUN_WAITS)
             self.starts.append((address, min(count, 0xFFFF), waits))
             return None
-        kind, cluster = MEMORIES[memory], words[0] >> 16
+        kind, cluster = MEMORIES[memory], words[0] >> 16 & 0xFF
         place = self.memories[kind, cluster]
         chunks = self.config.memory_chunks(kind)
         if opcode == Opcode.READ:
@@ -115,7 +122,7 @@ class Model:
             payload = [word & (top if index == chunks - 1 else TOP)
                        for item in place[address:address + count]
                        for index, word in enumerate(item)]
-            return [opcode | RESPONSE | memory << 16, len(payload), *payload]
+            return [opcode | RESPONSE | memory << 16 | tag, len(payload), *payload]
         for index in range(count):
             place[address + index][:] = words[4 + index * chunks:4 + (index + 1) * chunks]
         return None
@@ -129,17 +136,17 @@ class Model:
             return ErrorCode.TOO_LONG, None
         if not self._framed(words):
             return ErrorCode.LENGTH, None
-        opcode, memory, cluster = words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16
+        opcode, memory, cluster = words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16 & 0xFF
         arguments = words[2:]
         packed = opcode == Opcode.WRITE_PACKED
         if opcode not in list(Opcode) or (packed and not can_unpack(config)):
             return ErrorCode.OPCODE, None
         bare = opcode in (Opcode.STATUS, Opcode.SIGNAL, Opcode.WAIT)
-        least = 0 if bare else 3 if packed else 2
+        least = 0 if bare else 3 if packed else 1 if opcode == Opcode.LABEL else 2
         if len(arguments) < least or (
                 opcode not in (Opcode.WRITE, Opcode.WRITE_PACKED) and len(arguments) != least):
             return ErrorCode.LENGTH, None
-        if bare:
+        if bare or opcode == Opcode.LABEL:
             return ErrorCode.OK, None
         address, count = arguments[:2]
         if opcode == Opcode.RUN:
@@ -256,7 +263,7 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
             if packet[0] & 0xFF == Opcode.STATUS and not expected[0] >> 8 & 0xFF:
                 assert response[0][:2] == expected
                 assert Status.from_packet(Packet.from_words(response[0])) == Status(
-                    config.identity_word, int(running), 3, 12345, model.errors, 0)
+                    config.identity_word, int(running), 3, 12345, model.errors, 0, 0, model.contents)
             else:
                 assert response[0] == expected, [hex(word) for word in packet]
             got.append(response[0])
@@ -294,7 +301,15 @@ def packed_write(rng, config=PACKED):
 
 
 def good_packet(rng):
-    opcode = rng.choice(["write", "read", "status", "run"], p=[0.5, 0.35, 0.1, 0.05])
+    """A packet that is carried out, with a tag."""
+    words = _good_words(rng)
+    return [words[0] | int(rng.integers(256)) << 24, *words[1:]]
+
+
+def _good_words(rng):
+    opcode = rng.choice(["write", "read", "status", "run", "label"], p=[0.5, 0.3, 0.1, 0.05, 0.05])
+    if opcode == "label":
+        return protocol.label(int(rng.integers(1 << 32))).words()
     if opcode == "status":
         return protocol.status().words()
     if opcode == "run":
@@ -349,7 +364,7 @@ def bad_packets():
                 yield (f"write {kind} {name}",
                        protocol.write(kind, 0, address, count, payload).words(),
                        ErrorCode.ADDRESS)
-        for bad in {cluster, cluster + 1, 255, 256, 0xFFFF}:
+        for bad in {cluster, cluster + 1, 254, 255}:
             if readable:
                 yield (f"read {kind} of cluster {bad}", protocol.read(kind, bad, 0, 1).words(),
                        ErrorCode.CLUSTER)
@@ -372,7 +387,7 @@ def bad_packets():
         for opcode in (Opcode.WRITE, Opcode.READ):
             yield (f"{opcode.name} memory {memory}", [opcode | memory << 8, 2, 0, 0],
                    ErrorCode.MEMORY)
-    for opcode in (0, 5, 8, 0x7F, 0x80, 0x81, 0x84, 0xFF):
+    for opcode in (0, 5, 9, 0x7F, 0x80, 0x81, 0x84, 0xFF):
         for words in (0, 2, 40):
             yield f"opcode {opcode} of {words}", [opcode, words, *[0] * words], ErrorCode.OPCODE
     for words in (1, 2, 40):
@@ -454,7 +469,7 @@ def bad_packed_packets():
     yield "no words", packed(words=()), ErrorCode.LENGTH
     yield "no columns", packed(count=0), ErrorCode.LENGTH
     yield "no columns, no words", packed(count=0, words=()), ErrorCode.LENGTH
-    for cluster in (clusters, clusters + 1, 255, 256, 0xFFFF):
+    for cluster in (clusters, clusters + 1, 254, 255):
         yield f"cluster {cluster}", packed(cluster), ErrorCode.CLUSTER
     for address, count in ((depth, 1), (0, depth + 1), (depth - 1, 2), (TOP, 1), (TOP, 2),
                            (TOP - 3, 8), (0, TOP), (1 << 31, 1 << 31), (0, 1 << 16)):
@@ -655,7 +670,7 @@ def test_run_before_the_answer_to_the_last():
         await sender.put(ctx, port.i, port_words([run]))
         await ctx.tick().repeat(30)
         assert environment.starts == [(3, 1, 0)]
-        answers = split(await receiver.get(ctx, port.o, 8 + 2 + 2))
+        answers = split(await receiver.get(ctx, port.o, protocol.STATUS_WORDS + 6))
         assert [words[0] for words in answers] == [0x84, 0x82, 0x82 | ErrorCode.BUSY << 8]
         await sender.put(ctx, port.i, port_words([run]))
         await ctx.tick().repeat(30)
@@ -670,7 +685,7 @@ def test_blocked_results_do_not_block_commands():
     rng = np.random.default_rng(0)
     model = Model(CONFIG)
     environment = Environment(port, model.memories, rng)
-    requests = RESPONSE_PLACES + 30
+    requests = CONFIG.response_places + 30
 
     async def bench(ctx):
         sender, receiver = Streams(rng), Streams(rng)
@@ -689,9 +704,9 @@ def test_blocked_results_do_not_block_commands():
         ctx.set(port.finished, 1)
         await ctx.tick()
         ctx.set(port.finished, 0)
-        # One request is being answered, RESPONSE_PLACES wait.
+        # One request is being answered, CONFIG.response_places wait.
         answers = []
-        while len(answers) < RESPONSE_PLACES + 2:
+        while len(answers) < CONFIG.response_places + 2:
             words = await receiver.get(ctx, port.o, 2)
             words += await receiver.get(ctx, port.o, words[1].data)
             answers += split(words)
@@ -699,11 +714,11 @@ def test_blocked_results_do_not_block_commands():
         read, status, opcode, length = 0x83, 0x84, 0x289, 0x180
         # The end of the run overtakes what waits.
         waited = [read, status, opcode, length] * 3
-        assert codes == [waited[0], 0x82, *waited[1:RESPONSE_PLACES + 1]]
+        assert codes == [waited[0], 0x82, *waited[1:CONFIG.response_places + 1]]
         await sender.put(ctx, port.i, port_words([protocol.status().words()]))
-        words = await receiver.get(ctx, port.o, 8)
+        words = await receiver.get(ctx, port.o, 2 + protocol.STATUS_WORDS)
         state = Status.from_packet(Packet.from_words(split(words)[0]))
-        assert state.dropped == requests - RESPONSE_PLACES - 1
+        assert state.dropped == requests - CONFIG.response_places - 1
         refused = sum(index % 4 >= 2 for index in range(requests))
         assert state.errors == refused
 
@@ -787,3 +802,56 @@ def test_timing_of_packed_writes():
                          ids=lambda config: f"{config.name}-{config.rows}")
 def test_verilog(config, tmp_path):
     lint(HostPort(config), "host_port", tmp_path)
+
+
+def test_how_the_last_run_ended():
+    """STATUS says it from the end of the run until the next one starts, with the run's tag."""
+    port = HostPort(CONFIG)
+    rng = np.random.default_rng(5)
+    environment = Environment(port, Model(CONFIG).memories, rng)
+
+    async def bench(ctx):
+        sender, receiver = Streams(rng), Streams(rng)
+
+        async def state():
+            await sender.put(ctx, port.i, port_words([protocol.status().words()]))
+            words = await receiver.get(ctx, port.o, 2 + protocol.STATUS_WORDS)
+            return Status.from_packet(Packet.from_words(split(words)[0]))
+
+        for tag, code in ((0, 0), (0xFF, ErrorCode.BAD_PROGRAM), (7, 0)):
+            run = Packet(Opcode.RUN, payload=(0, 1), tag=tag).words()
+            await sender.put(ctx, port.i, port_words([run]))
+            assert [(await state()).ended(one) for one in (0, 7, 0xFF)] == [None] * 3
+            ctx.set(port.error, code)
+            ctx.set(port.finished, 1)
+            await ctx.tick()
+            ctx.set(port.finished, 0)
+            answer = split(await receiver.get(ctx, port.o, 2))[0]
+            assert answer == [Opcode.RUN | RESPONSE | code << 8 | tag << 24, 0]
+            assert [(await state()).ended(one) for one in (0, 7, 0xFF)] == [
+                code if one == tag else None for one in (0, 7, 0xFF)]
+
+    simulate(port, bench, background=[environment.play])
+
+
+@pytest.mark.parametrize("kind", WRITABLE_MEMORIES)
+def test_label_lasts_until_a_memory_is_written(kind):
+    port = HostPort(CONFIG, contents=0xCAFE_F00D)
+    rng = np.random.default_rng(6)
+    environment = Environment(port, Model(CONFIG).memories, rng)
+
+    async def bench(ctx):
+        sender, receiver = Streams(rng), Streams(rng)
+
+        async def contents(*packets):
+            await sender.put(ctx, port.i, port_words([*packets, protocol.status().words()]))
+            words = split(await receiver.get(ctx, port.o, 2 + protocol.STATUS_WORDS))[0]
+            return Status.from_packet(Packet.from_words(words)).contents
+
+        assert await contents() == 0xCAFE_F00D
+        assert await contents(write(kind, 0, 0, 0, rng)) == 0xCAFE_F00D     # no word of it
+        kept = 0xCAFE_F00D if kind == "activations" else 0
+        assert await contents(write(kind, 0, 1, 1, rng)) == kept
+        assert await contents(protocol.label(0xFFFF_FFFF).words()) == 0xFFFF_FFFF
+
+    simulate(port, bench, background=[environment.play])

@@ -164,3 +164,69 @@ def test_packets_that_wait_are_bounded():
 @pytest.mark.parametrize("words", [34, 126, 4096])
 def test_verilog(words, tmp_path):
     lint(PacketBuffer(Config(packet_words=words)), "packet_buffer", tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 34])
+def test_end_after_the_last_word(length):
+    """``empty`` ends a packet without a word, and counts as one does."""
+    buffer = PacketBuffer(CONFIG)
+    words = [3, length, *range(length)]
+    end = {"last": 1, "empty": 1, "data": 99}
+    seen = []
+
+    async def send(ctx):
+        for given in (words, words[:-1], [*words, 5], words):
+            await Streams(np.random.default_rng(0)).put(
+                ctx, buffer.i, [*({"data": word} for word in given), end])
+
+    async def take(ctx):
+        for _ in range(4):
+            while not ctx.get(buffer.packet_valid):
+                await ctx.tick()
+            seen.append(ctx.get(buffer.packet_error))
+            ctx.set(buffer.skip, length + 2)
+            ctx.set(buffer.end, 1)
+            await ctx.tick()
+            ctx.set(buffer.end, 0)
+
+    simulate(buffer, send, take)
+    more = ErrorCode.TOO_LONG if length == CONFIG.packet_words else ErrorCode.LENGTH
+    assert seen == [ErrorCode.OK, ErrorCode.LENGTH, more, ErrorCode.OK]
+
+
+def test_aborted_packets_leave_nothing():
+    """Also where there is no room for more, and where the packet was too long."""
+    buffer = PacketBuffer(CONFIG)
+    abort = {"last": 1, "abort": 1, "data": 7}
+    good = [4, 30, *range(30)]
+
+    async def bench(ctx):
+        streams = Streams(np.random.default_rng(0))
+        for length in (0, 1, 2, 36, 37, 60):
+            await streams.put(ctx, buffer.i, [*({"data": 34} for _ in range(length)), abort])
+        for _ in range(3):
+            await streams.put(ctx, buffer.i, port_words(good))
+        for word in range(40):          # fills the buffer
+            ctx.set(buffer.i.payload, {"data": word})
+            ctx.set(buffer.i.valid, ctx.get(buffer.i.ready))
+            await ctx.tick()
+        ctx.set(buffer.i.valid, 0)
+        await streams.put(ctx, buffer.i, [abort])
+        for _ in range(3):
+            words = []
+            while len(words) < len(good):
+                if ctx.get(buffer.word_valid):
+                    words.append(ctx.get(buffer.word))
+                    assert not ctx.get(buffer.packet_error)
+                    ctx.set(buffer.take, len(words) < len(good))
+                await ctx.tick()
+                ctx.set(buffer.take, 0)
+            assert words == good
+            ctx.set(buffer.skip, 1)
+            ctx.set(buffer.end, 1)
+            await ctx.tick()
+            ctx.set(buffer.end, 0)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(buffer.packet_valid)
+
+    simulate(buffer, bench)

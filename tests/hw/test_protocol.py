@@ -16,7 +16,7 @@ from hw.program import (
     encode_words,
     record_words,
 )
-from hw.protocol import RESPONSE_PLACES, ErrorCode, Opcode, Packet
+from hw.protocol import ErrorCode, Opcode, Packet
 from sim.device import Device, DeviceError
 from sim.pysim import PythonLink
 from sim.records import decode
@@ -154,7 +154,7 @@ def answer_is_certain(words):
     """Whether the packet is malformed for :data:`CONFIG` too."""
     if len(words) < 2 or words[1] != len(words) - 2:
         return True
-    opcode, memory, cluster = words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16
+    opcode, memory, cluster = words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16 & 0xFF
     if opcode == Opcode.RUN and len(words) == 4:
         return words[2] >= CONFIG.program_depth
     if opcode not in (Opcode.WRITE, Opcode.READ) or len(words) < 4 or memory >= len(MEMORIES):
@@ -231,7 +231,7 @@ def test_blocked_results(work):
     device.load(work.image)
     link.willing = 0.0
     extra = 7
-    for _ in range(RESPONSE_PLACES + 1 + extra):
+    for _ in range(CONFIG.response_places + 1 + extra):
         link.send(protocol.status().words())
     packets = []
     place = work.image.tensors[work.network.input]
@@ -246,8 +246,8 @@ def test_blocked_results(work):
     link.send(work.run_packet())
     link.idle(LIMIT // 2)
     link.willing = 1.0
-    answers = [Packet.from_words(words) for words in link.exchange([], RESPONSE_PLACES + 2)]
-    assert sum(packet.opcode == Opcode.STATUS | 0x80 for packet in answers) == RESPONSE_PLACES + 1
+    answers = [Packet.from_words(words) for words in link.exchange([], CONFIG.response_places + 2)]
+    assert sum(packet.opcode == Opcode.STATUS | 0x80 for packet in answers) == CONFIG.response_places + 1
     assert [packet.error for packet in answers
             if packet.opcode == Opcode.RUN | 0x80] == [ErrorCode.OK]
     status = device.status()

@@ -168,7 +168,7 @@ def test_whole_word_at_the_end():
 
 def test_rows_must_be_a_power_of_two():
     for rows in (3, 6, 12, 31):
-        with pytest.raises(ValueError, match=f"rows is a power of two; it is {rows}"):
+        with pytest.raises(ValueError, match=f"unpack_trits is set; they are {rows} and True"):
             Unpacker(Config(rows=rows))
 
 

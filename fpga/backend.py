@@ -1,0 +1,73 @@
+"""A board as a backend: an image loaded, if it is not there yet, and run."""
+
+import hashlib
+
+from fpga.serial_link import SerialLink
+from hw import protocol
+from hw.config import PRESETS, Config
+from model_export.emit import MemoryImage
+from model_export.image import Image
+from sim.backend import DeviceBackend, Loading, port_word_count
+from sim.device import Device, DeviceError, Link, Progress
+
+__all__ = ["BoardBackend", "memory_label"]
+
+
+def memory_label(memory: MemoryImage) -> int:
+    """What LABEL says of a board that holds this image: 32 bits of a digest of the contents of
+    trits, row memory and program; never 0."""
+    digest = hashlib.sha256(memory.config.identity.encode())
+    parts = [("trits", cluster) for cluster in range(memory.config.cluster_count)]
+    for kind, number in [*parts, ("rows", 0), ("program", 0)]:
+        words = memory.port_words(kind, number)
+        digest.update(f"{kind} {number} {words.shape}".encode() + words.astype("<u4").tobytes())
+    return int.from_bytes(digest.digest()[:4], "big") or 1
+
+
+class BoardBackend(DeviceBackend):
+    """An image on a board.
+
+    Parameters
+    ----------
+    image : Image
+    link : SerialLink
+        Open; closed with the backend.
+
+    Members
+    -------
+    kept : bool
+        The board held the image already, so that it was not loaded.
+    """
+
+    name = "board"
+    logs = False
+
+    def __init__(self, image: Image, link: SerialLink, progress: Progress | None = None) -> None:
+        super().__init__(image, progress, Device(link, fresh=False))
+        self.kept = False
+
+    @staticmethod
+    def _link(config: Config, progress: Progress | None) -> Link:
+        raise NotImplementedError("a board's link is opened by the caller")
+
+    def _load(self) -> Loading:
+        if self._loading is not None:
+            return self._loading
+        state = self.device.status()
+        if state.identity != self.image.config.identity_word:
+            held = next((config.name for config in PRESETS.values()
+                         if config.identity_word == state.identity), f"{state.identity:08x}")
+            raise DeviceError(
+                f"the board holds configuration {held}, the image is for "
+                f"{self.image.config.name} ({self.image.config.identity_word:08x})")
+        if self._memory.schedule is not None:
+            return super()._load()
+        label = memory_label(self._memory)
+        self.kept = state.contents == label
+        if self.kept:
+            self._loading = Loading("already there", port_word_count(self._memory))
+        else:
+            super()._load()
+            self.device.link.exchange([protocol.label(label).words()], 0)
+        assert self._loading is not None
+        return self._loading

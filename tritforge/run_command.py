@@ -1,0 +1,130 @@
+"""The command ``tritforge run``: an image on a board, or on a simulated one."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+__all__ = ["run_command"]
+
+#: Images whose outputs are shown.
+_SHOWN = 20
+#: Outputs of an image that are shown.
+_OUTPUTS = 10
+
+
+@click.command("run")
+@click.option("--image", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
+              help="Image folder, as written by tritforge export.")
+@click.option("--input", "inputs", required=True, metavar="X.npy",
+              type=click.Path(path_type=Path),
+              help="Images, (N, C, H, W), or one, (C, H, W); as for tritforge simulate.")
+@click.option("--board", "board_name", metavar="NAME", help="The board: its clock and baud rate.")
+@click.option("--port", metavar="DEVICE", help="Serial port of the board, e.g. /dev/ttyUSB1.")
+@click.option("--virtual", is_flag=True,
+              help="Instead of a board: the Verilog of the image's configuration, simulated, "
+                   "behind a pseudo-terminal.")
+@click.option("--noise", type=click.FloatRange(0, 0.1), default=0.0, metavar="P",
+              help="With --virtual: the share of bytes on the line that are corrupted, lost or "
+                   "added, in both directions.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the noise.")
+@click.option("--check/--no-check", default=None,
+              help="Compare every output with the golden model. [default: with --virtual]")
+@click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path),
+              help="Folder for report.json and output.npy, as tritforge simulate writes them; a "
+                   "former run there is replaced.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print JSON instead of tables, and nothing else, on standard output.")
+def run_command(image: Path, inputs: Path, board_name: str | None, port: str | None,
+                virtual: bool, noise: float, seed: int, check: bool | None,
+                output: Path | None, as_json: bool) -> None:
+    """Run IMAGE on a board and show what it answers.
+
+    The board must have been configured with the image's hardware configuration. If its memories
+    hold the image already, as they do after the first time until power goes, only inputs are sent.
+    Damaged and lost bytes on the line are noticed, and what they were part of is sent again.
+    """
+    context = click.get_current_context()
+    if virtual == (port is not None):
+        raise click.UsageError("give either --port DEVICE with --board NAME, or --virtual", context)
+    if port is not None and board_name is None:
+        raise click.UsageError("--port goes with --board NAME", context)
+    if noise and not virtual:
+        raise click.UsageError("--noise goes with --virtual", context)
+    from fpga.backend import BoardBackend
+    from fpga.board import BOARDS
+    from fpga.serial_link import SerialLink
+    from fpga.virtual import virtual_board
+    from sim.report import check_run_folder, write_run
+    from tritforge import flows
+    from tritforge.cli import _progress, _show
+    board = None if board_name is None else BOARDS.get(board_name)
+    if board_name is not None and board is None:
+        raise click.UsageError(f"board {board_name!r} is not known; known are {', '.join(BOARDS)}",
+                               context)
+    loaded = flows.opened(image)
+    codes = flows.input_codes(loaded, inputs)
+    if output is not None:
+        check_run_folder(output)
+    with _progress() as progress, ExitStack() as stack:
+        if virtual:
+            simulated = stack.enter_context(virtual_board(
+                loaded.config, noise=noise, seed=seed, progress=progress))
+            port = simulated.port
+        assert port is not None
+        clock = 0 if virtual or board is None else board.clock_hz
+        link = SerialLink.open(loaded.config, port, 3_000_000 if board is None else board.baud,
+                               clock_hz=clock, progress=progress)
+        backend = stack.enter_context(BoardBackend(loaded, link, progress))
+        simulation = backend.run(codes, progress=progress)
+        link_statistics = link.statistics.to_dict()
+        differences = 0
+        if virtual if check is None else check:
+            expected = backend.golden.run(codes)
+            differences = int((expected != simulation.output).reshape(len(codes), -1).any(1).sum())
+    report = flows.report_of(simulation, loaded)
+    document: dict[str, Any] = {
+        "board": "virtual" if virtual else board_name, "port": None if virtual else port,
+        "link": link_statistics, "already_there": backend.kept,
+        "checked": virtual if check is None else check, "different_images": differences,
+        "report": report,
+    }
+    if output is not None and not differences:
+        write_run(output, report, simulation)
+    rows = simulation.output.reshape(len(codes), -1)
+    shown = [f"image {number}: class {int(row.argmax())}, outputs "
+             f"{np.array2string(row[:_OUTPUTS], separator=', ')}"
+             f"{' ..' if len(row) > _OUTPUTS else ''}"
+             for number, row in enumerate(rows[:_SHOWN])]
+    if len(rows) > _SHOWN:
+        shown.append(f"and {len(rows) - _SHOWN} images more")
+    _show(as_json, document, *shown, *_sentences(document, report, clock),
+          *([] if output is None or differences else [f"{output}: report.json, output.npy"]))
+    if differences:
+        raise click.ClickException(f"{differences} of {len(codes)} images differ from the golden "
+                                   f"model")
+
+
+def _sentences(document: dict[str, Any], report: dict[str, Any], clock: int) -> list[str]:
+    """What the run cost, and what the line did."""
+    link = document["link"]
+    images = report["images"]
+    cycles = report["total_cycles"]
+    each = "" if not clock else f", {cycles / images / clock * 1000:.3f} ms at {clock / 1e6:g} MHz"
+    there = "; the board held the image already" if document["already_there"] else ""
+    sentences = [
+        f"{images} image{'s' * (images != 1)} on configuration {report['configuration']}: "
+        f"{cycles:,} cycles, {cycles // images:,} an image{each}; "
+        f"{report['wall_seconds']:.1f} s with all transfers{there}",
+        f"link: {link['bytes_sent']:,} bytes sent, {link['bytes_received']:,} received; "
+        f"{link['frames_sent']:,} frames, {link['frames_resent']:,} sent again; refused "
+        f"{link['refused']:,} times as damaged, {link['full']:,} for lack of room; "
+        f"{link['crc_errors']:,} damaged answers, {link['requests_repeated']:,} requests "
+        f"repeated, {link['timeouts']:,} timeouts",
+    ]
+    if document["checked"] and not document["different_images"]:
+        sentences.append("all outputs equal the golden model's")
+    return sentences
