@@ -143,25 +143,24 @@ def test_restart_lasts_until_the_next_byte():
 
 def test_no_room():
     """A frame of which a word is not taken is refused as a whole; later it is taken."""
-    rooms = iter([True, False, True])
-    bench = Bench(lambda: next(rooms, True) if bench.receiver is not None else True)
-    pushes = []
-    count = {"words": 0}
+    bench = Bench()
+    blocked = True
+    taken = 0           # words of the frame, until there is room
 
     def room():
-        return not (len(pushes) == 0 and count["words"] == 1)
+        return not blocked or taken != 1
 
     bench.room = room
 
     async def run(ctx):
+        nonlocal blocked, taken
         given = frame(0, 0, [1, 2, 3])
         for value in given:
-            before = len(bench.words)
             await bench.give(ctx, bytes((value,)))
-            count["words"] = max(before, len(bench.words))
+            taken = max(taken, len(bench.words))
         assert bench.packets == []
         assert bench.answers == [(0, 0, 1, 1)]
-        pushes.append(1)
+        blocked = False
         await bench.give(ctx, given)
 
     simulate(bench.receiver, run)

@@ -1,5 +1,8 @@
 """Frame transmitter: exact bytes, escapes, latency, answers that wait."""
 
+import dataclasses
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from benches import Streams, lint, simulate
@@ -45,7 +48,7 @@ def test_first_answer_after_reset():
     assert data == reply_frame(Reply(0, 0))
     assert times[0] == 1
     # A byte in 10 cycles.
-    assert [b - a for a, b in zip(times[1:-1], times[2:], strict=False)] == [10] * 5 + [9]
+    assert [b - a for a, b in pairwise(times[1:])] == [10] * 5 + [9]
 
 
 @pytest.mark.parametrize("state", [(5, 7, 0, 0), (63, 255, 1, 1), (0x3E, 0x7E, 1, 0),
@@ -58,9 +61,8 @@ def test_responses(state):
     assert [one.words for one in replies if one.words] == [tuple(words) for words in responses]
     assert {(one.session, one.expected, one.refused, one.full) for one in replies} == {
         (reply.session, reply.expected, reply.refused, reply.full)}
-    assert data.replace(reply_frame(reply), b"", 1) == b"".join(
-        reply_frame(Reply(reply.session, reply.expected, reply.refused, reply.full, tuple(words)))
-        for words in responses) or data.startswith(bytes((0x7E,)))
+    for words in responses:
+        assert reply_frame(dataclasses.replace(reply, words=tuple(words))) in data
 
 
 @pytest.mark.parametrize(("willing", "offered"), [(0.3, 1.0), (1.0, 0.1)])

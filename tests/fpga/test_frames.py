@@ -24,7 +24,8 @@ def test_replies_in_pieces():
     """However the bytes are cut."""
     rng = np.random.default_rng(0)
     replies = [Reply(int(rng.integers(64)), int(rng.integers(256)), bool(rng.integers(2)),
-                     bool(rng.integers(2)), tuple(rng.integers(0, 1 << 32, rng.integers(4)).tolist()))
+                     bool(rng.integers(2)),
+                     tuple(rng.integers(0, 1 << 32, rng.integers(4)).tolist()))
                for _ in range(100)]
     data = b"".join(map(reply_frame, replies))
     decoder, found = Decoder(), []
