@@ -258,7 +258,7 @@ class SerialLink(Link):
 
     def _ask(self) -> None:
         """Where an answer is due and everything has been taken: has it been lost?"""
-        if self._todo and not self._waiting or self._transport.unanswered:
+        if (self._todo and not self._waiting) or self._transport.unanswered:
             return
         now = time.monotonic()
         if self._waiting:

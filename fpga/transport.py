@@ -139,7 +139,7 @@ class Transport:
         now = time.monotonic()
         if now >= self._not_before:
             # Where a frame does not come through, no others are wasted behind it.
-            end = min(1, len(self._frames)) if self._stalls > 1 else len(self._frames)
+            end = min(1, len(self._frames)) if self._stalls else len(self._frames)
             while self._next < end:
                 one = self._frames[self._next]
                 self.statistics.frames_sent += not one.again

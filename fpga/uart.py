@@ -53,14 +53,13 @@ class Receiver(wiring.Component):
                 m.d.sync += place.eq(1)
         with m.Elif(timer == 0):
             m.d.sync += [timer.eq(self.divisor - 1), place.eq(place + 1)]
-            with m.If(place == 1):
-                with m.If(line):
-                    m.d.sync += place.eq(0)
-            with m.Elif(place == 10):
+            with m.If(place == 10):
                 m.d.comb += self.valid.eq(line)
                 m.d.sync += place.eq(0)
-            with m.Else():
+            with m.Elif(place != 1):
                 m.d.sync += self.data.eq(Cat(self.data[1:], line))
+            with m.Elif(line):
+                m.d.sync += place.eq(0)
         return m
 
 

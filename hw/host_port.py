@@ -57,9 +57,9 @@ class HostPort(wiring.Component):
     memory plus 16 per packet (17 with 32 rows); READ 5 cycles per memory word plus one per
     further port word.
 
-    Cost: registers of as many bits as the deepest memory and the longest packet need; 51 flip-flops and
-    the LUTs to choose among them for each of the ``response_places``. On an iCE40 930 LUTs without
-    the unpacker (P = 8, R = 4), with it 1 000 more.
+    Cost: registers of as many bits as the deepest memory and the longest packet need; 51 flip-flops
+    and the LUTs to choose among them for each of the ``response_places``. On an iCE40 940 LUTs
+    without the unpacker (P = 8, R = 4), with it 1 000 more.
 
     Parameters
     ----------

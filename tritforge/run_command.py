@@ -78,7 +78,8 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
         clock = 0 if virtual or board is None else board.clock_hz
         link = SerialLink.open(loaded.config, port, 3_000_000 if board is None else board.baud,
                                clock_hz=clock, progress=progress)
-        backend = stack.enter_context(BoardBackend(loaded, link, progress))
+        backend = BoardBackend(loaded, link, progress)
+        stack.enter_context(backend)
         simulation = backend.run(codes, progress=progress)
         link_statistics = link.statistics.to_dict()
         differences = 0

@@ -263,7 +263,8 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
             if packet[0] & 0xFF == Opcode.STATUS and not expected[0] >> 8 & 0xFF:
                 assert response[0][:2] == expected
                 assert Status.from_packet(Packet.from_words(response[0])) == Status(
-                    config.identity_word, int(running), 3, 12345, model.errors, 0, 0, model.contents)
+                    config.identity_word, int(running), 3, 12345, model.errors, 0, 0,
+                    model.contents)
             else:
                 assert response[0] == expected, [hex(word) for word in packet]
             got.append(response[0])

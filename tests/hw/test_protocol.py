@@ -247,7 +247,8 @@ def test_blocked_results(work):
     link.idle(LIMIT // 2)
     link.willing = 1.0
     answers = [Packet.from_words(words) for words in link.exchange([], CONFIG.response_places + 2)]
-    assert sum(packet.opcode == Opcode.STATUS | 0x80 for packet in answers) == CONFIG.response_places + 1
+    assert sum(packet.opcode == Opcode.STATUS | 0x80
+               for packet in answers) == CONFIG.response_places + 1
     assert [packet.error for packet in answers
             if packet.opcode == Opcode.RUN | 0x80] == [ErrorCode.OK]
     status = device.status()

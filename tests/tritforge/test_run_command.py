@@ -1,0 +1,60 @@
+"""tritforge run: on a virtual board, and what a user can get wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from support import call, refused
+
+
+@pytest.fixture(scope="module")
+def exported_run(exported):
+    return exported / "image", exported / "x.npy"
+
+
+def test_virtual(exported_run, tmp_path, capsys):
+    image, inputs = exported_run
+    code, out, err = call(capsys, "run", "--virtual", "--image", image, "--input", inputs,
+                          "-o", tmp_path / "run")
+    assert (code, err) == (0, "")
+    assert "image 2: class " in out
+    assert "all outputs equal the golden model's" in out
+    assert "3 images on configuration tiny: " in out
+    assert "link: " in out
+    assert call(capsys, "simulate", image, "--input", inputs, "--backend", "golden",
+                "-o", tmp_path / "golden")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "run" / "output.npy"),
+                                  np.load(tmp_path / "golden" / "output.npy"))
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["backend"] == "board"
+
+
+def test_noise(exported_run, capsys):
+    image, inputs = exported_run
+    code, out, _ = call(capsys, "run", "--virtual", "--noise", "0.003", "--seed", 4, "--json",
+                        "--image", image, "--input", inputs)
+    result = json.loads(out)
+    assert code == 0
+    assert result["checked"] and result["different_images"] == 0
+    assert result["link"]["refused"] + result["link"]["crc_errors"] > 0
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    ([], "give either --port DEVICE with --board NAME, or --virtual"),
+    (["--virtual", "--port", "/dev/null"], "give either --port DEVICE"),
+    (["--port", "/dev/null"], "--port goes with --board NAME"),
+    (["--port", "/dev/null", "--board", "icebreaker", "--noise", "0.01"],
+     "--noise goes with --virtual"),
+    (["--port", "/dev/null", "--board", "toaster"],
+     "board 'toaster' is not known; known are icebreaker, "),
+])
+def test_wrong_usage(exported_run, capsys, arguments, sentence):
+    image, inputs = exported_run
+    assert sentence in refused(capsys, "run", *arguments, "--image", image, "--input", inputs,
+                               code=2)
+
+
+def test_port_that_is_not_there(exported_run, capsys):
+    image, inputs = exported_run
+    assert "/dev/ttyNONE9 cannot be opened: there is no such port; is the board connected?" in \
+        refused(capsys, "run", "--board", "icebreaker", "--port", "/dev/ttyNONE9", "--image",
+                image, "--input", inputs)
