@@ -167,17 +167,7 @@ class Transport:
             self._expired()
         return responses
 
-    def poll(self) -> None:
-        """Ask for a sign of life, which :attr:`heard` then shows."""
-        self._write(frame(0, self.taken & 0xFF))
-        self._asked = time.monotonic()
-
-    @property
-    def heard(self) -> float:
-        """When a good frame came last, by ``time.monotonic``."""
-        return self._heard
-
-    def silent(self) -> None:
+    def _silent(self) -> None:
         """Count a time in which nothing was heard that should have been."""
         self.statistics.timeouts += 1
         self._silences += 1
@@ -249,7 +239,7 @@ class Transport:
     def _expired(self) -> None:
         """Nothing has been heard for a while."""
         if self._heard < self._asked:
-            self.silent()
+            self._silent()
             self._timeout = min(2 * self._timeout, MOST_TIMEOUT)
         self._again(False)
         self._behind = 0

@@ -1,10 +1,14 @@
 """tritforge run: on a virtual board, and what a user can get wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import call, refused
+
+from model_export.digits import digits_data
+from tritforge import demo, flows
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,18 @@ def test_port_that_is_not_there(exported_run, capsys):
     assert "/dev/ttyNONE9 cannot be opened: there is no such port; is the board connected?" in \
         refused(capsys, "run", "--board", "icebreaker", "--port", "/dev/ttyNONE9", "--image",
                 image, "--input", inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0, 0.001, 0.003])
+def test_digits(noise, tmp_path, capsys):
+    """The network that ships with tritforge, streamed to the smallest board."""
+    images, _, tests, _ = digits_data()
+    np.save(tmp_path / "x.npy", tests[:20])
+    flows.export(Path(demo.__file__).with_name("data") / demo.CHECKPOINT, demo.MODEL,
+                 images[:demo.CALIBRATION], "icebreaker", tmp_path / "image")
+    code, out, _ = call(capsys, "run", "--virtual", "--noise", noise, "--seed", 1, "--json",
+                        "--image", tmp_path / "image", "--input", tmp_path / "x.npy")
+    result = json.loads(out)
+    assert (code, result["different_images"]) == (0, 0)
+    assert (result["link"]["refused"] > 100) == (noise > 0)
