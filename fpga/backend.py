@@ -4,11 +4,11 @@ import hashlib
 
 from fpga.serial_link import SerialLink
 from hw import protocol
-from hw.config import PRESETS, Config
+from hw.config import PRESETS
 from model_export.emit import MemoryImage
 from model_export.image import Image
 from sim.backend import DeviceBackend, Loading, port_word_count
-from sim.device import Device, DeviceError, Link, Progress
+from sim.device import Device, DeviceError
 
 __all__ = ["BoardBackend", "memory_label"]
 
@@ -42,13 +42,9 @@ class BoardBackend(DeviceBackend):
     name = "board"
     logs = False
 
-    def __init__(self, image: Image, link: SerialLink, progress: Progress | None = None) -> None:
-        super().__init__(image, progress, Device(link, fresh=False))
+    def __init__(self, image: Image, link: SerialLink) -> None:
+        super().__init__(image, Device(link, fresh=False))
         self.kept = False
-
-    @staticmethod
-    def _link(config: Config, progress: Progress | None) -> Link:
-        raise NotImplementedError("a board's link is opened by the caller")
 
     def _load(self) -> Loading:
         if self._loading is not None:

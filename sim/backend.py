@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from model_export.image import Image
 from model_export.network import Network
 from model_export.schedule import Schedule
 from sim.cycle import CycleModel, lower_bound
-from sim.device import Device, Link, Progress
+from sim.device import Device, Progress
 from sim.event_log import Record
 from sim.golden import GoldenModel
 from sim.host import HostTensors
@@ -244,7 +244,7 @@ class Backend(ABC):
         """Release what the backend holds."""
         return
 
-    def __enter__(self) -> "Backend":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -485,15 +485,10 @@ class DeviceBackend(_Machine):
     #: Whether large contents may be put into the memories past the port.
     back_door: ClassVar[bool] = False
 
-    def __init__(self, image: Image, progress: Progress | None = None,
-                 device: Device | None = None) -> None:
-        super().__init__(image, progress)
-        self.device = Device(self._link(image.config, progress)) if device is None else device
+    def __init__(self, image: Image, device: Device) -> None:
+        super().__init__(image)
+        self.device = device
         self._loading: Loading | None = None
-
-    @staticmethod
-    @abstractmethod
-    def _link(config: Config, progress: Progress | None) -> Link: ...
 
     @property
     def _memory(self) -> MemoryImage:
@@ -564,9 +559,8 @@ class RtlBackend(DeviceBackend):
     name = "rtl"
     back_door = True
 
-    @staticmethod
-    def _link(config: Config, progress: Progress | None) -> Link:
-        return NativeLink(config, progress)
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        super().__init__(image, Device(NativeLink(image.config, progress)))
 
 
 class PythonBackend(DeviceBackend):
@@ -574,9 +568,8 @@ class PythonBackend(DeviceBackend):
 
     name = "pysim"
 
-    @staticmethod
-    def _link(config: Config, progress: Progress | None) -> Link:
-        return PythonLink(config)
+    def __init__(self, image: Image, progress: Progress | None = None) -> None:
+        super().__init__(image, Device(PythonLink(image.config)))
 
 
 class InterpreterBackend(_Machine):

@@ -8,16 +8,14 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from hw.config import PRESETS
+from tritforge.console import input_option, json_option, progress_bar, show
 from tritforge.run_command import run_command
 
 __all__ = ["main"]
@@ -61,55 +59,9 @@ class _ExportCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-def _console() -> Console:
-    """Standard output; wide enough for the tables where it is not a terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=120)
-
-
-def _print(text: str) -> None:
-    _console().print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None] | None]:
-    """A progress bar on standard error, or nothing where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("starting", total=1.0)
-        yield lambda message, done: bars.update(task, description=message, completed=done)
-
-
-def _show(as_json: bool, document: Any, *parts: str | Table) -> None:
-    """Either JSON alone, or texts and tables."""
-    if as_json:
-        from sim.report import dump
-        click.echo(dump(document), nl=False)
-        return
-    console = _console()
-    for part in parts:
-        if isinstance(part, Table):
-            # a table's own title would be broken at the table's width
-            if part.title:
-                _print(f"\n{part.title}")
-                part.title = None
-            console.print(part)
-        else:
-            _print(part)
-
-
-_json = click.option("--json", "as_json", is_flag=True,
-                     help="Print JSON instead of tables, and nothing else, on standard output.")
 _config_check = click.option(
     "--config", metavar="NAME|FILE.toml",
     help="Refuse the image unless it was compiled for this configuration.")
-_input = click.option(
-    "--input", "inputs", required=True, metavar="X.npy", type=click.Path(path_type=Path),
-    help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
-         "was trained on, and are quantized; integer arrays hold activation codes.")
 _image = click.argument("image", type=click.Path(path_type=Path))
 
 
@@ -178,7 +130,7 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
               help="Compare the network after every pass with what it was before.")
 @click.option("-o", "--output", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
               help="Image folder to write; a former image there is replaced.")
-@_json
+@json_option
 def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path | None, config: str,
            threshold: float | None, digits: int, percentile: float | None, name: str | None,
            resident: bool, check: bool, output: Path, as_json: bool) -> None:
@@ -199,7 +151,7 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
                                "--threshold", click.get_current_context())
     from tritforge import flows
     provenance = None
-    with _progress() as progress:
+    with progress_bar() as progress:
         network: Any = model
         inputs: Any = samples
         if seed is not None:
@@ -212,10 +164,10 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
                             provenance=None if provenance is None else provenance.to_dict(),
                             progress=progress)
     manifest = made.image.manifest
-    _show(as_json, made.to_dict(), *([] if provenance is None else [str(provenance)]),
-          *flows.export_parts(manifest),
-          *(f"{step.name}: {step.check}" for step in made.steps if step.check),
-          export_sentence(manifest, output))
+    show(as_json, made.to_dict(), *([] if provenance is None else [str(provenance)]),
+         *flows.export_parts(manifest),
+         *(f"{step.name}: {step.check}" for step in made.steps if step.check),
+         export_sentence(manifest, output))
 
 
 def export_sentence(manifest: dict[str, Any], output: Path) -> str:
@@ -245,28 +197,28 @@ def streaming_clause(streaming: dict[str, Any] | None) -> str:
                    "'preset = \"tiny\"' and 'queue_depth = 8'.")
 @click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path),
               help="Folder for accelerator.v and accelerator.json; made if needed.")
-@_json
+@json_option
 def generate(config: str, output: Path, as_json: bool) -> None:
     """Write the Verilog of a configuration, and a JSON side-car that describes it."""
     import json
 
     from tritforge import flows
-    with _progress() as progress:
+    with progress_bar() as progress:
         if progress is not None:
             progress("generating Verilog", 0.0)
         verilog, sidecar = flows.generate(config, output)
     about = json.loads(sidecar.read_text(encoding="utf-8"))
     document = {"verilog": str(verilog), "sidecar": str(sidecar), **about}
-    _show(as_json, document,
-          f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
-          f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
-          f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
-          f"{sidecar}: parameters, ports, memories, counters")
+    show(as_json, document,
+         f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
+         f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
+         f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
+         f"{sidecar}: parameters, ports, memories, counters")
 
 
 @cli.command()
 @_image
-@_input
+@input_option
 @click.option("--backend", type=click.Choice(["golden", "cycle", "rtl", "pysim"]), default="rtl",
               show_default=True,
               help="golden: PyTorch integers, no cycles. cycle: the same integers, cycles and "
@@ -285,7 +237,7 @@ def generate(config: str, output: Path, as_json: bool) -> None:
               show_default=True, metavar="MHZ",
               help="Clock at which the table shows cycles as time; nothing else depends on it.")
 @_config_check
-@_json
+@json_option
 def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output: Path,
              log: Path | None, clock: float, config: str | None, as_json: bool) -> None:
     """Run IMAGE on input images; integers, cycles and counters per layer.
@@ -303,20 +255,20 @@ def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output:
     from sim.report import layer_tables, summary
     from tritforge import flows
     loaded = flows.opened(image, config)
-    with _progress() as progress:
+    with progress_bar() as progress:
         simulation = flows.simulate(loaded, inputs, backend, layer=layer, output=output, log=log,
                                     progress=progress)
     report = flows.report_of(simulation, loaded)
-    _show(as_json, report, summary(report, clock), *layer_tables(report, clock),
-          f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
-          f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}",
-          *([] if log is None else [f"{log}: event log, to be compared with another backend's"]))
+    show(as_json, report, summary(report, clock), *layer_tables(report, clock),
+         f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
+         f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}",
+         *([] if log is None else [f"{log}: event log, to be compared with another backend's"]))
 
 
 @cli.command()
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
-@_json
+@json_option
 def compare_logs(first: Path, second: Path, as_json: bool) -> None:
     """Name the first difference between two event logs, A and B, of simulate --log.
 
@@ -327,7 +279,7 @@ def compare_logs(first: Path, second: Path, as_json: bool) -> None:
     """
     from sim.event_log import compare_logs as compare
     result = compare(first, second)
-    _show(as_json, result.to_dict(), *([] if not result.equal else [
+    show(as_json, result.to_dict(), *([] if not result.equal else [
         f"{first} ({result.first['backend']}) and {second} ({result.second['backend']}) are equal: "
         f"{result.records:,} records of {result.layers} layer{'s' * (result.layers != 1)}"]))
     if result.difference is not None:
@@ -336,7 +288,7 @@ def compare_logs(first: Path, second: Path, as_json: bool) -> None:
 
 @cli.command()
 @_image
-@_input
+@input_option
 @click.option("--backend", "backends", multiple=True,
               type=click.Choice(["memory", "rtl", "pysim"]),
               help="Compare only this one with the golden model (may be repeated). "
@@ -344,7 +296,7 @@ def compare_logs(first: Path, second: Path, as_json: bool) -> None:
 @click.option("--pysim-images", type=click.IntRange(min=0), default=1, show_default=True,
               help="Images, from the first on, for Amaranth's simulator, which is slow.")
 @_config_check
-@_json
+@json_option
 def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: int,
            config: str | None, as_json: bool) -> None:
     """Compare every integer of every layer of IMAGE on all backends.
@@ -358,10 +310,10 @@ def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: i
     """
     from tritforge import flows
     loaded = flows.opened(image, config)
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = flows.verify(loaded, inputs, backends=backends or None,
                               pysim_images=pysim_images, progress=progress)
-    _show(as_json, result.to_dict(), flows.verification_table(result))
+    show(as_json, result.to_dict(), flows.verification_table(result))
     for one in result.comparisons:
         if one.difference is not None:
             raise click.ClickException(str(one.difference))
@@ -383,7 +335,7 @@ def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: i
 @click.option("--clock", type=_CLOCK, default=50.0,
               show_default=True, metavar="MHZ",
               help="Clock at which the table shows cycles as time; nothing else depends on it.")
-@_json
+@json_option
 def demo(output: Path, config: str, images: int, checked: int, baseline: bool, clock: float,
          as_json: bool) -> None:
     """Export, run, check and picture the network that ships with tritforge.
@@ -395,10 +347,10 @@ def demo(output: Path, config: str, images: int, checked: int, baseline: bool, c
     which goes into compiling the simulator the first time. The exit code is 1 if anything differs.
     """
     from tritforge import demo as program
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = program.run(output, config, images=images, checked=checked, baseline=baseline,
                              progress=progress)
-    _show(as_json, result, *program.describe(result, output, clock))
+    show(as_json, result, *program.describe(result, output, clock))
     if not result["equal"]:
         raise click.ClickException("the RTL differs from the golden model: "
                                    + "; ".join(result["differences"]))
@@ -439,7 +391,7 @@ def bench() -> None:
               type=click.Path(path_type=Path),
               help="Folder for bench.json, output.npy, bench.png and the image, which the next "
                    "run reuses if it still fits; a former benchmark there is replaced.")
-@_json
+@json_option
 def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | None,
                   checkpoint: Path | None, threshold: float | None, seed: int, divisor: int,
                   clock: float, output: Path, as_json: bool) -> None:
@@ -456,12 +408,12 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
     the cycles.
     """
     from tritforge import bench as program
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = program.run(
             output, f"alexnet_{topology}", config, backend=backend, photograph=photograph,
             checkpoint=checkpoint, threshold=threshold, seed=seed, divisor=divisor, clock=clock,
             progress=progress)
-    _show(as_json, result, *program.describe(result, output))
+    show(as_json, result, *program.describe(result, output))
 
 
 cli.add_command(run_command)

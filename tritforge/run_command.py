@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
+
+from tritforge.console import input_option, json_option, progress_bar, show
 
 __all__ = ["run_command"]
 
@@ -18,9 +19,7 @@ _OUTPUTS = 10
 @click.command("run")
 @click.option("--image", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
               help="Image folder, as written by tritforge export.")
-@click.option("--input", "inputs", required=True, metavar="X.npy",
-              type=click.Path(path_type=Path),
-              help="Images, (N, C, H, W), or one, (C, H, W); as for tritforge simulate.")
+@input_option
 @click.option("--board", "board_name", metavar="NAME", help="The board: its clock and baud rate.")
 @click.option("--port", metavar="DEVICE", help="Serial port of the board, e.g. /dev/ttyUSB1.")
 @click.option("--virtual", is_flag=True,
@@ -36,8 +35,7 @@ _OUTPUTS = 10
 @click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path),
               help="Folder for report.json and output.npy, as tritforge simulate writes them; a "
                    "former run there is replaced.")
-@click.option("--json", "as_json", is_flag=True,
-              help="Print JSON instead of tables, and nothing else, on standard output.")
+@json_option
 def run_command(image: Path, inputs: Path, board_name: str | None, port: str | None,
                 virtual: bool, noise: float, seed: int, check: bool | None,
                 output: Path | None, as_json: bool) -> None:
@@ -54,13 +52,14 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
         raise click.UsageError("--port goes with --board NAME", context)
     if noise and not virtual:
         raise click.UsageError("--noise goes with --virtual", context)
+    import numpy as np
+
     from fpga.backend import BoardBackend
     from fpga.board import BOARDS
     from fpga.serial_link import SerialLink
     from fpga.virtual import virtual_board
     from sim.report import check_run_folder, write_run
     from tritforge import flows
-    from tritforge.cli import _progress, _show
     board = None if board_name is None else BOARDS.get(board_name)
     if board_name is not None and board is None:
         raise click.UsageError(f"board {board_name!r} is not known; known are {', '.join(BOARDS)}",
@@ -69,7 +68,7 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
     codes = flows.input_codes(loaded, inputs)
     if output is not None:
         check_run_folder(output)
-    with _progress() as progress, ExitStack() as stack:
+    with progress_bar() as progress, ExitStack() as stack:
         if virtual:
             simulated = stack.enter_context(virtual_board(
                 loaded.config, noise=noise, seed=seed, progress=progress))
@@ -78,8 +77,7 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
         clock = 0 if virtual or board is None else board.clock_hz
         link = SerialLink.open(loaded.config, port, 3_000_000 if board is None else board.baud,
                                clock_hz=clock, progress=progress)
-        backend = BoardBackend(loaded, link, progress)
-        stack.enter_context(backend)
+        backend = stack.enter_context(BoardBackend(loaded, link))
         simulation = backend.run(codes, progress=progress)
         link_statistics = link.statistics.to_dict()
         differences = 0
@@ -102,8 +100,8 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
              for number, row in enumerate(rows[:_SHOWN])]
     if len(rows) > _SHOWN:
         shown.append(f"and {len(rows) - _SHOWN} images more")
-    _show(as_json, document, *shown, *_sentences(document, report, clock),
-          *([] if output is None or differences else [f"{output}: report.json, output.npy"]))
+    show(as_json, document, *shown, *_sentences(document, report, clock),
+         *([] if output is None or differences else [f"{output}: report.json, output.npy"]))
     if differences:
         raise click.ClickException(f"{differences} of {len(codes)} images differ from the golden "
                                    f"model")
