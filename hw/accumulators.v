@@ -40,6 +40,9 @@ module accumulators #(
     localparam ROWS = 1 << ROW_BITS;
     wire [WIDTH-1:0] olds [0:BANKS-1];
     wire [BANKS-1:0] zeros;
+    wire add_zero = zeros[add_bank];
+    wire take_zero = zeros[take_bank];
+    wire [WIDTH-1:0] total = (add_zero ? {WIDTH{1'b0}} : olds[add_bank]) + addend;
     genvar bank;
     generate
         for (bank = 0; bank < BANKS; bank = bank + 1) begin : banks
@@ -56,10 +59,6 @@ module accumulators #(
             end
         end
     endgenerate
-    wire add_zero = zeros[add_bank];
-    wire take_zero = zeros[take_bank];
-    wire [WIDTH-1:0] old = add_zero ? {WIDTH{1'b0}} : olds[add_bank];
-    wire [WIDTH-1:0] total = old + addend;
     always @(posedge clk)
         if (take) value <= take_zero ? {WIDTH{1'b0}} : olds[take_bank];
 `endif

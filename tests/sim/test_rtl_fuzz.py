@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from networks import bound_network, compile_network, random_codes, random_config, random_network
 
+from hw.config import Config
 from hw.program import COUNTERS
+from hw.verilog import generate_verilog
+from sim import native
 from sim.cycle import CycleModel
 from sim.device import Device
 from sim.event_log import first_difference
@@ -86,6 +89,25 @@ def run_configuration(seed, networks):
             if n == 1:
                 codes = np.zeros_like(codes)
             check(link, network, codes)
+
+
+@pytest.mark.parametrize("banks", [2, 4])
+def test_accumulators_as_they_are_synthesized(monkeypatch, tmp_path, banks):
+    """Verilator has its own text of them; here it gets what an FPGA does."""
+    def generate(config):
+        before, begin, after = generate_verilog(config).partition("module accumulators ")
+        own = "`ifdef VERILATOR"
+        assert begin and own in after
+        return before + begin + after.replace(own, "`ifdef NEITHER", 1)
+
+    monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "generate_verilog", generate)
+    config = Config(banks=banks, accumulator_width=20)
+    rng = np.random.default_rng(banks)
+    for _ in range(4):
+        network = random_network(rng, config)
+        with NativeLink(config, optimize=False) as link:
+            check(link, network, random_codes(rng, network))
 
 
 def test_counters_are_all_known():
