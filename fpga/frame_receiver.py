@@ -1,14 +1,14 @@
 """Frame receiver: bytes from the host become commands, once each, in order, and only if whole."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.frames import CRC_RESIDUE, ESCAPE, FLAG, SESSIONS
 from hw.config import PORT_WIDTH
 from hw.payloads import command_word
 
-__all__ = ["CRC_POLYNOMIAL", "FrameReceiver", "crc_step"]
+__all__ = ["CRC_POLYNOMIAL", "FrameReceiver", "crc_step", "link_state"]
 
 #: CRC-32 of Ethernet, for a register that shifts right.
 CRC_POLYNOMIAL = 0xEDB88320
@@ -19,12 +19,17 @@ def crc_step(crc: Signal, bit: object) -> object:
     return (crc >> 1) ^ Mux(crc[0] ^ bit, Const(CRC_POLYNOMIAL, 32), 0)
 
 
+def link_state() -> data.StructLayout:
+    """What every frame to the host says, as :class:`fpga.frames.Reply`: its two control bytes."""
+    return data.StructLayout({"session": range(SESSIONS), "refused": 1, "full": 1, "expected": 8})
+
+
 class FrameReceiver(wiring.Component):
     """Takes the frame with the number that it expects, if its CRC is good and it has found room.
 
     The words of that frame go to ``o`` as they come, each when the byte after it shows that it is
     not the CRC; the flag at the end then ends the packet or takes it back. Every frame is answered;
-    what the answer says is in the members of the second group. A frame without words changes
+    what the answer says is in ``state``. A frame without words changes
     nothing and is answered all the same. SYNC begins a session, whatever was before: the next
     number is 0.
 
@@ -42,9 +47,8 @@ class FrameReceiver(wiring.Component):
         A packet's words, then one that is ``empty`` or ``abort``. ``ready`` may depend on the
         payload; where it was high for a word it must be so for the end of the packet.
     answer : Out(1)
-        For one cycle: what follows is to be told to the host.
-    session : Out(6), expected : Out(8), refused : Out(1), full : Out(1)
-        As :class:`fpga.frames.Reply`.
+        For one cycle: ``state`` is to be told to the host from the next one on.
+    state : Out(link_state)
     begin : Out(1)
         For one cycle: a session begins.
     restart : Out(1)
@@ -56,10 +60,7 @@ class FrameReceiver(wiring.Component):
             "data": In(8), "valid": In(1),
             "o": Out(stream.Signature(command_word())),
             "answer": Out(1),
-            "session": Out(range(SESSIONS)),
-            "expected": Out(8),
-            "refused": Out(1),
-            "full": Out(1),
+            "state": Out(link_state()),
             "begin": Out(1),
             "restart": Out(1),
         })
@@ -74,7 +75,8 @@ class FrameReceiver(wiring.Component):
         phase = Signal(2)               # bytes of the word so far
         filled = Signal()               # a word is whole
         words, lost, ordered, sync = Signal(), Signal(), Signal(), Signal()
-        session = Signal.like(self.session)
+        state = self.state
+        session = Signal(range(SESSIONS))
 
         byte, flag = Signal(8), Signal()
         enter, push, whole = Signal(), Signal(), Signal()
@@ -109,7 +111,7 @@ class FrameReceiver(wiring.Component):
             with m.If(place == 0):
                 m.d.sync += [sync.eq(byte[7]), session.eq(byte), place.eq(1)]
             with m.Elif(place == 1):
-                m.d.sync += [ordered.eq(byte == self.expected), place.eq(2)]
+                m.d.sync += [ordered.eq(byte == state.expected), place.eq(2)]
             with m.Else():
                 m.d.sync += [phase.eq(phase + 1), filled.eq(filled | (phase == 3))]
         with m.If(push):
@@ -120,11 +122,10 @@ class FrameReceiver(wiring.Component):
             m.d.sync += [crc.eq(0xFFFF_FFFF), place.eq(0), phase.eq(0), filled.eq(0),
                          words.eq(0), lost.eq(0), escaped.eq(0)]
             with m.If(self.begin):
-                m.d.sync += [self.session.eq(session), self.expected.eq(0), self.refused.eq(0),
-                             self.full.eq(0), self.restart.eq(1)]
+                m.d.sync += [state.eq(0), state.session.eq(session), self.restart.eq(1)]
             with m.Elif(~self.o.payload.abort):
-                m.d.sync += [self.expected.eq(self.expected + 1), self.refused.eq(0),
-                             self.full.eq(0)]
+                m.d.sync += [state.expected.eq(state.expected + 1), state.refused.eq(0),
+                             state.full.eq(0)]
             with m.Elif((place != 0) & (~whole | (ordered & lost & ~sync))):
-                m.d.sync += [self.refused.eq(1), self.full.eq(whole)]
+                m.d.sync += [state.refused.eq(1), state.full.eq(whole)]
         return m

@@ -1,11 +1,11 @@
 """Frame transmitter: responses and acknowledgements become frames for the host."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga.frame_receiver import crc_step
-from fpga.frames import ESCAPE, FLAG, FLIP, SESSIONS
+from fpga.frame_receiver import crc_step, link_state
+from fpga.frames import ESCAPE, FLAG, FLIP
 from hw.payloads import port_word
 
 __all__ = ["FrameTransmitter"]
@@ -27,7 +27,7 @@ class FrameTransmitter(wiring.Component):
     -------
     i : In(stream of port_word)
         Responses.
-    answer : In(1), session : In(6), expected : In(8), refused : In(1), full : In(1)
+    answer : In(1), state : In(link_state)
         From :class:`fpga.frame_receiver.FrameReceiver`.
     o : Out(stream of unsigned(8))
     """
@@ -36,10 +36,7 @@ class FrameTransmitter(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(port_word())),
             "answer": In(1),
-            "session": In(range(SESSIONS)),
-            "expected": In(8),
-            "refused": In(1),
-            "full": In(1),
+            "state": In(link_state()),
             "o": Out(stream.Signature(8)),
         })
 
@@ -71,8 +68,7 @@ class FrameTransmitter(wiring.Component):
                 m.next = "SEND"
                 with m.Switch(part):
                     with m.Case(FIRST):
-                        m.d.sync += byte.eq(Mux(phase[0], self.expected,
-                                                Cat(self.session, self.refused, self.full)))
+                        m.d.sync += byte.eq(self.state.as_value().word_select(phase[0], 8))
                         with m.If(phase[0]):
                             m.d.sync += pending.eq(0)
                     with m.Case(WORDS):

@@ -265,7 +265,7 @@ class SerialLink(Link):
             due = 2 * self._transport.timeout
         elif self._run is not None:
             due = max(self._question, 2 * self._transport.timeout)
-        elif not self._todo and self._requests == deque():
+        elif not self._todo and not self._requests:
             due = max(MOST_QUESTION, 2 * self._transport.timeout)
         else:
             return

@@ -22,13 +22,7 @@ from fpga.core import CORE_NAME, BoardCore
 from fpga.noise import Noise
 from hw.config import Config
 from hw.verilog import convert
-from sim.native import (
-    cached,
-    compile_library,
-    compiler_digest,
-    verilate,
-    verilator_folder,
-)
+from sim.native import cached, compile_library, compiler_digest, verilate
 
 __all__ = ["VirtualBoard", "compile_board", "virtual_board"]
 
@@ -72,7 +66,7 @@ def compile_board(sources: Sequence[Path | str], top: str, progress: Report | No
             path.write_text(text, encoding="utf-8")
         made = folder / "board"
         made.mkdir()
-        verilate(verilator_folder(), made, top, paths, "--prefix", "Vboard", *flags)
+        verilate(made, top, paths, "--prefix", "Vboard", *flags)
         jobs = [(path, [f"-I{made}"]) for path in (*made.glob("*.cpp"), _HARNESS)]
         return compile_library(jobs, folder, "board", report, optimize)
 

@@ -169,7 +169,6 @@ class Status:
     def from_packet(cls, packet: Packet) -> "Status":
         return cls(*packet.payload)
 
-
     def ended(self, tag: int) -> ErrorCode | None:
         """How the RUN with this tag ended, if that was the last RUN and has ended."""
         if self.finished & ~0xF != FINISHED | tag << 8:

@@ -8,7 +8,7 @@ from typing import Any
 import amaranth
 from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from hw.config import ACTIVATION_WIDTH, Config
@@ -119,6 +119,12 @@ def generate_separate(config: Config, block: str = "cluster") -> tuple[str, str]
             _banner(config) + "\n".join(inside.values()))
 
 
+def _places(layout: data.StructLayout) -> dict[str, int | list[int]]:
+    """Of every field its bit, or its first and last."""
+    return {name: [field.offset, field.offset + field.width - 1] if field.width > 1
+            else field.offset for name, field in layout}
+
+
 def sidecar(config: Config) -> dict[str, Any]:
     """What other tools need to know of the Verilog: parameters, ports, memories, counters."""
     return {
@@ -130,20 +136,15 @@ def sidecar(config: Config) -> dict[str, Any]:
         "ports": {
             name: {
                 direction: {
-                    f"{name}__payload": {"width": word.size, **{
-                        key: [field.offset, field.offset + field.width - 1] if field.width > 1
-                        else field.offset for key, field in word}},
+                    f"{name}__payload": {"width": word.size, **_places(word)},
                     f"{name}__valid": {"width": 1},
                 },
                 "output" if direction == "input" else "input": {f"{name}__ready": {"width": 1}},
             }
             for name, direction, word in (("commands", "input", command_word()),
                                           ("results", "output", port_word()))
-        } | {"probe": {"output": {"probe": {
-            "width": probe(config).size,
-            **{name: [field.offset, field.offset + field.width - 1] if field.width > 1
-               else field.offset for name, field in probe(config)},
-        }}}},
+        } | {"probe": {"output": {
+            "probe": {"width": probe(config).size, **_places(probe(config))}}}},
         "memories": {
             name: {
                 "number": number,

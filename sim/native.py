@@ -159,7 +159,6 @@ def cached(name: str, key: bytes, build: Callable[[Path], Path]) -> Path:
 def _build(config: Config, folder: Path, report: Callable[[str, float], None],
            optimize: bool) -> Path:
     report("generating Verilog", 0.0)
-    root = verilator_folder()
     separate = config.adders > _INLINE_LIMIT
     jobs: list[tuple[Path, list[str]]] = []     # C++ file, flags
     top: list[Path] = [folder / f"{TOP_NAME}.v"]
@@ -171,8 +170,8 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
         source = folder / "cluster.v"
         source.write_text(cluster, encoding="utf-8")
         report("Verilator, cluster", 0.1)
-        verilate(root, library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
-                  "cluster", "-DPOKE=cluster_memory_poke")
+        verilate(library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
+                 "cluster", "-DPOKE=cluster_memory_poke")
         jobs += [(path, [f"-I{library}"]) for path in library.glob("*.cpp")]
         # Two calls per cycle that only other simulators need, and that copy all inputs.
         wrapper = library / "cluster.sv"
@@ -185,7 +184,7 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
     report("Verilator", 0.15)
     made = folder / "top"
     made.mkdir()
-    verilate(root, made, TOP_NAME, top)
+    verilate(made, TOP_NAME, top)
     jobs += [(path, [f"-I{made}"]) for path in made.glob("*.cpp")]
     jobs.append((_HARNESS, [f"-I{made}", *(["-DSEPARATE_CLUSTERS"] if separate else [])]))
     return compile_library(jobs, folder, TOP_NAME, report, optimize, separate)
@@ -228,14 +227,15 @@ def compile_library(jobs: list[tuple[Path, list[str]]], folder: Path, name: str,
     return linked
 
 
-def verilate(root: Path, folder: Path, top: str, sources: Sequence[Path], *flags: str) -> None:
+def verilate(folder: Path, top: str, sources: Sequence[Path], *flags: str) -> None:
     """C++ of a Verilog design, in ``folder``.
 
     Raises
     ------
     SimulatorError
-        Verilator failed.
+        Verilator is missing or failed.
     """
+    root = verilator_folder()
     _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--top-module", top,
            "--Mdir", str(folder), *flags, *map(str, sources)], {"VERILATOR_ROOT": str(root)})
 

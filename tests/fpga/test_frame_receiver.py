@@ -53,7 +53,7 @@ class Bench:
             self.begun += begin
             await ctx.tick()
             if answer:
-                self.answers.append(tuple(ctx.get(getattr(receiver, name)) for name in
+                self.answers.append(tuple(ctx.get(getattr(receiver.state, name)) for name in
                                           ("session", "expected", "refused", "full")))
 
     def run(self, data, **limits):

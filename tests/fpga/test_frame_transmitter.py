@@ -19,7 +19,7 @@ def collect(responses, answers=(), state=(5, 7, 0, 0), willing=1.0, offered=1.0,
 
     async def send(ctx):
         for name, value in zip(("session", "expected", "refused", "full"), state, strict=True):
-            ctx.set(getattr(block, name), value)
+            ctx.set(getattr(block.state, name), value)
         await Streams(rng, offered).put(ctx, block.i, [
             {"data": word, "last": index == len(words) - 1}
             for words in responses for index, word in enumerate(words)])
