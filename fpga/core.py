@@ -26,6 +26,8 @@ class BoardCore(wiring.Component):
         Clock cycles per bit of the UART, 4 or more.
     contents : int
         Label of what the memories hold when power comes; 0: nothing of use.
+    counters : bool
+        As for :class:`hw.top.Accelerator`.
 
     Members
     -------
@@ -33,16 +35,18 @@ class BoardCore(wiring.Component):
         The UART, high when idle; ``rx`` is asynchronous.
     """
 
-    def __init__(self, config: Config, *, divisor: int, contents: int = 0) -> None:
+    def __init__(self, config: Config, *, divisor: int, contents: int = 0,
+                 counters: bool = True) -> None:
         self.config = config
         self.divisor = divisor
         self.contents = contents
+        self.counters = counters
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.link = link = BoardLink(self.divisor)
-        accelerator = Accelerator(self.config, contents=self.contents)
+        accelerator = Accelerator(self.config, contents=self.contents, counters=self.counters)
         m.submodules.accelerator = DomainRenamer("accelerator")(accelerator)
         m.domains.accelerator = ClockDomain(local=True)
         reset = Signal(init=1)          # a register, because it reaches far into the design

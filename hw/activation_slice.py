@@ -21,7 +21,8 @@ class ActivationSlice(wiring.Component):
                       host ---+            +- merge, before the walkers; host, after them
 
     The read port serves the merge, then one walker, then the host; the walkers take turns: the one
-    after the last served comes first. The write port serves the merge, then the host.
+    after the last served comes first. The write port serves the merge, then the host. If it is the
+    same port, writes come first, and it is kept for a merge that has to wait.
 
     Timing: data stand ``ChunkMemory.latency`` cycles after a request that was ``ready``.
 
@@ -87,7 +88,7 @@ class ActivationSlice(wiring.Component):
         config = self.config
         m.submodules.memory = memory = ChunkMemory(
             width=config.memory_width("activations"), depth=config.activation_depth,
-            chunk_width=ACTIVATION_WIDTH)
+            chunk_width=ACTIVATION_WIDTH, single_port=config.single_port)
         m.submodules.merge = merge = Merge(config)
         m.d.comb += [
             merge.number.eq(self.number),
@@ -100,6 +101,11 @@ class ActivationSlice(wiring.Component):
             self.read_data.eq(memory.read_data),
         ]
 
+        # Neither a merge reads, nor a write has the only port.
+        merging = merge.wants_read if config.single_port else merge.read_valid
+        free = ~merging
+        if config.single_port:
+            free &= ~memory.write_mask.any()
         # ``turn`` is the walker that comes first; of those that ask, the next in turn is served.
         turn = Signal(index_shape(config.sets))
         chosen = Signal(index_shape(config.sets))
@@ -110,15 +116,15 @@ class ActivationSlice(wiring.Component):
                 with m.If((turn == first) & self.read_valid[index]):
                     m.d.comb += chosen.eq(index)
         for index in range(config.sets):
-            m.d.comb += self.read_ready[index].eq(~merge.read_valid & (chosen == index))
+            m.d.comb += self.read_ready[index].eq(free & (chosen == index))
         with m.If(self.restart):
             m.d.sync += turn.eq(0)
-        with m.Elif(asking.any() & ~merge.read_valid):
+        with m.Elif(asking.any() & free):
             m.d.sync += turn.eq(Mux(chosen == config.sets - 1, 0, chosen + 1))
         m.d.comb += [
-            self.host_read_ready.eq(~merge.read_valid & ~asking.any()),
+            self.host_read_ready.eq(free & ~asking.any()),
             memory.read_address.eq(
-                Mux(merge.read_valid, merge.read_address,
+                Mux(merging, merge.read_address,
                     Mux(asking.any(), Array(self.read_address)[chosen],
                         self.host_read_address))),
         ]

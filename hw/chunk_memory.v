@@ -1,8 +1,9 @@
 // Memory with one read and one write port, written in chunks; see hw/memory.py.
 //
 // The data of a read stand two cycles after the address; a word that is written in the
-// cycle in which it is read gives the old contents. Verilator gets one assignment of the
-// whole word, which is much faster there; synthesis gets write enables.
+// cycle in which it is read gives undefined data: the old contents here, their complement with
+// UNDEFINED_COLLISIONS. A single port makes that of all reads in a cycle with a write. Verilator
+// gets one assignment of the whole word, which is much faster there; synthesis gets write enables.
 `ifndef POKE
 `define POKE chunk_memory_poke
 `endif
@@ -11,18 +12,35 @@ module chunk_memory #(
     parameter CHUNK = 32,
     parameter CHUNKS = 1,
     parameter DEPTH = 2,
-    parameter ADDRESS = 1
+    parameter ADDRESS = 1,
+    parameter SINGLE_PORT = 0,
+    parameter REGISTER_ADDRESS = 0
 ) (
     input clk,
     input [ADDRESS-1:0] read_address,
-    output reg [WIDTH-1:0] read_data,
+    output [WIDTH-1:0] read_data,
     input [ADDRESS-1:0] write_address,
     input [CHUNKS-1:0] write_mask,
     input [CHUNKS*CHUNK-1:0] write_data
 );
-    reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
+    // Two cycles: one in the memory, the other in front of it or behind it.
     reg [WIDTH-1:0] fetched;
+    reg [WIDTH-1:0] registered;
+    reg [ADDRESS-1:0] place;
+    wire [ADDRESS-1:0] reading = REGISTER_ADDRESS != 0 ? place : read_address;
+    assign read_data = REGISTER_ADDRESS != 0 ? fetched : registered;
+    always @(posedge clk) begin
+        place <= read_address;
+        registered <= fetched;
+    end
+    integer index;
 `ifdef VERILATOR
+`ifdef UNDEFINED_COLLISIONS
+    wire collides = |write_mask && (SINGLE_PORT != 0 || write_address == reading);
+`else
+    wire collides = SINGLE_PORT > 1;    // never
+`endif
+    reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
     reg [CHUNKS*CHUNK-1:0] merged;
 
     // The simulation's back door: one word, without a clock edge.
@@ -30,19 +48,15 @@ module chunk_memory #(
     function void `POKE(input int address, input bit [4095:0] word);
         storage[address[ADDRESS-1:0]] = word[CHUNKS*CHUNK-1:0];
     endfunction
-`endif
-    integer index;
 
     initial begin
         fetched = 0;
-        read_data = 0;
+        registered = 0;
         for (index = 0; index < DEPTH; index = index + 1) storage[index] = 0;
     end
 
     always @(posedge clk) begin
-        fetched <= storage[read_address][WIDTH-1:0];
-        read_data <= fetched;
-`ifdef VERILATOR
+        fetched <= storage[reading][WIDTH-1:0] ^ {WIDTH{collides}};
         if (|write_mask) begin
             merged = storage[write_address];
             for (index = 0; index < CHUNKS; index = index + 1)
@@ -50,10 +64,30 @@ module chunk_memory #(
                     merged[index*CHUNK +: CHUNK] = write_data[index*CHUNK +: CHUNK];
             storage[write_address] <= merged;
         end
-`else
-        for (index = 0; index < CHUNKS; index = index + 1)
-            if (write_mask[index])
-                storage[write_address][index*CHUNK +: CHUNK] <= write_data[index*CHUNK +: CHUNK];
-`endif
     end
+`else
+    generate
+        if (SINGLE_PORT != 0) begin : single
+            // Contents of such a memory cannot be given; one address tells synthesis what it is.
+            (* ram_style = "huge" *) reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
+            wire [ADDRESS-1:0] address = |write_mask ? write_address : reading;
+            always @(posedge clk) begin
+                for (index = 0; index < CHUNKS; index = index + 1)
+                    if (write_mask[index])
+                        storage[address][index*CHUNK +: CHUNK] <= write_data[index*CHUNK +: CHUNK];
+                if (!(|write_mask)) fetched <= storage[address][WIDTH-1:0];
+            end
+        end else begin : dual
+            reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
+            initial for (index = 0; index < DEPTH; index = index + 1) storage[index] = 0;
+            always @(posedge clk) begin
+                fetched <= storage[reading][WIDTH-1:0];
+                for (index = 0; index < CHUNKS; index = index + 1)
+                    if (write_mask[index])
+                        storage[write_address][index*CHUNK +: CHUNK]
+                            <= write_data[index*CHUNK +: CHUNK];
+            end
+        end
+    endgenerate
+`endif
 endmodule

@@ -111,7 +111,7 @@ class Cluster(wiring.Component):
             walker.read_data.eq(self.read_data),
         ]
 
-        m.d.sync += self.idle.eq(walker.idle & zero_skip.idle)
+        m.d.sync += self.idle.eq(walker.idle & zero_skip.idle & ~self.jobs.valid)
 
         # The oldest undrained pixel, moved on by the drain command that frees its bank.
         oldest = Signal(tag_width(config))
@@ -176,19 +176,33 @@ class Cluster(wiring.Component):
         return m
 
     def _broadcast(self, m: Module, zero_skip: ZeroSkip) -> tuple[Signal, Signal, Signal]:
-        """Register, trit memory beside scaler (2 cycles), register: what the elements see."""
+        """Register, trit memory beside scaler (2 cycles), register: what the elements see.
+
+        Where jobs are handed out directly, there is a second register in front, where there is less
+        to register, in the last one's place.
+        """
         config = self.config
         m.submodules.scaler = scaler = Scaler(config)
         m.submodules.trit_memory = trits = ChunkMemory(
-            width=config.memory_width("trits"), depth=config.trit_depth, chunk_width=PORT_WIDTH)
+            width=config.memory_width("trits"), depth=config.trit_depth, chunk_width=PORT_WIDTH,
+            single_port=config.single_port, register_address=config.direct_jobs)
         assert scaler.latency == trits.latency
-        m.d.sync += [
-            scaler.activation.eq(zero_skip.activation),
-            scaler.is_signed.eq(zero_skip.is_signed),
-            scaler.coefficient_plus.eq(zero_skip.plus),
-            scaler.coefficient_minus.eq(zero_skip.minus),
-            trits.read_address.eq(zero_skip.column),
+        before = 2 if config.direct_jobs else 1
+        m.d.comb += [
+            scaler.activation.eq(_registered(m, "activation", zero_skip.activation, before)),
+            trits.read_address.eq(_registered(m, "column", zero_skip.column, before)),
         ]
+        if config.direct_jobs:      # the job's coefficients are still there
+            job = self.jobs.payload
+            coefficients = [job.signed, job.plus, job.minus]
+        else:
+            coefficients = [_registered(m, f"coefficient_{index}", value, before)
+                            for index, value in enumerate((
+                                zero_skip.is_signed, zero_skip.plus, zero_skip.minus))]
+        m.d.comb += [
+            port.eq(value) for port, value in zip(
+                (scaler.is_signed, scaler.coefficient_plus, scaler.coefficient_minus),
+                coefficients, strict=True)]
         chunks = trits.chunks
         m.d.comb += [
             trits.write_address.eq(self.trit_write_address),
@@ -197,27 +211,30 @@ class Cluster(wiring.Component):
             trits.write_data.eq(self.host_data.replicate(chunks)
                                 if trits.chunk_width == PORT_WIDTH else self.host_data),
         ]
-        valid, tag, rows_used = zero_skip.valid, zero_skip.tag, zero_skip.rows_used
-        for stage in range(1 + scaler.latency):
-            valid_after = Signal(name=f"valid_{stage}")
-            tag_after = Signal(tag_width(config), name=f"tag_{stage}")
-            rows_after = Signal.like(rows_used, name=f"rows_used_{stage}", reset_less=True)
-            m.d.sync += [valid_after.eq(valid), tag_after.eq(tag), rows_after.eq(rows_used)]
-            valid, tag, rows_used = valid_after, tag_after, rows_after
+        latency = 2 + scaler.latency
         entry = Signal(broadcast(config))
-        entry_valid = Signal()
-        entry_trits = Signal(2 * config.rows * config.elements, reset_less=True)
-        m.d.sync += [
-            entry_valid.eq(valid),
-            entry_trits.eq(trits.read_data),
-            entry.plus.eq(scaler.plus),
-            entry.minus.eq(scaler.minus),
-            entry.tag.eq(tag),
-        ]
+        m.d.comb += entry.tag.eq(_registered(m, "tag", zero_skip.tag, latency))
         if not config.skip_zero_weights:
-            m.d.sync += entry.rows_used.eq(rows_used)
+            m.d.comb += entry.rows_used.eq(
+                _registered(m, "rows_used", zero_skip.rows_used, latency))
+        after = latency - before - scaler.latency
+        m.d.comb += [
+            entry.plus.eq(_registered(m, "plus", scaler.plus, after)),
+            entry.minus.eq(_registered(m, "minus", scaler.minus, after)),
+        ]
+        entry_valid = _registered(m, "valid", zero_skip.valid, latency)
+        entry_trits = _registered(m, "trits", trits.read_data, after)
         assert trit_word(config).size == 2 * config.rows
         return entry, entry_valid, entry_trits
+
+
+def _registered(m: Module, name: str, value: Signal, cycles: int) -> Signal:
+    """``value`` of ``cycles`` before."""
+    for stage in range(cycles):
+        after = Signal.like(value, name=f"{name}_{stage}", reset_less=name not in ("valid", "tag"))
+        m.d.sync += after.eq(value)
+        value = after
+    return value
 
 
 def _count(bits: Signal) -> Signal:

@@ -45,6 +45,7 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "result_depth": (2, 1 << 20),
     "layer_count": (1, 256),
     "packet_words": (34, 4096),
+    "window_count": (1, 15),
     "response_places": (2, 8),
 }
 
@@ -94,6 +95,15 @@ class Config:
         Layers of one run whose counters are kept.
     packet_words : int
         Longest packet on the host port, in words after its two header words.
+    window_count : int
+        Most overlapping max-pool windows, each way, that an output pixel can feed.
+    single_port : bool
+        Trits, activations and program stand in memories with one port, 16 bits wide or a multiple
+        (iCE40 SPRAM): a read waits for a write, a program word takes two reads, and the host's
+        writes wait while a program runs.
+    short_queues : bool
+        The queues between sequencer, walkers and drain have few places; with one set there is none
+        for jobs.
     response_places : int
         Requests that wait for their answer on the host port; further ones are dropped.
     unpack_trits : bool
@@ -121,6 +131,9 @@ class Config:
     result_depth: int = 1024
     layer_count: int = 16
     packet_words: int = 126
+    window_count: int = 15
+    single_port: bool = False
+    short_queues: bool = False
     response_places: int = 8
     unpack_trits: bool = True
     skip_zero_weights: bool = True
@@ -134,7 +147,8 @@ class Config:
             if not low <= value <= high:
                 raise ConfigError(
                     f"configuration field {field} is {value}; it must be between {low} and {high}")
-        for field in ("unpack_trits", "skip_zero_weights", "skip_zero_activations"):
+        for field in ("single_port", "short_queues", "unpack_trits", "skip_zero_weights",
+                      "skip_zero_activations"):
             if not isinstance(getattr(self, field), bool):
                 raise ConfigError(
                     f"configuration field {field} must be true or false, "
@@ -189,6 +203,17 @@ class Config:
     def offset_width(self) -> int:
         """Bits of the requantizer's bias (rounding included) and of its sum."""
         return self.accumulator_width + self.multiplier_width
+
+    @property
+    def direct_jobs(self) -> bool:
+        """Walkers take jobs straight from the sequencer's records, which stay as they are until the
+        clusters have read all columns of a group."""
+        return self.short_queues and self.sets == 1
+
+    @property
+    def program_reads(self) -> int:
+        """Cycles in which a program word is read."""
+        return 2 if self.single_port else 1
 
     @property
     def coefficient_max(self) -> int:
@@ -268,9 +293,13 @@ PRESETS: dict[str, Config] = {
     config.name: config
     for config in (
         Config(name="tiny"),
-        Config(name="icebreaker", clusters=1, elements=8, rows=4, queue_depth=4, scan_width=2,
-               trit_depth=2048, activation_depth=2048, program_depth=512, row_depth=128,
-               result_depth=256, layer_count=8, response_places=2, unpack_trits=False),
+        # Sizes of an UP5K's memories: 16 384 x 16 bits of SPRAM for activations and for program,
+        # two of them for trits; the rest in 256 x 16 bits of block RAM each.
+        Config(name="icebreaker", clusters=1, elements=4, rows=4, queue_depth=26, scan_width=2,
+               accumulator_width=20, multiplier_width=11, trit_depth=4096,
+               activation_depth=16384, program_depth=2048, row_depth=256, result_depth=256,
+               layer_count=8, window_count=3, response_places=2, unpack_trits=False,
+               single_port=True, short_queues=True),
         Config(name="ulx3s_85f", clusters=8, elements=16, rows=16, queue_depth=8, scan_width=4,
                accumulator_width=28, drain_width=2, trit_depth=512, activation_depth=4096,
                program_depth=2048, row_depth=512, result_depth=1024, layer_count=32,

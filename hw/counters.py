@@ -2,13 +2,13 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from hw.config import Config
 from hw.payloads import EVENTS, event_layout, index_shape
 from hw.program import COUNTER_SLOTS, COUNTERS
 
-__all__ = ["Counters"]
+__all__ = ["Counters", "NoCounters"]
 
 #: Events counted outside the clusters.
 CENTRAL_EVENTS = ("drain_steps", "stall_write_back", "merge_reads", "write_backs",
@@ -47,23 +47,7 @@ class Counters(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        depth = config.memory_depth("counters")
-        clusters = range(config.clusters + 1)
-        super().__init__({
-            "events": In(event_layout(config)).array(config.cluster_count),
-            "drain_steps": In(1),
-            "stall_write_back": In(1),
-            "merge_reads": In(clusters),
-            "write_backs": In(clusters),
-            "result_writes": In(1),
-            "stall_refill": In(1),
-            "run": In(1),
-            "dump": In(1),
-            "done": Out(1),
-            "layer": In(index_shape(config.layer_count)),
-            "read_address": In(index_shape(depth)),
-            "read_data": Out(32),
-        })
+        super().__init__(_signature(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -106,3 +90,43 @@ class Counters(wiring.Component):
             write.en.eq(self.dump),
         ]
         return m
+
+
+class NoCounters(wiring.Component):
+    """In the place of :class:`Counters`, to save what they cost: a dump takes as long, and what is
+    read is zero.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(_signature(config))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        index = Signal(range(COUNTER_SLOTS))
+        m.d.comb += self.done.eq(self.dump & (index == COUNTER_SLOTS - 1))
+        with m.If(self.dump):
+            m.d.sync += index.eq(index + 1)
+        return m
+
+
+def _signature(config: Config) -> dict[str, Member]:
+    clusters = range(config.clusters + 1)
+    return {
+        "events": In(event_layout(config)).array(config.cluster_count),
+        "drain_steps": In(1),
+        "stall_write_back": In(1),
+        "merge_reads": In(clusters),
+        "write_backs": In(clusters),
+        "result_writes": In(1),
+        "stall_refill": In(1),
+        "run": In(1),
+        "dump": In(1),
+        "done": Out(1),
+        "layer": In(index_shape(config.layer_count)),
+        "read_address": In(index_shape(config.memory_depth("counters"))),
+        "read_data": Out(32),
+    }

@@ -7,10 +7,12 @@ from amaranth.lib.wiring import In, Out
 from hw.config import Config
 from hw.payloads import address_width, drain_command, drain_job, index_shape, window
 
-__all__ = ["Drain", "clear_latency"]
+__all__ = ["Drain", "clear_latency", "pixel_places"]
 
-#: Pixels that the sequencer may be ahead of the drain, for each set.
-JOB_PLACES = 8
+
+def pixel_places(config: Config) -> int:
+    """Pixels that the sequencer may be ahead of the drain."""
+    return (2 if config.short_queues else 8) * config.sets
 
 
 def clear_latency(config: Config) -> int:
@@ -60,6 +62,8 @@ class Drain(wiring.Component):
         ``step`` is low two cycles later.
     step : Out(1)
         A step. This and the following belong to ``command``.
+    begin : Out(1)
+        A pixel's first step; its ``window`` stays for all its steps.
     source : Out
         Set that the step's sums come from.
     window : Out(window)
@@ -89,6 +93,7 @@ class Drain(wiring.Component):
             "ready": Out(1),
             "stop": In(1),
             "step": Out(1),
+            "begin": Out(1),
             "source": Out(index_shape(config.sets)),
             "window": Out(window(config)),
             "row_address": Out(address_width(config.row_depth)),
@@ -103,7 +108,7 @@ class Drain(wiring.Component):
         config = self.config
         layout = drain_job(config)
         m.submodules.jobs = jobs = fifo.SyncFIFO(
-            width=layout.size, depth=JOB_PLACES * config.sets)
+            width=layout.size, depth=pixel_places(config))
         job = Signal(layout)
         m.d.comb += [
             jobs.w_data.eq(self.i.payload),
@@ -172,6 +177,7 @@ class Drain(wiring.Component):
 
         m.d.sync += [
             self.step.eq(stepping),
+            self.begin.eq(stepping & (row == 0) & (block == 0)),
             self.source.eq(self.set),
             self.window.eq(job.window),
             self.row_address.eq(entry),

@@ -1,4 +1,4 @@
-"""Memories with one read and one write port, as block RAM has them."""
+"""Memories with one read and one write port, as block RAM has them, or with one for both."""
 
 from pathlib import Path
 
@@ -18,14 +18,16 @@ class ChunkMemory(wiring.Component):
     """Memory read in whole words and written in chunks.
 
     Timing: data of the address presented in cycle t stands in cycle t + ``latency``; one read
-    and one write per cycle. A read of a word in the cycle in which it is written gives the old
-    contents. The output register lets an FPGA use the one inside its block RAM.
+    and one write per cycle. A read of a word in the cycle in which it is written gives undefined
+    data, as do all reads in a cycle with a write where the memory has a single port. The output
+    register lets an FPGA use the one inside its block RAM.
 
     Cost: one memory of ``width * depth`` bits, ``width`` flip-flops.
 
     In Verilog it is an instance of ``chunk_memory``, written by hand in ``chunk_memory.v``: one
     module for all sizes, quick to generate and quick to simulate. Amaranth's own
-    simulator and FPGA flows get the same from Amaranth's memory.
+    simulator gets the same from Amaranth's memory. Compiled with ``UNDEFINED_COLLISIONS``, the
+    undefined data are wrong ones.
 
     Parameters
     ----------
@@ -35,6 +37,11 @@ class ChunkMemory(wiring.Component):
         Words.
     chunk_width : int
         Bits that one bit of ``write_mask`` enables; the last chunk may be narrower.
+    single_port : bool
+        Reads and writes share a port; the contents are undefined at first.
+    register_address : bool
+        The address is registered instead of the output, which takes fewer flip-flops where the
+        word is wide; what is said of the cycle of a read is then true of the one after it.
 
     Members
     -------
@@ -48,7 +55,10 @@ class ChunkMemory(wiring.Component):
 
     latency = 2
 
-    def __init__(self, *, width: int, depth: int, chunk_width: int) -> None:
+    def __init__(self, *, width: int, depth: int, chunk_width: int,
+                 single_port: bool = False, register_address: bool = False) -> None:
+        self.register_address = register_address
+        self.single_port = single_port
         self.width = width
         self.depth = depth
         self.chunk_width = min(chunk_width, width)
@@ -67,6 +77,8 @@ class ChunkMemory(wiring.Component):
             return Instance(
                 "chunk_memory", p_WIDTH=self.width, p_CHUNK=self.chunk_width,
                 p_CHUNKS=self.chunks, p_DEPTH=self.depth, p_ADDRESS=len(self.read_address),
+                p_SINGLE_PORT=int(self.single_port),
+                p_REGISTER_ADDRESS=int(self.register_address),
                 i_clk=ClockSignal(), i_read_address=self.read_address,
                 o_read_data=self.read_data, i_write_address=self.write_address,
                 i_write_mask=self.write_mask, i_write_data=self.write_data)
@@ -76,12 +88,13 @@ class ChunkMemory(wiring.Component):
         write = storage.write_port(granularity=self.chunk_width)
         read = storage.read_port()
         output = Signal(self.width, reset_less=True)
+        address = Signal.like(self.read_address)
         m.d.comb += [
             write.addr.eq(self.write_address),
             write.en.eq(self.write_mask),
             write.data.eq(self.write_data),
-            read.addr.eq(self.read_address),
-            self.read_data.eq(output),
+            read.addr.eq(address if self.register_address else self.read_address),
+            self.read_data.eq(read.data if self.register_address else output),
         ]
-        m.d.sync += output.eq(read.data)
+        m.d.sync += [output.eq(read.data), address.eq(self.read_address)]
         return m

@@ -1,10 +1,11 @@
 """Max-pool merge: writes requantized activations back, keeping the maximum of a window."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ACTIVATION_WIDTH, Config
+from hw.lookup_memory import Queue
 from hw.memory import ChunkMemory
 from hw.payloads import address_width, write_back
 
@@ -41,8 +42,10 @@ class Merge(wiring.Component):
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
     be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
 
-    Timing: a write-back of cycle t is first visited in t+1; one visit per cycle, except that a
-    merge waits while a visit of the same activation is in the pipeline (``MERGE_LATENCY``).
+    Timing: a write-back of cycle t is first visited in t+1, with a single port in t+2, where the
+    queue fetches it ahead; one visit per cycle, except that a
+    merge waits while a visit of the same activation is in the pipeline (``MERGE_LATENCY``), while
+    its word is written, and, where the memory has a single port, while any word is written.
     Writing follows ``ChunkMemory.latency + 1`` cycles after the visit. There is no ready: the
     drain stops when ``full`` shows.
 
@@ -64,6 +67,8 @@ class Merge(wiring.Component):
         Nothing is queued or on its way to memory.
     step_x, step_y : In
         Words between pooled pixels.
+    wants_read : Out(1)
+        A read is due, now or after a wait.
     read_valid, read_address, read_data
         Read port of the activation memory; the request is always served.
     write_mask, write_address, write_data : Out
@@ -80,6 +85,7 @@ class Merge(wiring.Component):
             "idle": Out(1),
             "step_x": In(address),
             "step_y": In(address),
+            "wants_read": Out(1),
             "read_valid": Out(1),
             "read_address": Out(address),
             "read_data": In(config.memory_width("activations")),
@@ -92,11 +98,15 @@ class Merge(wiring.Component):
         m = Module()
         config = self.config
         lanes = config.scan_width
-        layout = self.i.shape()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=layout.size, depth=merge_places(config))
+        # All but ``valid`` and ``cluster``, which are the same for all that is queued.
+        layout = data.StructLayout({
+            name: field.shape for name, field in self.i.shape()
+            if name not in ("valid", "cluster")})
+        m.submodules.queue = queue = Queue(
+            width=layout.size, depth=merge_places(config), ahead=config.single_port)
         window = self.i.window
         m.d.comb += [
-            queue.w_data.eq(self.i),
+            queue.w_data.eq(Cat(self.i[name] for name, _ in layout)),
             queue.w_en.eq(self.i.valid & (self.i.cluster == self.number)
                           & (self.i.value.any() | self.i.signed
                              | (window.fresh_x.any() & window.fresh_y.any()))),
@@ -121,6 +131,7 @@ class Merge(wiring.Component):
             at.eq(Mux(x.any(), following, row)),
             visit.eq(queue.r_rdy & ~wait),
             queue.r_en.eq(visit & last_x & last_y),
+            self.wants_read.eq(queue.r_rdy & ~fresh),
             self.read_valid.eq(visit & ~fresh),
             self.read_address.eq(at),
         ]
@@ -154,9 +165,10 @@ class Merge(wiring.Component):
             self.write_address.eq(address),
             self.write_data.eq(Mux(keep, old, value)),
         ]
-        same.append(self.write_mask.bit_select(head.lane, 1) & (self.write_address == at))
+        writing = self.write_mask.any()
+        same.append(writing if config.single_port else writing & (self.write_address == at))
         m.d.comb += [
             wait.eq(~fresh & Cat(same).any()),
-            self.idle.eq(~queue.r_rdy & ~Cat(under_way).any() & ~self.write_mask.any()),
+            self.idle.eq(~queue.level.any() & ~Cat(under_way).any() & ~self.write_mask.any()),
         ]
         return m

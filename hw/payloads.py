@@ -5,7 +5,6 @@ from amaranth.lib import data
 from amaranth.utils import bits_for
 
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
-from hw.program import MOST_WINDOWS
 
 __all__ = [
     "EVENTS",
@@ -122,10 +121,10 @@ def window(config: Config) -> data.StructLayout:
     """Where the values of an output pixel go: pooled pixels, from the last one backwards."""
     return data.StructLayout({
         "address": unsigned(address_width(config.activation_depth)),    # of the last one
-        "count_x": range(MOST_WINDOWS + 1),     # pooled pixels fed: columns, rows
-        "count_y": range(MOST_WINDOWS + 1),
-        "fresh_x": range(MOST_WINDOWS + 1),     # the last of them, written for the first time
-        "fresh_y": range(MOST_WINDOWS + 1),
+        "count_x": range(config.window_count + 1),  # pooled pixels fed: columns, rows
+        "count_y": range(config.window_count + 1),
+        "fresh_x": range(config.window_count + 1),  # the last of them, written for the first time
+        "fresh_y": range(config.window_count + 1),
     })
 
 

@@ -1,11 +1,14 @@
 """Processing element: a queue, a select of the next nonzero trit, one adder, accumulators."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulators import Accumulators
 from hw.config import Config
+from hw.lookup_memory import LookupMemory
 from hw.payloads import broadcast, index_shape, tag_width, trit_word
 
 __all__ = ["BROADCAST_FLIGHT", "ProcessingElement", "queue_places"]
@@ -19,7 +22,14 @@ _GROUP = 4
 
 def queue_places(config: Config) -> int:
     """Physical places of an element's queue: usable depth and what may be in flight."""
-    return 1 << (config.queue_depth + BROADCAST_FLIGHT - 1).bit_length()
+    current = int(_late_bits(config) > 0)
+    return 1 << (config.queue_depth + BROADCAST_FLIGHT + current - 1).bit_length()
+
+
+def _late_bits(config: Config) -> int:
+    """Bits of the products that are read when their entry is the current one, not before: with
+    small queues as many as fill block RAMs of 16 bits."""
+    return 2 * config.product_width // 16 * 16 if config.short_queues else 0
 
 
 class ProcessingElement(wiring.Component):
@@ -90,31 +100,38 @@ class ProcessingElement(wiring.Component):
         rows = config.rows
         places = queue_places(config)
 
-        # Queue. Trits and products are two memories, each narrow enough for a machine word.
-        m.submodules.trit_queue = trit_queue = memory.Memory(
-            shape=self.trits.shape(), depth=places, init=[])
-        m.submodules.product_queue = product_queue = memory.Memory(
-            shape=self.i.shape(), depth=places, init=[])
+        # Queue: one memory, or two, so that each is narrow enough for a machine word.
+        trit_read, product_read = Signal(self.trits.shape()), Signal(self.i.shape())
+        others = [name for name, _ in self.i.shape() if name not in ("plus", "minus")]
+        products = Cat(self.i.plus, self.i.minus)
+        late = _late_bits(config)
+        early = len(products) - late
+        write = Cat(self.trits, *(self.i[name] for name in others), products[:early])
+        read = Cat(trit_read, *(product_read[name] for name in others),
+                   Cat(product_read.plus, product_read.minus)[:early])
+        cuts = (0, len(write)) if len(write) <= 64 else (0, self.trits.shape().size, len(write))
+        queues: list[LookupMemory] = []
+        for first, last in pairwise(cuts):
+            queue = LookupMemory(width=last - first, depth=places)
+            m.submodules[f"queue_{len(queues)}"] = queue
+            queues.append(queue)
         write_place = Signal(range(places))
         read_place = Signal(range(places))
         level = Signal(range(places + 1))
         push = Signal()
         pop = Signal()
-        trit_write, product_write = trit_queue.write_port(), product_queue.write_port()
-        trit_read = trit_queue.read_port(domain="comb")
-        product_read = product_queue.read_port(domain="comb")
         wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
         m.d.comb += [
             push.eq(self.valid & wanted),
-            trit_write.addr.eq(write_place),
-            trit_write.data.eq(self.trits),
-            trit_write.en.eq(push),
-            product_write.addr.eq(write_place),
-            product_write.data.eq(self.i),
-            product_write.en.eq(push),
-            trit_read.addr.eq(read_place),
-            product_read.addr.eq(read_place),
+            Cat(queue.write_data for queue in queues).eq(write),
+            read.eq(Cat(queue.read_data for queue in queues)),
         ]
+        for queue in queues:
+            m.d.comb += [
+                queue.write_enable.eq(push),
+                queue.write_address.eq(write_place),
+                queue.read_address.eq(read_place),
+            ]
         m.d.sync += [
             level.eq(level + push - pop),
             self.pushed.eq(push),
@@ -126,26 +143,41 @@ class ProcessingElement(wiring.Component):
         # Current entry: the rows still to be visited, lowest first.
         pending = Signal(rows)
         negative = Signal(rows, reset_less=True)
-        current = Signal(self.i.shape(), reset_less=True)
+        current = Signal(self.i.shape())
+        kept = Signal(self.i.shape(), reset_less=True)
+        m.d.comb += current.eq(kept)
+        if late:
+            # The widest part of an entry stays in memory while it is the current one.
+            m.submodules.late_queue = queue = LookupMemory(width=late, depth=places)
+            current_place = Signal(range(places))
+            with m.If(pop):
+                m.d.sync += current_place.eq(read_place)
+            m.d.comb += [
+                queue.write_data.eq(products[early:]),
+                queue.write_enable.eq(push),
+                queue.write_address.eq(write_place),
+                queue.read_address.eq(current_place),
+                Cat(current.plus, current.minus)[early:].eq(queue.read_data),
+            ]
         row, sign, rest, more = _select(m, pending, negative)
         m.d.comb += pop.eq(~more & level.any())
         m.d.sync += pending.eq(rest)
         if config.skip_zero_weights:
-            start = trit_read.data.nonzero
+            start = trit_read.nonzero
         else:
             nonzero = Signal(rows, reset_less=True)
-            start = Cat(row < product_read.data.rows_used for row in range(rows))
+            start = Cat(row < product_read.rows_used for row in range(rows))
         with m.If(pop):
             m.d.sync += [
                 pending.eq(start),
-                negative.eq(trit_read.data.negative),
-                current.eq(product_read.data),
+                negative.eq(trit_read.negative),
+                kept.eq(product_read),
                 read_place.eq(read_place + 1),
             ]
             if not config.skip_zero_weights:
-                m.d.sync += nonzero.eq(trit_read.data.nonzero)
+                m.d.sync += nonzero.eq(trit_read.nonzero)
         at_work = pending.any()
-        first_tag = Mux(at_work, current.tag, product_read.data.tag)
+        first_tag = Mux(at_work, current.tag, product_read.tag)
         m.d.sync += self.busy.eq((at_work | level.any()) & (first_tag == self.oldest))
 
         # Row and product of the addition.

@@ -21,6 +21,7 @@ from typing import Any
 
 from amaranth.hdl import ShapeCastable, signed, unsigned
 from amaranth.lib import data
+from amaranth.utils import bits_for
 
 from hw.config import PORT_WIDTH, Config
 
@@ -152,9 +153,9 @@ def row_layout(config: Config) -> data.StructLayout:
         "offset": signed(config.offset_width),
         "shift": unsigned(6),
         "enable": 1,
-        "cluster": unsigned(8),
-        "word": unsigned(16),
-        "lane": unsigned(4),
+        "cluster": unsigned(bits_for(config.clusters - 1) if config.clusters > 1 else 0),
+        "word": unsigned(bits_for(config.activation_depth - 1)),
+        "lane": unsigned(bits_for(config.scan_width - 1) if config.scan_width > 1 else 0),
     })
 
 

@@ -46,11 +46,17 @@ class Scaler(wiring.Component):
         m = Module()
         x = Signal(signed(ACTIVATION_WIDTH + 1))
         m.d.comb += x.eq(Mux(self.is_signed, self.activation.as_signed(), self.activation))
-        for coefficient, product in ((self.coefficient_plus, self.plus),
-                                     (self.coefficient_minus, self.minus)):
-            stage = Signal(signed(self.config.product_width), reset_less=True)
+        # Registers where a hardware multiplier has its own: in front of it and behind it, without a
+        # reset.
+        for coefficient, output in ((self.coefficient_plus, self.plus),
+                                    (self.coefficient_minus, self.minus)):
+            factors = [Signal.like(value, name=name, reset_less=True)
+                       for name, value in (("x", x), ("coefficient", coefficient))]
+            product = Signal.like(output, name="product", reset_less=True)
             m.d.sync += [
-                stage.eq(x * coefficient),
-                product.eq(stage),
+                factors[0].eq(x),
+                factors[1].eq(coefficient),
+                product.eq(factors[0] * factors[1]),
             ]
+            m.d.comb += output.eq(product)
         return m

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -68,11 +68,12 @@ class Sequencer(wiring.Component):
     What is known already is not fetched again: a tile of one group fetches three words per
     pixel; groups that share their geometry tables (planes of one weight) fetch them once.
 
-    Timing: a pixel of one group takes 8 cycles at least; each of several groups 13, and 6 more
-    where its geometry differs from the last one's; meanwhile the walkers work on what they have
-    queued. A SYNC record takes 9 cycles, 10 with a wait for a signal that is there; a group's wait
-    takes 1; a group's release 2 at least, until all clusters have read what they were given. A
-    layer ends ``settle`` cycles after its last drain step, then the counters are written.
+    Timing, where a program word takes one read: a pixel of one group takes 8 cycles at least; each
+    of several groups 13, and 6 more where its geometry differs from the last one's; meanwhile the
+    walkers work on what they have queued. A SYNC record takes 9 cycles, 10 with a wait for a signal
+    that is there; a group's wait takes 1; a group's release 2 at least, until all clusters have
+    read what they were given. A layer ends ``settle`` cycles after its last drain step, then the
+    counters are written.
 
     Parameters
     ----------
@@ -99,8 +100,8 @@ class Sequencer(wiring.Component):
         For one cycle at the end of a run.
     layers : Out
         Layers finished.
-    fetch_address : Out, fetch_data : In(32)
-        Program memory.
+    fetch_address : Out, fetch_half : Out(1), fetch_data : In(32)
+        Program memory; the half that is read where a word takes two reads.
     walk : Out(stream of walk_job)
         For all clusters of ``set``; ready when all are.
     set : Out
@@ -135,6 +136,7 @@ class Sequencer(wiring.Component):
             "error": Out(8),
             "layers": Out(16),
             "fetch_address": Out(program),
+            "fetch_half": Out(1),
             "fetch_data": In(32),
             "walk": Out(stream.Signature(walk_job(config))),
             "set": Out(index_shape(config.sets)),
@@ -160,6 +162,7 @@ class Sequencer(wiring.Component):
         request = Signal()
         kind = Signal(range(len(_Record)))
         word = Signal(3)
+        second = Signal(init=config.program_reads == 1)     # the word's last read
         arriving = [(request, kind, word)]
         for stage in range(FETCH_LATENCY):
             after = (Signal(name=f"request_{stage}"), Signal.like(kind, name=f"kind_{stage}"),
@@ -176,34 +179,40 @@ class Sequencer(wiring.Component):
 
         def fetch(record: _Record, base: object, then: str) -> None:
             m.d.comb += [
-                request.eq(1),
+                request.eq(second),
                 kind.eq(record),
                 self.fetch_address.eq(base + word),
             ]
-            m.d.sync += word.eq(word + 1)
-            with m.If(word == record_words(_LAYOUTS[record]) - 1):
-                m.d.sync += word.eq(0)
-                m.next = then
+            if config.program_reads == 2:
+                m.d.sync += second.eq(~second)
+            with m.If(second):
+                m.d.sync += word.eq(word + 1)
+                with m.If(word == record_words(_LAYOUTS[record]) - 1):
+                    m.d.sync += word.eq(0)
+                    m.next = then
 
         layer, tile, group = (records[k] for k in (_Record.LAYER, _Record.TILE, _Record.GROUP))
         geometry_y, geometry_x = records[_Record.GEOMETRY_Y], records[_Record.GEOMETRY_X]
         to_y, to_x = records[_Record.DESTINATION_Y], records[_Record.DESTINATION_X]
-        m.d.comb += self.layer.eq(layer)
+        m.d.comb += [self.layer.eq(layer), self.fetch_half.eq(second)]
+        first = (word == 0) & (~second if config.program_reads == 2 else 1)
 
         layers_left, tiles_left = Signal(16), Signal(16)
         groups_pointer = Signal.like(pointer)
         groups_left = Signal(8)
-        x, y = Signal(16), Signal(16)
+        x, y, next_x, next_y = Signal(16), Signal(16), Signal(16), Signal(16)
         single = Signal()
         group_known = Signal()
         # Tables that the geometry at hand came from; it lasts until the column (row) changes.
-        table_x, table_y = (Signal(16, name=f"table_{axis}") for axis in "xy")
+        table_x, table_y = (Signal.like(pointer, name=f"table_{axis}") for axis in "xy")
         column_known, line_known = Signal(), Signal()
         same_x, same_y = Signal(), Signal()
         last_group = Signal()
         pixel_last, line_last = Signal(), Signal()
         settling = Signal(range(self.settle + 1))
-        signals, releases = Signal(16), Signal(16)
+        # Few where a program that is refilled meanwhile is not possible.
+        signals, releases = (Signal(4 if config.single_port else 16, name=name)
+                             for name in ("signals", "releases"))
         signal_taken, release = Signal(), Signal()
         in_group = Signal()                     # the signal is for a group, not for a layer
         synced = Signal()                       # the record before was a SYNC
@@ -212,12 +221,37 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             single.eq(tile.group_count == 1),
             last_group.eq(groups_left == 1),
-            same_x.eq(column_known & (table_x == group.geometry_x)),
-            same_y.eq(line_known & (table_y == group.geometry_y)),
-            pixel_last.eq(x == layer.out_width - 1),
-            line_last.eq(y == layer.out_height - 1),
+            same_x.eq(column_known & (table_x == group.geometry_x[:len(pointer)])),
+            same_y.eq(line_known & (table_y == group.geometry_y[:len(pointer)])),
+            next_x.eq(x + 1),
+            next_y.eq(y + 1),
+            pixel_last.eq(next_x == layer.out_width),
+            line_last.eq(next_y == layer.out_height),
             sync.eq(layer.as_value()),
             self.released.eq(releases.any()),
+        ]
+        # Sums apart, a job is made of records that stay until it is handed out.
+        job = self.walk.payload
+        m.d.comb += [
+            job.step_x.eq(group.step_x),
+            job.step_y.eq(group.step_y),
+            job.count_x.eq(geometry_x.count),
+            job.count_y.eq(geometry_y.count),
+            job.word_count.eq(group.word_count),
+            job.last_lanes.eq(group.last_lanes),
+            job.trit_step_x.eq(group.trit_step_x),
+            job.trit_step_y.eq(group.trit_step_y),
+            job.plus.eq(group.plus),
+            job.minus.eq(group.minus),
+            job.signed.eq(group.signed),
+            job.rows_used.eq(tile.rows_used),
+            job.last.eq(last_group),
+            self.drain.payload.rows_used.eq(tile.rows_used),
+            self.drain.payload.row_base.eq(tile.row_base),
+            window.count_x.eq(to_x.count),
+            window.count_y.eq(to_y.count),
+            window.fresh_x.eq(to_x.fresh),
+            window.fresh_y.eq(to_y.fresh),
         ]
         with m.If(self.start):
             m.d.sync += [signals.eq(0), releases.eq(0)]
@@ -242,7 +276,7 @@ class Sequencer(wiring.Component):
                 column_known.eq(0),
             ]
             with m.If(~pixel_last):
-                m.d.sync += x.eq(x + 1)
+                m.d.sync += x.eq(next_x)
                 m.next = "DESTINATION_X"
             with m.Else():
                 m.d.sync += [x.eq(0), line_known.eq(0)]
@@ -250,7 +284,7 @@ class Sequencer(wiring.Component):
 
         def next_line() -> None:
             with m.If(~line_last):
-                m.d.sync += y.eq(y + 1)
+                m.d.sync += y.eq(next_y)
                 m.next = "DESTINATION_Y"
             with m.Else():
                 m.d.sync += [
@@ -286,7 +320,7 @@ class Sequencer(wiring.Component):
                     with m.If(in_group):
                         m.next = "HAND_OUT"
             with m.State("LAYER"):
-                m.d.comb += self.probe.layer_started.eq(word == 0)
+                m.d.comb += self.probe.layer_started.eq(first)
                 fetch(_Record.LAYER, pointer, "LAYER_CHECK")
             with m.State("LAYER_CHECK"), m.If(~fetching):
                 with m.If(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced):
@@ -314,7 +348,7 @@ class Sequencer(wiring.Component):
                 with m.If(tiles_left == 0):
                     m.next = "SETTLE"
             with m.State("TILE"):
-                m.d.comb += self.probe.tile_started.eq(word == 0)
+                m.d.comb += self.probe.tile_started.eq(first)
                 fetch(_Record.TILE, pointer, "TILE_CHECK")
             with m.State("TILE_CHECK"), m.If(~fetching):
                 m.d.sync += [
@@ -338,9 +372,11 @@ class Sequencer(wiring.Component):
                     next_line()
             with m.State("DESTINATION_X"):
                 fetch(_Record.DESTINATION_X, layer.destination_x + x, "GEOMETRY_X")
-                with m.If(~(single & group_known)):
+                with m.If(second & ~(single & group_known)):
                     m.next = "GROUP"
-            with m.State("GROUP"):
+            # A record that the walkers still read from stays until they are done.
+            read = self.clusters_idle if config.direct_jobs else Const(1)
+            with m.State("GROUP"), m.If(read):
                 fetch(_Record.GROUP, pointer, "GROUP_READY")
             with m.State("GROUP_READY"), m.If(~fetching):
                 m.d.sync += [pointer.eq(pointer + record_words(GROUP)), group_known.eq(1)]
@@ -352,38 +388,19 @@ class Sequencer(wiring.Component):
             with m.State("GEOMETRY_X"):
                 m.d.sync += [column_known.eq(1), table_x.eq(group.geometry_x)]
                 fetch(_Record.GEOMETRY_X, group.geometry_x + (x << 1), "GEOMETRY_Y")
-                with m.If((word == record_words(GEOMETRY) - 1) & same_y):
+                with m.If(second & (word == record_words(GEOMETRY) - 1) & same_y):
                     m.next = "JOB"
             with m.State("GEOMETRY_Y"):
                 fetch(_Record.GEOMETRY_Y, group.geometry_y + (y << 1), "JOB")
-                with m.If(word == record_words(GEOMETRY) - 1):
+                with m.If(second & (word == record_words(GEOMETRY) - 1)):
                     m.d.sync += [line_known.eq(1), table_y.eq(group.geometry_y)]
             with m.State("JOB"), m.If(~fetching):
                 m.d.sync += [
-                    self.walk.payload.address.eq(
+                    job.address.eq(
                         group.base + geometry_y.offset + geometry_x.offset),
-                    self.walk.payload.step_x.eq(group.step_x),
-                    self.walk.payload.step_y.eq(group.step_y),
-                    self.walk.payload.count_x.eq(geometry_x.count),
-                    self.walk.payload.count_y.eq(geometry_y.count),
-                    self.walk.payload.word_count.eq(group.word_count),
-                    self.walk.payload.last_lanes.eq(group.last_lanes),
-                    self.walk.payload.trit.eq(
+                    job.trit.eq(
                         group.trit_base + geometry_y.trit_offset + geometry_x.trit_offset),
-                    self.walk.payload.trit_step_x.eq(group.trit_step_x),
-                    self.walk.payload.trit_step_y.eq(group.trit_step_y),
-                    self.walk.payload.plus.eq(group.plus),
-                    self.walk.payload.minus.eq(group.minus),
-                    self.walk.payload.signed.eq(group.signed),
-                    self.walk.payload.rows_used.eq(tile.rows_used),
-                    self.walk.payload.last.eq(last_group),
-                    self.drain.payload.rows_used.eq(tile.rows_used),
-                    self.drain.payload.row_base.eq(tile.row_base),
                     window.address.eq(layer.base + to_y.offset + to_x.offset),
-                    window.count_x.eq(to_x.count),
-                    window.count_y.eq(to_y.count),
-                    window.fresh_x.eq(to_x.fresh),
-                    window.fresh_y.eq(to_y.fresh),
                 ]
                 m.next = "HAND_OUT"
                 with m.If(group.wait):

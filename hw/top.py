@@ -2,14 +2,14 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.activation_slice import ActivationSlice
 from hw.cluster import Cluster
-from hw.config import PORT_WIDTH, RESULT_WIDTH, Config
-from hw.counters import Counters
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
+from hw.counters import Counters, NoCounters
 from hw.drain import Drain
 from hw.hierarchy import repeated
 from hw.host_port import HostPort
@@ -50,6 +50,8 @@ class Accelerator(wiring.Component):
     config : Config
     contents : int
         As for :class:`hw.host_port.HostPort`.
+    counters : bool
+        Without them a READ of counters gives zeros; nothing else changes, no cycle either.
 
     Members
     -------
@@ -60,9 +62,10 @@ class Accelerator(wiring.Component):
         a board leaves it unconnected.
     """
 
-    def __init__(self, config: Config, *, contents: int = 0) -> None:
+    def __init__(self, config: Config, *, contents: int = 0, counters: bool = True) -> None:
         self.config = config
         self.contents = contents
+        self.counters = counters
         super().__init__({
             "commands": In(stream.Signature(command_word())),
             "results": Out(stream.Signature(port_word())),
@@ -73,11 +76,14 @@ class Accelerator(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.host = host = HostPort(config, contents=self.contents)
+        program_width = PORT_WIDTH // config.program_reads
         m.submodules.program = program = ChunkMemory(
-            width=PORT_WIDTH, depth=config.program_depth, chunk_width=PORT_WIDTH)
+            width=program_width, depth=config.program_depth * config.program_reads,
+            chunk_width=program_width, single_port=config.single_port)
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.drain = drain = Drain(config)
-        m.submodules.counters = counters = Counters(config)
+        counters = Counters(config) if self.counters else NoCounters(config)
+        m.submodules.counters = counters
         clusters = []
         for index in range(config.cluster_count):
             cluster = repeated(platform, "cluster", lambda: Cluster(config))
@@ -118,8 +124,11 @@ class Accelerator(wiring.Component):
         with m.Elif(sequencer.running):
             m.d.sync += cycles.eq(cycles + 1)
 
-        def writes(name: str) -> object:
-            return host.write_valid & (host.write_memory == MEMORIES.index(name))
+        # The only port of a memory is the program's while it runs: the host waits.
+        free = ~sequencer.running if self.config.single_port else Const(1)
+
+        def writes(name: str) -> Value:
+            return host.write_valid & free & (host.write_memory == MEMORIES.index(name))
 
         m.d.comb += [
             sequencer.start.eq(host.start),
@@ -136,10 +145,6 @@ class Accelerator(wiring.Component):
             host.error.eq(sequencer.error),
             host.layers.eq(sequencer.layers),
             host.cycles.eq(cycles),
-            program.read_address.eq(sequencer.fetch_address),
-            sequencer.fetch_data.eq(program.read_data),
-            program.write_address.eq(host.write_address),
-            program.write_data.eq(host.write_data),
             program.write_mask.eq(writes("program")),
             sequencer.walk.ready.eq(drain.ready & Array(
                 Cat(cluster.jobs.ready for cluster in members).all()
@@ -173,9 +178,34 @@ class Accelerator(wiring.Component):
                 part.host_write_address.eq(host.write_address),
                 part.host_write_chunk.eq(host.write_chunk),
             ]
-        m.d.comb += host.write_ready.eq(
-            Mux(host.write_memory == MEMORIES.index("activations"),
-                Array(part.host_write_ready for part in slices)[host.write_cluster], 1))
+        program_ready: Value = Const(1)
+        if self.config.program_reads == 1:
+            m.d.comb += [
+                program.read_address.eq(sequencer.fetch_address),
+                sequencer.fetch_data.eq(program.read_data),
+                program.write_address.eq(host.write_address),
+                program.write_data.eq(host.write_data),
+            ]
+        else:
+            half = PORT_WIDTH // 2
+            second, lower = Signal(), Signal(half)
+            program_ready = second
+            m.d.sync += [second.eq(writes("program") & ~second), lower.eq(program.read_data)]
+            m.d.comb += [
+                program.read_address.eq(Cat(sequencer.fetch_half, sequencer.fetch_address)),
+                sequencer.fetch_data.eq(Cat(lower, program.read_data)),
+                program.write_address.eq(Cat(second, host.write_address)),
+                program.write_data.eq(
+                    Mux(second, host.write_data[half:], host.write_data[:half])),
+            ]
+        with m.Switch(host.write_memory):
+            with m.Case(MEMORIES.index("activations")):
+                m.d.comb += host.write_ready.eq(
+                    free & Array(part.host_write_ready for part in slices)[host.write_cluster])
+            with m.Case(MEMORIES.index("program")):
+                m.d.comb += host.write_ready.eq(free & program_ready)
+            with m.Default():
+                m.d.comb += host.write_ready.eq(free)
 
     def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
         size = self.config.clusters
@@ -199,7 +229,7 @@ class Accelerator(wiring.Component):
                     cluster.read_data.eq(part.read_data),
                 ]
 
-    def _count(self, m: Module, sequencer: Sequencer, drain: Drain, counters: Counters,
+    def _count(self, m: Module, sequencer: Sequencer, drain: Drain, counters: Counters | NoCounters,
                clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
         m.d.comb += [
             counters.run.eq(sequencer.running),
@@ -215,18 +245,20 @@ class Accelerator(wiring.Component):
         for index, cluster in enumerate(clusters):
             m.d.comb += counters.events[index].eq(cluster.events)
 
-    def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain, counters: Counters,
-                    clusters: list[Cluster], slices: list[ActivationSlice],
-                    host: HostPort) -> ChunkMemory:
+    def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain,
+                    counters: Counters | NoCounters, clusters: list[Cluster],
+                    slices: list[ActivationSlice], host: HostPort) -> ChunkMemory:
         """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer
+        low, high = (bound[:ACTIVATION_WIDTH + 1].as_signed() for bound in (layer.low, layer.high))
         entry_width = config.row_entry_width
         m.submodules.rows = rows = ChunkMemory(
-            width=config.memory_width("rows"), depth=config.row_depth, chunk_width=PORT_WIDTH)
+            width=config.memory_width("rows"), depth=config.row_depth, chunk_width=PORT_WIDTH,
+            register_address=config.single_port)
         m.submodules.results = results = ChunkMemory(
             width=config.memory_width("results"), depth=config.result_depth,
-            chunk_width=RESULT_WIDTH)
+            chunk_width=RESULT_WIDTH, register_address=config.single_port)
         chunk_count = rows.chunks
         m.d.comb += [
             rows.write_address.eq(host.write_address),
@@ -255,7 +287,13 @@ class Accelerator(wiring.Component):
         m.d.comb += rows.read_address.eq(
             delay("row_address", drain.row_address, chain - ChunkMemory.latency))
         step = delay("step", drain.step, chain)
-        window = delay("window", drain.window, chain + Requantizer.latency)
+        # A pixel's window is there for as long as its steps, at least one for each block.
+        begin, window = drain.begin, drain.window
+        for hop, cycles in enumerate(_hops(chain, config.blocks)):
+            begin, window = delay.hold(f"window_{hop}", begin, window, cycles)
+        counts = window
+        for hop, cycles in enumerate(_hops(Requantizer.latency, config.blocks)):
+            begin, counts = delay.hold(f"counts_{hop}", begin, counts, cycles)
         source = delay("source", drain.source, chain)
         ends = self._by_set(clusters)
         sums = [Array(members[-1].sums_o[lane] for members in ends)[source]
@@ -284,29 +322,32 @@ class Accelerator(wiring.Component):
                 requantizer.multiplier.eq(row.multiplier),
                 requantizer.offset.eq(row.offset),
                 requantizer.shift.eq(row.shift),
-                requantizer.low.eq(layer.low),
-                requantizer.high.eq(layer.high),
+                requantizer.low.eq(low),
+                requantizer.high.eq(high),
                 results.write_data.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
             ]
-            enable, cluster, word, place = (
+            enable, cluster, place = (
                 delay(f"{name}_{lane}", row[name], Requantizer.latency)
-                for name in ("enable", "cluster", "word", "lane"))
+                for name in ("enable", "cluster", "lane"))
+            address = Signal.like(window.address, name=f"address_{lane}")
+            m.d.sync += address.eq(window.address + row.word)
+            address = delay(f"address_{lane}", address, Requantizer.latency - 1)
             back = Signal(write_back(config), name=f"write_back_{lane}")
             m.d.sync += [
                 back.valid.eq(step_out & enable & ~layer.raw),
                 back.cluster.eq(cluster),
-                back.window.eq(window),
-                back.window.address.eq(window.address + word),
+                back.window.eq(counts),
+                back.window.address.eq(address),
                 back.lane.eq(place),
                 back.value.eq(requantizer.activation),
-                back.signed.eq(layer.low < 0),
+                back.signed.eq(low < 0),
             ]
             for part in slices[lane::config.drain_width]:
                 m.d.comb += part.write_back.eq(back)
         return results
 
-    def _host_reads(self, m: Module, host: HostPort, counters: Counters, results: ChunkMemory,
-                    slices: list[ActivationSlice]) -> None:
+    def _host_reads(self, m: Module, host: HostPort, counters: Counters | NoCounters,
+                    results: ChunkMemory, slices: list[ActivationSlice]) -> None:
         """Host reads: all memories answer after ``ChunkMemory.latency`` cycles."""
         activations = host.read_memory == MEMORIES.index("activations")
         m.d.comb += [
@@ -345,6 +386,22 @@ class _Delay:
             self.m.d.sync += after.eq(value)
             value = after
         return value
+
+    def hold(self, name: str, begin: Signal, value: Signal,
+             cycles: int) -> tuple[Signal, Signal]:
+        """The same with one register, for a value that stays for ``cycles`` after its ``begin``."""
+        for stage in range(cycles):
+            if stage == cycles - 1:
+                held = Signal.like(value, name=name)
+                with self.m.If(begin):
+                    self.m.d.sync += held.eq(value)
+            begin = self(f"{name}_begin_{stage}", begin, 1)
+        return begin, held
+
+
+def _hops(cycles: int, longest: int) -> list[int]:
+    """``cycles`` in as few parts as can be, none above ``longest``."""
+    return [min(longest, cycles - start) for start in range(0, cycles, longest)]
 
 
 def _sum(terms: list[Signal]) -> object:

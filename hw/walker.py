@@ -1,26 +1,34 @@
 """Walker: visits the activation words of an output pixel."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
+from hw.lookup_memory import Queue
 from hw.memory import ChunkMemory
 from hw.payloads import address_width, scan_word, walk_job
 
-__all__ = ["Walker", "job_places"]
+__all__ = ["Walker", "job_places", "word_places"]
 
-#: Words between the walker and the zero skip; covers the memory's latency at one word per cycle.
-WORD_PLACES = 8
+
+def word_places(config: Config) -> int:
+    """Words between the walker and the zero skip.
+
+    Four cover the memory's latency at one word per cycle.
+    """
+    return 4 if config.short_queues else 8
 
 
 def job_places(config: Config) -> int:
     """Jobs waiting in front of a walker.
 
     With several sets the sequencer must get to the other sets while one works on a pixel of
-    several column groups.
+    several column groups. With none a job goes straight to a walker that has ended the one before.
     """
-    return 2 if config.sets == 1 else 16
+    if config.sets > 1:
+        return 16
+    return 0 if config.short_queues else 2
 
 
 class Walker(wiring.Component):
@@ -36,9 +44,11 @@ class Walker(wiring.Component):
     without lanes.
 
     Timing: one word per cycle while ``read_ready`` and the word queue has room; the first
-    word of a job leaves the word queue 5 cycles after the job arrived; no gap between jobs.
+    word of a job leaves the word queue 5 cycles after the job arrived; no gap between jobs. Without
+    a queue of jobs these are 4 cycles and one.
 
-    Cost: three address registers and adders; queues of ``job_places`` jobs and 8 words.
+    Cost: three address registers and adders; queues of ``job_places`` jobs and ``word_places``
+    words.
 
     Parameters
     ----------
@@ -73,19 +83,39 @@ class Walker(wiring.Component):
         config = self.config
         job_layout, word_layout = walk_job(config), scan_word(config)
 
-        m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_layout.size, depth=job_places(config))
-        m.submodules.words = words = fifo.SyncFIFO(width=word_layout.size, depth=WORD_PLACES)
+        places = word_places(config)
+        # Without a queue of jobs, what is the same in all jobs of a group is not kept here.
+        of_group = ("step_x", "step_y", "word_count", "last_lanes", "trit_step_x", "trit_step_y",
+                    "plus", "minus", "signed") if config.direct_jobs else ()
+        unused = ("rows_used",) if config.direct_jobs and config.skip_zero_weights else ()
+        queued_layout = data.StructLayout({
+            name: field.shape for name, field in word_layout if name not in (*of_group, *unused)})
+        kind = Queue if config.short_queues else fifo.SyncFIFO
+        m.submodules.words = words = kind(width=queued_layout.size, depth=places)
         new = Signal(job_layout)
-        m.d.comb += [
-            jobs.w_data.eq(self.i.payload),
-            jobs.w_en.eq(self.i.valid),
-            self.i.ready.eq(jobs.w_rdy),
-            new.eq(jobs.r_data),
-        ]
-
-        # Counters hold what is left after the word at hand.
+        waiting, ended = Signal(), Signal()
+        waiting_jobs = Const(0)
         active = Signal()
-        job = Signal(job_layout, reset_less=True)
+        if job_places(config):
+            m.submodules.jobs = jobs = fifo.SyncFIFO(
+                width=job_layout.size, depth=job_places(config))
+            m.d.comb += [
+                jobs.w_data.eq(self.i.payload),
+                jobs.w_en.eq(self.i.valid),
+                self.i.ready.eq(jobs.w_rdy),
+                new.eq(jobs.r_data),
+                waiting.eq(jobs.r_rdy),
+                jobs.r_en.eq(ended),
+            ]
+            waiting_jobs = jobs.r_rdy
+        else:
+            m.d.comb += [new.eq(self.i.payload), waiting.eq(self.i.valid), self.i.ready.eq(~active)]
+
+        # Counters hold what is left, the word at hand included.
+        job = Signal(job_layout)
+        kept = Signal(job_layout, reset_less=True)
+        m.d.comb += [job[name].eq((new if name in of_group else kept)[name])
+                     for name, _ in job_layout]
         address = Signal(address_width(config.activation_depth), reset_less=True)
         position = Signal.like(address)
         row = Signal.like(address)
@@ -97,48 +127,50 @@ class Walker(wiring.Component):
         rows_left = Signal(8, reset_less=True)
         empty = Signal()
 
-        credit = Signal(range(WORD_PLACES + 1), init=WORD_PLACES)
+        credit = Signal(range(places + 1), init=places)
         issue = Signal()
-        final = Signal()
+        final, more_words, more_columns = Signal(), Signal(), Signal()
         m.d.comb += [
-            final.eq(empty | ~(words_left.any() | columns_left.any() | rows_left.any())),
+            final.eq(empty | ~(more_words | more_columns | (rows_left != 1))),
+            more_words.eq(words_left != 1),
+            more_columns.eq(columns_left != 1),
             self.read_address.eq(address),
             self.read_valid.eq(active & credit.any() & ~empty),
             issue.eq(active & credit.any() & (empty | self.read_ready)),
-            jobs.r_en.eq(~active | (issue & final)),
-            self.idle.eq(~jobs.r_rdy & ~active & (credit == WORD_PLACES)),
+            ended.eq(~active | (issue & final)),
+            self.idle.eq(~waiting_jobs & ~active & (credit == places)),
         ]
         m.d.sync += credit.eq(credit - issue + (words.r_rdy & words.r_en))
 
         next_position, next_row = position + job.step_x, row + job.step_y
         next_trit_position = trit_position + job.trit_step_x
         next_trit_row = trit_row + job.trit_step_y
-        with m.If(jobs.r_en):
+        with m.If(ended):
             nothing = (new.count_x == 0) | (new.count_y == 0)
             m.d.sync += [
-                active.eq(jobs.r_rdy),
-                job.eq(new),
+                active.eq(waiting & self.i.ready if config.direct_jobs else waiting),
+                kept.eq(new),
                 address.eq(new.address),
                 position.eq(new.address),
                 row.eq(new.address),
                 trit.eq(new.trit),
                 trit_position.eq(new.trit),
                 trit_row.eq(new.trit),
-                words_left.eq(new.word_count - 1),
-                columns_left.eq(new.count_x - 1),
-                rows_left.eq(new.count_y - 1),
+                words_left.eq(new.word_count),
+                columns_left.eq(new.count_x),
+                rows_left.eq(new.count_y),
                 empty.eq(nothing),
             ]
         with m.Elif(issue):
-            with m.If(words_left.any()):
+            with m.If(more_words):
                 m.d.sync += [
                     words_left.eq(words_left - 1),
                     address.eq(address + 1),
                     trit.eq(trit + config.scan_width),
                 ]
             with m.Else():
-                m.d.sync += words_left.eq(job.word_count - 1)
-                with m.If(columns_left.any()):
+                m.d.sync += words_left.eq(job.word_count)
+                with m.If(more_columns):
                     m.d.sync += [
                         columns_left.eq(columns_left - 1),
                         address.eq(next_position),
@@ -148,7 +180,7 @@ class Walker(wiring.Component):
                     ]
                 with m.Else():
                     m.d.sync += [
-                        columns_left.eq(job.count_x - 1),
+                        columns_left.eq(job.count_x),
                         rows_left.eq(rows_left - 1),
                         address.eq(next_row),
                         position.eq(next_row),
@@ -160,28 +192,30 @@ class Walker(wiring.Component):
 
         # What belongs to a word travels beside the memory's pipeline.
         valid = issue
-        word = Signal(word_layout)
+        word = Signal(queued_layout)
+        word_names = [name for name, _ in queued_layout]
         m.d.comb += [
-            word.lanes.eq(Mux(empty, 0, Mux(words_left.any(), config.scan_width, job.last_lanes))),
+            word.lanes.eq(Mux(empty, 0, Mux(more_words, config.scan_width, job.last_lanes))),
             word.trit.eq(trit),
-            word.plus.eq(job.plus),
-            word.minus.eq(job.minus),
-            word.signed.eq(job.signed),
-            word.rows_used.eq(job.rows_used),
             word.last.eq(job.last & final),
         ]
+        m.d.comb += [word[name].eq(job[name])
+                     for name in ("plus", "minus", "signed", "rows_used") if name in word_names]
         for stage in range(ChunkMemory.latency):
             valid_after = Signal(name=f"valid_{stage}")
-            word_after = Signal(word_layout, name=f"word_{stage}", reset_less=True)
+            word_after = Signal(queued_layout, name=f"word_{stage}", reset_less=True)
             m.d.sync += [valid_after.eq(valid), word_after.eq(word)]
             valid, word = valid_after, word_after
-        arrived = Signal(word_layout)
+        arrived, leaving = Signal(queued_layout), Signal(queued_layout)
         m.d.comb += [
             arrived.eq(word),
             arrived.activations.eq(self.read_data),
             words.w_data.eq(arrived),
             words.w_en.eq(valid),
-            self.o.payload.eq(words.r_data),
+            leaving.eq(words.r_data),
+            *(self.o.payload[name].eq(leaving[name]) for name, _ in queued_layout),
+            *(self.o.payload[name].eq(job[name]) for name in ("plus", "minus", "signed")
+              if name in of_group),
             self.o.valid.eq(words.r_rdy),
             words.r_en.eq(self.o.ready),
         ]

@@ -334,7 +334,7 @@ class Emitter:
                     f"configuration {config.name} holds {-config.accumulator_max - 1} to "
                     f"{config.accumulator_max}")
             self._check_requantization(layer, low, high)
-            check_pool(layer)
+            check_pool(layer, config)
             if layer.final and layer.pool is not None:
                 raise ExportError(f"layer {layer.name} is the last and has a max-pool; results "
                                   f"are not pooled")

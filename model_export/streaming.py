@@ -73,8 +73,11 @@ def emit_streamed(network: Network, placement: Placement, config: Config) -> Mem
     ------
     ExportError
         Even the smallest pieces of a layer do not fit (memory, layer, needed and available are
-        named), or a value does not fit its field.
+        named), the memories have one port, or a value does not fit its field.
     """
+    if config.single_port:
+        raise ExportError(f"network {network.name} does not fit the memories of configuration "
+                          f"{config.name}, and memories with one port cannot be refilled meanwhile")
     return _Streamer(network, placement, config).run()
 
 

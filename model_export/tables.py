@@ -5,7 +5,8 @@ They are computed for a range of output positions, so that a layer can be cut in
 
 import numpy as np
 
-from hw.program import DESTINATION, GEOMETRY, MOST_WINDOWS, encode_words
+from hw.config import Config
+from hw.program import DESTINATION, GEOMETRY, encode_words
 from model_export.errors import ExportError
 from model_export.network import Layer, Pool
 
@@ -104,7 +105,7 @@ def computed(out: range, pool: PoolAxis, places: range) -> int:
     return len(fed)
 
 
-def check_pool(layer: Layer) -> None:
+def check_pool(layer: Layer, config: Config) -> None:
     """Refuse a max-pool that the hardware cannot do.
 
     Raises
@@ -117,10 +118,10 @@ def check_pool(layer: Layer) -> None:
         kernel, stride, padding, size = pool_axis(layer.pool, axis) or (1, 1, 0, out)
         for place in range(size):
             start = place * stride - padding
-            if -(-kernel // stride) > MOST_WINDOWS:
+            if -(-kernel // stride) > config.window_count:
                 raise ExportError(
                     f"layer {layer.name} has a max-pool of kernel {kernel} and stride {stride}; "
-                    f"at most {MOST_WINDOWS} windows may overlap each way")
+                    f"at most {config.window_count} windows may overlap each way")
             if max(start, 0) >= min(start + kernel, out):
                 raise ExportError(f"layer {layer.name} has a max-pool window (number {place} along "
                                   f"{'yx'[axis]}) that lies entirely outside its input")

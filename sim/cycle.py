@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import Config
-from hw.drain import clear_latency
+from hw.drain import clear_latency, pixel_places
 from hw.merge import merge_level, merge_places
 from hw.packet_buffer import PACKET_PLACES, buffer_words
 from hw.program import (
@@ -38,7 +38,7 @@ from hw.program import (
     record_words,
 )
 from hw.top import settle
-from hw.walker import job_places
+from hw.walker import job_places, word_places
 from model_export.emit import MemoryImage
 from model_export.network import Network
 from model_export.schedule import Strip
@@ -70,7 +70,8 @@ class _Machine(ctypes.Structure):
         "sets", "clusters", "elements", "rows", "depth", "scan", "banks", "lanes",
         "skip_weights", "skip_activations", "merge_places", "merge_level", "settle", "clear",
         "layer_words", "tile_words", "group_words", "job_places", "buffer_words", "packet_places",
-        "read_chunks")]
+        "read_chunks", "word_places", "pixel_places", "program_reads", "single_port",
+        "direct_jobs")]
 
 
 class _LayerInput(ctypes.Structure):
@@ -142,7 +143,8 @@ class CycleModel:
             config.skip_zero_activations, merge_places(config), merge_level(config),
             settle(config), clear, *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
             job_places(config), buffer_words(config), PACKET_PLACES,
-            config.memory_chunks("activations"))
+            config.memory_chunks("activations"), word_places(config), pixel_places(config),
+            config.program_reads, config.single_port, config.direct_jobs)
         records = Records(config, memory.program)
         self._layers = [self._decode(records, place.name, place.output, place.address)
                         for place in memory.layers] if memory.schedule is None else []

@@ -15,8 +15,7 @@ namespace {
 
 constexpr int NEVER = INT_MAX / 2;
 constexpr int MOST_JOBS = 16;      // walker.py
-constexpr int WORD_PLACES = 8;     // walker.py
-constexpr int DRAIN_PLACES = 8;    // drain.py, per set
+constexpr int MOST_WORDS = 8;      // walker.py
 constexpr int FLIGHT = 4;          // zero skip to element queue, cluster.py
 
 enum Counter {
@@ -37,6 +36,7 @@ struct Machine {
     int32_t skip_weights, skip_activations, merge_places, merge_level, settle, clear;
     int32_t layer_words, tile_words, group_words, job_places;
     int32_t buffer_words, packet_places, read_chunks;
+    int32_t word_places, pixel_places, program_reads, single_port, direct_jobs;
 };
 
 struct LayerFields {
@@ -303,10 +303,10 @@ struct Cluster {
     Ring<Job, MOST_JOBS> jobs;
     int32_t job_visible[MOST_JOBS];
     bool active = false, nothing = false;
-    Job job;
+    Job job{};
     int32_t address, position, row, trit, trit_position, trit_row;
-    int32_t words_left, columns_left, rows_left, credit = WORD_PLACES;
-    Ring<Word, 2 * WORD_PLACES> words;
+    int32_t words_left, columns_left, rows_left, credit;
+    Ring<Word, 2 * MOST_WORDS> words;
     // Zero skip. Tags count pixels of this set.
     bool held = false, last = false;
     uint16_t pending = 0;
@@ -323,7 +323,7 @@ struct Cluster {
 };
 
 struct WriteBack {
-    int32_t address, lane;
+    int32_t visible, address, lane;
     uint8_t count_x, count_y, fresh_x, fresh_y;
 };
 
@@ -355,6 +355,7 @@ class Simulation {
             cluster.free_at.assign(c.elements, 0);
             cluster.entries.assign(c.elements, 0);
             cluster.taken.assign(size_t(ring) * c.elements, -NEVER);
+            cluster.credit = c.word_places;
             std::fill_n(cluster.passed, 16, NEVER);
             std::fill_n(cluster.work_end, 16, 0);
         }
@@ -363,7 +364,7 @@ class Simulation {
         for (auto& slice : slices) slice.queue.resize(c.merge_places);
         delay.assign(DELAY, {-1, nullptr});
         // Slots outlive their jobs by the time that steps take to the slices.
-        drain_jobs.resize(size_t(DRAIN_PLACES) * c.sets + DELAY);
+        drain_jobs.resize(size_t(c.pixel_places) + DELAY);
     }
 
     // 0, or 1: cancelled, 2: an address beyond its memory, 3: program and host wait for each other.
@@ -377,7 +378,7 @@ class Simulation {
                 record(t, LAYER_STARTED, 0, 0, 0);
             }
         }
-        enter_tile(t + c.layer_words + 3);   // LAYER_CHECK acts when all words are there
+        enter_tile(t + fetch(c.layer_words) + 3);   // LAYER_CHECK acts when all words are there
         ready_at = in.first ? c.clear : 0;
         while (!done) {
             if ((t & 0x3fff) == 0) {
@@ -397,6 +398,7 @@ class Simulation {
   private:
     bool released = false;              // in this cycle
     uint8_t reading[256] = {}, writing[256] = {};   // slices that do not serve the host
+    int granted[256] = {};              // set whose walker each slice serves
 
     bool refilling = false;             // for the log
     int32_t base = 0;                   // of its times
@@ -415,7 +417,7 @@ class Simulation {
     // in which LAYER is fetched.
     int begin(int32_t& t) {
         if (!in.first) {
-            for (; t < c.layer_words + 2; ++t) host_alone(0);
+            for (; t < fetch(c.layer_words) + 2; ++t) host_alone(0);
             host_alone(1);
             ++t;
         }
@@ -467,6 +469,8 @@ class Simulation {
     int32_t offer = NEVER, settle_from = NEVER, ready_at = 0, pixel_number = 0;
     int32_t signal_from = NEVER, release_from = NEVER;
     bool idle_before = false;
+    int32_t group_from = NEVER;
+    bool group_of_pixel = false, known_idle = false, idle_for_group = false;
     bool group_known = false, column_known = false, line_known = false;
     int32_t table_x = 0, table_y = 0;
     Job next_job;
@@ -474,31 +478,55 @@ class Simulation {
     const Tile& tile() const { return in.tiles[tile_number]; }
     const Group& group() const { return in.groups[tile().first_group + group_number]; }
 
-    // A state that waits for `n` words acts n + 2 cycles after its fetch began, and the next
-    // state follows.
+    // Cycles in which `n` words are requested.
+    int32_t fetch(int32_t n) const { return n * c.program_reads; }
+
+    // A state that waits for `n` words acts fetch(n) + 2 cycles after its fetch began, and the
+    // next state follows.
     void enter_tile(int32_t at) {       // TILE
         record(at, TILE_STARTED, 0, tile_number, 0);
         group_known = column_known = line_known = false;
         group_number = y = x = 0;
-        enter_line(at + c.tile_words + 3);
+        enter_line(at + fetch(c.tile_words) + 3);
     }
 
     void enter_line(int32_t at) {       // DESTINATION_Y: one word
         while (in.destination_y[y].count == 0) {
-            at += 1 + 3;
+            at += fetch(1) + 3;
             if (y == layer.height - 1) return leave_tile(at);
             ++y;
         }
-        enter_pixel(at + 1 + 3);
+        enter_pixel(at + fetch(1) + 3);
     }
 
-    void enter_pixel(int32_t at) {      // DESTINATION_X: one word, not waited for
-        for (;;) {
+    // GROUP waits until the clusters are idle. Those that are stay so until they get a job.
+    bool wait_for_clusters(int32_t at, bool pixel) {
+        if (!c.direct_jobs || known_idle) return false;
+        group_from = at;
+        group_of_pixel = pixel;
+        offer = NEVER;
+        return true;
+    }
+
+    void wait_for_group(int32_t t) {
+        const bool idle = idle_for_group;
+        idle_for_group = clusters_idle();
+        if (t < group_from || !idle) return;
+        group_from = NEVER;
+        known_idle = true;
+        if (group_of_pixel) enter_pixel(t, true);
+        else prepare(fetch_group(t));
+    }
+
+    // DESTINATION_X: one word, not waited for; or GROUP, which has waited.
+    void enter_pixel(int32_t at, bool waited = false) {
+        for (;; waited = false) {
             int32_t act;
-            ++at;
+            if (!waited) at += fetch(1);
             if (tile().group_count == 1 && group_known) {
                 act = geometry_x(at);
             } else {
+                if (wait_for_clusters(at, true)) return;
                 act = fetch_group(at);
             }
             if (in.destination_x[x].count) {
@@ -517,7 +545,7 @@ class Simulation {
     }
 
     int32_t fetch_group(int32_t at) {   // GROUP; the cycle in which JOB acts
-        at += c.group_words + 3;
+        at += fetch(c.group_words) + 3;
         group_known = true;
         const bool same_x = column_known && table_x == group().table_x;
         const bool same_y = line_known && table_y == group().table_y;
@@ -528,14 +556,14 @@ class Simulation {
     int32_t geometry_x(int32_t at) {    // two words
         column_known = true;
         table_x = group().table_x;
-        if (line_known && table_y == group().table_y) return at + 4;
-        return geometry_y(at + 2);
+        if (line_known && table_y == group().table_y) return at + fetch(2) + 2;
+        return geometry_y(at + fetch(2));
     }
 
     int32_t geometry_y(int32_t at) {
         line_known = true;
         table_y = group().table_y;
-        return at + 4;
+        return at + fetch(2) + 2;
     }
 
     // JOB acts in cycle `act`; the job is offered, or waits for a signal first.
@@ -577,13 +605,15 @@ class Simulation {
     }
 
     void hand_out(int32_t t) {
+        const int32_t queued = c.job_places > 0;    // or taken at once
+        known_idle = idle_for_group = false;
         auto* members = &clusters[size_t(set) * c.clusters];
         for (int k = 0; k < c.clusters; ++k) {
             auto& cluster = members[k];
-            cluster.job_visible[cluster.jobs.tail % MOST_JOBS] = t + 1;
+            cluster.job_visible[cluster.jobs.tail % MOST_JOBS] = t + queued;
             cluster.jobs.push() = next_job;
             int32_t& at = wake[size_t(set) * c.clusters + k];
-            at = std::min(at, t + 1);
+            at = std::min(at, t + queued);
         }
         if (!next_job.last) {
             const bool release = host && group().release;
@@ -591,7 +621,7 @@ class Simulation {
             if (release) {
                 release_from = t + 2;
                 offer = NEVER;
-            } else {
+            } else if (!wait_for_clusters(t + 1, false)) {
                 prepare(fetch_group(t + 1));
             }
             return;
@@ -657,7 +687,7 @@ class Simulation {
     // Walkers and zero skips have nothing left.
     bool clusters_idle() const {
         for (const auto& k : clusters)
-            if (!k.jobs.empty() || k.active || k.credit != WORD_PLACES || k.held) return false;
+            if (!k.jobs.empty() || k.active || k.credit != c.word_places || k.held) return false;
         return true;
     }
 
@@ -680,38 +710,30 @@ class Simulation {
         const bool idle = idle_before;
         idle_before = clusters_idle();
         if (t < release_from || !idle) return;
-        released = true;
+        released = known_idle = true;
         release_from = NEVER;
         prepare(fetch_group(t + 1));
     }
 
     void cycle(int32_t t) {
         if (host) synchronize(t);
+        if (group_from != NEVER) wait_for_group(t);
         // What the drain's set reports, and whether the drain is at it (names the stall).
         const bool waiting = drain_head != drain_tail
                              && drain_jobs[drain_head % drain_jobs.size()].visible <= t;
         const bool complete = waiting && set_complete(drain_set, t);
         const int draining = complete || step_number >= 0 ? drain_set : -1;
 
-        // Sequencer, from the queues' levels before this cycle.
-        bool accepted = t >= offer && t >= ready_at;
-        if (accepted) {
-            const auto* members = &clusters[size_t(set) * c.clusters];
-            for (int k = 0; k < c.clusters && accepted; ++k)
-                accepted = members[k].jobs.size() < uint32_t(c.job_places);
-            if (next_job.last && drain_tail - drain_head == uint32_t(DRAIN_PLACES * c.sets))
-                accepted = false;
-        }
-
         bool merge_idle = true, full = false;
         for (int k = 0; k < c.clusters; ++k) {
             auto& slice = slices[k];
             full |= slice.level[1] >= c.merge_level;
-            if (host)       // what was visited three cycles ago is written
-                writing[k] = std::count(slice.visit_time, slice.visit_time + 3, t - 3) > 0;
-            merge_idle &= visit(slice, t);
+            // What was visited three cycles ago is written.
+            writing[k] = std::count(slice.visit_time, slice.visit_time + 3, t - 3) > 0;
+            const bool taken_up = c.single_port && writing[k];
+            merge_idle &= visit(slice, t, taken_up);
             int chosen = -1;
-            if (!slice.reading) {
+            if (!slice.reading && !taken_up) {
                 for (int n = 0; n < c.sets; ++n) {
                     int number = slice.turn + n;
                     if (number >= c.sets) number -= c.sets;
@@ -723,18 +745,32 @@ class Simulation {
                 }
                 if (chosen >= 0) slice.turn = chosen == c.sets - 1 ? 0 : chosen + 1;
             }
-            reading[k] = slice.reading || chosen >= 0;
+            reading[k] = slice.reading || taken_up || chosen >= 0;
+            granted[k] = chosen;
+        }
+
+        // Sequencer, from the queues' levels before this cycle.
+        bool accepted = t >= offer && t >= ready_at;
+        if (accepted) {
+            const auto* members = &clusters[size_t(set) * c.clusters];
+            for (int k = 0; k < c.clusters && accepted; ++k)
+                accepted = c.job_places ? members[k].jobs.size() < uint32_t(c.job_places)
+                                        : !members[k].active;
+            if (next_job.last && drain_tail - drain_head == uint32_t(c.pixel_places))
+                accepted = false;
+        }
+        if (accepted) hand_out(t);
+
+        for (int k = 0; k < c.clusters; ++k) {
             for (int n = 0; n < c.sets; ++n) {
                 if (t < wake[size_t(n) * c.clusters + k]) continue;
                 auto& cluster = clusters[size_t(n) * c.clusters + k];
                 const bool taken = skip(cluster, t, n == draining);
-                walk(cluster, t, n == chosen);
+                walk(cluster, t, n == granted[k]);
                 cluster.credit += taken;
                 wake[size_t(n) * c.clusters + k] = rest(cluster, t + 1);
             }
         }
-        if (accepted) hand_out(t);
-
         // Drain. `stop` is registered here, `full` in the slices.
         bool idle = !waiting;
         if (step_number < 0) {
@@ -1024,23 +1060,28 @@ class Simulation {
             }
             auto& slice = slices[row.cluster];
             const uint32_t place = slice.tail++ % c.merge_places;
-            slice.queue[place] = {job.address + row.word, row.lane, uint8_t(count_x),
-                                  uint8_t(count_y), uint8_t(fresh_x), uint8_t(fresh_y)};
+            slice.queue[place] = {t + 1 + c.single_port, job.address + row.word, row.lane,
+                                  uint8_t(count_x), uint8_t(count_y), uint8_t(fresh_x),
+                                  uint8_t(fresh_y)};
         }
     }
 
     // One visit; true if the slice has nothing to do.
-    bool visit(Slice& slice, int32_t t) {
+    bool visit(Slice& slice, int32_t t, bool taken_up) {
         slice.reading = false;
         const bool under_way = t - slice.visit_time[0] <= 3;
         if (slice.head == slice.tail) return !under_way;
         const WriteBack& head = slice.queue[slice.head % c.merge_places];
+        if (head.visible > t) return false;
         const int32_t address = head.address - slice.y * layer.step_y - slice.x * layer.step_x;
         const bool fresh = slice.x < head.fresh_x && slice.y < head.fresh_y;
         if (!fresh) {
+            slice.reading = c.single_port;
+            if (taken_up) return false;
+            // A word that is just being written cannot be read, whatever the lane.
             for (int i = 0; i < 3; ++i)
                 if (t - slice.visit_time[i] <= 3 && slice.visit_address[i] == address
-                    && slice.visit_lane[i] == head.lane)
+                    && (slice.visit_lane[i] == head.lane || t - slice.visit_time[i] == 3))
                     return false;
             slice.reading = true;
             ++counters[MERGE_READS];

@@ -122,7 +122,8 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
     progress : callable(message, fraction)
         Called while building.
     optimize : bool
-        False compiles several times faster, for runs of few cycles.
+        False compiles several times faster, for runs of few cycles; then a word that is read from a
+        memory while it is written is a wrong one.
 
     Raises
     ------
@@ -160,6 +161,7 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
            optimize: bool) -> Path:
     report("generating Verilog", 0.0)
     separate = config.adders > _INLINE_LIMIT
+    checks = () if optimize else ("-DUNDEFINED_COLLISIONS",)
     jobs: list[tuple[Path, list[str]]] = []     # C++ file, flags
     top: list[Path] = [folder / f"{TOP_NAME}.v"]
     if separate:
@@ -171,7 +173,7 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
         source.write_text(cluster, encoding="utf-8")
         report("Verilator, cluster", 0.1)
         verilate(library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
-                 "cluster", "-DPOKE=cluster_memory_poke")
+                 "cluster", "-DPOKE=cluster_memory_poke", *checks)
         jobs += [(path, [f"-I{library}"]) for path in library.glob("*.cpp")]
         # Two calls per cycle that only other simulators need, and that copy all inputs.
         wrapper = library / "cluster.sv"
@@ -184,7 +186,7 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
     report("Verilator", 0.15)
     made = folder / "top"
     made.mkdir()
-    verilate(made, TOP_NAME, top)
+    verilate(made, TOP_NAME, top, *checks)
     jobs += [(path, [f"-I{made}"]) for path in made.glob("*.cpp")]
     jobs.append((_HARNESS, [f"-I{made}", *(["-DSEPARATE_CLUSTERS"] if separate else [])]))
     return compile_library(jobs, folder, TOP_NAME, report, optimize, separate)
@@ -316,6 +318,9 @@ class NativeLink(Link):
             raise DeviceError(f"words {address} to {address + len(words) - 1} of memory {memory} "
                               f"are written; {self.config.memory_depth(memory)} exist")
         given = np.ascontiguousarray(words, np.uint32)
+        if memory == "program" and self.config.program_reads == 2:
+            given = np.stack([given & 0xFFFF, given >> 16], axis=1).reshape(-1, 1)
+            address *= 2
         # A cluster that is a library of its own is a top module there.
         level = "cluster." if self.config.adders > _INLINE_LIMIT else ""
         name = f"TOP.{TOP_NAME}.{TOP_NAME}.{place.format(number, level)}"

@@ -151,6 +151,7 @@ def test_identity():
                "drain_width": 2, "multiplier_width": 17, "trit_depth": 2049,
                "activation_depth": 2049, "program_depth": 1025, "row_depth": 257,
                "result_depth": 1025, "layer_count": 17, "packet_words": 127,
+               "window_count": 3, "single_port": True, "short_queues": True,
                "response_places": 7, "unpack_trits": False,
                "skip_zero_weights": False, "skip_zero_activations": False}
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}

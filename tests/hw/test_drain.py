@@ -5,7 +5,7 @@ import pytest
 from benches import Streams, lint, simulate
 
 from hw.config import Config
-from hw.drain import JOB_PLACES, Drain, clear_latency
+from hw.drain import Drain, clear_latency, pixel_places
 
 CONFIGS = [Config(rows=3, elements=4), Config(rows=1, elements=1, packet_words=126, sets=2),
            Config(rows=5, elements=6, drain_width=2, row_depth=500, activation_depth=300, sets=3),
@@ -239,7 +239,8 @@ def test_accumulators_are_cleared(config, again):
 
 @pytest.mark.parametrize("sets", [1, 4])
 def test_jobs_wait(sets):
-    drain = Drain(Config(sets=sets))
+    config = Config(sets=sets)
+    drain = Drain(config)
     taken = 0
 
     async def bench(ctx):
@@ -250,7 +251,7 @@ def test_jobs_wait(sets):
             await ctx.tick()
 
     simulate(drain, bench)
-    assert taken == JOB_PLACES * sets
+    assert taken == pixel_places(config)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")

@@ -1,5 +1,6 @@
 """Max-pool merge: windows, order, hazards and queue, cycle by cycle against a plain model."""
 
+import dataclasses
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
@@ -77,16 +78,18 @@ class Model:
         seen = self.seen
         seen.full.append(int(self.was_full))
         self.was_full = len(self.queue) >= merge_level(self.config)
-        visit = self.queue[0][0] if self.queue else None
-        seen.idle.append(int(visit is None and not any(self.recent)))
+        visit = self.queue[0][1][0] if self.queue and self.queue[0][0] <= self.cycle else None
+        seen.idle.append(int(not self.queue and not any(self.recent)))
         if visit is not None:
             address, lane, fresh, value, signed = visit
-            if not fresh and (address, lane) in self.recent:
+            written = self.recent[0]
+            if not fresh and ((address, lane) in self.recent or (
+                    written and (self.config.single_port or written[0] == address))):
                 self.waits += 1
                 visit = None
             else:
-                self.queue[0].pop(0)
-                if not self.queue[0]:
+                self.queue[0][1].pop(0)
+                if not self.queue[0][1]:
                     self.queue.popleft()
                 if not fresh:
                     seen.reads.append((self.cycle, address))
@@ -102,7 +105,7 @@ class Model:
             visits = list(self.visits(operation))
             if visits:
                 assert len(self.queue) < merge_places(self.config)
-                self.queue.append(visits)
+                self.queue.append((self.cycle + 1 + self.config.single_port, visits))
         self.cycle += 1
 
 
@@ -244,6 +247,16 @@ def test_others_do_not_wait(address, lane):
     operations = [write_back(5, 200, 2), write_back(address, 100, lane, fresh=(0, 0)),
                   *[None] * 12]
     assert run(CONFIGS[1], operations).reads == [(2, address)]
+
+
+@pytest.mark.parametrize("single_port", [False, True])
+@pytest.mark.parametrize("address", [5, 6])
+def test_words_that_are_being_written_are_not_read(single_port, address):
+    config = dataclasses.replace(CONFIGS[1], single_port=single_port)
+    operations = [write_back(5, 200, 2), None, None, write_back(address, 100, 1, fresh=(0, 0)),
+                  *[None] * 12]
+    waits = single_port or address == 5
+    assert run(config, operations).reads == [(4 + single_port + waits, address)]
 
 
 def test_other_slices_are_ignored():

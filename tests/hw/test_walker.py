@@ -7,7 +7,7 @@ import pytest
 from benches import Streams, lint, simulate
 
 from hw.config import Config
-from hw.walker import WORD_PLACES, Walker
+from hw.walker import Walker, word_places
 
 CONFIGS = [Config(scan_width=3, activation_depth=1000, trit_depth=3000),
            Config(scan_width=1, activation_depth=37, trit_depth=50, rows=1),
@@ -152,7 +152,7 @@ def test_word_queue_is_not_overrun():
             await ctx.tick()
 
     simulate(walker, bench)
-    assert reads == WORD_PLACES
+    assert reads == word_places(config)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
