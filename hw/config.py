@@ -46,7 +46,7 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "layer_count": (1, 256),
     "packet_words": (34, 4096),
     "window_count": (1, 15),
-    "response_places": (2, 8),
+    "response_places": (1, 8),
 }
 
 
@@ -211,6 +211,12 @@ class Config:
         return self.short_queues and self.sets == 1
 
     @property
+    def shared_results(self) -> bool:
+        """The result memory is a part of the packet buffer: block RAM is scarce where memories have
+        one port, and both are 32 bits wide."""
+        return self.single_port and self.drain_width == 1
+
+    @property
     def program_reads(self) -> int:
         """Cycles in which a program word is read."""
         return 2 if self.single_port else 1
@@ -293,13 +299,13 @@ PRESETS: dict[str, Config] = {
     config.name: config
     for config in (
         Config(name="tiny"),
-        # Sizes of an UP5K's memories: 16 384 x 16 bits of SPRAM for activations and for program,
-        # two of them for trits; the rest in 256 x 16 bits of block RAM each.
+        # For an UP5K: activations and program in one SPRAM each, trits in two, the rest in
+        # 256 x 16 bits of block RAM each. Every bit of an address counts among 5 280 logic cells.
         Config(name="icebreaker", clusters=1, elements=4, rows=4, queue_depth=26, scan_width=2,
-               accumulator_width=20, multiplier_width=11, trit_depth=4096,
-               activation_depth=16384, program_depth=2048, row_depth=256, result_depth=256,
-               layer_count=8, window_count=3, response_places=2, unpack_trits=False,
-               single_port=True, short_queues=True),
+               coefficient_width=8, accumulator_width=20, multiplier_width=11, trit_depth=4096,
+               activation_depth=4096, program_depth=1024, row_depth=256, result_depth=128,
+               layer_count=8, packet_words=62, response_places=1, unpack_trits=False,
+               window_count=3, single_port=True, short_queues=True),
         Config(name="ulx3s_85f", clusters=8, elements=16, rows=16, queue_depth=8, scan_width=4,
                accumulator_width=28, drain_width=2, trit_depth=512, activation_depth=4096,
                program_depth=2048, row_depth=512, result_depth=1024, layer_count=32,

@@ -85,6 +85,10 @@ class HostPort(wiring.Component):
         The program waits for a SIGNAL.
     running, finished, error, layers, cycles : In
         From the sequencer.
+    result_write, result_write_address, result : In
+        With ``shared_results``: a result to write into the packet buffer's memory.
+    result_word : Out(32)
+        The result that was asked for with ``read_valid`` two cycles ago.
     """
 
     def __init__(self, config: Config, *, contents: int = 0) -> None:
@@ -94,6 +98,7 @@ class HostPort(wiring.Component):
         self.read_width = max(config.memory_width(kind) for kind in READABLE_MEMORIES)
         memory_shape = range(len(MEMORIES))
         cluster = index_shape(config.cluster_count)
+        result = address_width(config.result_depth)
         super().__init__({
             "i": In(stream.Signature(command_word())),
             "o": Out(stream.Signature(port_word())),
@@ -124,6 +129,9 @@ class HostPort(wiring.Component):
             "error": In(8),
             "layers": In(16),
             "cycles": In(32),
+            **({"result_write": In(1), "result_write_address": In(result),
+                "result": In(PORT_WIDTH), "result_word": Out(PORT_WIDTH)}
+               if config.shared_results else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -151,6 +159,18 @@ class HostPort(wiring.Component):
             m.submodules.unpacker = unpacker = Unpacker(config)
         self._execute(m, buffer, unpacker, requests, request_layout, run_done, errors, dropped)
         self._answer(m, requests, request_layout, run_done, errors, dropped)
+        if config.shared_results:
+            reads_result = Signal()
+            m.d.sync += reads_result.eq(
+                self.read_valid & (self.read_memory == MEMORIES.index("results")))
+            m.d.comb += [
+                buffer.result_write.eq(self.result_write),
+                buffer.result_write_address.eq(self.result_write_address),
+                buffer.result.eq(self.result),
+                buffer.result_read.eq(reads_result),
+                buffer.result_read_address.eq(self.read_address),
+                self.result_word.eq(buffer.word),
+            ]
         return m
 
     def _execute(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker | None,
@@ -171,7 +191,9 @@ class HostPort(wiring.Component):
 
         # What the checks need to know of the memory.
         depth, chunks = Signal(len(address) + 1), Signal(range(most + 1))
-        size = Signal(len(count) + 8)           # words of the memory words asked for
+        # Words of the memory words to write; more than a packet can state is wrong anyway.
+        few = count[:len(left)]
+        size = Signal(len(left) + most.bit_length())
         allowed, packed = Signal(), Signal()
         copies = Signal(8)
         with m.Switch(kind):
@@ -180,7 +202,7 @@ class HostPort(wiring.Component):
                     m.d.comb += [
                         depth.eq(config.memory_depth(name)),
                         chunks.eq(config.memory_chunks(name)),
-                        size.eq(_times(count, config.memory_chunks(name))
+                        size.eq(_times(few, config.memory_chunks(name))
                                 if name in WRITABLE_MEMORIES else 0),
                         copies.eq(config.memory_count(name)),
                         allowed.eq(Mux(opcode == Opcode.READ, name in READABLE_MEMORIES,
@@ -304,7 +326,8 @@ class HostPort(wiring.Component):
                         m.d.sync += problem.eq(ErrorCode.ADDRESS)
                         m.next = "REFUSE"
                     with m.Elif(Mux(packed, (count == 0) | (left == 0),
-                                    (opcode == Opcode.WRITE) & (size != left))):
+                                    (opcode == Opcode.WRITE)
+                                      & ((size != left) | count[len(left):].any()))):
                         m.d.sync += problem.eq(ErrorCode.LENGTH)
                         m.next = "REFUSE"
                     with m.Elif(packed & ((rows_used == 0) | (rows_used > config.rows))):

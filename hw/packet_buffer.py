@@ -1,17 +1,19 @@
 """Packet buffer: lets a command in only when all of it has arrived and is well-formed."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import PORT_WIDTH, Config
-from hw.payloads import command_word
+from hw.payloads import address_width, command_word
 from hw.protocol import ERROR_WIDTH, HEADER_WORDS, ErrorCode
 
-__all__ = ["PACKET_PLACES", "PacketBuffer", "buffer_words"]
+__all__ = ["PacketBuffer", "buffer_words", "packet_places"]
 
-#: Packets that can wait.
-PACKET_PLACES = 8
+
+def packet_places(config: Config) -> int:
+    """Packets that can wait."""
+    return 2 if config.short_queues else 8
 
 
 def buffer_words(config: Config) -> int:
@@ -33,6 +35,9 @@ class PacketBuffer(wiring.Component):
 
     Cost: one memory of 32 bits by at least twice ``packet_words``.
 
+    With ``shared_results`` the result memory is the rest of the same memory: a result that is
+    written or read there goes before the packets' words.
+
     Parameters
     ----------
     config : Config
@@ -53,10 +58,15 @@ class PacketBuffer(wiring.Component):
         Words to pass over when ``end`` is given.
     end : In(1)
         The packet is finished; the next one may show.
+    result_write, result_write_address, result : In
+        With ``shared_results``: a result to write.
+    result_read, result_read_address : In
+        Likewise one to read; it shows as ``word`` in the next cycle, while ``word_valid`` is low.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        result = address_width(config.result_depth)
         super().__init__({
             "i": In(stream.Signature(command_word())),
             "packet_valid": Out(1),
@@ -66,15 +76,22 @@ class PacketBuffer(wiring.Component):
             "take": In(1),
             "skip": In(range(config.packet_words + 1)),
             "end": In(1),
+            **({"result_write": In(1), "result_write_address": In(result), "result": In(PORT_WIDTH),
+                "result_read": In(1), "result_read_address": In(result)}
+               if config.shared_results else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         longest = self.config.packet_words + HEADER_WORDS
         depth = buffer_words(self.config)
-        m.submodules.storage = storage = memory.Memory(shape=PORT_WIDTH, depth=depth, init=[])
-        m.submodules.packets = packets = fifo.SyncFIFO(width=2, depth=PACKET_PLACES)
+        shared = self.config.shared_results
+        m.submodules.storage = storage = memory.Memory(
+            shape=PORT_WIDTH, depth=depth + (self.config.result_depth if shared else 0), init=[])
+        m.submodules.packets = packets = fifo.SyncFIFO(width=2, depth=packet_places(self.config))
         write, read = storage.write_port(), storage.read_port()
+        writes_result = self.result_write if shared else Const(0)
+        reads_result = self.result_read if shared else Const(0)
 
         # Receive side. Pointers have one bit more than an address, to tell full from empty.
         received = Signal(range(2 * depth))     # next word to write
@@ -94,12 +111,13 @@ class PacketBuffer(wiring.Component):
         m.d.comb += [
             full.eq((received ^ consumed) == depth),
             excess.eq((index > longest) | ((index == longest) & ~given.empty)),
-            self.i.ready.eq(given.abort | (packets.w_rdy & (~full | excess | given.empty))),
+            self.i.ready.eq(given.abort | (packets.w_rdy & ~writes_result
+                                           & (~full | excess | given.empty))),
             accept.eq(self.i.ready & self.i.valid),
-            write.addr.eq(received),
+            write.addr.eq(received[:-1]),
             write.data.eq(given.data),
             store.eq(accept & ~excess & ~given.empty & ~given.abort),
-            write.en.eq(store),
+            write.en.eq(store | writes_result),
             # At the end: words after the header, against what the packet states.
             length.eq(index + ~given.empty - HEADER_WORDS),
         ]
@@ -128,7 +146,7 @@ class PacketBuffer(wiring.Component):
         fresh = Signal()                        # the read data belong to ``consumed``
         m.d.comb += [
             following.eq(consumed),
-            read.addr.eq(following),
+            read.addr.eq(following[:-1]),
             self.packet_valid.eq(packets.r_rdy),
             self.packet_error.eq(Mux(packets.r_data[1], ErrorCode.TOO_LONG,
                                      Mux(packets.r_data[0], ErrorCode.LENGTH, ErrorCode.OK))),
@@ -141,5 +159,14 @@ class PacketBuffer(wiring.Component):
         with m.Elif(self.take):
             m.d.comb += following.eq(consumed + 1)
         # A word shows only if its packet was complete when it was read.
-        m.d.sync += [consumed.eq(following), fresh.eq(packets.r_rdy & ~self.end)]
+        m.d.sync += [consumed.eq(following),
+                     fresh.eq(packets.r_rdy & ~self.end & ~reads_result)]
+        if shared:
+            with m.If(writes_result):
+                m.d.comb += [
+                    write.addr.eq(depth + self.result_write_address),
+                    write.data.eq(self.result),
+                ]
+            with m.If(reads_result):
+                m.d.comb += read.addr.eq(depth + self.result_read_address)
         return m

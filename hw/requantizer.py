@@ -6,7 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import ACTIVATION_WIDTH, RESULT_WIDTH, Config
 
-__all__ = ["Requantizer"]
+__all__ = ["CODE_WIDTH", "Requantizer"]
+
+#: Bits of an activation's code, signed (-128 to 127) or not (0 to 255).
+CODE_WIDTH = ACTIVATION_WIDTH + 1
 
 
 class Requantizer(wiring.Component):
@@ -41,8 +44,8 @@ class Requantizer(wiring.Component):
             "multiplier": In(signed(config.multiplier_width)),
             "offset": In(signed(config.offset_width)),
             "shift": In(6),
-            "low": In(signed(16)),
-            "high": In(signed(16)),
+            "low": In(signed(CODE_WIDTH)),
+            "high": In(signed(CODE_WIDTH)),
             "activation": Out(ACTIVATION_WIDTH),
             "result": Out(signed(RESULT_WIDTH)),
         })
@@ -60,8 +63,17 @@ class Requantizer(wiring.Component):
             total.eq(product + offset),
             shift_2.eq(shift_1),
             shifted.eq(total >> shift_2),
-            self.activation.eq(Mux(shifted < self.low, self.low,
-                                   Mux(shifted > self.high, self.high, shifted))),
         ]
+        # Whatever has more bits than a bound is beyond it; only the rest is compared.
+        code = shifted[:CODE_WIDTH].as_signed()
+        beyond, negative = Signal(), shifted[-1]
+        m.d.comb += beyond.eq(shifted[CODE_WIDTH - 1:] != negative.replicate(
+            len(shifted) - CODE_WIDTH + 1))
+        with m.If(Mux(beyond, negative, code < self.low)):
+            m.d.sync += self.activation.eq(self.low)
+        with m.Elif(beyond | (code > self.high)):
+            m.d.sync += self.activation.eq(self.high)
+        with m.Else():
+            m.d.sync += self.activation.eq(code)
         m.d.comb += self.result.eq(total)
         return m

@@ -177,11 +177,19 @@ class Sequencer(wiring.Component):
                 with m.If(arrived & (arrived_kind == record) & (arrived_word == index)):
                     m.d.sync += contents.as_value().word_select(index, 32).eq(self.fetch_data)
 
-        def fetch(record: _Record, base: object, then: str) -> None:
+        # One adder for all program addresses: of words to fetch, and of where the pointer goes.
+        base, distance = Signal.like(pointer), Signal.like(pointer)
+        place = Signal.like(pointer)
+        m.d.comb += [base.eq(pointer), place.eq(base + distance), self.fetch_address.eq(place)]
+
+        def fetch(record: _Record, start: object, then: str, index: object = None) -> None:
+            """The record at ``start``, or number ``index`` in a table that starts there."""
+            shift = (record_words(_LAYOUTS[record]) - 1).bit_length()
             m.d.comb += [
                 request.eq(second),
                 kind.eq(record),
-                self.fetch_address.eq(base + word),
+                base.eq(start),
+                distance.eq(word if index is None else Cat(word[:shift], index)),
             ]
             if config.program_reads == 2:
                 m.d.sync += second.eq(~second)
@@ -197,10 +205,15 @@ class Sequencer(wiring.Component):
         m.d.comb += [self.layer.eq(layer), self.fetch_half.eq(second)]
         first = (word == 0) & (~second if config.program_reads == 2 else 1)
 
-        layers_left, tiles_left = Signal(16), Signal(16)
+        # A tile and its first group take more than 8 words, a layer more than 8, its tables one for
+        # every line and column; layers only outnumber those words where the program is refilled.
+        width = len(pointer)
+        layers_left = Signal(width - 3 if config.single_port else 16)
+        tiles_left = Signal(width - 3)
+        layers = Signal.like(layers_left)
         groups_pointer = Signal.like(pointer)
         groups_left = Signal(8)
-        x, y, next_x, next_y = Signal(16), Signal(16), Signal(16), Signal(16)
+        x, y, next_x, next_y = (Signal(width, name=name) for name in ("x", "y", "next_x", "next_y"))
         single = Signal()
         group_known = Signal()
         # Tables that the geometry at hand came from; it lasts until the column (row) changes.
@@ -218,6 +231,7 @@ class Sequencer(wiring.Component):
         synced = Signal()                       # the record before was a SYNC
         sync = Signal(SYNC)
         window = self.drain.payload.window
+        tile_count = layer.tile_count[:len(tiles_left)]
         m.d.comb += [
             single.eq(tile.group_count == 1),
             last_group.eq(groups_left == 1),
@@ -225,10 +239,11 @@ class Sequencer(wiring.Component):
             same_y.eq(line_known & (table_y == group.geometry_y[:len(pointer)])),
             next_x.eq(x + 1),
             next_y.eq(y + 1),
-            pixel_last.eq(next_x == layer.out_width),
-            line_last.eq(next_y == layer.out_height),
+            pixel_last.eq(next_x == layer.out_width[:width]),
+            line_last.eq(next_y == layer.out_height[:width]),
             sync.eq(layer.as_value()),
             self.released.eq(releases.any()),
+            self.layers.eq(layers),
         ]
         # Sums apart, a job is made of records that stay until it is handed out.
         job = self.walk.payload
@@ -264,7 +279,7 @@ class Sequencer(wiring.Component):
             self.probe.pixel_started.eq(self.drain.valid),
             self.probe.refilling.eq(self.refilling),
             self.probe.set.eq(self.set),
-            self.probe.tile.eq(layer.tile_count - tiles_left),
+            self.probe.tile.eq((tile_count - tiles_left)[:width - 3]),
             self.probe.x.eq(x),
             self.probe.y.eq(y),
         ]
@@ -287,10 +302,11 @@ class Sequencer(wiring.Component):
                 m.d.sync += y.eq(next_y)
                 m.next = "DESTINATION_Y"
             with m.Else():
-                m.d.sync += [
-                    pointer.eq(groups_pointer + (tile.group_count << GROUP_SHIFT)),
-                    tiles_left.eq(tiles_left - 1),
+                m.d.comb += [
+                    base.eq(groups_pointer),
+                    distance.eq(tile.group_count << GROUP_SHIFT),
                 ]
+                m.d.sync += [pointer.eq(place), tiles_left.eq(tiles_left - 1)]
                 m.next = "NEXT_TILE"
 
         def finish(error: object) -> None:
@@ -302,8 +318,9 @@ class Sequencer(wiring.Component):
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [
                     pointer.eq(self.address),
-                    layers_left.eq(self.layer_count),
-                    self.layers.eq(0),
+                    layers_left.eq(Mux(self.layer_count[len(layers_left):].any(), -1,
+                                       self.layer_count)),
+                    layers.eq(0),
                     self.counter_layer.eq(0),
                     self.running.eq(1),
                     in_group.eq(0),
@@ -330,14 +347,14 @@ class Sequencer(wiring.Component):
                     with m.If(sync.wait):
                         m.next = "SIGNAL"
                 with m.Elif((layers_left == 0) | (layer.opcode != LAYER_OPCODE)
-                          | (layer.tile_count == 0)
-                          | (layer.out_height == 0) | (layer.out_width == 0)):
-                    finish(Mux(self.layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
+                          | (tile_count == 0)
+                          | (layer.out_height[:width] == 0) | (layer.out_width[:width] == 0)):
+                    finish(Mux(layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
                 with m.Else():
-                    m.d.comb += self.layer_start.eq(1)
+                    m.d.comb += [self.layer_start.eq(1), distance.eq(record_words(LAYER))]
                     m.d.sync += [
-                        pointer.eq(pointer + record_words(LAYER)),
-                        tiles_left.eq(layer.tile_count),
+                        pointer.eq(place),
+                        tiles_left.eq(tile_count),
                         self.set.eq(0),
                         synced.eq(0),
                     ]
@@ -351,9 +368,10 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.probe.tile_started.eq(first)
                 fetch(_Record.TILE, pointer, "TILE_CHECK")
             with m.State("TILE_CHECK"), m.If(~fetching):
+                m.d.comb += distance.eq(record_words(TILE))
                 m.d.sync += [
-                    pointer.eq(pointer + record_words(TILE)),
-                    groups_pointer.eq(pointer + record_words(TILE)),
+                    pointer.eq(place),
+                    groups_pointer.eq(place),
                     groups_left.eq(tile.group_count),
                     x.eq(0), y.eq(0),
                     group_known.eq(0), column_known.eq(0), line_known.eq(0),
@@ -365,13 +383,13 @@ class Sequencer(wiring.Component):
                     m.next = "STOP"
 
             with m.State("DESTINATION_Y"):
-                fetch(_Record.DESTINATION_Y, layer.destination_y + y, "LINE")
+                fetch(_Record.DESTINATION_Y, layer.destination_y, "LINE", y)
             with m.State("LINE"), m.If(~fetching):
                 m.next = "DESTINATION_X"
                 with m.If(to_y.count == 0):
                     next_line()
             with m.State("DESTINATION_X"):
-                fetch(_Record.DESTINATION_X, layer.destination_x + x, "GEOMETRY_X")
+                fetch(_Record.DESTINATION_X, layer.destination_x, "GEOMETRY_X", x)
                 with m.If(second & ~(single & group_known)):
                     m.next = "GROUP"
             # A record that the walkers still read from stays until they are done.
@@ -379,7 +397,8 @@ class Sequencer(wiring.Component):
             with m.State("GROUP"), m.If(read):
                 fetch(_Record.GROUP, pointer, "GROUP_READY")
             with m.State("GROUP_READY"), m.If(~fetching):
-                m.d.sync += [pointer.eq(pointer + record_words(GROUP)), group_known.eq(1)]
+                m.d.comb += distance.eq(record_words(GROUP))
+                m.d.sync += [pointer.eq(place), group_known.eq(1)]
                 m.next = "GEOMETRY_X"
                 with m.If(same_x):
                     m.next = "GEOMETRY_Y"
@@ -387,11 +406,11 @@ class Sequencer(wiring.Component):
                         m.next = "JOB"
             with m.State("GEOMETRY_X"):
                 m.d.sync += [column_known.eq(1), table_x.eq(group.geometry_x)]
-                fetch(_Record.GEOMETRY_X, group.geometry_x + (x << 1), "GEOMETRY_Y")
+                fetch(_Record.GEOMETRY_X, group.geometry_x, "GEOMETRY_Y", x)
                 with m.If(second & (word == record_words(GEOMETRY) - 1) & same_y):
                     m.next = "JOB"
             with m.State("GEOMETRY_Y"):
-                fetch(_Record.GEOMETRY_Y, group.geometry_y + (y << 1), "JOB")
+                fetch(_Record.GEOMETRY_Y, group.geometry_y, "JOB", y)
                 with m.If(second & (word == record_words(GEOMETRY) - 1)):
                     m.d.sync += [line_known.eq(1), table_y.eq(group.geometry_y)]
             with m.State("JOB"), m.If(~fetching):
@@ -442,7 +461,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.dump.eq(1)
                 with m.If(self.dump_done):
                     m.d.sync += [
-                        self.layers.eq(self.layers + 1),
+                        layers.eq(layers + 1),
                         self.counter_layer.eq(
                             Mux(self.counter_layer == config.layer_count - 1, 0,
                                 self.counter_layer + 1)),

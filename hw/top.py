@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.activation_slice import ActivationSlice
 from hw.cluster import Cluster
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
+from hw.config import PORT_WIDTH, RESULT_WIDTH, Config
 from hw.counters import Counters, NoCounters
 from hw.drain import Drain
 from hw.hierarchy import repeated
@@ -17,7 +17,7 @@ from hw.memory import ChunkMemory
 from hw.merge import MERGE_LATENCY
 from hw.payloads import address_width, command_word, port_word, probe, write_back
 from hw.program import MEMORIES, row_layout
-from hw.requantizer import Requantizer
+from hw.requantizer import CODE_WIDTH, Requantizer
 from hw.sequencer import Sequencer
 
 __all__ = ["Accelerator", "settle"]
@@ -247,18 +247,15 @@ class Accelerator(wiring.Component):
 
     def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain,
                     counters: Counters | NoCounters, clusters: list[Cluster],
-                    slices: list[ActivationSlice], host: HostPort) -> ChunkMemory:
+                    slices: list[ActivationSlice], host: HostPort) -> Value:
         """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer
-        low, high = (bound[:ACTIVATION_WIDTH + 1].as_signed() for bound in (layer.low, layer.high))
+        low, high = (bound[:CODE_WIDTH].as_signed() for bound in (layer.low, layer.high))
         entry_width = config.row_entry_width
         m.submodules.rows = rows = ChunkMemory(
             width=config.memory_width("rows"), depth=config.row_depth, chunk_width=PORT_WIDTH,
             register_address=config.single_port)
-        m.submodules.results = results = ChunkMemory(
-            width=config.memory_width("results"), depth=config.result_depth,
-            chunk_width=RESULT_WIDTH, register_address=config.single_port)
         chunk_count = rows.chunks
         m.d.comb += [
             rows.write_address.eq(host.write_address),
@@ -306,11 +303,26 @@ class Accelerator(wiring.Component):
             m.d.sync += result_entry.eq(layer.base)
         with m.Elif(result_step):
             m.d.sync += result_entry.eq(result_entry + 1)
-        m.d.comb += [
-            results.write_address.eq(result_entry),
-            results.write_mask.eq(result_step.replicate(results.chunks)),
-            counters.result_writes.eq(result_step),
-        ]
+        results = Signal(config.memory_width("results"))
+        m.d.comb += counters.result_writes.eq(result_step)
+        if config.shared_results:
+            m.d.comb += [
+                host.result_write.eq(result_step),
+                host.result_write_address.eq(result_entry),
+                host.result.eq(results),
+            ]
+            result_read: Value = host.result_word
+        else:
+            m.submodules.results = memory = ChunkMemory(
+                width=len(results), depth=config.result_depth, chunk_width=len(results),
+                register_address=config.single_port)
+            m.d.comb += [
+                memory.write_address.eq(result_entry),
+                memory.write_data.eq(results),
+                memory.write_mask.eq(result_step),
+                memory.read_address.eq(host.read_address),
+            ]
+            result_read = memory.read_data
 
         for lane in range(config.drain_width):
             requantizer = Requantizer(config)
@@ -324,7 +336,7 @@ class Accelerator(wiring.Component):
                 requantizer.shift.eq(row.shift),
                 requantizer.low.eq(low),
                 requantizer.high.eq(high),
-                results.write_data.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
+                results.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
             ]
             enable, cluster, place = (
                 delay(f"{name}_{lane}", row[name], Requantizer.latency)
@@ -344,15 +356,14 @@ class Accelerator(wiring.Component):
             ]
             for part in slices[lane::config.drain_width]:
                 m.d.comb += part.write_back.eq(back)
-        return results
+        return result_read
 
     def _host_reads(self, m: Module, host: HostPort, counters: Counters | NoCounters,
-                    results: ChunkMemory, slices: list[ActivationSlice]) -> None:
+                    results: Value, slices: list[ActivationSlice]) -> None:
         """Host reads: all memories answer after ``ChunkMemory.latency`` cycles."""
         activations = host.read_memory == MEMORIES.index("activations")
         m.d.comb += [
             counters.read_address.eq(host.read_address),
-            results.read_address.eq(host.read_address),
             host.read_ready.eq(Mux(
                 activations,
                 Array(part.host_read_ready for part in slices)[host.read_cluster], 1)),
@@ -368,7 +379,7 @@ class Accelerator(wiring.Component):
                 m.d.comb += host.read_data.eq(
                     Array(part.read_data for part in slices)[host.read_cluster])
             with m.Case(MEMORIES.index("results")):
-                m.d.comb += host.read_data.eq(results.read_data)
+                m.d.comb += host.read_data.eq(results)
             with m.Default():
                 m.d.comb += host.read_data.eq(counters.read_data)
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hw.config import Config
 from hw.drain import clear_latency, pixel_places
 from hw.merge import merge_level, merge_places
-from hw.packet_buffer import PACKET_PLACES, buffer_words
+from hw.packet_buffer import buffer_words, packet_places
 from hw.program import (
     COUNTER_SLOTS,
     COUNTERS,
@@ -142,7 +142,7 @@ class CycleModel:
             config.scan_width, config.banks, config.drain_width, config.skip_zero_weights,
             config.skip_zero_activations, merge_places(config), merge_level(config),
             settle(config), clear, *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
-            job_places(config), buffer_words(config), PACKET_PLACES,
+            job_places(config), buffer_words(config), packet_places(config),
             config.memory_chunks("activations"), word_places(config), pixel_places(config),
             config.program_reads, config.single_port, config.direct_jobs)
         records = Records(config, memory.program)

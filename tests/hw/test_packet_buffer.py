@@ -5,7 +5,7 @@ import pytest
 from benches import Streams, lint, simulate
 
 from hw.config import Config
-from hw.packet_buffer import PACKET_PLACES, PacketBuffer
+from hw.packet_buffer import PacketBuffer, packet_places
 from hw.protocol import ErrorCode
 
 CONFIG = Config(packet_words=34)
@@ -158,7 +158,7 @@ def test_packets_that_wait_are_bounded():
             await ctx.tick()
 
     simulate(buffer, bench)
-    assert count == PACKET_PLACES
+    assert count == packet_places(CONFIG)
 
 
 @pytest.mark.parametrize("words", [34, 126, 4096])
