@@ -2,13 +2,17 @@
 
 import hashlib
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fpga.serial_link import SerialLink
 from hw import protocol
 from hw.config import PRESETS
 from model_export.emit import MemoryImage
 from model_export.image import Image
-from sim.backend import DeviceBackend, Loading, port_word_count
-from sim.device import Device, DeviceError
+from sim.backend import DeviceBackend, Loading, Simulation, port_word_count
+from sim.device import Device, DeviceError, Progress
+from sim.event_log import Record
 
 __all__ = ["BoardBackend", "memory_label"]
 
@@ -45,6 +49,16 @@ class BoardBackend(DeviceBackend):
     def __init__(self, image: Image, link: SerialLink) -> None:
         super().__init__(image, Device(link, fresh=False))
         self.kept = False
+
+    def run(self, codes: NDArray[np.integer], layer: str | None = None,
+            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+        """As :meth:`Backend.run`; a board without counters gives the cycles of whole images
+        only."""
+        simulation = super().run(codes, layer, progress, log)
+        if not any(one.cycles for one in simulation.layers):
+            for one in simulation.layers:
+                one.cycles, one.cycles_per_image, one.counters = None, [], {}
+        return simulation
 
     def _load(self) -> Loading:
         if self._loading is not None:

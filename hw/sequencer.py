@@ -297,15 +297,15 @@ class Sequencer(wiring.Component):
                 m.d.sync += [x.eq(0), line_known.eq(0)]
                 next_line()
 
+        def tile_end() -> None:
+            """In states that may end a tile, whether they do or not: what decides it comes late."""
+            m.d.comb += [base.eq(groups_pointer), distance.eq(tile.group_count << GROUP_SHIFT)]
+
         def next_line() -> None:
             with m.If(~line_last):
                 m.d.sync += y.eq(next_y)
                 m.next = "DESTINATION_Y"
             with m.Else():
-                m.d.comb += [
-                    base.eq(groups_pointer),
-                    distance.eq(tile.group_count << GROUP_SHIFT),
-                ]
                 m.d.sync += [pointer.eq(place), tiles_left.eq(tiles_left - 1)]
                 m.next = "NEXT_TILE"
 
@@ -384,10 +384,12 @@ class Sequencer(wiring.Component):
 
             with m.State("DESTINATION_Y"):
                 fetch(_Record.DESTINATION_Y, layer.destination_y, "LINE", y)
-            with m.State("LINE"), m.If(~fetching):
-                m.next = "DESTINATION_X"
-                with m.If(to_y.count == 0):
-                    next_line()
+            with m.State("LINE"):
+                tile_end()
+                with m.If(~fetching):
+                    m.next = "DESTINATION_X"
+                    with m.If(to_y.count == 0):
+                        next_line()
             with m.State("DESTINATION_X"):
                 fetch(_Record.DESTINATION_X, layer.destination_x, "GEOMETRY_X", x)
                 with m.If(second & ~(single & group_known)):
@@ -413,21 +415,24 @@ class Sequencer(wiring.Component):
                 fetch(_Record.GEOMETRY_Y, group.geometry_y, "JOB", y)
                 with m.If(second & (word == record_words(GEOMETRY) - 1)):
                     m.d.sync += [line_known.eq(1), table_y.eq(group.geometry_y)]
-            with m.State("JOB"), m.If(~fetching):
-                m.d.sync += [
-                    job.address.eq(
-                        group.base + geometry_y.offset + geometry_x.offset),
-                    job.trit.eq(
-                        group.trit_base + geometry_y.trit_offset + geometry_x.trit_offset),
-                    window.address.eq(layer.base + to_y.offset + to_x.offset),
-                ]
-                m.next = "HAND_OUT"
-                with m.If(group.wait):
-                    m.d.sync += in_group.eq(1)
-                    m.next = "SIGNAL"
-                with m.If(to_x.count == 0):
-                    next_pixel()
+            with m.State("JOB"):
+                tile_end()
+                with m.If(~fetching):
+                    m.d.sync += [
+                        job.address.eq(
+                            group.base + geometry_y.offset + geometry_x.offset),
+                        job.trit.eq(
+                            group.trit_base + geometry_y.trit_offset + geometry_x.trit_offset),
+                        window.address.eq(layer.base + to_y.offset + to_x.offset),
+                    ]
+                    m.next = "HAND_OUT"
+                    with m.If(group.wait):
+                        m.d.sync += in_group.eq(1)
+                        m.next = "SIGNAL"
+                    with m.If(to_x.count == 0):
+                        next_pixel()
             with m.State("HAND_OUT"):
+                tile_end()
                 accepted = self.walk.ready & (~last_group | self.drain.ready)
                 m.d.comb += [
                     self.walk.valid.eq(accepted),

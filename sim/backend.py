@@ -169,8 +169,9 @@ class Simulation:
 
     @property
     def utilization(self) -> float | None:
-        """Share of all adders' cycles in which they add, 0..1, over the whole run."""
-        if not self.total_cycles:
+        """Share of all adders' cycles in which they add, 0..1, over the whole run; None where
+        nothing is counted."""
+        if not self.total_cycles or not all(layer.counters for layer in self.layers):
             return None
         adds = sum(layer.counters["adds"] for layer in self.layers)
         return adds / (self.total_cycles * self.config.adders)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from hw.config import PRESETS
+from tritforge.build_command import build_command
 from tritforge.console import input_option, json_option, progress_bar, show
 from tritforge.run_command import run_command
 
@@ -25,6 +26,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 #: What a user can cause, by the module that defines it: those not imported were not raised.
 _USER_ERRORS = {
+    "fpga.errors": ("BuildError",),
     "hw.config": ("ConfigError",),
     "model_export.checkpoint": ("CheckpointError",),
     "model_export.errors": ("ExportError", "ImageError"),
@@ -416,6 +418,7 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
     show(as_json, result, *program.describe(result, output))
 
 
+cli.add_command(build_command)
 cli.add_command(run_command)
 
 

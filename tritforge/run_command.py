@@ -20,24 +20,28 @@ _OUTPUTS = 10
 @click.option("--image", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
               help="Image folder, as written by tritforge export.")
 @input_option
-@click.option("--board", "board_name", metavar="NAME", help="The board: its clock and baud rate.")
+@click.option("--board", "board_name", metavar="NAME|BUILD",
+              help="The board, or the folder of its build: clock and baud rate.")
 @click.option("--port", metavar="DEVICE", help="Serial port of the board, e.g. /dev/ttyUSB1.")
 @click.option("--virtual", is_flag=True,
               help="Instead of a board: the Verilog of the image's configuration, simulated, "
                    "behind a pseudo-terminal.")
+@click.option("--netlist", metavar="BUILD", type=click.Path(path_type=Path),
+              help="Instead of a board: the synthesized netlist of a build folder, with the "
+                   "contents of its memories, simulated like --virtual, but 5 to 50 times slower.")
 @click.option("--noise", type=click.FloatRange(0, 0.1), default=0.0, metavar="P",
               help="With --virtual: the share of bytes on the line that are corrupted, lost or "
                    "added, in both directions.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the noise.")
 @click.option("--check/--no-check", default=None,
-              help="Compare every output with the golden model. [default: with --virtual]")
+              help="Compare every output with the golden model. [default: without --port]")
 @click.option("-o", "--output", metavar="RUN", type=click.Path(path_type=Path),
               help="Folder for report.json and output.npy, as tritforge simulate writes them; a "
                    "former run there is replaced.")
 @json_option
 def run_command(image: Path, inputs: Path, board_name: str | None, port: str | None,
-                virtual: bool, noise: float, seed: int, check: bool | None,
+                virtual: bool, netlist: Path | None, noise: float, seed: int, check: bool | None,
                 output: Path | None, as_json: bool) -> None:
     """Run IMAGE on a board and show what it answers.
 
@@ -46,8 +50,9 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
     Damaged and lost bytes on the line are noticed, and what they were part of is sent again.
     """
     context = click.get_current_context()
-    if virtual == (port is not None):
-        raise click.UsageError("give either --port DEVICE with --board NAME, or --virtual", context)
+    if virtual + (netlist is not None) + (port is not None) != 1:
+        raise click.UsageError("give either --port DEVICE with --board NAME, or --virtual, or "
+                               "--netlist BUILD", context)
     if port is not None and board_name is None:
         raise click.UsageError("--port goes with --board NAME", context)
     if noise and not virtual:
@@ -55,15 +60,13 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
     import numpy as np
 
     from fpga.backend import BoardBackend
-    from fpga.board import BOARDS
     from fpga.serial_link import SerialLink
     from fpga.virtual import virtual_board
     from sim.report import check_run_folder, write_run
     from tritforge import flows
-    board = None if board_name is None else BOARDS.get(board_name)
-    if board_name is not None and board is None:
-        raise click.UsageError(f"board {board_name!r} is not known; known are {', '.join(BOARDS)}",
-                               context)
+    clock, baud = (0, 3_000_000) if port is None or board_name is None else _clock(
+        board_name)
+    checked = port is None if check is None else check
     loaded = flows.opened(image)
     codes = flows.input_codes(loaded, inputs)
     if output is not None:
@@ -72,23 +75,23 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
         if virtual:
             simulated = stack.enter_context(virtual_board(
                 loaded.config, noise=noise, seed=seed, progress=progress))
-            port = simulated.port
-        assert port is not None
-        clock = 0 if virtual or board is None else board.clock_hz
-        link = SerialLink.open(loaded.config, port, 3_000_000 if board is None else board.baud,
-                               clock_hz=clock, progress=progress)
+        elif netlist is not None:
+            from fpga.netlist import netlist_board
+            simulated = stack.enter_context(netlist_board(netlist, progress=progress))
+        path = simulated.port if port is None else port
+        link = SerialLink.open(loaded.config, path, baud, clock_hz=clock, progress=progress)
         backend = stack.enter_context(BoardBackend(loaded, link))
         simulation = backend.run(codes, progress=progress)
         link_statistics = link.statistics.to_dict()
         differences = 0
-        if virtual if check is None else check:
+        if checked:
             expected = backend.golden.run(codes)
             differences = int((expected != simulation.output).reshape(len(codes), -1).any(1).sum())
     report = flows.report_of(simulation, loaded)
     document: dict[str, Any] = {
-        "board": "virtual" if virtual else board_name, "port": None if virtual else port,
+        "board": "virtual" if virtual else "netlist" if netlist else board_name, "port": port,
         "link": link_statistics, "already_there": backend.kept,
-        "checked": virtual if check is None else check, "different_images": differences,
+        "checked": checked, "different_images": differences,
         "report": report,
     }
     if output is not None and not differences:
@@ -105,6 +108,17 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
     if differences:
         raise click.ClickException(f"{differences} of {len(codes)} images differ from the golden "
                                    f"model")
+
+
+def _clock(board: str) -> tuple[int, int]:
+    """Clock in Hz and baud rate of a board by name, or of a build by its folder."""
+    if Path(board).is_dir():
+        from fpga.build import former_report
+        clock = former_report(Path(board))["clock"]
+        return round(clock["hz"]), int(clock["baud"])
+    from fpga.board import board as named_board
+    clocking = named_board(board).clocking()
+    return round(clocking.clock_hz), clocking.baud
 
 
 def _sentences(document: dict[str, Any], report: dict[str, Any], clock: int) -> list[str]:

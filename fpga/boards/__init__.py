@@ -1,0 +1,1 @@
+"""The boards, one file each; a new file with a ``BOARD`` is a new board."""

@@ -1,0 +1,273 @@
+"""From a plan to a bitstream and a report, in a folder that appears when all is done."""
+
+import hashlib
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fpga.board import Board
+from fpga.board_top import TOP
+from fpga.errors import BuildError
+from fpga.netlist_report import (
+    blocks,
+    check_contents,
+    critical_path,
+    read_cells,
+    sites,
+    timing,
+    totals,
+)
+from fpga.plan import PLACED, BuildPlan
+from fpga.tools import Progress, Tool, ToolError, find, run
+from model_export.folders import new_folder, obstacle
+
+__all__ = ["FORMAT", "Built", "build", "former_report", "load"]
+
+#: What a report begins with.
+FORMAT = "tritforge build"
+FORMAT_VERSION = 1
+REPORT = "report.json"
+#: What openFPGALoader said last.
+LOAD_LOG = "load.txt"
+_LOGS = {"synthesis": "synthesis.txt", "place and route": "place.txt", "packing": "pack.txt"}
+#: Files that tools leave beside those of the plan.
+_OTHERS = {REPORT, PLACED, f"{TOP}.json", "blocks.json", LOAD_LOG, *_LOGS.values()}
+#: Lines of the tools' logs at which a phase begins, and how far the whole build then is.
+_PHASES = ((r"[\d.]+ Executing TECHMAP pass", "synthesis, cells", 0.1),
+           (r"[\d.]+ Executing ABC9? pass", "synthesis, lookup tables", 0.2),
+           (r"[\d.]+ Executing MEMORY_LIBMAP pass", "synthesis, memories", 0.3),
+           (r"[\d.]+ Executing JSON backend", "synthesis, netlist", 0.4),
+           (r"Info: Packing IOs", "placement", 0.45),
+           (r"Info: Running simulated annealing", "placement, refinement", 0.7),
+           (r"Info: (Routing\.\.|Running router2|Setting up routing)", "routing", 0.8))
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build.
+
+    Members
+    -------
+    folder : Path
+    report : dict
+        As in ``report.json``.
+    fresh : bool
+        False where the folder held this build already.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+    fresh: bool
+
+    @property
+    def bitstream(self) -> Path:
+        name: str = self.report["bitstream"]["file"]
+        return self.folder / name
+
+
+def build(plan: BuildPlan, output: Path, *, force: bool = False,
+          progress: Progress | None = None) -> Built:
+    """Run a plan's tools and write bitstream, report, logs and sources into ``output``.
+
+    A former build there is replaced, unless it is this very one: then nothing is done, except
+    with ``force``. A missed clock is not an error; the report says it.
+
+    Raises
+    ------
+    BuildError
+        A tool is missing or fails, the design does not fit, or ``output`` holds something else.
+    """
+    tools = [find(name) for _, name, _ in plan.commands]
+    identity = plan.identity(tools)
+    files = {*plan.files, plan.bitstream, TOP + plan.family.routed, *_OTHERS}
+    if not force and (former := _former(output, identity)) is not None:
+        return Built(output, former, False)
+    if sentence := _in_the_way(output, files):
+        raise BuildError(sentence)
+    try:
+        with new_folder(output) as folder:
+            try:
+                report = _run(plan, tools, identity, folder, progress)
+            except ToolError as error:
+                # the unfinished folder goes, its log must not
+                raise BuildError(_keep_log(error, output)) from error
+            (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BuildError(f"{output} cannot be written: {error.strerror}") from error
+    return Built(output, report, True)
+
+
+def load(built: Built, board: Board, loader: Tool, *, flash: bool,
+         progress: Progress | None = None) -> None:
+    """Send a bitstream to a board: into its flash memory, or into the FPGA until power goes.
+
+    Raises
+    ------
+    ToolError
+        openFPGALoader fails, for instance because no board is connected.
+    """
+    if progress is not None:
+        progress("openFPGALoader", 0.97)
+    run(loader, ("-b", board.loader, "-f" if flash else "-m", built.bitstream.name), built.folder,
+        LOAD_LOG)
+
+
+def former_report(folder: Path) -> dict[str, Any]:
+    """The report of the finished build in a folder.
+
+    Raises
+    ------
+    BuildError
+        There is none, or its bitstream is not the one that was reported.
+    """
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT).read_bytes())
+        if report["format"] != FORMAT or report["format_version"] != FORMAT_VERSION:
+            raise BuildError(f"{folder} is not a {FORMAT} of this version")
+        raw = (folder / report["bitstream"]["file"]).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != report["bitstream"]["sha256"]:
+            raise BuildError(f"the bitstream in {folder} is not the one that was built there")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BuildError(f"{folder} is not a {FORMAT}") from error
+    return report
+
+
+def _former(output: Path, identity: str) -> dict[str, Any] | None:
+    """The report of a finished build with this identity."""
+    try:
+        report = former_report(output)
+    except BuildError:
+        return None
+    return report if report["identity"] == identity else None
+
+
+def _in_the_way(output: Path, files: set[str]) -> str | None:
+    """Why ``output`` must not be replaced; a build of another board has other files."""
+    if output.is_dir():
+        files = files | {entry.name for entry in output.iterdir()
+                         if entry.suffix in (".bit", ".bin", ".config", ".asc", ".lpf", ".pcf")}
+    return obstacle(output, REPORT, FORMAT, files)
+
+
+def _keep_log(error: ToolError, output: Path) -> str:
+    """The error's sentence, with the log where it outlives the unfinished folder."""
+    kept = output.with_name(f"{output.name}.{error.log.stem}.failed.txt")
+    try:
+        shutil.copyfile(error.log, kept)
+    except OSError:
+        return error.sentence
+    return f"{error.sentence} (log: {kept})"
+
+
+def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
+         progress: Progress | None) -> dict[str, Any]:
+    for name, text in plan.files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    phases = []
+    cells: dict[str, dict[str, Any]] = {}
+    for (phase, _, arguments), tool in zip(plan.commands, tools, strict=True):
+        started = time.monotonic()
+        run(tool, arguments, folder, _LOGS[phase], _watch(phase, progress))
+        phases.append({"phase": phase, "seconds": round(time.monotonic() - started, 1)})
+        if phase == "synthesis":
+            cells = read_cells(folder / f"{TOP}.json")
+            check_contents(cells, plan.contents)
+            _check_room(plan, cells)
+    placed = json.loads((folder / PLACED).read_bytes())
+    raw = (folder / plan.bitstream).read_bytes()
+    if not raw:
+        raise BuildError(f"{tools[-1].name} wrote an empty bitstream")
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "identity": identity,
+        "board": {"name": plan.board.name, "title": plan.board.title,
+                  "family": plan.board.family},
+        "configuration": plan.config.to_dict(),
+        "configuration_identity": plan.config.identity,
+        "contents": {
+            "label": f"{plan.label:08x}",
+            "preloaded": [{"memory": one.memory, "bits": one.width * one.depth, "ones": one.ones}
+                          for one in plan.contents],
+            "host_sends": plan.host_sends,
+        },
+        "clock": _clock(plan),
+        "resources": _resources(plan, sites(plan.board.family, placed["utilization"]), cells),
+        "blocks": blocks(cells),
+        "timing": timing(placed, plan.clocking.clock_hz / 1e6),
+        "critical_path": critical_path(placed, cells),
+        "phases": phases,
+        "seed": plan.seed,
+        "tools": {tool.name: tool.version for tool in tools},
+        "bitstream": {"file": plan.bitstream, "bytes": len(raw),
+                      "sha256": hashlib.sha256(raw).hexdigest()},
+    }
+
+
+def _watch(phase: str, progress: Progress | None) -> Callable[[str], None] | None:
+    """What to do with each line of a tool's log."""
+    if progress is None:
+        return None
+    begun = {"synthesis": 0.02, "place and route": 0.42, "packing": 0.95}[phase]
+    progress(phase, begun)
+
+    def seen(line: str) -> None:
+        nonlocal begun
+        for pattern, title, done in _PHASES:
+            if done > begun and re.match(pattern, line):
+                begun = done
+                progress(title, done)
+    return seen
+
+
+def _clock(plan: BuildPlan) -> dict[str, Any]:
+    clocking = plan.clocking
+    return {"hz": clocking.clock_hz, "pll": None if clocking.pll is None else asdict(clocking.pll),
+            "reset_cycles": clocking.reset_cycles, "divisor": clocking.divisor,
+            "baud": clocking.baud, "actual_baud": round(clocking.actual_baud, 1),
+            "baud_error": round(clocking.baud_error, 6)}
+
+
+def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:
+    """Refuse before placement what can never fit."""
+    has = asdict(plan.board.resources)
+    lacking = {name: needed - has[name] for name, needed in totals(cells).items()
+               if needed > has[name]}
+    if not lacking:
+        return
+    needs = ", ".join(f"{has[name] + excess:,} {name.replace('_', ' ')} of {has[name]:,}"
+                      for name, excess in lacking.items())
+    raise BuildError(f"configuration {plan.config.name} does not fit {plan.board.title}: it needs "
+                     f"{needs}; {_smaller(plan, lacking, blocks(cells))}preset "
+                     f"{plan.board.config} is made for this board")
+
+
+def _smaller(plan: BuildPlan, lacking: dict[str, int], rows: list[dict[str, Any]]) -> str:
+    """How many elements would fit, if their number is what is too large."""
+    adders, clusters = plan.config.adders, plan.config.cluster_count
+    fewer = 0
+    for name, excess in lacking.items():
+        each = sum(row[name] for row in rows if ".element_" in row["block"]) / adders
+        if not each:
+            return ""
+        fewer = max(fewer, math.ceil(excess / each / clusters))
+    left = plan.config.elements - fewer
+    left -= left % plan.config.drain_width
+    return f"some {left} elements in each cluster would fit; " if left > 0 else ""
+
+
+def _resources(plan: BuildPlan, used: dict[str, int],
+               cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Used, available and percent; iCE40's flip-flops are counted before placement."""
+    has = asdict(plan.board.resources)
+    known = totals(cells) | used
+    return {name: {"used": known.get(name, 0), "available": has[name],
+                   "percent": round(100 * known.get(name, 0) / has[name], 1)}
+            for name in ("luts", "flip_flops", "block_rams", "sprams", "dsps",
+                         "distributed_rams") if has[name]}

@@ -1,0 +1,183 @@
+"""Plans, contents of memories, reports: what needs no place and route."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from networks import compile_network, random_network
+
+from fpga import build as builds
+from fpga.backend import memory_label
+from fpga.board import board
+from fpga.build import build, former_report
+from fpga.errors import BuildError
+from fpga.netlist_report import block_of, blocks, check_contents, critical_path, timing, totals
+from fpga.plan import make_plan
+from fpga.preload import Contents, contents_of, obstacle
+from fpga.tools import Tool
+from hw.config import Config
+from model_export.image import Image
+
+CONFIG = Config(name="small", clusters=2, elements=2, rows=2, scan_width=2, trit_depth=256,
+                activation_depth=256, program_depth=256, row_depth=64, result_depth=32,
+                layer_count=4, packet_words=40, response_places=2, unpack_trits=False)
+BOARD = board("ulx3s_85f")
+
+
+@pytest.fixture(scope="module")
+def image():
+    network = random_network(np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6,
+                             max_size=4)
+    return Image("here", {}, CONFIG, compile_network(network, CONFIG), network)
+
+
+@pytest.fixture(scope="module")
+def plan(image):
+    return make_plan(BOARD, CONFIG, image, clock_hz=40e6)
+
+
+def test_contents(image):
+    """Word w of a memory stands at bit w * width, its chunk c at 32 * c of that, lowest bit
+    first: as the host port writes it."""
+    assert obstacle(image) is None
+    found = contents_of(image)
+    assert [one.memory for one in found] == ["program", "rows", "trits of cluster 0",
+                                             "trits of cluster 1"]
+    for one, kind, number in zip(found, ("program", "rows", "trits", "trits"), (0, 0, 0, 1),
+                                 strict=True):
+        words = image.memory.port_words(kind, number)
+        assert one.width % words.shape[1] == 0 and one.depth == CONFIG.memory_depth(kind)
+        chunk = one.width // words.shape[1]
+        total = 0
+        for place, word in enumerate(words):
+            for part, bits in enumerate(word):
+                total |= (int(bits) & ((1 << chunk) - 1)) << place * one.width + part * chunk
+        assert one.value == total
+        assert one.constant == f"{one.width * one.depth}'h{total:0{one.width * one.depth // 4}x}"
+
+
+def test_plan(image, plan):
+    assert plan.label == memory_label(image.memory)
+    assert plan.host_sends == "inputs only"
+    assert plan.files["top.ys"].count("setparam -set INIT") == 4
+    without = make_plan(BOARD, CONFIG, clock_hz=40e6)
+    assert (without.label, without.contents) == (0, [])
+    assert without.host_sends.startswith("program, trits and rows of an image, and inputs")
+
+
+def test_identity(image, plan):
+    """Of sources, options and tools; not of where or when."""
+    tools = [Tool(name, "/somewhere/" + name, "1") for _, name, _ in plan.commands]
+    identity = plan.identity(tools)
+    moved = [dataclasses.replace(tool, path="/elsewhere") for tool in tools]
+    assert make_plan(BOARD, CONFIG, image, clock_hz=40e6).identity(moved) == identity
+    newer = [dataclasses.replace(tools[0], version="2"), *tools[1:]]
+    others = [plan.identity(newer), make_plan(BOARD, CONFIG, image).identity(tools),
+              make_plan(BOARD, CONFIG, clock_hz=40e6).identity(tools),
+              make_plan(BOARD, CONFIG, image, clock_hz=40e6, seed=2).identity(tools)]
+    assert len({identity, *others}) == 5
+
+
+def test_contents_that_do_not_fit(image):
+    short = dataclasses.replace(CONFIG, row_depth=2)
+    with pytest.raises(BuildError, match=r"^memory rows of configuration small has 2 words, the "
+                                         r"image \d+$"):
+        make_plan(BOARD, short, Image("here", {}, short, image.memory, image.network))
+
+
+def cell(kind, **parameters):
+    return {"type": kind, "parameters": parameters, "connections": {}}
+
+
+CELLS = {
+    "core": cell("$scopeinfo"),
+    "core.accelerator": cell("$scopeinfo"),
+    **{f"core.accelerator.cluster_{c}": cell("$scopeinfo") for c in (0, 1)},
+    **{f"core.accelerator.cluster_{c}.contents.element_{e}": cell("$scopeinfo")
+       for c in (0, 1) for e in (0, 1)},
+    **{f"core.accelerator.cluster_{c}.contents.element_{e}.sum_{n}": cell("LUT4")
+       for c in (0, 1) for e in (0, 1) for n in range(5)},
+    "core.accelerator.cluster_0.carry": cell("CCU2C"),
+    "core.accelerator.cluster_1.queue.0": cell("TRELLIS_DPR16X4"),
+    "core.accelerator.program.storage.0.0": cell("DP16KD", INITVAL_00="0110", INIT_DATA="STATIC"),
+    "core.accelerator.program.storage.0.1": cell("DP16KD", INITVAL_00="0x01"),
+    "timer": cell("SB_DFFESR"),
+    "ram": cell("SB_RAM40_4KNRNW"),
+    "tall": cell("SB_SPRAM256KA"),
+    "multiplier": cell("SB_MAC16"),
+}
+
+
+def test_counts():
+    assert totals(CELLS) == {"luts": 26, "flip_flops": 1, "block_rams": 3, "sprams": 1, "dsps": 1,
+                             "distributed_rams": 1}
+    rows = {row["block"]: row for row in blocks(CELLS)}
+    assert rows["cluster_*.element_*"]["luts"] == 20
+    assert rows["cluster_*.element_*"]["instances"] == 4
+    assert rows["cluster_*"]["luts"] == 6
+    assert rows["board"]["flip_flops"] == 1
+    assert {what: sum(row[what] for row in rows.values()) for what in totals(CELLS)} == totals(
+        CELLS)
+    assert block_of("core.accelerator.cluster_0.x.y", CELLS) == "core.accelerator.cluster_0"
+
+
+def test_bits_that_did_not_arrive():
+    check_contents(CELLS, [Contents("program", "*.program.*storage", 4, 2, 0b111)])
+    with pytest.raises(BuildError, match=r"^memory program has 3 bits set in the netlist, 2 in "
+                                         r"the image; this is a fault of the build$"):
+        check_contents(CELLS, [Contents("program", "*.program.*storage", 4, 2, 0b11)])
+
+
+def test_timing():
+    report = {"fmax": {"clk25": {"achieved": 400.0, "constraint": 25.0},
+                       "clk": {"achieved": 47.5, "constraint": 50.0}},
+              "critical_paths": [
+                  {"from": "posedge clk", "to": "posedge clk", "path": [
+                      {"type": "clk-to-q", "delay": 0.5, "from": {"cell": "timer"},
+                       "to": {"cell": "timer"}},
+                      {"type": "routing", "delay": 1.5, "from": {"cell": "timer"},
+                       "to": {"cell": "core.accelerator.cluster_0.carry"}},
+                      {"type": "logic", "delay": 0.25,
+                       "from": {"cell": "core.accelerator.cluster_0.carry"},
+                       "to": {"cell": "core.accelerator.cluster_0.carry"}}]},
+                  {"from": "async", "to": "posedge clk", "path": [
+                      {"type": "routing", "delay": 9.0, "from": {"cell": "a"},
+                       "to": {"cell": "b"}}]}]}
+    assert timing(report, 50.0) == {"constraint_mhz": 50.0, "fmax_mhz": 47.5, "met": False}
+    assert timing(report, 40.0)["met"]
+    path = critical_path(report, CELLS)
+    assert (path["logic_ns"], path["routing_ns"]) == (0.75, 1.5)
+    assert path["steps"] == [{"block": "board", "ns": 2.0}, {"block": "cluster", "ns": 0.25}]
+
+
+def test_room(plan, tmp_path, monkeypatch):
+    """What is needed, what there is, and how many elements less would do."""
+    narrow = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, luts=18))
+    small = dataclasses.replace(plan, board=narrow, contents=[])
+
+    def synthesis(tool, arguments, folder, log, seen):
+        (folder / "top.json").write_text(json.dumps({"modules": {"top": {"cells": CELLS}}}))
+
+    monkeypatch.setattr(builds, "run", synthesis)
+    with pytest.raises(BuildError, match=r"^configuration small does not fit ULX3S .*: it needs 26 "
+                                         r"luts of 18, 1 sprams of 0; preset ulx3s_85f is made"):
+        build(small, tmp_path / "build")
+    del CELLS["tall"]
+    with pytest.raises(BuildError, match=r"it needs 26 luts of 18; some 1 elements in each cluster "
+                                         r"would fit; preset ulx3s_85f is made for this board$"):
+        build(small, tmp_path / "build")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_former_report(tmp_path):
+    for text in ("", "[]", '{"format": "tritforge run"}'):
+        (tmp_path / "report.json").write_text(text)
+        with pytest.raises(BuildError, match="is not a tritforge build"):
+            former_report(tmp_path)
+    report = {"format": "tritforge build", "format_version": 1,
+              "bitstream": {"file": "a.bit", "sha256": "0"}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "a.bit").write_bytes(b"x")
+    with pytest.raises(BuildError, match=r"is not the one that was built there$"):
+        former_report(tmp_path)
