@@ -9,6 +9,8 @@ from hw.packet_buffer import PacketBuffer, packet_places
 from hw.protocol import ErrorCode
 
 CONFIG = Config(packet_words=34)
+#: Results stand in the same memory.
+SHARED = Config(packet_words=34, result_depth=50, single_port=True)
 
 
 def port_words(words):
@@ -40,9 +42,9 @@ def random_packet(rng):
     return words[:1] if kind == "one" else words
 
 
-def run(packets, rng, offered=1.0, eager=1.0):
+def run(packets, rng, offered=1.0, eager=1.0, config=CONFIG):
     """Send packets; take each whole packet, or part of it and skip the rest; what came out."""
-    buffer = PacketBuffer(CONFIG)
+    buffer = PacketBuffer(config)
     seen = []
 
     async def take(ctx):
@@ -77,15 +79,36 @@ def run(packets, rng, offered=1.0, eager=1.0):
         await Streams(rng, offered).put(
             ctx, buffer.i, [word for packet in packets for word in port_words(packet)])
 
-    simulate(buffer, send, take)
+    async def results(ctx):
+        """Write and read results at random; what was written last is what comes out."""
+        held, wanted = {}, None
+        while len(seen) < len(packets):
+            if wanted is not None:
+                assert ctx.get(buffer.word) == wanted and not ctx.get(buffer.word_valid)
+            write, read = rng.random() < 0.4, bool(held) and rng.random() < 0.4
+            to, value = int(rng.integers(config.result_depth)), int(rng.integers(1 << 32))
+            source = int(rng.choice(list(held))) if read else 0
+            read &= not (write and source == to)
+            wanted = held[source] if read else None
+            ctx.set(buffer.result_write, write)
+            ctx.set(buffer.result_write_address, to)
+            ctx.set(buffer.result, value)
+            ctx.set(buffer.result_read, read)
+            ctx.set(buffer.result_read_address, source)
+            if write:
+                held[to] = value
+            await ctx.tick()
+
+    simulate(buffer, send, take, *([results] if config.shared_results else []))
     return seen
 
 
+@pytest.mark.parametrize("config", [CONFIG, SHARED], ids=["alone", "shared"])
 @pytest.mark.parametrize(("offered", "eager"), [(1.0, 1.0), (0.3, 1.0), (1.0, 0.2)])
-def test_packets(offered, eager):
+def test_packets(offered, eager, config):
     rng = np.random.default_rng(int(10 * offered + eager))
     packets = [random_packet(rng) for _ in range(150)]
-    seen = run(packets, rng, offered, eager)
+    seen = run(packets, rng, offered, eager, config)
     kinds = set()
     for packet, (error, words) in zip(packets, seen, strict=True):
         assert error == expected_error(packet)
