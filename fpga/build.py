@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fpga.board import Board
+from fpga.board import FAMILIES, Board
 from fpga.board_top import TOP
 from fpga.errors import BuildError
 from fpga.netlist_report import (
@@ -24,8 +24,10 @@ from fpga.netlist_report import (
     totals,
 )
 from fpga.plan import PLACED, BuildPlan
-from fpga.tools import Progress, Tool, ToolError, find, run
+from fpga.tools import Tool, ToolError, find, run
 from model_export.folders import new_folder, obstacle
+from sim.device import Progress
+from sim.report import dump
 
 __all__ = ["FORMAT", "Built", "build", "former_report", "load"]
 
@@ -97,7 +99,7 @@ def build(plan: BuildPlan, output: Path, *, force: bool = False,
             except ToolError as error:
                 # the unfinished folder goes, its log must not
                 raise BuildError(_keep_log(error, output)) from error
-            (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            (folder / REPORT).write_text(dump(report), encoding="utf-8")
     except OSError as error:
         raise BuildError(f"{output} cannot be written: {error.strerror}") from error
     return Built(output, report, True)
@@ -150,8 +152,9 @@ def _former(output: Path, identity: str) -> dict[str, Any] | None:
 def _in_the_way(output: Path, files: set[str]) -> str | None:
     """Why ``output`` must not be replaced; a build of another board has other files."""
     if output.is_dir():
-        files = files | {entry.name for entry in output.iterdir()
-                         if entry.suffix in (".bit", ".bin", ".config", ".asc", ".lpf", ".pcf")}
+        suffixes = {suffix for family in FAMILIES.values()
+                    for suffix in (family.constraints, family.routed, family.bitstream)}
+        files = files | {entry.name for entry in output.iterdir() if entry.suffix in suffixes}
     return obstacle(output, REPORT, FORMAT, files)
 
 

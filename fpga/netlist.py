@@ -14,8 +14,9 @@ from typing import Any
 from fpga.board_top import TOP
 from fpga.build import former_report
 from fpga.errors import BuildError
-from fpga.tools import Progress, ToolError, find, run
+from fpga.tools import ToolError, find, run
 from fpga.virtual import VirtualBoard
+from sim.device import Progress
 
 __all__ = ["netlist_board", "netlist_verilog"]
 

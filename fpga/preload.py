@@ -59,7 +59,7 @@ def obstacle(image: Image) -> str | None:
     """Why an image cannot come with the bitstream; None if it can."""
     if image.memory.schedule is not None:
         return "the image does not fit the memories and is streamed in every run"
-    if getattr(image.config, "single_port", False):
+    if image.config.single_port:
         return ("trits and program are in single-port memory, whose contents a bitstream cannot "
                 "set")
     return None

@@ -15,10 +15,7 @@ from pathlib import Path
 
 from fpga.errors import BuildError
 
-__all__ = ["Progress", "Tool", "ToolError", "find", "run"]
-
-#: What is being done, and which share of the whole is behind us.
-Progress = Callable[[str, float], None]
+__all__ = ["Tool", "ToolError", "find", "run"]
 
 #: Tool -> package, if any, that contains it as yowasp-*, and its option for the version.
 _TOOLS: dict[str, tuple[str | None, str | None]] = {

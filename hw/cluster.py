@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from hw.config import PORT_WIDTH, Config
+from hw.delay import delayed
 from hw.hierarchy import repeated
 from hw.memory import ChunkMemory
 from hw.payloads import (
@@ -189,14 +190,16 @@ class Cluster(wiring.Component):
         assert scaler.latency == trits.latency
         before = 2 if config.direct_jobs else 1
         m.d.comb += [
-            scaler.activation.eq(_registered(m, "activation", zero_skip.activation, before)),
-            trits.read_address.eq(_registered(m, "column", zero_skip.column, before)),
+            scaler.activation.eq(delayed(m, "activation", zero_skip.activation, before,
+                                         reset_less=True)),
+            trits.read_address.eq(delayed(m, "column", zero_skip.column, before,
+                                         reset_less=True)),
         ]
         if config.direct_jobs:      # the job's coefficients are still there
             job = self.jobs.payload
             coefficients = [job.signed, job.plus, job.minus]
         else:
-            coefficients = [_registered(m, f"coefficient_{index}", value, before)
+            coefficients = [delayed(m, f"coefficient_{index}", value, before, reset_less=True)
                             for index, value in enumerate((
                                 zero_skip.is_signed, zero_skip.plus, zero_skip.minus))]
         m.d.comb += [
@@ -213,28 +216,19 @@ class Cluster(wiring.Component):
         ]
         latency = 2 + scaler.latency
         entry = Signal(broadcast(config))
-        m.d.comb += entry.tag.eq(_registered(m, "tag", zero_skip.tag, latency))
+        m.d.comb += entry.tag.eq(delayed(m, "tag", zero_skip.tag, latency))
         if not config.skip_zero_weights:
             m.d.comb += entry.rows_used.eq(
-                _registered(m, "rows_used", zero_skip.rows_used, latency))
+                delayed(m, "rows_used", zero_skip.rows_used, latency, reset_less=True))
         after = latency - before - scaler.latency
         m.d.comb += [
-            entry.plus.eq(_registered(m, "plus", scaler.plus, after)),
-            entry.minus.eq(_registered(m, "minus", scaler.minus, after)),
+            entry.plus.eq(delayed(m, "plus", scaler.plus, after, reset_less=True)),
+            entry.minus.eq(delayed(m, "minus", scaler.minus, after, reset_less=True)),
         ]
-        entry_valid = _registered(m, "valid", zero_skip.valid, latency)
-        entry_trits = _registered(m, "trits", trits.read_data, after)
+        entry_valid = delayed(m, "valid", zero_skip.valid, latency)
+        entry_trits = delayed(m, "trits", trits.read_data, after, reset_less=True)
         assert trit_word(config).size == 2 * config.rows
         return entry, entry_valid, entry_trits
-
-
-def _registered(m: Module, name: str, value: Signal, cycles: int) -> Signal:
-    """``value`` of ``cycles`` before."""
-    for stage in range(cycles):
-        after = Signal.like(value, name=f"{name}_{stage}", reset_less=name not in ("valid", "tag"))
-        m.d.sync += after.eq(value)
-        value = after
-    return value
 
 
 def _count(bits: Signal) -> Signal:

@@ -10,6 +10,7 @@ from hw.activation_slice import ActivationSlice
 from hw.cluster import Cluster
 from hw.config import PORT_WIDTH, RESULT_WIDTH, Config
 from hw.counters import Counters, NoCounters
+from hw.delay import delayed
 from hw.drain import Drain
 from hw.hierarchy import repeated
 from hw.host_port import HostPort
@@ -391,12 +392,7 @@ class _Delay:
         self.m = m
 
     def __call__(self, name: str, value: object, cycles: int) -> Signal:
-        assert cycles >= 0
-        for stage in range(cycles):
-            after = Signal.like(value, name=f"{name}_{stage}")
-            self.m.d.sync += after.eq(value)
-            value = after
-        return value
+        return delayed(self.m, name, value, cycles)
 
     def hold(self, name: str, begin: Signal, value: Signal,
              cycles: int) -> tuple[Signal, Signal]:

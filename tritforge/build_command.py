@@ -18,7 +18,7 @@ _RESOURCES = {"luts": "4-input lookup tables", "flip_flops": "flip-flops",
 
 @click.command("build")
 @click.option("--board", "board_name", required=True, metavar="NAME",
-              help="The board: icebreaker, ulx3s_85f.")
+              help="The board, e.g. icebreaker; an unknown one lists those that are known.")
 @click.option("--config", metavar="NAME|FILE.toml",
               help="Preset or a .toml file. [default: the image's, else the board's preset]")
 @click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),

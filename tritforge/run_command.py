@@ -64,8 +64,9 @@ def run_command(image: Path, inputs: Path, board_name: str | None, port: str | N
     from fpga.virtual import virtual_board
     from sim.report import check_run_folder, write_run
     from tritforge import flows
-    clock, baud = (0, 3_000_000) if port is None or board_name is None else _clock(
-        board_name)
+    clock, baud = (0, 3_000_000) if board_name is None else _clock(board_name)
+    if port is None:
+        clock = 0                       # a simulated board's is nobody's
     checked = port is None if check is None else check
     loaded = flows.opened(image)
     codes = flows.input_codes(loaded, inputs)
