@@ -20,6 +20,8 @@ _MEMORY = "*chunk_memory*"
 #: Share of a clock period that logic between two flip-flops may take in a module by itself. Without
 #: it each module is made as fast as it can be, for a quarter more lookup tables.
 _LOGIC_SHARE = 0.6
+#: Bits up to which sums are made of lookup tables alone on ECP5.
+_SHORT_CARRY = 6
 #: File that gets the size of every module, where modules are kept apart.
 BLOCKS = "blocks.json"
 
@@ -39,6 +41,8 @@ class Synthesis:
         Synthesis command and its options.
     first : str
         Label of ``command`` behind the reading of libraries.
+    gates : tuple of str
+        What is done in front of the label ``map_gates``.
     map_memories : tuple of str
         Maps memories to block RAM, and what is beside them to gates and flip-flops.
     map_luts : tuple of str
@@ -50,6 +54,7 @@ class Synthesis:
     read: str
     command: str
     first: str
+    gates: tuple[str, ...]
     map_memories: tuple[str, ...]
     map_luts: tuple[str, ...]
     hierarchical: bool
@@ -61,6 +66,7 @@ SYNTHESES = {
         read="-D NEGEDGE_READ",
         command="synth_ice40 -device u -dsp -spram -no-rw-check",
         first="flatten",
+        gates=(),
         map_memories=(
             "memory_libmap -lib +/ice40/brams.txt -lib +/ice40/spram.txt",
             "techmap -map +/ice40/brams_map.v -map +/ice40/spram_map.v t:$__*",
@@ -74,9 +80,11 @@ SYNTHESES = {
         map_luts=("abc -lut 4 t:$_*", "techmap -map +/ice40/cells_map.v t:$lut"),
         hierarchical=False),
     "ecp5": Synthesis(
-        read="",
+        read="-D CARRY_CCU2C",
         command="synth_ecp5 -no-rw-check",
         first="coarse",
+        # nextpnr gives every carry chain two more cells of two lookup tables each, at its ends
+        gates=(f"techmap t:$alu r:Y_WIDTH<={_SHORT_CARRY} %i",),
         map_memories=(
             "memory_libmap -lib +/lattice/lutrams_trellis.txt -lib +/lattice/brams_16kd.txt",
             "techmap -map +/lattice/lutrams_map_trellis.v -map +/lattice/brams_map_16kd.v t:$__*",
@@ -123,7 +131,9 @@ def script(family: str, clock_hz: float, contents: Sequence[Contents] = (),
         lines += [
             "design -save source",
             f"blackbox {_MEMORY}",
-            f"{command} -noflatten -run {chosen.first}:",
+            f"{command} -noflatten -run {chosen.first}:map_gates",
+            *chosen.gates,
+            f"{command} -noflatten -run map_gates:",
             f"tee -q -o {BLOCKS} stat -json",
             f"delete {_MEMORY}",
             f"design -copy-from source {_MEMORY}",
@@ -143,5 +153,7 @@ def script(family: str, clock_hz: float, contents: Sequence[Contents] = (),
             "blackbox =A:whitebox",
         ]
     else:
-        lines += ["proc", *collect, "flatten", *_fill(contents), f"{command} -run {chosen.first}:"]
+        lines += ["proc", *collect, "flatten", *_fill(contents),
+                  f"{command} -run {chosen.first}:map_gates", *chosen.gates,
+                  f"{command} -run map_gates:"]
     return "\n".join([*lines, f"write_json {TOP}.json", ""])

@@ -21,8 +21,8 @@ class ActivationSlice(wiring.Component):
                       host ---+            +- merge, before the walkers; host, after them
 
     The read port serves the merge, then one walker, then the host; the walkers take turns: the one
-    after the last served comes first. The write port serves the merge, then the host. If it is the
-    same port, writes come first, and it is kept for a merge that has to wait.
+    after the last served comes first. The read port is kept for a merge that has to wait. The write
+    port serves the merge, then the host. If it is the same port, writes come first.
 
     Timing: data stand ``ChunkMemory.latency`` cycles after a request that was ``ready``.
 
@@ -34,8 +34,6 @@ class ActivationSlice(wiring.Component):
 
     Members
     -------
-    number : In(8)
-        Which slice this is; constant.
     restart : In(1)
         The first walker's turn comes next.
     read_valid, read_ready, read_address : arrays of ``sets``
@@ -43,7 +41,7 @@ class ActivationSlice(wiring.Component):
     read_data : Out
         Data of the request of two cycles ago, whoever made it.
     write_back : In(write_back)
-        Requantized activation; taken where it names this slice.
+        Requantized activation.
     step_x, step_y : In
         Words between pooled pixels.
     full, idle : Out(1)
@@ -61,7 +59,6 @@ class ActivationSlice(wiring.Component):
         self.config = config
         address = address_width(config.activation_depth)
         super().__init__({
-            "number": In(8),
             "restart": In(1),
             "read_valid": In(1).array(config.sets),
             "read_ready": Out(1).array(config.sets),
@@ -91,7 +88,6 @@ class ActivationSlice(wiring.Component):
             chunk_width=ACTIVATION_WIDTH, single_port=config.single_port)
         m.submodules.merge = merge = Merge(config)
         m.d.comb += [
-            merge.number.eq(self.number),
             merge.i.eq(self.write_back),
             merge.step_x.eq(self.step_x),
             merge.step_y.eq(self.step_y),
@@ -101,9 +97,8 @@ class ActivationSlice(wiring.Component):
             self.read_data.eq(memory.read_data),
         ]
 
-        # Neither a merge reads, nor a write has the only port.
-        merging = merge.wants_read if config.single_port else merge.read_valid
-        free = ~merging
+        # Neither a merge is to read, now or when it need not wait, nor a write has the only port.
+        free = ~merge.wants_read
         if config.single_port:
             free &= ~memory.write_mask.any()
         # ``turn`` is the walker that comes first; of those that ask, the next in turn is served.
@@ -124,7 +119,7 @@ class ActivationSlice(wiring.Component):
         m.d.comb += [
             self.host_read_ready.eq(free & ~asking.any()),
             memory.read_address.eq(
-                Mux(merging, merge.read_address,
+                Mux(merge.wants_read, merge.read_address,
                     Mux(asking.any(), Array(self.read_address)[chosen],
                         self.host_read_address))),
         ]

@@ -121,6 +121,7 @@ class Cluster(wiring.Component):
         m.d.comb += self.command_o.eq(command)
         m.d.comb += [
             zero_skip.oldest.eq(oldest),
+            zero_skip.advance.eq(command.last),
             zero_skip.draining.eq(self.draining),
         ]
 
@@ -148,8 +149,8 @@ class Cluster(wiring.Component):
             values.append(element.value)
         # ``busy`` is of the cycle before, so the tags that it is compared with are too.
         passed, parity = Signal(), Signal()
-        m.d.comb += zero_skip.stop.eq(full.any())
         m.d.sync += [
+            zero_skip.stop.eq(full.any()),
             passed.eq(entry.tag != oldest),
             parity.eq(oldest[0]),
             self.oldest_complete.eq(passed & ~busy.any()),

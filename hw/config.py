@@ -306,10 +306,12 @@ PRESETS: dict[str, Config] = {
                activation_depth=4096, program_depth=1024, row_depth=256, result_depth=128,
                layer_count=8, packet_words=62, response_places=1, unpack_trits=False,
                window_count=3, single_port=True, short_queues=True),
-        Config(name="ulx3s_85f", clusters=8, elements=16, rows=16, queue_depth=8, scan_width=4,
-               accumulator_width=28, drain_width=2, trit_depth=512, activation_depth=4096,
-               program_depth=2048, row_depth=512, result_depth=1024, layer_count=32,
-               packet_words=254),
+        # For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
+        # lookup-table RAM.
+        Config(name="ulx3s_85f", clusters=8, elements=16, rows=8, queue_depth=10, scan_width=4,
+               coefficient_width=8, accumulator_width=27, drain_width=2, trit_depth=1024,
+               activation_depth=4096, program_depth=2048, row_depth=512, result_depth=1024,
+               layer_count=32, packet_words=254, window_count=3, unpack_trits=False),
         Config(name="alexnet", sets=4, clusters=8, elements=16, rows=16, queue_depth=27,
                scan_width=16, accumulator_width=28, banks=4, drain_width=8, trit_depth=13312,
                activation_depth=8192, program_depth=4096, row_depth=2048, result_depth=1024,

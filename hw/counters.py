@@ -1,10 +1,11 @@
 """Counters: sums the events of a layer and keeps them, layer by layer, for the host."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Member, Out
 
 from hw.config import Config
+from hw.lookup_memory import LookupMemory
 from hw.payloads import EVENTS, event_layout, index_shape
 from hw.program import COUNTER_SLOTS, COUNTERS
 
@@ -18,9 +19,13 @@ CENTRAL_EVENTS = ("drain_steps", "stall_write_back", "merge_reads", "write_backs
 class Counters(wiring.Component):
     """Adds events up while a layer runs; ``dump`` writes the sums to memory and clears them.
 
-    Timing: an event of cycle t is in the sum in cycle t+2. A dump takes ``COUNTER_SLOTS`` cycles,
-    one counter each in the order of :data:`hw.program.COUNTERS`; ``cycles`` comes last and
-    includes its own. The host's read data stand two cycles after the address.
+    Every counter gathers the events of ``COUNTER_SLOTS`` cycles in a few bits. Then it is its turn
+    to be added to its sum, so all sums share one adder and stand in one memory.
+
+    Timing: a dump takes ``COUNTER_SLOTS`` cycles, one counter each in the order of
+    :data:`hw.program.COUNTERS`; an event of cycle t is in a dump that begins in cycle t+3.
+    ``cycles`` comes last and includes its own. Events count from ``COUNTER_SLOTS`` cycles after a
+    reset on. The host's read data stand two cycles after the address.
 
     Parameters
     ----------
@@ -35,6 +40,8 @@ class Counters(wiring.Component):
         The program waits for the host.
     run : In(1)
         A program runs: ``cycles`` counts.
+    prepare : In(1)
+        High in the cycle before a dump, which need not follow.
     dump : In(1), done : Out(1)
         Held during the dump; ``done`` in its last cycle.
     layer : In
@@ -59,18 +66,28 @@ class Counters(wiring.Component):
         m.d.sync += output.eq(read.data)
         m.d.comb += [read.addr.eq(self.read_address), self.read_data.eq(output)]
 
-        sums = []
-        index = Signal(range(COUNTER_SLOTS))
-        clear = Signal()
+        # Whose turn it is; a dump begins with the first.
+        turn = Signal(range(COUNTER_SLOTS))
+        following = Signal.like(turn)
+        last = Signal()                         # turn of the last one
+        cleared = Signal()                      # the memory, which keeps its contents in a reset
         m.d.comb += [
-            self.done.eq(self.dump & (index == COUNTER_SLOTS - 1)),
-            clear.eq(self.done),
+            following.eq(Mux(self.prepare, 0, turn + 1)),
+            self.done.eq(self.dump & last),
         ]
-        for name in COUNTERS:
-            total = Signal(32, name=f"total_{name}")
+        m.d.sync += [
+            turn.eq(following),
+            last.eq(following == COUNTER_SLOTS - 1),
+            cleared.eq(cleared | last),
+        ]
+        assert 1 << len(turn) == COUNTER_SLOTS
+
+        gathered = []
+        for number, name in enumerate(COUNTERS):
             if name == "cycles":
-                m.d.sync += total.eq(Mux(clear | ~self.run, 0, total + 1))
-                sums.append(total + 1)
+                cycles = Signal(32)
+                m.d.sync += cycles.eq(Mux(self.done | ~self.run, 0, cycles + 1))
+                gathered.append(Const(0))
                 continue
             if name in EVENTS:
                 layout = event_layout(config, config.cluster_count)
@@ -80,13 +97,24 @@ class Counters(wiring.Component):
             else:
                 step = Signal.like(getattr(self, name), name=f"step_{name}")
                 m.d.sync += step.eq(getattr(self, name))
-            m.d.sync += total.eq(Mux(clear, 0, total + step))
-            sums.append(total)
-        with m.If(self.dump):
-            m.d.sync += index.eq(index + 1)
+            most = (1 << len(step)) - 1
+            # A dump that begins delays the last turn by as many cycles again.
+            part = Signal(range(2 * COUNTER_SLOTS * most), name=f"gathered_{name}")
+            m.d.sync += part.eq(Mux(following == number, 0, part) + step)
+            gathered.append(part)
+        # What has been gathered before a counter's turn; what comes later stays for the next one.
+        chosen = Signal(max(len(part) for part in gathered))
+        m.d.sync += chosen.eq(Array(gathered)[following])
+        m.submodules.sums = sums = LookupMemory(width=32, depth=COUNTER_SLOTS)
+        total = Signal(32)
         m.d.comb += [
-            write.addr.eq(Cat(index, self.layer)),
-            write.data.eq(Array(sums)[index]),
+            total.eq(sums.read_data + chosen),
+            sums.read_address.eq(turn),
+            sums.write_address.eq(turn),
+            sums.write_enable.eq(1),
+            sums.write_data.eq(Mux(self.dump | ~cleared, 0, total)),
+            write.addr.eq(Cat(turn, self.layer)),
+            write.data.eq(Mux(last, cycles + 1, total)),
             write.en.eq(self.dump),
         ]
         return m
@@ -124,6 +152,7 @@ def _signature(config: Config) -> dict[str, Member]:
         "result_writes": In(1),
         "stall_refill": In(1),
         "run": In(1),
+        "prepare": In(1),
         "dump": In(1),
         "done": Out(1),
         "layer": In(index_shape(config.layer_count)),

@@ -1,6 +1,6 @@
 """Host port: carries out packets and answers them."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,8 +53,8 @@ class HostPort(wiring.Component):
     has released something; it is refused where the program itself waits for a SIGNAL. What LABEL
     sets survives a reset, as the memories do, until program, trits or rows are written.
 
-    Timing: WRITE takes one cycle per word plus 8 per packet; WRITE_PACKED one per 32 bits of trit
-    memory plus 16 per packet (17 with 32 rows); READ 5 cycles per memory word plus one per
+    Timing: WRITE takes one cycle per word plus 9 per packet; WRITE_PACKED one per 32 bits of trit
+    memory plus 17 per packet (18 with 32 rows); READ 5 cycles per memory word plus one per
     further port word.
 
     Cost: registers of as many bits as the deepest memory and the longest packet need; 51 flip-flops
@@ -150,6 +150,13 @@ class HostPort(wiring.Component):
         })
         m.submodules.requests = requests = fifo.SyncFIFO(
             width=request_layout.size, depth=config.response_places)
+        # Where memories have a single port, a packet's words wait in the packet buffer while a
+        # program runs; else in a queue of two, so that the buffer need not know at once whether one
+        # was taken. Packets that do more than write wait until it is empty.
+        self._write, self._room, self._written = Signal(), Signal(), Signal()
+        # The end of a run comes from far away.
+        self._finished, self._error = Signal(), Signal(ERROR_WIDTH)
+        m.d.sync += [self._finished.eq(self.finished), self._error.eq(self.error)]
         errors, dropped = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
         run_done = Signal()                     # the answer to a RUN waits
         self._run_tag = Signal(8)
@@ -199,11 +206,11 @@ class HostPort(wiring.Component):
         with m.Switch(kind):
             for index, name in enumerate(MEMORIES):
                 with m.Case(index):
-                    m.d.comb += [
+                    m.d.comb += size.eq(_times(few, config.memory_chunks(name))
+                                        if name in WRITABLE_MEMORIES else 0)
+                    m.d.sync += [       # some cycles before they are used
                         depth.eq(config.memory_depth(name)),
                         chunks.eq(config.memory_chunks(name)),
-                        size.eq(_times(few, config.memory_chunks(name))
-                                if name in WRITABLE_MEMORIES else 0),
                         copies.eq(config.memory_count(name)),
                         allowed.eq(Mux(opcode == Opcode.READ, name in READABLE_MEMORIES,
                                        Mux(packed, name == "trits", name in WRITABLE_MEMORIES))),
@@ -218,6 +225,7 @@ class HostPort(wiring.Component):
         if unpacker is None:
             unknown |= opcode == Opcode.WRITE_PACKED
         transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ) | packed
+        faults, empty = Signal(5), Signal()     # found by CHECK
         beyond = Signal()
         m.d.comb += beyond.eq(vast_address | vast_count | (address + count > depth))
         arguments = Mux(bare, 0, Mux(label, 1, Mux(packed, PACKED_ARGUMENTS, 2)))
@@ -226,12 +234,39 @@ class HostPort(wiring.Component):
         with m.If(dirty & (kind != MEMORIES.index("activations"))):
             m.d.sync += self._contents.eq(0)
 
+        target = {"memory": kind, "cluster": cluster, "address": Signal.like(self.write_address),
+                  "chunk": Signal.like(self.write_chunk), "data": Signal.like(self.write_data)}
+        outputs = {name: getattr(self, f"write_{name}") for name in target}
+        if config.single_port:
+            m.d.comb += [
+                self.write_valid.eq(self._write),
+                self._room.eq(self.write_ready),
+                self._written.eq(1),
+                *(output.eq(target[name]) for name, output in outputs.items()),
+            ]
+        else:
+            another = Signal()
+            second = {name: Signal.like(output, name=f"second_{name}", reset_less=True)
+                      for name, output in outputs.items()}
+            m.d.comb += [
+                self._room.eq(~another),
+                self._written.eq(~self.write_valid & ~another),
+            ]
+            with m.If(~another):
+                m.d.sync += [second[name].eq(value) for name, value in target.items()]
+            with m.If(~self.write_valid | self.write_ready):
+                m.d.sync += [
+                    self.write_valid.eq(another | self._write),
+                    another.eq(0),
+                    *(output.eq(Mux(another, second[name], target[name]))
+                      for name, output in outputs.items()),
+                ]
+            with m.Elif(self._write):
+                m.d.sync += another.eq(1)
         m.d.comb += [
-            self.write_memory.eq(kind),
-            self.write_cluster.eq(cluster),
-            self.write_address.eq(address),
-            self.write_chunk.eq(number),
-            self.write_data.eq(buffer.word),
+            target["address"].eq(address),
+            target["chunk"].eq(number),
+            target["data"].eq(buffer.word),
             self.start_address.eq(address),
             self.start_layers.eq(Mux(vast_count | count[16:].any(), 0xFFFF, count[:16])),
             self.start_waits.eq(waits),
@@ -256,7 +291,7 @@ class HostPort(wiring.Component):
                 m.d.comb += buffer.take.eq(1)
                 m.d.sync += left.eq(buffer.word)
                 m.next = "OPCODE"
-            with m.State("OPCODE"):
+            with m.State("OPCODE"), m.If((opcode == Opcode.WRITE) | packed | self._written):
                 m.next = "ADDRESS"
                 with m.If(unknown):
                     m.d.sync += problem.eq(ErrorCode.OPCODE)
@@ -306,48 +341,47 @@ class HostPort(wiring.Component):
                     with m.If(packed):
                         m.next = "ROWS"
             with m.State("CHECK"):
-                m.d.sync += number.eq(0)
-                with m.If(transfer):
+                m.d.sync += [
+                    number.eq(0),
+                    faults.eq(Cat(
+                        transfer & ~allowed,
+                        transfer & (cluster >= copies),
+                        Mux(transfer, beyond, vast_address | (address >= config.program_depth)),
+                        transfer & Mux(packed, (count == 0) | (left == 0),
+                                       (opcode == Opcode.WRITE)
+                                       & ((size != left) | count[len(left):].any())),
+                        packed & ((rows_used == 0) | (rows_used > config.rows)))),
+                    empty.eq(count == 0),
+                ]
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                with m.If(~transfer):
+                    m.next = "START"
+                with m.Elif(opcode == Opcode.WRITE):
+                    m.next = "WRITE"
+                    with m.If(empty):
+                        m.next = "END"
+                with m.Else():
                     m.next = "QUEUE"
-                    with m.If(opcode == Opcode.WRITE):
-                        m.next = "WRITE"
-                        with m.If(count == 0):
-                            m.next = "END"
                     if unpacker is not None:
                         with m.If(packed):
                             m.next = "JOB"
-                    with m.If(~allowed):
-                        m.d.sync += problem.eq(ErrorCode.MEMORY)
-                        m.next = "REFUSE"
-                    with m.Elif(cluster >= copies):
-                        m.d.sync += problem.eq(ErrorCode.CLUSTER)
-                        m.next = "REFUSE"
-                    with m.Elif(beyond):
-                        m.d.sync += problem.eq(ErrorCode.ADDRESS)
-                        m.next = "REFUSE"
-                    with m.Elif(Mux(packed, (count == 0) | (left == 0),
-                                    (opcode == Opcode.WRITE)
-                                      & ((size != left) | count[len(left):].any()))):
-                        m.d.sync += problem.eq(ErrorCode.LENGTH)
-                        m.next = "REFUSE"
-                    with m.Elif(packed & ((rows_used == 0) | (rows_used > config.rows))):
-                        m.d.sync += problem.eq(ErrorCode.ROWS)
-                        m.next = "REFUSE"
-                with m.Else():
-                    m.next = "START"
-                    with m.If(self.running | run_done):
-                        m.d.sync += problem.eq(ErrorCode.BUSY)
-                        m.next = "REFUSE"
-                    with m.Elif(vast_address | (address >= config.program_depth)):
-                        m.d.sync += problem.eq(ErrorCode.ADDRESS)
-                        m.next = "REFUSE"
+                busy = ~transfer & (self.running | self._finished | run_done)
+                with m.If(busy | faults.any()):
+                    m.d.sync += problem.eq(ErrorCode.BUSY)
+                    for fault, code in reversed(list(zip(faults, (
+                            ErrorCode.MEMORY, ErrorCode.CLUSTER, ErrorCode.ADDRESS,
+                            ErrorCode.LENGTH, ErrorCode.ROWS), strict=True))):
+                        with m.If(~busy & fault):
+                            m.d.sync += problem.eq(code)
+                    m.next = "REFUSE"
             with m.State("START"):
                 m.d.comb += self.start.eq(1)
                 m.d.sync += self._run_tag.eq(tag)
                 m.next = "END"
             with m.State("WRITE"), m.If(buffer.word_valid):
-                m.d.comb += [self.write_valid.eq(1), dirty.eq(1)]
-                with m.If(self.write_ready):
+                m.d.comb += [self._write.eq(1), dirty.eq(1)]
+                with m.If(self._room):
                     m.d.comb += buffer.take.eq(1)
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
                     with m.If(number == chunks - 1):
@@ -355,7 +389,8 @@ class HostPort(wiring.Component):
                     with m.If(left == 1):
                         m.next = "END"
             if unpacker is not None:
-                self._unpack(m, buffer, unpacker, address, count, rows_used, left, problem, dirty)
+                self._unpack(m, buffer, unpacker, address, count, rows_used, left, problem, dirty,
+                             target)
             with m.State("REFUSE"):
                 m.d.sync += errors.eq(errors + 1)
                 m.next = "QUEUE"
@@ -380,7 +415,7 @@ class HostPort(wiring.Component):
 
     def _unpack(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker, address: Signal,
                 count: Signal, rows_used: Signal, left: Signal, problem: Signal,
-                dirty: Signal) -> None:
+                dirty: Signal, target: dict[str, Signal]) -> None:
         """States of WRITE_PACKED: third argument, and after the checks the job."""
         job, word, chunk = unpacker.jobs.payload, unpacker.i.payload, unpacker.o.payload
         m.d.comb += [
@@ -402,11 +437,11 @@ class HostPort(wiring.Component):
             m.d.comb += [
                 unpacker.i.valid.eq(buffer.word_valid),
                 buffer.take.eq(unpacker.i.ready & buffer.word_valid),
-                self.write_valid.eq(unpacker.o.valid),
-                unpacker.o.ready.eq(self.write_ready),
-                self.write_address.eq(chunk.address),
-                self.write_chunk.eq(chunk.chunk),
-                self.write_data.eq(chunk.data),
+                self._write.eq(unpacker.o.valid),
+                unpacker.o.ready.eq(self._room),
+                target["address"].eq(chunk.address),
+                target["chunk"].eq(chunk.chunk),
+                target["data"].eq(chunk.data),
             ]
             with m.If(buffer.take):
                 m.d.sync += left.eq(left - 1)
@@ -526,7 +561,7 @@ class HostPort(wiring.Component):
                         m.next = "FETCH"
                         with m.If(left == 1):
                             m.next = "IDLE"
-        with m.If(self.finished):
-            m.d.sync += [run_done.eq(1), ended.eq(1), run_error.eq(self.error)]
+        with m.If(self._finished):
+            m.d.sync += [run_done.eq(1), ended.eq(1), run_error.eq(self._error)]
         with m.Elif(self.start):
             m.d.sync += ended.eq(0)

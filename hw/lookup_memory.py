@@ -79,18 +79,15 @@ class LookupMemory(wiring.Component):
 class Queue(wiring.Component):
     """First in, first out; what Amaranth's ``SyncFIFO`` does, on a :class:`LookupMemory`.
 
-    Timing: what is written in cycle t shows from t+1 on, or from t+2 on if it is fetched ahead; one
-    entry in and one out per cycle.
+    Timing: what is written in cycle t shows from t+1 on; one entry in and one out per cycle.
 
-    Cost: a :class:`LookupMemory` of ``depth`` words, or a block RAM; pointers and level.
+    Cost: a :class:`LookupMemory` of ``depth`` words; pointers and level.
 
     Parameters
     ----------
     width : int
     depth : int
         Places.
-    ahead : bool
-        The oldest entry is fetched into the block RAM's own output before it shows.
 
     Members
     -------
@@ -102,10 +99,9 @@ class Queue(wiring.Component):
         Entries.
     """
 
-    def __init__(self, *, width: int, depth: int, ahead: bool = False) -> None:
+    def __init__(self, *, width: int, depth: int) -> None:
         self.width = width
         self.depth = depth
-        self.ahead = ahead
         super().__init__({
             "w_rdy": Out(1),
             "w_en": In(1),
@@ -121,47 +117,25 @@ class Queue(wiring.Component):
         write, read = Signal(), Signal()
         write_place, read_place = Signal(range(self.depth)), Signal(range(self.depth))
         level = Signal(range(self.depth + 1))
+        m.submodules.storage = storage = LookupMemory(width=self.width, depth=self.depth)
         m.d.comb += [
             self.level.eq(level),
             self.w_rdy.eq(level != self.depth),
+            self.r_rdy.eq(level != 0),
             write.eq(self.w_en & self.w_rdy),
             read.eq(self.r_en & self.r_rdy),
+            storage.write_enable.eq(write),
+            storage.write_address.eq(write_place),
+            storage.write_data.eq(self.w_data),
+            storage.read_address.eq(read_place),
+            self.r_data.eq(storage.read_data),
         ]
-        m.d.sync += level.eq(level + write - read)
-        next_place = Signal.like(read_place)
-        m.d.comb += next_place.eq(read_place)
         with m.If(write):
             m.d.sync += write_place.eq(self._after(write_place))
         with m.If(read):
-            m.d.comb += next_place.eq(self._after(read_place))
-        m.d.sync += read_place.eq(next_place)
-
-        if not self.ahead:
-            m.submodules.storage = lookup = LookupMemory(width=self.width, depth=self.depth)
-            m.d.comb += [
-                lookup.write_enable.eq(write),
-                lookup.write_address.eq(write_place),
-                lookup.write_data.eq(self.w_data),
-                lookup.read_address.eq(read_place),
-                self.r_data.eq(lookup.read_data),
-                self.r_rdy.eq(level != 0),
-            ]
-            return m
-        # What is being written is fetched a cycle later, and shows then.
-        m.submodules.storage = storage = memory.Memory(
-            shape=self.width, depth=self.depth, init=[])
-        write_port, read_port = storage.write_port(), storage.read_port()
-        shown = Signal.like(level)
-        written = Signal()
-        m.d.sync += [written.eq(write), shown.eq(shown + written - read)]
-        m.d.comb += [
-            write_port.en.eq(write),
-            write_port.addr.eq(write_place),
-            write_port.data.eq(self.w_data),
-            read_port.addr.eq(next_place),
-            self.r_data.eq(read_port.data),
-            self.r_rdy.eq(shown != 0),
-        ]
+            m.d.sync += read_place.eq(self._after(read_place))
+        with m.If(write != read):
+            m.d.sync += level.eq(level + Mux(read, -1, 1))
         return m
 
     def _after(self, place: Signal) -> Value:

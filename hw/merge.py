@@ -35,15 +35,14 @@ class Merge(wiring.Component):
 
     ::
 
-        i -> [queue] -> one visit per pooled pixel -> read, 2 cycles -> maximum -> write
+        i -> [queue] -> one visit per pooled pixel -> [visit] -> read, 2 cycles -> maximum -> write
 
     A write-back feeds ``count_y`` x ``count_x`` pooled pixels at ``address - y*step_y - x*step_x``.
     The ``fresh_y`` x ``fresh_x`` nearest of them are fed for the first time: there the value is
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
     be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
 
-    Timing: a write-back of cycle t is first visited in t+1, with a single port in t+2, where the
-    queue fetches it ahead; one visit per cycle, except that a
+    Timing: a write-back of cycle t is first visited in t+3; one visit per cycle, except that a
     merge waits while a visit of the same activation is in the pipeline (``MERGE_LATENCY``), while
     its word is written, and, where the memory has a single port, while any word is written.
     Writing follows ``ChunkMemory.latency + 1`` cycles after the visit. There is no ready: the
@@ -58,8 +57,6 @@ class Merge(wiring.Component):
 
     Members
     -------
-    number : In(8)
-        This slice; write-backs for others are ignored.
     i : In(write_back)
     full : Out(1)
         ``merge_level`` write-backs or more were queued in the cycle before.
@@ -79,7 +76,6 @@ class Merge(wiring.Component):
         self.config = config
         address = address_width(config.activation_depth)
         super().__init__({
-            "number": In(8),
             "i": In(write_back(config)),
             "full": Out(1),
             "idle": Out(1),
@@ -98,77 +94,111 @@ class Merge(wiring.Component):
         m = Module()
         config = self.config
         lanes = config.scan_width
-        # All but ``valid`` and ``cluster``, which are the same for all that is queued.
+        # The pooled pixels to visit instead of those fed, and what is not the same for all.
         layout = data.StructLayout({
             name: field.shape for name, field in self.i.shape()
-            if name not in ("valid", "cluster")})
-        m.submodules.queue = queue = Queue(
-            width=layout.size, depth=merge_places(config), ahead=config.single_port)
-        window = self.i.window
+            if name not in ("valid", "nothing")})
+        m.submodules.queue = queue = Queue(width=layout.size, depth=merge_places(config))
+        entry, window = Signal(layout), self.i.window
         m.d.comb += [
-            queue.w_data.eq(Cat(self.i[name] for name, _ in layout)),
-            queue.w_en.eq(self.i.valid & (self.i.cluster == self.number)
-                          & (self.i.value.any() | self.i.signed
-                             | (window.fresh_x.any() & window.fresh_y.any()))),
+            entry.eq(Cat(self.i[name] for name, _ in layout)),
+            entry.window.count_x.eq(Mux(self.i.nothing, window.fresh_x, window.count_x)),
+            entry.window.count_y.eq(Mux(self.i.nothing, window.fresh_y, window.count_y)),
+            queue.w_data.eq(entry),
+            queue.w_en.eq(self.i.valid & (~self.i.nothing
+                                          | (window.fresh_x.any() & window.fresh_y.any()))),
         ]
         m.d.sync += self.full.eq(queue.level >= merge_level(config))
 
         # One visit per pooled pixel: columns first, then rows, backwards.
-        head = Signal(layout)
+        shown, head = Signal(), Signal(layout, reset_less=True)
         x, y = Signal(head.window.count_x.shape()), Signal(head.window.count_y.shape())
-        at, line, row = (Signal.like(self.read_address, name=name)
-                         for name in ("at", "line", "row"))
-        following = Signal.like(self.read_address)
-        zero, fresh, wait, visit = Signal(), Signal(), Signal(), Signal()
-        last_x, last_y = Signal(), Signal()
+        at, following, line, row = (Signal.like(self.read_address, name=name)
+                                    for name in ("at", "following", "line", "row"))
+        begun, last_x, last_y, move = Signal(), Signal(), Signal(), Signal()
+        with m.If(queue.r_en):
+            m.d.sync += [shown.eq(queue.r_rdy), head.eq(queue.r_data)]
         m.d.comb += [
-            head.eq(queue.r_data),
-            zero.eq(~head.value.any() & ~head.signed),
-            last_x.eq(x == Mux(zero, head.window.fresh_x, head.window.count_x) - 1),
-            last_y.eq(y == Mux(zero, head.window.fresh_y, head.window.count_y) - 1),
-            fresh.eq((x < head.window.fresh_x) & (y < head.window.fresh_y)),
+            last_x.eq(x == head.window.count_x - 1),
+            last_y.eq(y == head.window.count_y - 1),
             row.eq(Mux(y.any(), line, head.window.address)),
-            at.eq(Mux(x.any(), following, row)),
-            visit.eq(queue.r_rdy & ~wait),
-            queue.r_en.eq(visit & last_x & last_y),
-            self.wants_read.eq(queue.r_rdy & ~fresh),
-            self.read_valid.eq(visit & ~fresh),
-            self.read_address.eq(at),
+            at.eq(Mux(begun, following, head.window.address)),
+            queue.r_en.eq(~shown | (move & last_x & last_y)),
         ]
-        with m.If(visit):
-            m.d.sync += [x.eq(x + 1), following.eq(at - self.step_x)]
+        with m.If(move):
+            m.d.sync += [x.eq(x + 1), begun.eq(1), following.eq(at - self.step_x)]
             with m.If(last_x):
-                m.d.sync += [x.eq(0), y.eq(y + 1), line.eq(row - self.step_y)]
+                m.d.sync += [
+                    x.eq(0),
+                    y.eq(y + 1),
+                    line.eq(row - self.step_y),
+                    following.eq(row - self.step_y),
+                ]
                 with m.If(last_y):
-                    m.d.sync += y.eq(0)
+                    m.d.sync += [y.eq(0), begun.eq(0)]
 
-        # What belongs to a visit travels beside the memory's pipeline.
-        valid, address, lane, value, is_signed, merge = (
-            visit, at, head.lane, head.value, head.signed, ~fresh)
-        same, under_way = [], []
+        # The visit at hand, and those on their way through the memory's pipeline.
+        parts = data.StructLayout({
+            "address": at.shape(), "lane": head.lane.shape(), "value": head.value.shape(),
+            "signed": 1, "merge": 1})
+        pending, visit, wait, fresh = Signal(), Signal(), Signal(), Signal()
+        hand = Signal(parts, reset_less=True)
+        stages = [(visit, hand)]
         for stage in range(ChunkMemory.latency):
-            after = [Signal.like(part, name=f"{name}_{stage}", reset_less=name != "valid")
-                     for name, part in (("valid", valid), ("address", address), ("lane", lane),
-                                        ("value", value), ("signed", is_signed),
-                                        ("merge", merge))]
-            m.d.sync += [new.eq(old) for new, old in zip(
-                after, (valid, address, lane, value, is_signed, merge), strict=True)]
-            valid, address, lane, value, is_signed, merge = after
-            same.append(valid & (address == at) & (lane == head.lane))
-            under_way.append(valid)
-        old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH)
-                    for index in range(lanes))[lane]
-        flip = is_signed << (ACTIVATION_WIDTH - 1)   # signed order is unsigned order, sign flipped
-        keep = merge & ((old ^ flip) > (value ^ flip))
-        m.d.sync += [
-            self.write_mask.eq(Mux(valid, Cat(lane == index for index in range(lanes)), 0)),
-            self.write_address.eq(address),
-            self.write_data.eq(Mux(keep, old, value)),
-        ]
-        writing = self.write_mask.any()
-        same.append(writing if config.single_port else writing & (self.write_address == at))
+            valid, contents = Signal(name=f"valid_{stage}"), Signal(
+                parts, name=f"visit_{stage}", reset_less=True)
+            m.d.sync += [valid.eq(stages[-1][0]), contents.eq(stages[-1][1])]
+            stages.append((valid, contents))
+        valid, done = stages[-1]
+        writing = Signal()
+        # What the visit at hand must wait for is compared when it comes to hand, and moves on with
+        # the pipeline while it waits: ``near[n]`` and ``same[n]`` say that stage n has its word,
+        # its lane; the last one of ``near`` is being written.
+        count = ChunkMemory.latency
+        near, same = Signal(count + 1), Signal(count)
+        next_near, next_same = Signal.like(near), Signal.like(same)
         m.d.comb += [
-            wait.eq(~fresh & Cat(same).any()),
-            self.idle.eq(~queue.level.any() & ~Cat(under_way).any() & ~self.write_mask.any()),
+            fresh.eq((x < head.window.fresh_x) & (y < head.window.fresh_y)),
+            visit.eq(pending & ~(self.wants_read & wait)),
+            move.eq(shown & (~pending | visit)),
+            self.read_valid.eq(visit & hand.merge),
+            self.read_address.eq(hand.address),
+            next_near.eq(near << 1),
+            next_same.eq(same << 1),
         ]
+        with m.If(~pending | visit):
+            m.d.comb += [
+                next_near.eq(Cat(under_way & (contents.address == at)
+                                 for under_way, contents in stages)),
+                next_same.eq(Cat(contents.lane == head.lane for _, contents in stages[:-1])),
+            ]
+            m.d.sync += [
+                pending.eq(move),
+                hand.address.eq(at),
+                hand.lane.eq(head.lane),
+                hand.value.eq(head.value),
+                hand.signed.eq(head.signed),
+                hand.merge.eq(~fresh),
+                self.wants_read.eq(move & ~fresh),
+            ]
+        m.d.sync += [
+            near.eq(next_near),
+            same.eq(next_same),
+            wait.eq((next_near[:count] & next_same).any()
+                    | (valid if config.single_port else next_near[count])),
+        ]
+
+        old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH)
+                    for index in range(lanes))[done.lane]
+        # signed order is unsigned order, sign flipped
+        flip = done.signed << (ACTIVATION_WIDTH - 1)
+        keep = done.merge & ((old ^ flip) > (done.value ^ flip))
+        m.d.sync += [
+            writing.eq(valid),
+            self.write_mask.eq(Mux(valid, Cat(done.lane == index for index in range(lanes)), 0)),
+            self.write_address.eq(done.address),
+            self.write_data.eq(Mux(keep, old, done.value)),
+        ]
+        m.d.comb += self.idle.eq(~queue.r_rdy & ~shown & ~pending & ~writing
+                                 & ~Cat(under_way for under_way, _ in stages[1:]).any())
         return m

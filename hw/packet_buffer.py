@@ -97,10 +97,12 @@ class PacketBuffer(wiring.Component):
         received = Signal(range(2 * depth))     # next word to write
         begin = Signal.like(received)           # first word of the packet being received
         consumed = Signal.like(received)        # first word not yet taken
-        stated = Signal(range(longest))         # words after the header
+        left = Signal(range(longest))           # words to come, after what the packet states
         vast = Signal()                         # more than there can be
         index = Signal(range(longest + 2))      # words so far; stops when there are too many
-        length = Signal(range(longest + 2))
+        most, beyond = Signal(), Signal()       # as many as there can be, more
+        # Whether the words are as many as stated, without the word at hand or with it.
+        exact, exact_with = Signal(), Signal()
         given = self.i.payload
         full = Signal()
         accept = Signal()
@@ -110,7 +112,7 @@ class PacketBuffer(wiring.Component):
         bad = Signal()
         m.d.comb += [
             full.eq((received ^ consumed) == depth),
-            excess.eq((index > longest) | ((index == longest) & ~given.empty)),
+            excess.eq(beyond | (most & ~given.empty)),
             self.i.ready.eq(given.abort | (packets.w_rdy & ~writes_result
                                            & (~full | excess | given.empty))),
             accept.eq(self.i.ready & self.i.valid),
@@ -118,23 +120,33 @@ class PacketBuffer(wiring.Component):
             write.data.eq(given.data),
             store.eq(accept & ~excess & ~given.empty & ~given.abort),
             write.en.eq(store | writes_result),
-            # At the end: words after the header, against what the packet states.
-            length.eq(index + ~given.empty - HEADER_WORDS),
         ]
         with m.If(index == 1):
             m.d.comb += differs.eq(given.empty | given.data.any())
         with m.Else():
-            m.d.comb += differs.eq(vast | (stated != length))
+            m.d.comb += differs.eq(vast | ~Mux(given.empty, exact, exact_with))
         m.d.comb += bad.eq(excess | (index == 0) | differs)
-        with m.If(accept & ~given.empty & (index <= longest)):
-            m.d.sync += index.eq(index + 1)
+        with m.If(accept & ~given.empty & ~beyond):
+            m.d.sync += [
+                index.eq(index + 1),
+                most.eq(index == longest - 1),
+                beyond.eq(most),
+                left.eq(left - 1),
+                exact.eq(exact_with),
+                exact_with.eq(left == 2),
+            ]
         with m.If(store):
             m.d.sync += received.eq(received + 1)
             with m.If(index == 1):
-                m.d.sync += [stated.eq(given.data), vast.eq(given.data[len(stated):].any())]
+                m.d.sync += [
+                    left.eq(given.data),
+                    vast.eq(given.data[len(left):].any()),
+                    exact.eq(given.data == 0),
+                    exact_with.eq(given.data == 1),
+                ]
         with m.If(accept & given.last):
             m.d.comb += packets.w_en.eq(~given.abort)
-            m.d.sync += index.eq(0)
+            m.d.sync += [index.eq(0), most.eq(0), beyond.eq(0)]
             with m.If(bad | given.abort):
                 m.d.sync += received.eq(begin)
             with m.Else():

@@ -151,11 +151,11 @@ def write_back(config: Config) -> data.StructLayout:
     """One requantized activation for one slice's memory."""
     return data.StructLayout({
         "valid": 1,
-        "cluster": unsigned(8),
         "window": window(config),
         "lane": index_shape(config.scan_width),
         "value": unsigned(ACTIVATION_WIDTH),
         "signed": 1,                            # compare as signed
+        "nothing": 1,                           # a zero that is not signed
     })
 
 

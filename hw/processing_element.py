@@ -2,8 +2,8 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulators import Accumulators
@@ -21,15 +21,9 @@ _GROUP = 4
 
 
 def queue_places(config: Config) -> int:
-    """Physical places of an element's queue: usable depth and what may be in flight."""
-    current = int(_late_bits(config) > 0)
-    return 1 << (config.queue_depth + BROADCAST_FLIGHT + current - 1).bit_length()
-
-
-def _late_bits(config: Config) -> int:
-    """Bits of the products that are read when their entry is the current one, not before: with
-    small queues as many as fill block RAMs of 16 bits."""
-    return 2 * config.product_width // 16 * 16 if config.short_queues else 0
+    """Physical places of an element's queue: usable depth, what may be in flight, and the entry at
+    work, which is read from its place until its last row."""
+    return 1 << (config.queue_depth + BROADCAST_FLIGHT).bit_length()
 
 
 class ProcessingElement(wiring.Component):
@@ -37,10 +31,10 @@ class ProcessingElement(wiring.Component):
 
     ::
 
-        i, trits -> [queue] -> [current: pending trits] -> [row, product] -> accumulators
-                                  ^ lowest nonzero trit                        | take
-                                                                               v
-                                                                             value
+        i, trits -> [queue] -> [group: pending trits of 4 rows] -> [row, product] -> accumulators
+                              ^ lowest nonzero trit                                  | take
+                                                                                     v
+                                                                                   value
 
     For each entry and each row r with a nonzero trit, in rising order of r:
     ``accumulator[bank(tag)][r] += minus if negative[r] else plus``. Taking an accumulator
@@ -50,7 +44,8 @@ class ProcessingElement(wiring.Component):
     not queued); entries follow each other without a gap. An entry that arrives in cycle t at
     an empty queue makes its first addition in cycle t+3, readable in t+4. There is no ready: the
     sender stops issuing when ``full`` shows, and ``queue_places`` leaves room for what is then
-    still in flight. All outputs are registers: they show the state of the cycle before.
+    still in flight. All outputs but ``full`` are registers: they show the state of the cycle
+    before.
 
     Cost: a queue of ``queue_places`` entries; :class:`hw.accumulators.Accumulators`, which must
     hold zeros at the start: the drain takes everything once after a reset. It never takes from the
@@ -67,7 +62,8 @@ class ProcessingElement(wiring.Component):
     full : Out(1)
         The queue holds ``queue_depth`` entries or more.
     oldest : In
-        Tag of the oldest pixel that is not yet drained.
+        Tag of the oldest pixel that is not yet drained. Entries are of that pixel or of those after
+        it, as many as there are banks in all, so the bank tells which.
     busy : Out(1)
         An entry of that pixel is still queued or being added.
     take, drain_row, drain_bank : In
@@ -99,97 +95,107 @@ class ProcessingElement(wiring.Component):
         config = self.config
         rows = config.rows
         places = queue_places(config)
+        bank = index_shape(config.banks)
 
-        # Queue: one memory, or two, so that each is narrow enough for a machine word.
-        trit_read, product_read = Signal(self.trits.shape()), Signal(self.i.shape())
-        others = [name for name, _ in self.i.shape() if name not in ("plus", "minus")]
-        products = Cat(self.i.plus, self.i.minus)
-        late = _late_bits(config)
-        early = len(products) - late
-        write = Cat(self.trits, *(self.i[name] for name in others), products[:early])
-        read = Cat(trit_read, *(product_read[name] for name in others),
-                   Cat(product_read.plus, product_read.minus)[:early])
-        cuts = (0, len(write)) if len(write) <= 64 else (0, self.trits.shape().size, len(write))
-        queues: list[LookupMemory] = []
-        for first, last in pairwise(cuts):
-            queue = LookupMemory(width=last - first, depth=places)
-            m.submodules[f"queue_{len(queues)}"] = queue
-            queues.append(queue)
-        write_place = Signal(range(places))
-        read_place = Signal(range(places))
-        level = Signal(range(places + 1))
-        push = Signal()
-        pop = Signal()
+        write_place = Signal(range(places))     # of the next entry
+        fetch_place = Signal(range(places))     # of the next group's entry
+        work_place = Signal(range(places))      # of the entry at work
+        level = Signal(range(places + 1))       # entries of which no row has been looked at
+        push, load, pop = Signal(), Signal(), Signal()
         wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
-        m.d.comb += [
-            push.eq(self.valid & wanted),
-            Cat(queue.write_data for queue in queues).eq(write),
-            read.eq(Cat(queue.read_data for queue in queues)),
-        ]
-        for queue in queues:
-            m.d.comb += [
-                queue.write_enable.eq(push),
-                queue.write_address.eq(write_place),
-                queue.read_address.eq(read_place),
-            ]
-        m.d.sync += [
-            level.eq(level + push - pop),
-            self.pushed.eq(push),
-            self.full.eq(level >= config.queue_depth),
-        ]
+        m.d.comb += push.eq(self.valid & wanted)
+
+        # Queue: what the select needs, and the products, which are read a group later.
+        products = Signal(data.StructLayout({
+            "plus": self.i.plus.shape(), "minus": self.i.minus.shape()}))
+        fetched = Signal(_queued(config))
+        starts = range(0, rows, _GROUP)
+        if config.skip_zero_weights:
+            some = Cat(self.trits.nonzero[start:start + _GROUP].any() for start in starts)
+        else:
+            some = Cat(self.i.rows_used > start for start in starts)
+        for name, written, read, place in (
+                ("select", Cat(self.trits, self.i.tag[:bank.width], some, *(
+                    () if config.skip_zero_weights else (self.i.rows_used,))),
+                 fetched, fetch_place),
+                ("products", Cat(self.i.plus, self.i.minus), products, work_place)):
+            # Two memories where one would be wider than a machine word.
+            total = len(written)
+            cuts = (0, total) if total <= 64 else (0, self.trits.shape().size, total)
+            for number, (first, last) in enumerate(pairwise(cuts)):
+                queue = LookupMemory(width=last - first, depth=places)
+                m.submodules[f"{name}_{number}"] = queue
+                m.d.comb += [
+                    queue.write_enable.eq(push),
+                    queue.write_address.eq(write_place),
+                    queue.write_data.eq(written[first:last]),
+                    queue.read_address.eq(place),
+                    Value.cast(read)[first:last].eq(queue.read_data),
+                ]
+        with m.If(push != pop):
+            m.d.sync += level.eq(level + Mux(pop, -1, 1))
+        m.d.sync += self.pushed.eq(push)
+        m.d.comb += self.full.eq(level >= config.queue_depth)
         with m.If(push):
             m.d.sync += write_place.eq(write_place + 1)
 
-        # Current entry: the rows still to be visited, lowest first.
-        pending = Signal(rows)
-        negative = Signal(rows, reset_less=True)
-        current = Signal(self.i.shape())
-        kept = Signal(self.i.shape(), reset_less=True)
-        m.d.comb += current.eq(kept)
-        if late:
-            # The widest part of an entry stays in memory while it is the current one.
-            m.submodules.late_queue = queue = LookupMemory(width=late, depth=places)
-            current_place = Signal(range(places))
-            with m.If(pop):
-                m.d.sync += current_place.eq(read_place)
-            m.d.comb += [
-                queue.write_data.eq(products[early:]),
-                queue.write_enable.eq(push),
-                queue.write_address.eq(write_place),
-                queue.read_address.eq(current_place),
-                Cat(current.plus, current.minus)[early:].eq(queue.read_data),
-            ]
-        row, sign, rest, more = _select(m, pending, negative)
-        m.d.comb += pop.eq(~more & level.any())
-        m.d.sync += pending.eq(rest)
+        # Groups of the fetched entry, the lowest first; ``left`` has those not yet at work.
+        count = len(starts)
+        left, open_groups = Signal(count, init=(1 << count) - 1), Signal(count)
+        group, last_group = Signal(index_shape(count)), Signal()
+        m.d.comb += [
+            open_groups.eq(fetched.some & left),
+            last_group.eq(~(open_groups & (open_groups - 1)).any()),
+        ]
+        for index in reversed(range(count)):
+            with m.If(open_groups[index]):
+                m.d.comb += group.eq(index)
+
+        # The group at work: its rows still to be visited, lowest first.
+        pending, negative = Signal(_GROUP), Signal(_GROUP, reset_less=True)
+        lowest = Signal(_GROUP)
+        at_group = Signal.like(group, reset_less=True)
+        at_bank = Signal(bank, reset_less=True)
+        m.d.comb += [
+            lowest.eq(pending & -pending),
+            load.eq(~(pending & ~lowest).any() & (level.any() | ~left[0])),
+            pop.eq(load & left[0]),
+        ]
+        first_row = Cat(Const(0, (_GROUP - 1).bit_length()), group)
+        nonzero = Signal(_GROUP, reset_less=True)
         if config.skip_zero_weights:
-            start = trit_read.nonzero
+            start_rows = fetched.trits.nonzero.bit_select(first_row, _GROUP)
         else:
-            nonzero = Signal(rows, reset_less=True)
-            start = Cat(row < product_read.rows_used for row in range(rows))
-        with m.If(pop):
+            start_rows = Cat(Cat(row < fetched.rows_used for row in range(rows))).bit_select(
+                first_row, _GROUP)
+        m.d.sync += pending.eq(Mux(load, start_rows, pending & ~lowest))
+        with m.If(load):
             m.d.sync += [
-                pending.eq(start),
-                negative.eq(trit_read.negative),
-                kept.eq(product_read),
-                read_place.eq(read_place + 1),
+                negative.eq(fetched.trits.negative.bit_select(first_row, _GROUP)),
+                at_group.eq(group),
+                at_bank.eq(fetched.bank),
+                work_place.eq(fetch_place),
+                left.eq(Cat(last_group | open_groups[:index].any() for index in range(count))),
             ]
             if not config.skip_zero_weights:
-                m.d.sync += nonzero.eq(trit_read.nonzero)
+                m.d.sync += nonzero.eq(fetched.trits.nonzero.bit_select(first_row, _GROUP))
+            with m.If(last_group):
+                m.d.sync += fetch_place.eq(fetch_place + 1)
         at_work = pending.any()
-        first_tag = Mux(at_work, current.tag, product_read.tag)
-        m.d.sync += self.busy.eq((at_work | level.any()) & (first_tag == self.oldest))
+        first_bank = Mux(at_work, at_bank, fetched.bank)
+        m.d.sync += self.busy.eq((at_work | level.any())
+                                 & (first_bank == self.oldest[:bank.width]))
 
         # Row and product of the addition.
         add = Signal(reset_less=True)
         add_row = Signal(index_shape(rows), reset_less=True)
-        add_bank = Signal(index_shape(config.banks), reset_less=True)
+        add_bank = Signal(bank, reset_less=True)
         product = Signal(signed(config.product_width), reset_less=True)
         m.d.sync += [
-            add.eq(at_work if config.skip_zero_weights else nonzero.bit_select(row, 1) & at_work),
-            add_row.eq(row),
-            add_bank.eq(current.tag),
-            product.eq(Mux(sign, current.minus, current.plus)),
+            add.eq(at_work if config.skip_zero_weights else (lowest & nonzero).any()),
+            add_row.eq(Cat(lowest[1] | lowest[3], lowest[2] | lowest[3], at_group)),
+            add_bank.eq(at_bank),
+            product.eq(Mux((lowest & negative).any(), products.minus, products.plus)),
         ]
         m.d.comb += self.added.eq(add)
 
@@ -207,31 +213,13 @@ class ProcessingElement(wiring.Component):
         return m
 
 
-def _select(m: Module, pending: Signal, negative: Signal) -> tuple[Value, Value, Value, Value]:
-    """Lowest 1 of ``pending``, as tables of four inputs want it: first the group of four that has
-    it, then its place there.
-
-    Returns
-    -------
-    Its number, its bit of ``negative``, ``pending`` without it, and whether that is not zero.
-    """
-    starts = range(0, len(pending), _GROUP)
-    some = Signal(len(starts))                  # groups with a 1
-    first = Signal(len(starts))                 # the lowest of them, one-hot
-    bits, signs, lowest = Signal(_GROUP), Signal(_GROUP), Signal(_GROUP)
-    group: Value = Const(len(starts) - 1, (len(starts) - 1).bit_length())
-    for index in reversed(range(len(starts) - 1)):
-        group = Mux(some[index], index, group)
-    at = Cat(Const(0, (_GROUP - 1).bit_length()), group)
-    m.d.comb += [
-        some.eq(Cat(pending[start:start + _GROUP].any() for start in starts)),
-        first.eq(Cat(some[index] & ~some[:index].any() for index in range(len(starts)))),
-        bits.eq(pending.bit_select(at, _GROUP)),
-        signs.eq(negative.bit_select(at, _GROUP)),
-        lowest.eq(Cat(bits[index] & ~bits[:index].any() for index in range(_GROUP))),
-    ]
-    place = Cat(lowest[1] | lowest[3], lowest[2] | lowest[3])
-    rest = Cat(bit & ~(first[index // _GROUP] & lowest[index % _GROUP])
-               for index, bit in enumerate(pending))
-    more = (bits & ~lowest).any() | (some & ~first).any()
-    return Cat(place, group), (signs & lowest).any(), rest, more
+def _queued(config: Config) -> data.StructLayout:
+    """An entry without its products."""
+    fields: dict[str, object] = {
+        "trits": trit_word(config),
+        "bank": index_shape(config.banks),
+        "some": unsigned(-(-config.rows // _GROUP)),    # groups with a row to visit
+    }
+    if not config.skip_zero_weights:
+        fields["rows_used"] = range(config.rows + 1)
+    return data.StructLayout(fields)

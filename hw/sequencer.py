@@ -111,7 +111,7 @@ class Sequencer(wiring.Component):
     layer_start : Out(1)
         A layer's record is in ``layer`` from this cycle on.
     layer : Out(LAYER)
-    dump : Out(1), dump_done : In(1)
+    dump_prepare : Out(1), dump : Out(1), dump_done : In(1)
         Counters.
     probe : Out(probe)
         For an observer; what it says of the drain is 0 here.
@@ -144,6 +144,7 @@ class Sequencer(wiring.Component):
             "drain_idle": In(1),
             "layer_start": Out(1),
             "layer": Out(LAYER),
+            "dump_prepare": Out(1),
             "dump": Out(1),
             "dump_done": In(1),
             "counter_layer": Out(index_shape(config.layer_count)),
@@ -232,6 +233,13 @@ class Sequencer(wiring.Component):
         sync = Signal(SYNC)
         window = self.drain.payload.window
         tile_count = layer.tile_count[:len(tiles_left)]
+        # The words that these depend on arrive some cycles before LAYER_CHECK acts.
+        is_sync, is_layer = Signal(), Signal()
+        m.d.sync += [
+            is_sync.eq(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced),
+            is_layer.eq(layers_left.any() & (layer.opcode == LAYER_OPCODE) & (tile_count != 0)
+                        & (layer.out_height[:width] != 0) & (layer.out_width[:width] != 0)),
+        ]
         m.d.comb += [
             single.eq(tile.group_count == 1),
             last_group.eq(groups_left == 1),
@@ -340,15 +348,13 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.probe.layer_started.eq(first)
                 fetch(_Record.LAYER, pointer, "LAYER_CHECK")
             with m.State("LAYER_CHECK"), m.If(~fetching):
-                with m.If(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced):
+                with m.If(is_sync):
                     m.d.comb += release.eq(sync.release)
                     m.d.sync += [pointer.eq(sync.next), in_group.eq(0), synced.eq(1)]
                     m.next = "LAYER"
                     with m.If(sync.wait):
                         m.next = "SIGNAL"
-                with m.Elif((layers_left == 0) | (layer.opcode != LAYER_OPCODE)
-                          | (tile_count == 0)
-                          | (layer.out_height[:width] == 0) | (layer.out_width[:width] == 0)):
+                with m.Elif(~is_layer):
                     finish(Mux(layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
                 with m.Else():
                     m.d.comb += [self.layer_start.eq(1), distance.eq(record_words(LAYER))]
@@ -455,6 +461,7 @@ class Sequencer(wiring.Component):
                 m.next = "GROUP"
 
             with m.State("SETTLE"):
+                m.d.sync += self.dump_prepare.eq(settling == 1)
                 with m.If(~self.drain_idle):
                     m.d.sync += settling.eq(self.settle)
                 with m.Elif(settling.any()):
@@ -463,6 +470,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.probe.layer_settled.eq(1)
                     m.next = "DUMP"
             with m.State("DUMP"):
+                m.d.sync += self.dump_prepare.eq(0)
                 m.d.comb += self.dump.eq(1)
                 with m.If(self.dump_done):
                     m.d.sync += [

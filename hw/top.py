@@ -30,8 +30,9 @@ def chain_latency(config: Config) -> int:
 
 
 def settle(config: Config) -> int:
-    """Cycles that a layer waits after its last event: every drain step is in memory by then."""
-    return chain_latency(config) + Requantizer.latency + MERGE_LATENCY + 3 + Counters.settle
+    """Cycles that a layer waits after its last event has been seen, a cycle later: every drain step
+    is in memory by then."""
+    return chain_latency(config) + Requantizer.latency + MERGE_LATENCY + 2 + Counters.settle
 
 
 class Accelerator(wiring.Component):
@@ -94,7 +95,6 @@ class Accelerator(wiring.Component):
         for index in range(config.clusters):
             part = repeated(platform, "activation_slice", lambda: ActivationSlice(config))
             m.submodules[f"activation_slice_{index}"] = part
-            m.d.comb += part.number.eq(index)
             slices.append(part)
 
         for ours, theirs in ((host.i, self.commands), (self.results, host.o)):
@@ -155,12 +155,12 @@ class Accelerator(wiring.Component):
             drain.i.payload.eq(sequencer.drain.payload),
             drain.i.valid.eq(sequencer.drain.valid),
             sequencer.drain.ready.eq(drain.i.ready),
-            sequencer.drain_idle.eq(drain.idle & Cat(part.idle for part in slices).all()),
             drain.complete.eq(Cat(
                 Cat(cluster.oldest_complete & (cluster.parity == drain.parity[number])
                     for cluster in members).all()
                 for number, members in enumerate(self._by_set(clusters)))),
         ]
+        m.d.sync += sequencer.drain_idle.eq(drain.idle & Cat(part.idle for part in slices).all())
         for index, cluster in enumerate(clusters):
             number = index // self.config.clusters
             m.d.comb += [
@@ -234,6 +234,7 @@ class Accelerator(wiring.Component):
                clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
         m.d.comb += [
             counters.run.eq(sequencer.running),
+            counters.prepare.eq(sequencer.dump_prepare),
             counters.dump.eq(sequencer.dump),
             sequencer.dump_done.eq(counters.done),
             counters.layer.eq(sequencer.counter_layer),
@@ -347,16 +348,20 @@ class Accelerator(wiring.Component):
             address = delay(f"address_{lane}", address, Requantizer.latency - 1)
             back = Signal(write_back(config), name=f"write_back_{lane}")
             m.d.sync += [
-                back.valid.eq(step_out & enable & ~layer.raw),
-                back.cluster.eq(cluster),
                 back.window.eq(counts),
                 back.window.address.eq(address),
                 back.lane.eq(place),
                 back.value.eq(requantizer.activation),
                 back.signed.eq(low < 0),
+                back.nothing.eq(~requantizer.activation.any() & (low >= 0)),
             ]
-            for part in slices[lane::config.drain_width]:
-                m.d.comb += part.write_back.eq(back)
+            for number in range(lane, config.clusters, config.drain_width):
+                valid = Signal(name=f"write_back_valid_{number}")
+                m.d.sync += valid.eq(step_out & enable & ~layer.raw & (cluster == number))
+                m.d.comb += [
+                    slices[number].write_back.eq(back),
+                    slices[number].write_back.valid.eq(valid),
+                ]
         return result_read
 
     def _host_reads(self, m: Module, host: HostPort, counters: Counters | NoCounters,

@@ -38,6 +38,8 @@ class ZeroSkip(wiring.Component):
     stop : In(1)
     oldest : In
         Tag of the oldest pixel that is not yet drained.
+    advance : In(1)
+        ``oldest`` is one more from the next cycle on.
     draining : In(1)
         That pixel is complete everywhere; only used to name the stall.
     skipped, empty_scan, stall_queue_full, stall_imbalance, stall_drain : Out
@@ -59,6 +61,7 @@ class ZeroSkip(wiring.Component):
             "tag": Out(tag_width(config)),
             "stop": In(1),
             "oldest": In(tag_width(config)),
+            "advance": In(1),
             "draining": In(1),
             "skipped": Out(range(config.scan_width + 1)),
             "empty_scan": Out(1),
@@ -82,17 +85,22 @@ class ZeroSkip(wiring.Component):
             with m.If(pending[index]):
                 m.d.comb += lane.eq(index)
 
-        # Tags count modulo twice the banks, so the distance tells whether the bank is free.
-        distance = Signal(unsigned(tag_width(config)))
-        bank_free = Signal()
+        # Tags count modulo twice the banks, so the distance tells whether the bank is free. That is
+        # known a cycle before it is needed, as is whether anything is pending.
+        distance, staying, moved = (
+            Signal(unsigned(tag_width(config)), name=name)
+            for name in ("distance", "staying", "moved"))
+        bank_free = Signal(init=1)
+        some = Signal()
         go = Signal()
         done = Signal()
         m.d.comb += [
             distance.eq(self.tag - self.oldest),
-            bank_free.eq(distance < config.banks),
-            go.eq(held & bank_free & ~(self.stop & pending.any())),
+            staying.eq(distance - self.advance),
+            moved.eq(distance + ~self.advance),
+            go.eq(held & bank_free & ~(self.stop & some)),
             done.eq(go & ~rest.any()),
-            self.valid.eq(go & pending.any()),
+            self.valid.eq(go & some),
             self.activation.eq(Array(word.activations[index] for index in range(lanes))[lane]),
             self.is_signed.eq(word.signed),
             self.column.eq(word.trit + lane),
@@ -112,18 +120,20 @@ class ZeroSkip(wiring.Component):
                 held.eq(self.i.valid),
                 word.eq(new),
                 pending.eq(Mux(self.i.valid, picked, 0)),
+                some.eq(self.i.valid & picked.any()),
             ]
         with m.Elif(go):
-            m.d.sync += pending.eq(rest)
+            m.d.sync += [pending.eq(rest), some.eq(rest.any())]
+        m.d.sync += bank_free.eq(staying < config.banks)
         with m.If(done & word.last):
-            m.d.sync += self.tag.eq(self.tag + 1)
+            m.d.sync += [self.tag.eq(self.tag + 1), bank_free.eq(moved < config.banks)]
 
         zeros = used & ~picked
         m.d.comb += [
             self.skipped.eq(Mux(self.i.ready & self.i.valid,
                                 sum((zeros[index] for index in range(1, lanes)), zeros[0]), 0)),
-            self.empty_scan.eq(go & ~pending.any()),
-            self.stall_queue_full.eq(held & bank_free & self.stop & pending.any()),
+            self.empty_scan.eq(go & ~some),
+            self.stall_queue_full.eq(held & bank_free & self.stop & some),
             self.stall_imbalance.eq(held & ~bank_free & ~self.draining),
             self.stall_drain.eq(held & ~bank_free & self.draining),
         ]

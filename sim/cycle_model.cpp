@@ -116,6 +116,9 @@ class Host {
         const bool valid = waiting > 0, word = valid && fresh;
         bool answered = answer(reading);
         int32_t taken = 0;
+        // What is written waits in a queue of two until its slice takes it.
+        const bool room = stored < 2;
+        bool storing = false;
         switch (state) {
             case HEADER:
                 if (word) { taken = 1; state = LENGTH; }
@@ -124,6 +127,7 @@ class Host {
                 if (word) { taken = 1; state = OPCODE; left = packets[done].length; }
                 break;
             case OPCODE:
+                if (packets[done].opcode != 1 && stored) break;
                 switch (packets[done].opcode) {
                     case 6: state = SIGNAL; break;
                     case 7: state = WAIT; break;
@@ -137,6 +141,9 @@ class Host {
                 if (word) { taken = 1; --left; state = CHECK; }
                 break;
             case CHECK:
+                state = DECIDE;
+                break;
+            case DECIDE:
                 switch (packets[done].opcode) {
                     case 1: state = WRITE; break;
                     case 2: state = START; break;
@@ -147,14 +154,13 @@ class Host {
                 start = true;
                 state = END;
                 break;
-            case WRITE: {
-                const int32_t slice = packets[done].slice;
-                if (word && !(slice >= 0 && writing && writing[slice])) {
+            case WRITE:
+                if (word && room) {
                     taken = 1;
+                    storing = true;
                     if (--left == 0) state = END;
                 }
                 break;
-            }
             case QUEUE:
                 requests[request_tail++ % PLACES] = {packets[done].slice, packets[done].count};
                 state = END;
@@ -176,6 +182,11 @@ class Host {
                 state = HEADER;
                 break;
         }
+        if (stored && !(store[0] >= 0 && writing && writing[store[0]])) {
+            store[0] = store[1];
+            --stored;
+        }
+        if (storing) store[stored++] = packets[done].slice;
         // Packet buffer.
         int32_t arrived = 0;
         const bool ready = waiting < c.packet_places && received - consumed < c.buffer_words;
@@ -210,7 +221,7 @@ class Host {
     bool broken = false;                    // and the host for the program
 
   private:
-    enum State { HEADER, LENGTH, OPCODE, ADDRESS, COUNT, CHECK, START, WRITE, QUEUE, SIGNAL, WAIT,
+    enum State { HEADER, LENGTH, OPCODE, ADDRESS, COUNT, CHECK, DECIDE, START, WRITE, QUEUE, SIGNAL, WAIT,
                  END };
     enum Answer { A_IDLE, A_HEADER, A_LENGTH, A_FETCH, A_ARRIVE, A_DATA };
     static constexpr int PLACES = 8;
@@ -225,6 +236,7 @@ class Host {
     int64_t received = 0, consumed = 0;
     int32_t waiting = 0, left = 0, signalled = 0, taken_releases = 0;
     bool fresh = false;
+    int32_t stored = 0, store[3] = {};  // slices
     State state = HEADER;
 
     Answer answering = A_IDLE;
@@ -330,7 +342,13 @@ struct WriteBack {
 struct Slice {
     std::vector<WriteBack> queue;
     uint32_t head = 0, tail = 0;
+    // The oldest write-back, and where its visits are.
+    bool shown = false;
+    WriteBack first{};
     int32_t x = 0, y = 0;
+    // The visit at hand.
+    bool pending = false, merge = false;
+    int32_t address = 0, lane = 0;
     // The last three visits: pipeline of the memory and the write register.
     int32_t visit_time[3] = {-NEVER, -NEVER, -NEVER}, visit_address[3], visit_lane[3];
     int turn = 0;
@@ -816,7 +834,7 @@ class Simulation {
 
         // Sequencer's SETTLE, then sixteen cycles of DUMP.
         if (t >= settle_from) {
-            if (!idle || !merge_idle) {
+            if (!drain_was_idle) {
                 settling = c.settle;
             } else if (settling) {
                 --settling;
@@ -828,9 +846,11 @@ class Simulation {
         } else {
             settling = c.settle;
         }
+        drain_was_idle = idle && merge_idle;
     }
 
     int32_t settling = 0;
+    bool drain_was_idle = false;
 
     // When a cluster has to be looked at again: until then its walker cannot move, and its zero
     // skip waits for full queues, which nothing can change, or has nothing to do.
@@ -1060,7 +1080,7 @@ class Simulation {
             }
             auto& slice = slices[row.cluster];
             const uint32_t place = slice.tail++ % c.merge_places;
-            slice.queue[place] = {t + 1 + c.single_port, job.address + row.word, row.lane,
+            slice.queue[place] = {t + 1, job.address + row.word, row.lane,
                                   uint8_t(count_x), uint8_t(count_y), uint8_t(fresh_x),
                                   uint8_t(fresh_y)};
         }
@@ -1068,41 +1088,54 @@ class Simulation {
 
     // One visit; true if the slice has nothing to do.
     bool visit(Slice& slice, int32_t t, bool taken_up) {
-        slice.reading = false;
-        const bool under_way = t - slice.visit_time[0] <= 3;
-        if (slice.head == slice.tail) return !under_way;
-        const WriteBack& head = slice.queue[slice.head % c.merge_places];
-        if (head.visible > t) return false;
-        const int32_t address = head.address - slice.y * layer.step_y - slice.x * layer.step_x;
-        const bool fresh = slice.x < head.fresh_x && slice.y < head.fresh_y;
-        if (!fresh) {
-            slice.reading = c.single_port;
-            if (taken_up) return false;
-            // A word that is just being written cannot be read, whatever the lane.
-            for (int i = 0; i < 3; ++i)
-                if (t - slice.visit_time[i] <= 3 && slice.visit_address[i] == address
-                    && (slice.visit_lane[i] == head.lane || t - slice.visit_time[i] == 3))
-                    return false;
-            slice.reading = true;
-            ++counters[MERGE_READS];
-        }
-        ++counters[WRITE_BACKS];
-        for (int i = 2; i > 0; --i) {
-            slice.visit_time[i] = slice.visit_time[i - 1];
-            slice.visit_address[i] = slice.visit_address[i - 1];
-            slice.visit_lane[i] = slice.visit_lane[i - 1];
-        }
-        slice.visit_time[0] = t;
-        slice.visit_address[0] = address;
-        slice.visit_lane[0] = head.lane;
-        if (++slice.x == head.count_x) {
-            slice.x = 0;
-            if (++slice.y == head.count_y) {
-                slice.y = 0;
-                ++slice.head;
+        const bool idle = !slice.pending && !slice.shown && slice.head == slice.tail
+                          && t - slice.visit_time[0] > 3;
+        slice.reading = slice.pending && slice.merge;
+        if (slice.pending && !waits(slice, t, taken_up)) {
+            if (slice.merge) ++counters[MERGE_READS];
+            ++counters[WRITE_BACKS];
+            for (int i = 2; i > 0; --i) {
+                slice.visit_time[i] = slice.visit_time[i - 1];
+                slice.visit_address[i] = slice.visit_address[i - 1];
+                slice.visit_lane[i] = slice.visit_lane[i - 1];
             }
+            slice.visit_time[0] = t;
+            slice.visit_address[0] = slice.address;
+            slice.visit_lane[0] = slice.lane;
+            slice.pending = false;
         }
+        if (!slice.pending && slice.shown) slice.shown = !take_up(slice);
+        if (!slice.shown && slice.head != slice.tail) {
+            slice.first = slice.queue[slice.head % c.merge_places];
+            slice.shown = slice.first.visible <= t;
+            slice.head += slice.shown;
+        }
+        return idle;
+    }
+
+    bool waits(const Slice& slice, int32_t t, bool taken_up) const {
+        if (!slice.merge) return false;
+        if (taken_up) return true;
+        // A word that is just being written cannot be read, whatever the lane.
+        for (int i = 0; i < 3; ++i)
+            if (t - slice.visit_time[i] <= 3 && slice.visit_address[i] == slice.address
+                && (slice.visit_lane[i] == slice.lane || t - slice.visit_time[i] == 3))
+                return true;
         return false;
+    }
+
+    // The next visit, for the cycle after; true if it is the last of its write-back.
+    bool take_up(Slice& slice) {
+        const WriteBack& head = slice.first;
+        slice.pending = true;
+        slice.address = head.address - slice.y * layer.step_y - slice.x * layer.step_x;
+        slice.lane = head.lane;
+        slice.merge = !(slice.x < head.fresh_x && slice.y < head.fresh_y);
+        if (++slice.x < head.count_x) return false;
+        slice.x = 0;
+        if (++slice.y < head.count_y) return false;
+        slice.y = 0;
+        return true;
     }
 };
 

@@ -276,7 +276,7 @@ def transfer_tables(report: dict[str, Any]) -> list[Table]:
         return []
     table = _table("through the host port, per image", ("layer",),
                    ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"))
-    table.caption = ("a word is 32 bits, the port takes one per cycle, and 8 cycles more per "
+    table.caption = ("a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
                      "packet; waited: for trits or activations that were not there yet")
     images = report["images"]
 

@@ -19,6 +19,7 @@ class Bench:
         self.receiver = FrameReceiver()
         self.packets, self.answers, self.words = [], [], []
         self.begun = 0
+        self.given = False      # a byte in the cycle before
         self.room = room or (lambda: True)
         self.times = []         # cycles from a byte to the word that leaves with it
 
@@ -40,7 +41,7 @@ class Bench:
             ctx.set(receiver.o.ready, room)
             answer, begin = ctx.get(receiver.answer), ctx.get(receiver.begin)
             if ctx.get(receiver.o.valid) and room:
-                assert ctx.get(receiver.valid)      # in the cycle of the byte
+                assert self.given           # in the cycle after the byte
                 if ctx.get(payload.abort):
                     assert ctx.get(payload.last)
                     self.words = []
@@ -51,6 +52,7 @@ class Bench:
                 else:
                     self.words.append(ctx.get(payload.data))
             self.begun += begin
+            self.given = ctx.get(receiver.valid)
             await ctx.tick()
             if answer:
                 self.answers.append(tuple(ctx.get(getattr(receiver.state, name)) for name in

@@ -13,12 +13,11 @@ CONFIGS = [Config(scan_width=1, activation_depth=16),
            Config(sets=3, scan_width=6, activation_depth=16),
            Config(sets=4, scan_width=4, activation_depth=16)]
 IDS = [f"N{config.sets}" for config in CONFIGS]
-NUMBER = 1
 
 
-def write_back(address, value, lane=0, merge=False, cluster=NUMBER):
+def write_back(address, value, lane=0, merge=False):
     fresh = int(not merge)
-    return {"valid": 1, "cluster": cluster, "lane": lane, "value": value,
+    return {"valid": 1, "lane": lane, "value": value, "nothing": int(not value),
             "window": {"address": address, "count_x": 1, "count_y": 1,
                        "fresh_x": fresh, "fresh_y": fresh}}
 
@@ -41,7 +40,6 @@ async def host_write(ctx, part, address, word):
 
 
 async def fill(ctx, part, words):
-    ctx.set(part.number, NUMBER)
     for address, word in enumerate(words):
         await host_write(ctx, part, address, word)
 
@@ -65,12 +63,12 @@ def test_reads(config, asking, merging):
         nonlocal host_reads
         words = random_words(config, rng)
         await fill(ctx, part, words)
-        turn, merge_due = 0, False
+        turn, merge_due, queued = 0, False, [False, False]
         data = [None] * ChunkMemory.latency
         for _ in range(1500):
             if (word := data.pop(0)) is not None:
                 assert ctx.get(part.read_data) == word
-            # A write-back is visited in the cycle after; places come again when memory has them.
+            # A write-back is visited three cycles later; places come again when memory has them.
             merge = rng.random() < merging
             ctx.set(part.write_back, write_back(
                 half + len(merges) % half, 255, merge=True) if merge else {"valid": 0})
@@ -100,7 +98,7 @@ def test_reads(config, asking, merging):
                 host_reads += 1
             await ctx.tick()
             assert ctx.get(part.merge_read) == merge_due
-            merge_due = merge
+            merge_due, queued = queued[0], [queued[1], merge]
 
     simulate(part, bench)
     assert min(served) > 50 and (len(merges) > 100) == (merging > 0)
@@ -158,21 +156,20 @@ def test_writes(config):
         finished = True
 
     async def write_backs(ctx):
-        ctx.set(part.number, NUMBER)
         sent = written = 0
         while not finished or sent < 100:
             mine = bool(rng.random() < 0.7)
             address, lane = half + sent % half, int(rng.integers(config.scan_width))
             value = int(rng.integers(256))
-            ctx.set(part.write_back, write_back(address, value, lane,
-                                                cluster=NUMBER if mine else NUMBER + 1))
+            ctx.set(part.write_back,
+                    write_back(address, value, lane) | {"valid": int(mine)})
             if mine:
                 expected[address][lane] = value
                 sent += 1
             await ctx.tick()
             written += ctx.get(part.written)
         ctx.set(part.write_back, {"valid": 0})
-        for _ in range(MERGE_LATENCY + 1):
+        for _ in range(MERGE_LATENCY + 3):
             await ctx.tick()
             written += ctx.get(part.written)
         assert written == sent
@@ -186,7 +183,7 @@ def test_writes(config):
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_write_back_latency(merge):
-    """Visited in the cycle after; readable MERGE_LATENCY cycles later, idle from then on."""
+    """Visited three cycles later; readable MERGE_LATENCY cycles later, idle from then on."""
     config = CONFIGS[1]
     part = ActivationSlice(config)
 
@@ -196,6 +193,7 @@ def test_write_back_latency(merge):
         ctx.set(part.write_back, write_back(5, 77, 2, merge))
         await ctx.tick()
         ctx.set(part.write_back, {"valid": 0})
+        await ctx.tick().repeat(2)
         ctx.set(part.read_valid[0], 1)
         ctx.set(part.read_address[0], 5)
         assert ctx.get(part.read_ready[0]) == (not merge)

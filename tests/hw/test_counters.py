@@ -46,6 +46,7 @@ def test_layers(config, most):
             for name in CENTRAL_EVENTS:
                 ctx.set(getattr(counters, name), 0)
 
+        await ctx.tick().repeat(COUNTER_SLOTS)      # after the reset
         for _ in range(2):
             expected = []
             ctx.set(counters.run, 1)
@@ -64,7 +65,10 @@ def test_layers(config, most):
                     sums["cycles"] += 1
                     await ctx.tick()
                 await quiet()
-                await ctx.tick().repeat(Counters.settle)
+                await ctx.tick().repeat(Counters.settle - 1)
+                ctx.set(counters.prepare, 1)
+                await ctx.tick()
+                ctx.set(counters.prepare, 0)
                 ctx.set(counters.dump, 1)
                 for index in range(COUNTER_SLOTS):
                     assert ctx.get(counters.done) == (index == COUNTER_SLOTS - 1)

@@ -31,12 +31,11 @@ def test_a_word_shows_in_the_cycle_of_its_address(width, depth):
     simulate(memory, bench)
 
 
-@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 5, 8])
 @pytest.mark.parametrize(("writing", "reading"), [(1, 1), (0.8, 0.3), (0.3, 0.8), (0.5, 0.5)])
-def test_queue(depth, ahead, writing, reading):
-    """First in, first out; an entry shows one cycle after it is written, or two."""
-    queue = Queue(width=9, depth=depth, ahead=ahead)
+def test_queue(depth, writing, reading):
+    """First in, first out; an entry shows one cycle after it is written."""
+    queue = Queue(width=9, depth=depth)
     rng = np.random.default_rng(depth)
     entries = deque()                   # (cycle in which it shows, value)
 
@@ -57,11 +56,10 @@ def test_queue(depth, ahead, writing, reading):
             if read and shows:
                 entries.popleft()
             if write and room:
-                entries.append((cycle + 1 + ahead, value))
+                entries.append((cycle + 1, value))
 
     simulate(queue, bench)
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_verilog(ahead, tmp_path):
-    assert "module" in lint(Queue(width=9, depth=5, ahead=ahead), "queue", tmp_path)
+def test_verilog(tmp_path):
+    assert "module" in lint(Queue(width=9, depth=5), "queue", tmp_path)

@@ -20,14 +20,16 @@ from hw.top import chain_latency
 
 CONFIGS = [Config(scan_width=1, activation_depth=3), Config(scan_width=3, activation_depth=90),
            Config(scan_width=16, activation_depth=40, clusters=8)]
-NUMBER = 1
+#: Cycles from a write-back to its first visit.
+VISIT = 3
 #: Cycles from a visit to its write.
 WRITE = ChunkMemory.latency + 1
 
 
-def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0, cluster=NUMBER):
+def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0):
     """``count`` and ``fresh`` are (rows, columns)."""
-    return {"valid": 1, "cluster": cluster, "lane": lane, "value": value, "signed": signed,
+    return {"valid": 1, "lane": lane, "value": value, "signed": signed,
+            "nothing": int(not value and not signed),
             "window": {"address": address, "count_y": count[0], "count_x": count[1],
                        "fresh_y": fresh[0], "fresh_x": fresh[1]}}
 
@@ -60,6 +62,8 @@ class Model:
         self.queue = deque()        # of lists of visits
         self.recent = deque([None] * (MERGE_LATENCY - 1), MERGE_LATENCY - 1)
         self.cycle = 0
+        self.shown = None           # visits of the oldest write-back
+        self.hand = None            # the visit at hand
         self.waits = self.kept = 0
         self.was_full = False
 
@@ -78,8 +82,9 @@ class Model:
         seen = self.seen
         seen.full.append(int(self.was_full))
         self.was_full = len(self.queue) >= merge_level(self.config)
-        visit = self.queue[0][1][0] if self.queue and self.queue[0][0] <= self.cycle else None
-        seen.idle.append(int(not self.queue and not any(self.recent)))
+        visit = self.hand
+        seen.idle.append(int(not self.queue and self.shown is None and visit is None
+                             and not any(self.recent)))
         if visit is not None:
             address, lane, fresh, value, signed = visit
             written = self.recent[0]
@@ -88,9 +93,7 @@ class Model:
                 self.waits += 1
                 visit = None
             else:
-                self.queue[0][1].pop(0)
-                if not self.queue[0][1]:
-                    self.queue.popleft()
+                self.hand = None
                 if not fresh:
                     seen.reads.append((self.cycle, address))
                     old = seen.memory[address][lane]
@@ -101,11 +104,16 @@ class Model:
                 seen.memory[address][lane] = value
                 seen.writes.append((self.cycle + WRITE, address, lane))
         self.recent.append(visit and visit[:2])
-        if operation and operation["cluster"] == NUMBER:
+        if self.hand is None and self.shown is not None:
+            self.hand = self.shown.pop(0)
+            self.shown = self.shown or None
+        if self.shown is None and self.queue and self.queue[0][0] <= self.cycle:
+            self.shown = self.queue.popleft()[1]
+        if operation:
             visits = list(self.visits(operation))
             if visits:
                 assert len(self.queue) < merge_places(self.config)
-                self.queue.append((self.cycle + 1 + self.config.single_port, visits))
+                self.queue.append((self.cycle + 1, visits))
         self.cycle += 1
 
 
@@ -115,7 +123,6 @@ def run(config, operations, steps=(0, 0)):
     seen = Seen.empty(config)
 
     async def bench(ctx):
-        ctx.set(merge.number, NUMBER)
         ctx.set(merge.step_y, steps[0])
         ctx.set(merge.step_x, steps[1])
         data = deque([0] * ChunkMemory.latency)
@@ -176,7 +183,7 @@ def test_random(config, is_signed, busy):
                 number(0, min(config.activation_depth, 7) - 1),
                 number(0, 255) * number(0, 1), number(0, min(config.scan_width, 2) - 1),
                 count=count, fresh=(number(0, count[0]), number(0, count[1])),
-                signed=is_signed, cluster=NUMBER if number(0, 3) else number(2, 255))
+                signed=is_signed)
             if len(model.queue) == merge_places(config):
                 operation["valid"] = 0
         operations.append(operation)
@@ -236,8 +243,8 @@ def test_distance(distance, fresh):
     operations = [write_back(5, 200, 2), *[None] * (distance - 1),
                   write_back(5, 100, 2, fresh=(fresh, fresh)), *[None] * 12]
     seen = run(CONFIGS[1], operations)
-    second = 1 + (distance if fresh else max(distance, MERGE_LATENCY))
-    assert seen.writes == [(1 + WRITE, 5, 2), (second + WRITE, 5, 2)]
+    second = VISIT + (distance if fresh else max(distance, MERGE_LATENCY))
+    assert seen.writes == [(VISIT + WRITE, 5, 2), (second + WRITE, 5, 2)]
     assert seen.reads == ([] if fresh else [(second, 5)])
     assert seen.memory[5][2] == (100 if fresh else 200)
 
@@ -246,7 +253,7 @@ def test_distance(distance, fresh):
 def test_others_do_not_wait(address, lane):
     operations = [write_back(5, 200, 2), write_back(address, 100, lane, fresh=(0, 0)),
                   *[None] * 12]
-    assert run(CONFIGS[1], operations).reads == [(2, address)]
+    assert run(CONFIGS[1], operations).reads == [(1 + VISIT, address)]
 
 
 @pytest.mark.parametrize("single_port", [False, True])
@@ -256,13 +263,7 @@ def test_words_that_are_being_written_are_not_read(single_port, address):
     operations = [write_back(5, 200, 2), None, None, write_back(address, 100, 1, fresh=(0, 0)),
                   *[None] * 12]
     waits = single_port or address == 5
-    assert run(config, operations).reads == [(4 + single_port + waits, address)]
-
-
-def test_other_slices_are_ignored():
-    operations = [write_back(0, 9, cluster=cluster) for cluster in (0, 2, 3, 129, 255)]
-    seen = run(CONFIGS[1], [*operations, *[None] * 10])
-    assert not seen.reads and not seen.writes and all(seen.idle)
+    assert run(config, operations).reads == [(3 + VISIT + waits, address)]
 
 
 def test_zeros_are_not_queued():
@@ -270,14 +271,14 @@ def test_zeros_are_not_queued():
     for fresh in ((0, 0), (0, 2), (2, 0)):
         operations = [write_back(0, 0, count=(2, 2), fresh=fresh)] * 100
         seen = run(CONFIGS[1], [*operations, write_back(3, 7), *[None] * 10])
-        assert seen.writes == [(101 + WRITE, 3, 0)] and not any(seen.full)
+        assert seen.writes == [(100 + VISIT + WRITE, 3, 0)] and not any(seen.full)
 
 
 def test_idle():
     """Low from the cycle after a write-back until the cycle in which memory has it."""
     seen = run(CONFIGS[1], [None, write_back(0, 9), *[None] * 10])
-    assert seen.idle == [1, 1] + [0] * (1 + WRITE) + [1] * (9 - WRITE)
-    assert seen.writes == [(2 + WRITE, 0, 0)]
+    assert seen.idle == [1, 1] + [0] * (VISIT + WRITE) + [1] * (10 - VISIT - WRITE)
+    assert seen.writes == [(1 + VISIT + WRITE, 0, 0)]
 
 
 @pytest.mark.parametrize("clusters", [1, 8, 64])
@@ -295,7 +296,6 @@ def test_nothing_is_lost_when_the_drain_stops(clusters):
     async def bench(ctx):
         pending = deque([0] * way)
         sent = arrived = 0
-        ctx.set(merge.number, NUMBER)
         ctx.set(merge.step_y, 1)
         while not ctx.get(drain.ready):
             await ctx.tick()

@@ -7,7 +7,7 @@ import pytest
 from benches import Streams, lint, simulate
 
 from hw.config import Config
-from hw.walker import Walker, word_places
+from hw.walker import Walker, job_places, word_places
 
 CONFIGS = [Config(scan_width=3, activation_depth=1000, trit_depth=3000),
            Config(scan_width=1, activation_depth=37, trit_depth=50, rows=1),
@@ -123,13 +123,18 @@ def test_words(config, willing, served, offered):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
 def test_one_word_per_cycle(config):
-    """The first word after a fixed time, then one per cycle, also from job to job."""
+    """The first word after a fixed time, then one per cycle, also from job to job; but one place
+    for jobs is filled again a cycle after it was emptied."""
     rng = np.random.default_rng(1)
     jobs = [random_job(rng, config, count_x=x, count_y=y, word_count=w)
             for x, y, w in ((1, 1, 1), (3, 2, 2), (1, 1, 1), (1, 1, 1), (0, 3, 1), (2, 3, 4))]
     cycles = run(config, jobs, rng)
-    count = sum(len(expected_words(config, job)) for job in jobs)
-    assert cycles == list(range(cycles[0], cycles[0] + count))
+    expected, at = [], cycles[0]
+    for job in jobs:
+        count = len(expected_words(config, job))
+        expected += range(at, at + count)
+        at += max(count, 2 if job_places(config) == 1 else 1)
+    assert cycles == expected
     # One cycle in the job queue, one in the address register, two in the memory, one in the
     # word queue.
     assert cycles[0] == 5

@@ -65,6 +65,9 @@ def run(config, words, rng, offered=1.0, stop=0.0, drain=1.0):
             ctx.set(block.stop, int(stopped))
             ctx.set(block.oldest, oldest % tags)
             ctx.set(block.draining, int(draining))
+            # Decided before the cycle's end: that its pixel is drained then.
+            advance = oldest < finished and rng.random() < drain
+            ctx.set(block.advance, int(advance))
             tag = ctx.get(block.tag)
             finished += (tag - before) % tags
             before = tag
@@ -86,8 +89,7 @@ def run(config, words, rng, offered=1.0, stop=0.0, drain=1.0):
             taken += ctx.get(block.i.valid) and ctx.get(block.i.ready)
             await ctx.tick()
             cycles += 1
-            if oldest < finished and rng.random() < drain:
-                oldest += 1
+            oldest += advance
             assert cycles < 40_000
         over = True
 
