@@ -78,14 +78,19 @@ class FrameReceiver(wiring.Component):
         state = self.state
         session = Signal(range(SESSIONS))
 
-        # The byte as it came, and what it is.
-        given, valid, is_flag, is_escape = Signal(8), Signal(), Signal(), Signal()
-        m.d.sync += valid.eq(self.valid)
-        with m.If(self.valid):
-            m.d.sync += [given.eq(self.data), is_flag.eq(self.data == FLAG),
-                         is_escape.eq(self.data == ESCAPE)]
-        byte, flag = Signal(8), Signal()
+        # The byte as it came, and what it is: a flag, an escape, or one to enter.
+        given, valid, escape = Signal(8), Signal(), Signal()
+        byte, flag, abort = Signal(8), Signal(), Signal()
         enter, push, whole, good = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            valid.eq(self.valid),
+            flag.eq(self.valid & (self.data == FLAG)),
+            abort.eq(self.valid & (self.data == FLAG) & ~good),
+            escape.eq(self.valid & (self.data == ESCAPE)),
+            enter.eq(self.valid & (self.data != FLAG) & (self.data != ESCAPE)),
+        ]
+        with m.If(self.valid):
+            m.d.sync += given.eq(self.data)
         # A byte takes so long to come that these stand before it does.
         m.d.sync += [
             whole.eq(filled & (phase == 0) & (crc == CRC_RESIDUE) & ~escaped),
@@ -93,13 +98,11 @@ class FrameReceiver(wiring.Component):
         ]
         m.d.comb += [
             byte.eq(Cat(given[:5], given[5] ^ escaped, given[6:])),
-            flag.eq(valid & is_flag),
-            enter.eq(valid & ~is_flag & ~is_escape),
             push.eq(enter & filled & (phase == 0)),
             self.o.payload.data.eq(word),
             self.o.payload.last.eq(flag),
             self.o.payload.empty.eq(flag),
-            self.o.payload.abort.eq(flag & ~good),
+            self.o.payload.abort.eq(abort),
             self.o.valid.eq((push & ordered & ~sync) | flag),
             self.answer.eq(flag & (place != 0)),
             self.begin.eq(flag & whole & sync & ~words),
@@ -115,7 +118,7 @@ class FrameReceiver(wiring.Component):
                 m.d.sync += escaped.eq(0)
         with m.If(valid):
             m.d.sync += self.restart.eq(0)
-            with m.If(is_escape):
+            with m.If(escape):
                 m.d.sync += escaped.eq(1)
         with m.If(enter):
             with m.If(place == 0):

@@ -207,13 +207,21 @@ class Cluster(wiring.Component):
             port.eq(value) for port, value in zip(
                 (scaler.is_signed, scaler.coefficient_plus, scaler.coefficient_minus),
                 coefficients, strict=True)]
+        # The host's writes reach many block RAMs from a register; one with a single port, as it is.
         chunks = trits.chunks
+        stages = 0 if config.single_port else 1
+        write_address, write_mask, write_data = (
+            delayed(m, f"write_{name}", value, stages, reset_less=name != "mask")
+            for name, value in (
+                ("address", self.trit_write_address),
+                ("mask", Cat(self.trit_write_valid & (self.trit_write_chunk == chunk)
+                             for chunk in range(chunks))),
+                ("data", self.host_data)))
         m.d.comb += [
-            trits.write_address.eq(self.trit_write_address),
-            trits.write_mask.eq(Cat(self.trit_write_valid & (self.trit_write_chunk == chunk)
-                                    for chunk in range(chunks))),
-            trits.write_data.eq(self.host_data.replicate(chunks)
-                                if trits.chunk_width == PORT_WIDTH else self.host_data),
+            trits.write_address.eq(write_address),
+            trits.write_mask.eq(write_mask),
+            trits.write_data.eq(write_data.replicate(chunks)
+                                if trits.chunk_width == PORT_WIDTH else write_data),
         ]
         latency = 2 + scaler.latency
         entry = Signal(broadcast(config))

@@ -312,7 +312,7 @@ PRESETS: dict[str, Config] = {
                coefficient_width=8, accumulator_width=27, drain_width=2, trit_depth=1024,
                activation_depth=4096, program_depth=2048, row_depth=512, result_depth=1024,
                layer_count=32, packet_words=254, window_count=3, unpack_trits=False),
-        Config(name="alexnet", sets=4, clusters=8, elements=16, rows=16, queue_depth=27,
+        Config(name="alexnet", sets=4, clusters=8, elements=16, rows=16, queue_depth=26,
                scan_width=16, accumulator_width=28, banks=4, drain_width=8, trit_depth=13312,
                activation_depth=8192, program_depth=4096, row_depth=2048, result_depth=1024,
                layer_count=32, packet_words=254),

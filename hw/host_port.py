@@ -225,7 +225,8 @@ class HostPort(wiring.Component):
         if unpacker is None:
             unknown |= opcode == Opcode.WRITE_PACKED
         transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ) | packed
-        faults, empty = Signal(5), Signal()     # found by CHECK
+        faults, empty, excess = Signal(5), Signal(), Signal()       # found by CHECK
+        wanted = Signal.like(size)
         beyond = Signal()
         m.d.comb += beyond.eq(vast_address | vast_count | (address + count > depth))
         arguments = Mux(bare, 0, Mux(label, 1, Mux(packed, PACKED_ARGUMENTS, 2)))
@@ -347,11 +348,11 @@ class HostPort(wiring.Component):
                         transfer & ~allowed,
                         transfer & (cluster >= copies),
                         Mux(transfer, beyond, vast_address | (address >= config.program_depth)),
-                        transfer & Mux(packed, (count == 0) | (left == 0),
-                                       (opcode == Opcode.WRITE)
-                                       & ((size != left) | count[len(left):].any())),
+                        packed & ((count == 0) | (left == 0)),
                         packed & ((rows_used == 0) | (rows_used > config.rows)))),
                     empty.eq(count == 0),
+                    excess.eq(count[len(left):].any()),
+                    wanted.eq(size),
                 ]
                 m.next = "DECIDE"
             with m.State("DECIDE"):
@@ -367,11 +368,13 @@ class HostPort(wiring.Component):
                         with m.If(packed):
                             m.next = "JOB"
                 busy = ~transfer & (self.running | self._finished | run_done)
-                with m.If(busy | faults.any()):
+                length = faults[3] | ((opcode == Opcode.WRITE) & ((wanted != left) | excess))
+                with m.If(busy | faults.any() | length):
                     m.d.sync += problem.eq(ErrorCode.BUSY)
-                    for fault, code in reversed(list(zip(faults, (
-                            ErrorCode.MEMORY, ErrorCode.CLUSTER, ErrorCode.ADDRESS,
-                            ErrorCode.LENGTH, ErrorCode.ROWS), strict=True))):
+                    for fault, code in (
+                            (faults[4], ErrorCode.ROWS), (length, ErrorCode.LENGTH),
+                            (faults[2], ErrorCode.ADDRESS), (faults[1], ErrorCode.CLUSTER),
+                            (faults[0], ErrorCode.MEMORY)):
                         with m.If(~busy & fault):
                             m.d.sync += problem.eq(code)
                     m.next = "REFUSE"

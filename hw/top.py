@@ -1,5 +1,6 @@
 """The accelerator: host port, program, sequencer, clusters, drain, requantizers, counters."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
@@ -109,15 +110,17 @@ class Accelerator(wiring.Component):
             self.probe.drain_stalled.eq(drain.stalled),
             self.probe.drain_set.eq(drain.set),
         ]
-        self._run(m, host, sequencer, program, drain, clusters, slices)
+        write = self._late_writes(m, host)
+        self._run(m, host, write, sequencer, program, drain, clusters, slices)
         self._share_activations(m, host, sequencer, clusters, slices)
         self._count(m, sequencer, drain, counters, clusters, slices)
-        results = self._write_back(m, sequencer, drain, counters, clusters, slices, host)
+        results = self._write_back(m, sequencer, drain, counters, clusters, slices, host, write)
         self._host_reads(m, host, counters, results, slices)
         return m
 
-    def _run(self, m: Module, host: HostPort, sequencer: Sequencer, program: ChunkMemory,
-             drain: Drain, clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
+    def _run(self, m: Module, host: HostPort, write: "_Write | HostPort", sequencer: Sequencer,
+             program: ChunkMemory, drain: Drain, clusters: list[Cluster],
+             slices: list[ActivationSlice]) -> None:
         """Start and end of a run, program memory, jobs, trit writes."""
         cycles = Signal(32)
         with m.If(host.start):
@@ -128,8 +131,9 @@ class Accelerator(wiring.Component):
         # The only port of a memory is the program's while it runs: the host waits.
         free = ~sequencer.running if self.config.single_port else Const(1)
 
-        def writes(name: str) -> Value:
-            return host.write_valid & free & (host.write_memory == MEMORIES.index(name))
+        def writes(name: str, late: bool = True) -> Value:
+            source = write if late else host
+            return source.write_valid & free & (source.write_memory == MEMORIES.index(name))
 
         m.d.comb += [
             sequencer.start.eq(host.start),
@@ -167,15 +171,16 @@ class Accelerator(wiring.Component):
                 cluster.jobs.payload.eq(sequencer.walk.payload),
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
-                cluster.host_data.eq(host.write_data),
-                cluster.trit_write_valid.eq(writes("trits") & (host.write_cluster == index)),
-                cluster.trit_write_address.eq(host.write_address),
-                cluster.trit_write_chunk.eq(host.write_chunk),
+                cluster.host_data.eq(write.write_data),
+                cluster.trit_write_valid.eq(writes("trits") & (write.write_cluster == index)),
+                cluster.trit_write_address.eq(write.write_address),
+                cluster.trit_write_chunk.eq(write.write_chunk),
             ]
         for index, part in enumerate(slices):
             m.d.comb += [
                 part.host_data.eq(host.write_data),
-                part.host_write_valid.eq(writes("activations") & (host.write_cluster == index)),
+                part.host_write_valid.eq(writes("activations", late=False)
+                                         & (host.write_cluster == index)),
                 part.host_write_address.eq(host.write_address),
                 part.host_write_chunk.eq(host.write_chunk),
             ]
@@ -184,8 +189,8 @@ class Accelerator(wiring.Component):
             m.d.comb += [
                 program.read_address.eq(sequencer.fetch_address),
                 sequencer.fetch_data.eq(program.read_data),
-                program.write_address.eq(host.write_address),
-                program.write_data.eq(host.write_data),
+                program.write_address.eq(write.write_address),
+                program.write_data.eq(write.write_data),
             ]
         else:
             half = PORT_WIDTH // 2
@@ -207,6 +212,13 @@ class Accelerator(wiring.Component):
                 m.d.comb += host.write_ready.eq(free & program_ready)
             with m.Default():
                 m.d.comb += host.write_ready.eq(free)
+
+    def _late_writes(self, m: Module, host: HostPort) -> "_Write | HostPort":
+        """The host's writes to memories that are always ready, a cycle later: they go far."""
+        if self.config.single_port:
+            return host
+        return _Write(**{name: delayed(m, f"late_{name}", getattr(host, name), 1)
+                         for name in _Write.__annotations__})
 
     def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
         size = self.config.clusters
@@ -249,7 +261,8 @@ class Accelerator(wiring.Component):
 
     def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain,
                     counters: Counters | NoCounters, clusters: list[Cluster],
-                    slices: list[ActivationSlice], host: HostPort) -> Value:
+                    slices: list[ActivationSlice], host: HostPort,
+                    write: "_Write | HostPort") -> Value:
         """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer
@@ -260,11 +273,11 @@ class Accelerator(wiring.Component):
             register_address=config.single_port)
         chunk_count = rows.chunks
         m.d.comb += [
-            rows.write_address.eq(host.write_address),
-            rows.write_data.eq(host.write_data.replicate(chunk_count)),
+            rows.write_address.eq(write.write_address),
+            rows.write_data.eq(write.write_data.replicate(chunk_count)),
             rows.write_mask.eq(Cat(
-                host.write_valid & (host.write_memory == MEMORIES.index("rows"))
-                & (host.write_chunk == chunk) for chunk in range(chunk_count))),
+                write.write_valid & (write.write_memory == MEMORIES.index("rows"))
+                & (write.write_chunk == chunk) for chunk in range(chunk_count))),
         ]
 
         # The drain command passes the clusters of a set; their partial sums follow it.
@@ -388,6 +401,18 @@ class Accelerator(wiring.Component):
                 m.d.comb += host.read_data.eq(results)
             with m.Default():
                 m.d.comb += host.read_data.eq(counters.read_data)
+
+
+@dataclass
+class _Write:
+    """A write of the host, as the port has it."""
+
+    write_valid: Signal
+    write_memory: Signal
+    write_cluster: Signal
+    write_address: Signal
+    write_chunk: Signal
+    write_data: Signal
 
 
 class _Delay:
