@@ -97,6 +97,6 @@ def estimate_with(families: Mapping[str, Any], board: Board, config: Config) -> 
                         + _DISTRIBUTED * block.resources["distributed_rams"])
             for kind, block in blocks.items()}
     exact = sum((block.resources for block in blocks.values()), Counter[str]())
-    return Estimate(sum(luts.values()), round(sum(linear("flip_flops", kind) for kind in blocks)),
-                    *(exact[name] for name in (
-                        "block_rams", "sprams", "dsps", "distributed_rams")), luts)
+    return Estimate(
+        sum(luts.values()), round(sum(linear("flip_flops", kind) for kind in blocks)),
+        exact["block_rams"], exact["sprams"], exact["dsps"], exact["distributed_rams"], luts)

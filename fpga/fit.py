@@ -6,7 +6,8 @@ fit, the network is compiled and the cycle model says how many cycles an input t
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from fpga.board import Board
 from fpga.errors import BuildError
 from fpga.estimate import Estimate, estimate
 from fpga.memory_mapping import Memory, map_memory
-from hw.config import PORT_WIDTH, PRESETS, Config, ConfigError
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, PRESETS, Config, ConfigError
 from hw.processing_element import queue_places
 from model_export.emit import DoesNotFitError, MemoryImage, emit
 from model_export.errors import ExportError
@@ -34,12 +35,14 @@ __all__ = ["Candidate", "Search", "lacking", "nearest", "resources", "sentence"]
 #: Shapes that are compiled, at most; shapes that are estimated before that, at most.
 MOST_COMPILED = 12
 MOST_ESTIMATED = 60
-#: How far the guess of lookup tables by which shapes are left out may be off.
-GUESS = 1.25
+#: How far the guesses by which shapes are left out may be off.
+GUESS = 1.1
 #: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
 LAYER_OVERHEAD = 120
-#: Share of a chip's block RAM that activations get where a network is streamed.
-ACTIVATION_SHARE = 0.5
+#: Shares of a chip's block RAM that activations get where a network is streamed.
+ACTIVATION_SHARES = (0.6, 0.4, 0.75)
+#: An arrangement in an error.
+_ARRANGED = "{} (sets x clusters x elements x rows)"
 #: Depths that are large enough for any network: the limits of a configuration.
 _ROOMY = {"trit_depth": 1 << 20, "activation_depth": 1 << 16, "program_depth": 1 << 16,
           "row_depth": 1 << 16, "result_depth": 1 << 20}
@@ -49,6 +52,17 @@ _KINDS = {"trit_depth": "trits", "activation_depth": "activations", "program_dep
 _NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "block_rams": "block RAMs",
           "sprams": "single-port RAMs", "dsps": "multipliers",
           "distributed_rams": "16 x 4 bit RAMs"}
+
+
+def changed(config: Config, fields: Mapping[str, Any]) -> Config:
+    """A configuration with other values in some fields.
+
+    Raises
+    ------
+    ConfigError
+        A value is outside its limits.
+    """
+    return dataclasses.replace(config, **fields)
 
 
 # ----- what fits
@@ -121,8 +135,8 @@ def _smaller(board: Board, config: Config) -> Iterator[Config]:
         memories = [name for name in _KINDS if getattr(current, name) > 64]
         if set(lacks) <= {"block_rams", "sprams"} and memories:
             largest = max(memories, key=lambda name: _bits(current, name))
-            current = dataclasses.replace(
-                current, **{largest: 1 << ((getattr(current, largest) - 1).bit_length() - 1)})
+            current = changed(
+                current, {largest: 1 << ((getattr(current, largest) - 1).bit_length() - 1)})
         elif current.rows > 1:
             current = dataclasses.replace(current, rows=current.rows // 2)
         else:
@@ -204,7 +218,7 @@ def _compiled(network: Network, config: Config, densities: dict[str, NDArray[np.
     ExportError
         It cannot be.
     """
-    roomy = dataclasses.replace(config, **_ROOMY, packet_words=4096)
+    roomy = changed(config, _ROOMY)
     placement = place(network, roomy, densities)
     if not resident:
         return config, fit_memories(network, placement, config)
@@ -213,8 +227,8 @@ def _compiled(network: Network, config: Config, densities: dict[str, NDArray[np.
               "program_depth": len(memory.program), "row_depth": len(memory.rows),
               "result_depth": memory.results.entries if memory.results else 1}
     family = "ecp5" if board is None else board.family
-    fitted = _with_packets(dataclasses.replace(config, packet_words=4096, **{
-        name: _depth(family, roomy, name, count) for name, count in needed.items()}), config)
+    fitted = _with_packets(changed(config, {"packet_words": 4096, **{
+        name: _depth(family, roomy, name, count) for name, count in needed.items()}}), config)
     return fitted, emit(network, placement, fitted)
 
 
@@ -224,14 +238,17 @@ def _depth(family: str, config: Config, name: str, needed: int) -> int:
     rounded = 1 << (needed - 1).bit_length()
     if rounded == needed:
         return needed
-    width = config.memory_width(_KINDS[name])
-    chunk = {"activations": 8, "results": width}.get(_KINDS[name], PORT_WIDTH)
-    style = "auto"
-    if config.single_port and _KINDS[name] in ("trits", "activations", "program"):
-        style = "huge"
-    one, other = (map_memory(family, Memory(width, depth, min(chunk, width), style=style))
+    one, other = (map_memory(family, _memory(config, _KINDS[name], depth))
                   for depth in (needed, rounded))
     return rounded if one.count == other.count else needed
+
+
+def _memory(config: Config, kind: str, depth: int) -> Memory:
+    """A memory of the accelerator with that many words."""
+    width = config.memory_width(kind)
+    chunk = min(width, {"activations": ACTIVATION_WIDTH, "results": width}.get(kind, PORT_WIDTH))
+    huge = config.single_port and kind in ("trits", "activations", "program")
+    return Memory(-(-width // chunk) * chunk, depth, chunk, style="huge" if huge else "auto")
 
 
 def _with_packets(config: Config, base: Config) -> Config:
@@ -250,6 +267,7 @@ class _Work:
     pixels: int
     adds: float
     reads: tuple[tuple[int, float, float], ...]     # channels, positions, density; by group
+    columns: tuple[tuple[int, int], ...]            # channels, columns of each; by group
     groups: int
     writes: float
 
@@ -265,9 +283,11 @@ def _work(layer: Layer, network: Network, tensors: dict[str, NDArray[np.integer]
             group.trits.shape[2] * group.trits.shape[3])
         adds += float((nonzero * density).sum()) * positions
         reads.append((len(codes), positions, float(density.mean())))
-    written = layer.rows * layer.height * layer.width
-    return _Work(layer.rows, layer.height * layer.width, adds, tuple(reads), len(reads),
-                 float(written))
+    columns = tuple((group.channels[1] - group.channels[0],
+                     group.trits.shape[2] * group.trits.shape[3]) for group in layer.groups)
+    pixels = layer.height * layer.width
+    return _Work(layer.rows, pixels, adds, tuple(reads), columns, len(reads),
+                 float(layer.rows * pixels))
 
 
 def _positions(layer: Layer, group: ColumnGroup, height: int, width: int) -> float:
@@ -368,6 +388,12 @@ class Search:
     found: list[Candidate] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._base = PRESETS[self.board.config]
+        try:
+            self._wanted = changed(self._base, widths(self.network))
+        except ConfigError as error:
+            raise BuildError(f"network {self.network.name} does not fit any configuration: "
+                             f"{error}") from error
         self._tell("golden model", 0.0)
         golden = GoldenModel(self.network)
         self._tensors = [
@@ -379,17 +405,10 @@ class Search:
             for name, tensor in self.network.tensors.items()}
         self._work = [_work(layer, self.network, self._tensors[0])
                       for layer in self.network.layers]
-        self._base = PRESETS[self.board.config]
-        try:
-            self._wanted = dataclasses.replace(self._base, **widths(self.network))
-        except ConfigError as error:
-            raise BuildError(f"network {self.network.name} does not fit any configuration: "
-                             f"{error}") from error
-        self._guesses: dict[int, tuple[float, float, float]] = {}
+        self._known: list[tuple[Config, Estimate]] = []
         self._failures: list[tuple[float, Config, dict[str, tuple[int, int]]]] = []
         self._refusal = ""
         self._tried: set[str] = set()
-        self._estimated = 0
 
     def fastest(self) -> list[Candidate]:
         """Candidates, the one with the fewest cycles first.
@@ -399,16 +418,19 @@ class Search:
         BuildError
             None fits.
         """
-        ranked = sorted(self._shapes(), key=lambda one: (expected_cycles(self._work, one),
-                                                         one.adders, one.rows))
-        self._walk(ranked, MOST_COMPILED - 4)
+        ranked = sorted(self._shapes(), key=lambda one: (
+            expected_cycles(self._work, one), one.adders, one.rows))
+        for config in ranked:
+            if self._full(MOST_COMPILED - 4):
+                break
+            self._try(config)
         for _ in range(2):      # what else may be better is near the best one
             if not self.found:
-                break
+                raise self._nothing(ranked)
             best = min(self.found, key=lambda one: one.cycles)
-            self._walk(self._neighbours(best.config), MOST_COMPILED)
-        if not self.found:
-            raise self._nothing()
+            for config in self._neighbours(best.config):
+                if not self._full(MOST_COMPILED):
+                    self._try(config)
         return sorted(self.found, key=lambda one: (one.cycles, one.estimate.luts))
 
     def smallest(self, target: float) -> list[Candidate]:
@@ -421,32 +443,29 @@ class Search:
             None fits, or none of those that do is fast enough.
         """
         most = self.clock_hz / target
-        ranked = sorted((one for one in self._shapes()
-                         if expected_cycles(self._work, one) <= most),
-                        key=lambda one: (self._size(one), expected_cycles(self._work, one)))
-        quick: list[Candidate] = []
-        for number in range(MOST_COMPILED):
-            self._walk(ranked, number + 1, enough=number + 1)
-            quick = [one for one in self.found if one.frames_per_second >= target]
-            if quick:
+        ranked = sorted(self._shapes(), key=lambda one: (
+            self._size(one), expected_cycles(self._work, one)))
+        factor = 1.0            # how far what is found is above what was expected, at least
+        for config in ranked:
+            enough = [one for one in self.found if one.cycles <= most]
+            if len(enough) >= 3 or self._full(MOST_COMPILED):
                 break
-            if len(self.found) <= number:       # no shape is left
-                break
-            reached = max(one.frames_per_second for one in self.found)
-            # what was reached says how far the guesses are off
-            factor = self.clock_hz / reached / min(
-                expected_cycles(self._work, one.config) for one in self.found)
-            ranked = [one for one in ranked
-                      if expected_cycles(self._work, one) * max(1.0, 0.8 * factor) <= most]
-        if not quick:
+            expected = expected_cycles(self._work, config)
+            if expected * factor > most:
+                continue
+            self._try(config)
+            if self.found and self.found[-1].cycles > most:
+                factor = max(factor, 0.9 * self.found[-1].cycles / expected_cycles(
+                    self._work, self.found[-1].config))
+        if not any(one.cycles <= most for one in self.found):
             best = self.fastest()[0]
-            if best.frames_per_second < target:
+            if best.cycles > most:
                 raise BuildError(
                     f"no configuration that fits {self.board.title} gives {target:g} frames/s at "
                     f"{self.clock_hz / 1e6:g} MHz: the fastest of those tried, "
                     f"{shape(best.config)} (sets x clusters x elements x rows), gives "
                     f"{best.frames_per_second:,.1f}")
-            quick = [one for one in self.found if one.frames_per_second >= target]
+        quick = [one for one in self.found if one.cycles <= most]
         return sorted(quick, key=lambda one: (one.estimate.luts, one.cycles))
 
     # ----- shapes
@@ -461,42 +480,44 @@ class Search:
                 (1, 2, 3, 4, 6, 8) if small else (1, 2, 4, 8, 12, 16, 24, 32),
                 (2, 4, 8, 16) if small else (2, 4, 8, 16, 32),
                 (1, 2, 4) if small else (1, 2, 4, 8), (1,) if small else (1, 2, 4)):
-            if elements % lanes or clusters % lanes or sets * clusters > 255:
+            if elements % lanes or clusters % lanes:
                 continue
             if elements * rows >= 4 * most_rows and rows > 2:       # most would stay idle
                 continue
-            try:
-                found.append(self._config(sets=sets, clusters=clusters, elements=elements,
-                                          rows=rows, scan_width=scan, drain_width=lanes))
-            except ConfigError:
-                continue
+            config = self._config(sets=sets, clusters=clusters, elements=elements, rows=rows,
+                                  scan_width=scan, drain_width=lanes)
+            if config is not None:
+                found.append(config)
         return found
 
-    def _config(self, **fields: int) -> Config:
-        changed = dataclasses.replace(self._wanted, packet_words=4096, **fields)
-        if not changed.single_port and "queue_depth" not in fields:
-            # as many entries as the places of the base's queue hold
-            places = queue_places(changed)
-            depth = changed.queue_depth
-            while queue_places(dataclasses.replace(changed, queue_depth=depth + 1)) == places:
-                depth += 1
-            changed = dataclasses.replace(changed, queue_depth=depth)
-        return _with_packets(changed, self._base)
+    def _config(self, **fields: int) -> Config | None:
+        """With these fields; None where a configuration does not allow them."""
+        try:
+            made = changed(self._wanted, {"packet_words": 4096, **fields})
+            if not made.single_port and "queue_depth" not in fields:
+                # as many entries as the places of the base's queue hold
+                places, depth = queue_places(made), made.queue_depth
+                while queue_places(changed(made, {"queue_depth": depth + 1})) == places:
+                    depth += 1
+                made = changed(made, {"queue_depth": depth})
+            return _with_packets(made, self._base)
+        except ConfigError:
+            return None
 
     def _neighbours(self, config: Config) -> list[Config]:
+        more = max(config.drain_width,
+                   config.elements // 4 // config.drain_width * config.drain_width)
         changes: list[dict[str, int]] = [
             {"queue_depth": 2 * config.queue_depth}, {"banks": 2 * config.banks},
-            {"scan_width": 2 * config.scan_width}, {"elements": config.elements + max(
-                config.drain_width, config.elements // 4 // config.drain_width
-                * config.drain_width)},
-            {"drain_width": 2 * config.drain_width},
+            {"elements": config.elements + more}, {"scan_width": 2 * config.scan_width},
             {"clusters": config.clusters + config.drain_width},
+            {"drain_width": 2 * config.drain_width},
             {"queue_depth": 2 * config.queue_depth, "banks": 2 * config.banks}]
         found = []
         for change in changes:
             try:
                 found.append(_with_packets(
-                    dataclasses.replace(config, packet_words=4096, **change), self._base))
+                    changed(config, {"packet_words": 4096, **change}), self._base))
             except ConfigError:
                 continue
         return found
@@ -504,62 +525,81 @@ class Search:
     # ----- sizes
 
     def _size(self, config: Config) -> float:
-        """A guess of the lookup tables, from an estimate of a configuration with as many rows."""
-        if config.rows not in self._guesses:
-            one = self._config(sets=1, clusters=1, elements=2, rows=config.rows, scan_width=2,
-                               drain_width=1)
-            self._tell(f"estimate, {config.rows} rows", 0.02)
-            found = estimate(self.board, one).blocks
-            element = found["element"] + found["accumulators"]
-            cluster = sum(found[kind] for kind in ("cluster", "walker", "zero skip", "scaler"))
-            part = sum(found[kind] for kind in ("slice", "merge"))
-            self._guesses[config.rows] = (element / 2, cluster + part,
-                                          sum(found.values()) - element - cluster - part)
-        element, cluster, rest = self._guesses[config.rows]
-        return (rest + config.cluster_count * (0.8 * cluster + 0.9 * config.elements * element)
-                + config.drain_width * 100)
+        """A guess of the lookup tables: those of the most similar configuration with as many rows,
+        every block as often as it is there."""
+        similar = [one for one in self._known if one[0].rows == config.rows]
+        if not similar:
+            one = self._config(
+                sets=1, clusters=1, elements=2, rows=config.rows, scan_width=2, drain_width=1,
+                trit_depth=64, activation_depth=64, program_depth=64, row_depth=64,
+                result_depth=64)
+            assert one is not None
+            self._tell(f"estimate for {config.rows} rows", 0.02)
+            similar = [(one, estimate(self.board, one))]
+            self._known += similar
+        _, other, found = min(
+            ((_distance(one, config), one, found) for one, found in similar),
+            key=lambda entry: entry[0])
+        elements = config.adders / other.adders
+        clusters = config.cluster_count / other.cluster_count
+        slices = config.clusters / other.clusters
+        times = {"element": elements, "accumulators": elements, "cluster": elements,
+                 "walker": clusters, "zero skip": clusters, "scaler": clusters,
+                 "slice": slices, "merge": slices,
+                 "requantizer": config.drain_width / other.drain_width}
+        return sum(count * times.get(kind, 1.0) for kind, count in found.blocks.items())
 
-    def _room(self, config: Config) -> Estimate | None:
+    def _trit_memories(self, config: Config) -> dict[str, int]:
+        """A guess of the memory cells that the trits take: columns that are alike count twice."""
+        columns = sum(-(-one.rows // config.slots)
+                      * sum(kernel * -(-channels // config.clusters)
+                            for channels, kernel in one.columns)
+                      for one in self._work)
+        mapped = map_memory(self.board.family, _memory(config, "trits", max(2, columns)))
+        return {mapped.resource: mapped.count * config.cluster_count}
+
+    def _estimate(self, config: Config) -> Estimate | None:
         """The estimate of a configuration that fits; what does not is kept for the error."""
-        self._estimated += 1
         found = estimate(self.board, config)
+        self._known.append((config, found))
         lacks = lacking(self.board, found)
-        if not lacks:
-            return found
+        if lacks:
+            self._fails(config, lacks)
+        return None if lacks else found
+
+    def _fails(self, config: Config, lacks: dict[str, tuple[int, int]]) -> None:
         excess = max(needed / max(1, available) for needed, available in lacks.values())
         self._failures.append((excess, config, lacks))
-        return None
+
+    def _full(self, most: int) -> bool:
+        """Whether enough has been tried."""
+        return len(self.found) >= most or len(self._known) >= MOST_ESTIMATED
 
     # ----- trying
 
-    def _walk(self, ranked: Iterable[Config], most: int, enough: int | None = None) -> None:
-        """Try configurations in order, until ``most`` have been compiled."""
-        limit = resources(self.board)["luts"]
-        for config in ranked:
-            if len(self.found) >= (enough or most) or self._estimated >= MOST_ESTIMATED:
-                return
-            if config.identity in self._tried or self._size(config) > GUESS * limit:
-                continue
-            self._tried.add(config.identity)
-            self._tell(f"{shape(config)}: estimate",
-                       0.05 + 0.9 * len(self.found) / MOST_COMPILED)
-            small = dataclasses.replace(config, **{
-                name: min(getattr(config, name), 64) for name in _KINDS})
-            if self._room(small) is None:
-                continue
-            self._try(config)
-
     def _try(self, config: Config) -> None:
         """Compile for a shape, with memories that fit, and count cycles."""
-        self._tell(f"{shape(config)}: compiling",
-                   0.05 + 0.9 * len(self.found) / MOST_COMPILED)
-        for made in self._memories(config):
-            fitted, memory = made
-            found = self._room(fitted)
+        if config.identity in self._tried:
+            return
+        self._tried.add(config.identity)
+        limit = resources(self.board)["luts"]
+        size = self._size(config)
+        if size > GUESS * limit or (config.single_port and any(
+                count > GUESS * getattr(self.board.resources, name)
+                for name, count in self._trit_memories(config).items())):
+            return
+        done = 0.05 + 0.9 * max(len(self.found) / MOST_COMPILED,
+                                len(self._known) / MOST_ESTIMATED)
+        if size > limit / GUESS:        # before a compilation in vain
+            self._tell(f"{shape(config)}: estimate", done)
+            if self._estimate(changed(config, dict.fromkeys(_KINDS, 64))) is None:
+                return
+        self._tell(f"{shape(config)}: compiling", done)
+        for fitted, memory in self._memories(config):
+            found = self._estimate(fitted)
             if found is None:
                 continue
-            self._tell(f"{shape(config)}: cycle model",
-                       0.05 + 0.9 * len(self.found) / MOST_COMPILED)
+            self._tell(f"{shape(config)}: cycle model", done)
             model = CycleModel(self.network, memory)
             cycles = [sum(one["cycles"] for one in (
                 model.run(tensors, batch=fitted.layer_count) if memory.schedule is None
@@ -571,18 +611,20 @@ class Search:
 
     def _memories(self, config: Config) -> Iterator[tuple[Config, MemoryImage]]:
         """Whole in the memories; where that does not fit, streamed."""
-        try:
-            yield _compiled(self.network, config, self._densities, resident=True,
-                            board=self.board)
-        except DoesNotFitError as error:
-            self._refusal = str(error)
-        except ExportError as error:
-            self._refusal = str(error)
-            return
-        if config.single_port:
-            return
-        for activations in (0.6, 0.4, 0.75):
-            smaller = self._streamed(config, activations)
+        streams = not config.single_port
+        trits = self._trit_memories(config)
+        if not streams or all(count <= 2 * getattr(self.board.resources, name)
+                              for name, count in trits.items() if name == "block_rams"):
+            try:
+                yield _compiled(self.network, config, self._densities, resident=True,
+                                board=self.board)
+            except DoesNotFitError as error:
+                self._refusal = str(error)
+            except ExportError as error:
+                self._refusal = str(error)
+                return
+        for share in ACTIVATION_SHARES if streams else ():
+            smaller = self._streamed(config, share)
             if smaller is None:
                 continue
             try:
@@ -592,45 +634,55 @@ class Search:
 
     def _streamed(self, config: Config, share: float) -> Config | None:
         """Memories that fill the chip, ``share`` of it with activations."""
-        fixed = {"program_depth": 2048, "row_depth": 512, "result_depth": 1024}
-        least = dataclasses.replace(config, trit_depth=64, activation_depth=64, **fixed)
+        least = changed(config, {"trit_depth": 64, "activation_depth": 64, **{
+            name: getattr(self._base, name)
+            for name in ("program_depth", "row_depth", "result_depth")}})
         left = self.board.resources.block_rams - estimate(self.board, least).block_rams
         depths = {}
         for name, part in (("activation_depth", share), ("trit_depth", 1 - share)):
             depth = 64
-            while depth < _ROOMY[name]:
-                more = dataclasses.replace(least, **{name: 2 * depth})
-                if self._block_rams(more, name) > part * left:
-                    break
+            while 2 * depth <= _ROOMY[name] and self._block_rams(
+                    changed(least, {name: 2 * depth}), name) <= part * left:
                 depth *= 2
             depths[name] = depth
         if min(depths.values()) <= 64:
             return None
-        return dataclasses.replace(least, **depths)
+        return changed(least, depths)
 
     def _block_rams(self, config: Config, name: str) -> int:
         kind = _KINDS[name]
-        width = config.memory_width(kind)
-        chunk = 8 if kind == "activations" else PORT_WIDTH
-        mapped = map_memory(self.board.family, Memory(
-            -(-width // chunk) * chunk if width > chunk else width, getattr(config, name),
-            min(chunk, width)))
+        mapped = map_memory(self.board.family, _memory(config, kind, getattr(config, name)))
         return mapped.count * config.memory_count(kind) if mapped.resource == "block_rams" else 0
 
-    def _nothing(self) -> BuildError:
-        """Why nothing fits: what the nearest configuration lacks."""
+    def _nothing(self, ranked: list[Config]) -> BuildError:
+        """Why nothing fits: what the configuration that lacks least lacks."""
         start = f"network {self.network.name} does not fit {self.board.title}: "
         known = f"preset {self.board.config} is the nearest configuration that fits the board"
         if self._failures:
             _, config, lacks = min(self._failures, key=lambda one: one[0])
-            return BuildError(
-                f"{start}the smallest configuration that was tried, {shape(config)} (sets x "
-                f"clusters x elements x rows), needs {sentence(lacks)}; {known}")
+            return BuildError(f"{start}{_ARRANGED.format(shape(config))}, the configuration tried "
+                              f"that lacks least, needs {sentence(lacks)}; {known}")
+        if self._base.single_port:
+            found = min((max((count / getattr(self.board.resources, name), name, count, config)
+                             for name, count in self._trit_memories(config).items())
+                         for config in ranked), key=lambda one: one[0], default=None)
+            if found is not None:
+                _, name, count, config = found
+                return BuildError(
+                    f"{start}{_ARRANGED.format(shape(config))} takes the least memory of those "
+                    f"tried, and needs some {count:,} {_NAMES[name]} of "
+                    f"{getattr(self.board.resources, name):,} for trits alone; {known}")
         return BuildError(f"{start}{self._refusal or 'no shape holds it'}; {known}")
 
     def _tell(self, message: str, done: float) -> None:
         if self.progress is not None:
             self.progress(message, min(1.0, done))
+
+
+def _distance(one: Config, other: Config) -> float:
+    """How different two arrangements are."""
+    return sum(abs(math.log2(getattr(one, name) / getattr(other, name))) for name in (
+        "sets", "clusters", "elements", "scan_width", "drain_width", "queue_depth", "banks"))
 
 
 def random_codes(network: Network, count: int = 1, seed: int = 0) -> NDArray[np.int64]:

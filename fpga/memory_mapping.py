@@ -157,7 +157,7 @@ def _geometry(cell: Cell, memory: Memory) -> tuple[float, Mapped]:
         words = 1 << (cell.address_bits - base)
         banks = -(-memory.depth // words)
         count = -(-banks * bits // width)
-        cost = cell.cost * count + 2 * emulation
+        cost: float = cell.cost * count + 2 * emulation
         cost += 0.5 * (banks - 1) * memory.width
         if banks > 1:
             cost += 0.5 * banks * chunks
