@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fpga.board import Board
+from fpga.errors import BuildError
 from fpga.structure import core_structure
 from hw.config import Config
 
@@ -77,16 +78,19 @@ def estimate(board: Board, config: Config) -> Estimate:
     Raises
     ------
     BuildError
-        The board's clock cannot be made.
-    ValueError
-        The chip has no such memory: a memory with one port, on an ECP5.
+        The board's clock cannot be made, or the chip has no such memory: one with a single port,
+        on an ECP5.
     """
     return estimate_with(load_calibration()["families"], board, config)
 
 
 def estimate_with(families: Mapping[str, Any], board: Board, config: Config) -> Estimate:
     """:func:`estimate` with other coefficients."""
-    blocks = core_structure(board, config)
+    try:
+        blocks = core_structure(board, config)
+    except ValueError as error:
+        raise BuildError(f"configuration {config.name} does not fit {board.title}: {error}"
+                         ) from error
     coefficients = families[board.family]
 
     def linear(what: str, kind: str) -> float:

@@ -7,7 +7,7 @@ fit, the network is compiled and the cycle model says how many cycles an input t
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,315 +17,38 @@ from numpy.typing import NDArray
 from fpga.board import Board
 from fpga.errors import BuildError
 from fpga.estimate import Estimate, estimate
-from fpga.memory_mapping import Memory, map_memory
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, PRESETS, Config, ConfigError
+from fpga.memory_mapping import map_memory
+from fpga.room import NAMES, arrangement, lacking, room, sentence
+from fpga.sizes import (
+    DEPTHS,
+    ROOMY,
+    changed,
+    compiled,
+    expected_cycles,
+    layer_work,
+    memory_of,
+    streamed,
+    widths,
+    with_packets,
+)
+from hw.config import PRESETS, Config, ConfigError
 from hw.processing_element import queue_places
-from model_export.emit import DoesNotFitError, MemoryImage, emit
+from model_export.emit import DoesNotFitError, MemoryImage
 from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network
-from model_export.placement import place
-from model_export.quantize import partial_bounds
-from model_export.streaming import fit as fit_memories
+from model_export.network import Network
 from sim.cycle import CycleModel
 from sim.device import Progress
 from sim.golden import GoldenModel
 
-__all__ = ["Candidate", "Search", "lacking", "nearest", "resources", "sentence"]
+__all__ = ["Candidate", "Search", "lines", "random_codes"]
 
 #: Shapes that are compiled, at most; shapes that are estimated before that, at most.
 MOST_COMPILED = 12
 MOST_ESTIMATED = 60
 #: How far the guesses by which shapes are left out may be off.
 GUESS = 1.1
-#: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
-LAYER_OVERHEAD = 120
 #: Shares of a chip's block RAM that activations get where a network is streamed.
 ACTIVATION_SHARES = (0.6, 0.4, 0.75)
-#: An arrangement in an error.
-_ARRANGED = "{} (sets x clusters x elements x rows)"
-#: Depths that are large enough for any network: the limits of a configuration.
-_ROOMY = {"trit_depth": 1 << 20, "activation_depth": 1 << 16, "program_depth": 1 << 16,
-          "row_depth": 1 << 16, "result_depth": 1 << 20}
-_LEAST_DEPTH = {"program_depth": 64}
-_KINDS = {"trit_depth": "trits", "activation_depth": "activations", "program_depth": "program",
-          "row_depth": "rows", "result_depth": "results"}
-_NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "block_rams": "block RAMs",
-          "sprams": "single-port RAMs", "dsps": "multipliers",
-          "distributed_rams": "16 x 4 bit RAMs"}
-
-
-def changed(config: Config, fields: Mapping[str, Any]) -> Config:
-    """A configuration with other values in some fields.
-
-    Raises
-    ------
-    ConfigError
-        A value is outside its limits.
-    """
-    return dataclasses.replace(config, **fields)
-
-
-# ----- what fits
-
-def resources(board: Board) -> dict[str, int]:
-    """What may be used of a board's chip: all of it, of lookup tables the share that place and
-    route copes with, ``board.fill``."""
-    has = dataclasses.asdict(board.resources)
-    return {name: int(has[name] * board.fill) if name == "luts" else has[name] for name in _NAMES}
-
-
-def lacking(board: Board, found: Estimate, exact: bool = False) -> dict[str, tuple[int, int]]:
-    """Of what a configuration needs more than the board has: needed and available.
-
-    With ``exact`` only of what is known exactly: memories and multipliers.
-    """
-    has = dataclasses.asdict(board.resources) if exact else resources(board)
-    skipped = ("luts", "flip_flops") if exact else ("flip_flops",)
-    return {name: (needed, has[name]) for name, needed in found.to_dict().items()
-            if needed > has[name] and name not in skipped}
-
-
-def sentence(lacks: dict[str, tuple[int, int]]) -> str:
-    """``lacks`` in words: "40 block RAMs of 30, .."."""
-    return ", ".join(f"{needed:,} {_NAMES[name]} of {available:,}"
-                     for name, (needed, available) in lacks.items())
-
-
-def shape(config: Config, base: Config | None = None) -> str:
-    """A configuration in words: what differs from ``base``, or its arrangement."""
-    names = ("sets", "clusters", "elements", "rows")
-    if base is not None:
-        values = config.to_dict()
-        changed = [name for name, value in base.to_dict().items()
-                   if name != "name" and values[name] != value]
-        return ", ".join(f"{name} = {values[name]}" for name in changed)
-    return " x ".join(str(getattr(config, name)) for name in names)
-
-
-def nearest(board: Board, config: Config, network: Network | None = None) -> Config | None:
-    """A configuration that fits the board and differs little: fewer elements, else fewer clusters
-    and sets, shorter queues, smaller memories. None if there is none.
-
-    With a network the memories stay as large as it needs, and it must compile for the result.
-    """
-    for candidate in _smaller(board, config):
-        if network is None:
-            return candidate
-        try:
-            return _compiled(network, candidate, None, resident=True)[0]
-        except ExportError:
-            continue
-    return None
-
-
-def _smaller(board: Board, config: Config) -> Iterator[Config]:
-    """Smaller configurations that fit, the nearest first."""
-    for sets, clusters in _halvings(config):
-        current = dataclasses.replace(config, sets=sets, clusters=clusters)
-        found = _fewer_elements(board, current)
-        if found is not None:
-            yield found
-    current = dataclasses.replace(config, sets=1, clusters=config.drain_width,
-                                  elements=config.drain_width)
-    for _ in range(40):
-        lacks = lacking(board, estimate(board, current))
-        if not lacks:
-            yield current
-            return
-        memories = [name for name in _KINDS if getattr(current, name) > 64]
-        if set(lacks) <= {"block_rams", "sprams"} and memories:
-            largest = max(memories, key=lambda name: _bits(current, name))
-            current = changed(
-                current, {largest: 1 << ((getattr(current, largest) - 1).bit_length() - 1)})
-        elif current.rows > 1:
-            current = dataclasses.replace(current, rows=current.rows // 2)
-        else:
-            return
-
-
-def _halvings(config: Config) -> Iterator[tuple[int, int]]:
-    """Sets and clusters, fewer and fewer."""
-    sets, clusters = config.sets, config.clusters
-    while True:
-        yield sets, clusters
-        if sets > 1:
-            sets //= 2
-        elif clusters // 2 >= config.drain_width and clusters // 2 % config.drain_width == 0:
-            clusters //= 2
-        else:
-            return
-
-
-def _fewer_elements(board: Board, config: Config) -> Config | None:
-    """With as many elements as fit, None if not even the fewest do."""
-    step = config.drain_width
-    least = dataclasses.replace(config, elements=step)
-    if lacking(board, estimate(board, least)):
-        return None
-    low, high = 1, config.elements // step      # in steps; ``low`` fits
-    if not lacking(board, estimate(board, config)):
-        return config
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = not lacking(board, estimate(board, dataclasses.replace(
-            config, elements=middle * step)))
-        low, high = (middle, high) if fits else (low, middle)
-    return dataclasses.replace(config, elements=low * step)
-
-
-def _bits(config: Config, depth: str) -> int:
-    kind = _KINDS[depth]
-    return (config.memory_width(kind) * config.memory_depth(kind) * config.memory_count(kind))
-
-
-# ----- what a network needs
-
-def widths(network: Network) -> dict[str, int]:
-    """Fields of a configuration that the numbers of a quantized network ask for, at least."""
-    coefficient, accumulator, multiplier, total, windows = 1, 8, 4, 0, 1
-    for layer in network.layers:
-        rule = layer.requantization
-        assert rule is not None
-        for group in layer.groups:
-            for value in (group.coefficient_plus, group.coefficient_minus):
-                coefficient = max(coefficient, abs(value).bit_length() + 1)
-        low, high = partial_bounds(network, layer)
-        accumulator = max(accumulator, _signed_bits(low), _signed_bits(high))
-        multiplier = max(multiplier, _signed_bits(rule.multiplier))
-        offset = rule.bias + ((np.int64(1) << rule.shift) >> 1)
-        total = max(total, _signed_bits(offset), *(
-            _signed_bits(end * rule.multiplier + offset) for end in (low, high)))
-        if layer.pool is not None:
-            windows = max(windows, *(-(-kernel // stride) for kernel, stride in zip(
-                layer.pool.kernel, layer.pool.stride, strict=True)))
-    return {"coefficient_width": max(2, coefficient),
-            "accumulator_width": max(accumulator, total - multiplier),
-            "multiplier_width": multiplier, "window_count": windows}
-
-
-def _signed_bits(values: NDArray[np.int64]) -> int:
-    """Bits of the widest value."""
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
-
-
-def _compiled(network: Network, config: Config, densities: dict[str, NDArray[np.float64]] | None,
-              *, resident: bool, board: Board | None = None) -> tuple[Config, MemoryImage]:
-    """The network compiled for a shape, with memories as deep as it needs.
-
-    Raises
-    ------
-    ExportError
-        It cannot be.
-    """
-    roomy = changed(config, _ROOMY)
-    placement = place(network, roomy, densities)
-    if not resident:
-        return config, fit_memories(network, placement, config)
-    memory = emit(network, placement, roomy)
-    needed = {"trit_depth": memory.trits.shape[1], "activation_depth": memory.activation_words,
-              "program_depth": len(memory.program), "row_depth": len(memory.rows),
-              "result_depth": memory.results.entries if memory.results else 1}
-    family = "ecp5" if board is None else board.family
-    fitted = _with_packets(changed(config, {"packet_words": 4096, **{
-        name: _depth(family, roomy, name, count) for name, count in needed.items()}}), config)
-    return fitted, emit(network, placement, fitted)
-
-
-def _depth(family: str, config: Config, name: str, needed: int) -> int:
-    """Words of a memory that holds ``needed``: what the same cells hold, up to a power of two."""
-    needed = max(needed, _LEAST_DEPTH.get(name, 2))
-    rounded = 1 << (needed - 1).bit_length()
-    if rounded == needed:
-        return needed
-    one, other = (map_memory(family, _memory(config, _KINDS[name], depth))
-                  for depth in (needed, rounded))
-    return rounded if one.count == other.count else needed
-
-
-def _memory(config: Config, kind: str, depth: int) -> Memory:
-    """A memory of the accelerator with that many words."""
-    width = config.memory_width(kind)
-    chunk = min(width, {"activations": ACTIVATION_WIDTH, "results": width}.get(kind, PORT_WIDTH))
-    huge = config.single_port and kind in ("trits", "activations", "program")
-    return Memory(-(-width // chunk) * chunk, depth, chunk, style="huge" if huge else "auto")
-
-
-def _with_packets(config: Config, base: Config) -> Config:
-    """With packets as long as the base's, or as its memory words ask for."""
-    longest = 2 + max(config.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
-    return dataclasses.replace(config, packet_words=max(base.packet_words, longest, 34))
-
-
-# ----- how much work there is
-
-@dataclass(frozen=True)
-class _Work:
-    """A layer's work on one input."""
-
-    rows: int
-    pixels: int
-    adds: float
-    reads: tuple[tuple[int, float, float], ...]     # channels, positions, density; by group
-    columns: tuple[tuple[int, int], ...]            # channels, columns of each; by group
-    groups: int
-    writes: float
-
-
-def _work(layer: Layer, network: Network, tensors: dict[str, NDArray[np.integer]]) -> _Work:
-    adds, reads = 0.0, []
-    for group in layer.groups:
-        source = network.tensors[group.source]
-        codes = source.stored(np.asarray(tensors[group.source]))[slice(*group.channels)]
-        density = (codes != 0).mean(axis=(1, 2))
-        positions = _positions(layer, group, source.height, source.width)
-        nonzero = np.count_nonzero(group.trits, axis=(0, 2, 3)) / (
-            group.trits.shape[2] * group.trits.shape[3])
-        adds += float((nonzero * density).sum()) * positions
-        reads.append((len(codes), positions, float(density.mean())))
-    columns = tuple((group.channels[1] - group.channels[0],
-                     group.trits.shape[2] * group.trits.shape[3]) for group in layer.groups)
-    pixels = layer.height * layer.width
-    return _Work(layer.rows, pixels, adds, tuple(reads), columns, len(reads),
-                 float(layer.rows * pixels))
-
-
-def _positions(layer: Layer, group: ColumnGroup, height: int, width: int) -> float:
-    """Kernel positions inside the source, over all output pixels."""
-    inside = 1.0
-    for axis, (out, size) in enumerate(((layer.height, height), (layer.width, width))):
-        at = (np.arange(out)[:, None] * group.stride[axis] - group.padding[axis]
-              + np.arange(group.kernel[axis]) * group.dilation[axis])
-        inside *= float(((at >= 0) & (at < size)).sum())
-    return inside
-
-
-def expected_cycles(work: Iterable[_Work], config: Config) -> float:
-    """Clock cycles that an input takes if nothing but the busiest part of the array limits it:
-    a guess to choose shapes by, mostly below what the cycle model finds."""
-    total = 0.0
-    for one in work:
-        tiles = -(-one.rows // config.slots)
-        rows_used = -(-one.rows // (tiles * config.elements))
-        broadcasts = scans = 0.0
-        for channels, positions, density in one.reads:
-            words = -(-channels // (config.clusters * config.scan_width))
-            scans += positions * words
-            broadcasts += positions * (channels * density / config.clusters
-                                       + words * (1 - density) ** config.scan_width)
-        in_parallel = min(config.sets, max(1, one.pixels * tiles))
-        jobs = one.pixels * tiles * one.groups
-        total += LAYER_OVERHEAD + max(
-            one.adds / (in_parallel * config.clusters * config.elements),
-            tiles * broadcasts / in_parallel,
-            tiles * scans,
-            one.pixels * tiles * rows_used * config.blocks,
-            one.writes / config.clusters,
-            (8 if one.groups == 1 else 13) * config.program_reads * jobs)
-    return total
-
-
-# ----- the search
 
 @dataclass(frozen=True)
 class Candidate:
@@ -403,11 +126,12 @@ class Search:
             name: np.mean([(tensor.stored(one[name]) != 0).mean(axis=(1, 2))
                            for one in self._tensors], axis=0)
             for name, tensor in self.network.tensors.items()}
-        self._work = [_work(layer, self.network, self._tensors[0])
+        self._work = [layer_work(layer, self.network, self._tensors[0])
                       for layer in self.network.layers]
         self._known: list[tuple[Config, Estimate]] = []
         self._failures: list[tuple[float, Config, dict[str, tuple[int, int]]]] = []
         self._refusal = ""
+        self._compiled: set[str] = set()
         self._tried: set[str] = set()
 
     def fastest(self) -> list[Candidate]:
@@ -463,8 +187,7 @@ class Search:
                 raise BuildError(
                     f"no configuration that fits {self.board.title} gives {target:g} frames/s at "
                     f"{self.clock_hz / 1e6:g} MHz: the fastest of those tried, "
-                    f"{shape(best.config)} (sets x clusters x elements x rows), gives "
-                    f"{best.frames_per_second:,.1f}")
+                    f"{_arranged(best.config)}, gives {best.frames_per_second:,.1f}")
         quick = [one for one in self.found if one.cycles <= most]
         return sorted(quick, key=lambda one: (one.estimate.luts, one.cycles))
 
@@ -500,7 +223,7 @@ class Search:
                 while queue_places(changed(made, {"queue_depth": depth + 1})) == places:
                     depth += 1
                 made = changed(made, {"queue_depth": depth})
-            return _with_packets(made, self._base)
+            return with_packets(made, self._base)
         except ConfigError:
             return None
 
@@ -516,7 +239,7 @@ class Search:
         found = []
         for change in changes:
             try:
-                found.append(_with_packets(
+                found.append(with_packets(
                     changed(config, {"packet_words": 4096, **change}), self._base))
             except ConfigError:
                 continue
@@ -555,7 +278,7 @@ class Search:
                       * sum(kernel * -(-channels // config.clusters)
                             for channels, kernel in one.columns)
                       for one in self._work)
-        mapped = map_memory(self.board.family, _memory(config, "trits", max(2, columns)))
+        mapped = map_memory(self.board.family, memory_of(config, "trits", max(2, columns)))
         return {mapped.resource: mapped.count * config.cluster_count}
 
     def _estimate(self, config: Config) -> Estimate | None:
@@ -582,7 +305,7 @@ class Search:
         if config.identity in self._tried:
             return
         self._tried.add(config.identity)
-        limit = resources(self.board)["luts"]
+        limit = room(self.board)["luts"]
         size = self._size(config)
         if size > GUESS * limit or (config.single_port and any(
                 count > GUESS * getattr(self.board.resources, name)
@@ -591,15 +314,16 @@ class Search:
         done = 0.05 + 0.9 * max(len(self.found) / MOST_COMPILED,
                                 len(self._known) / MOST_ESTIMATED)
         if size > limit / GUESS:        # before a compilation in vain
-            self._tell(f"{shape(config)}: estimate", done)
-            if self._estimate(changed(config, dict.fromkeys(_KINDS, 64))) is None:
+            self._tell(f"{arrangement(config)}: estimate", done)
+            if self._estimate(changed(config, dict.fromkeys(DEPTHS, 64))) is None:
                 return
-        self._tell(f"{shape(config)}: compiling", done)
+        self._tell(f"{arrangement(config)}: compiling", done)
         for fitted, memory in self._memories(config):
+            self._compiled.add(fitted.identity)
             found = self._estimate(fitted)
             if found is None:
                 continue
-            self._tell(f"{shape(config)}: cycle model", done)
+            self._tell(f"{arrangement(config)}: cycle model", done)
             model = CycleModel(self.network, memory)
             cycles = [sum(one["cycles"] for one in (
                 model.run(tensors, batch=fitted.layer_count) if memory.schedule is None
@@ -616,8 +340,7 @@ class Search:
         if not streams or all(count <= 2 * getattr(self.board.resources, name)
                               for name, count in trits.items() if name == "block_rams"):
             try:
-                yield _compiled(self.network, config, self._densities, resident=True,
-                                board=self.board)
+                yield compiled(self.network, config, self._densities, family=self.board.family)
             except DoesNotFitError as error:
                 self._refusal = str(error)
             except ExportError as error:
@@ -628,7 +351,7 @@ class Search:
             if smaller is None:
                 continue
             try:
-                yield _compiled(self.network, smaller, self._densities, resident=False)
+                yield smaller, streamed(self.network, smaller, self._densities)
             except ExportError as error:
                 self._refusal = str(error)
 
@@ -641,7 +364,7 @@ class Search:
         depths = {}
         for name, part in (("activation_depth", share), ("trit_depth", 1 - share)):
             depth = 64
-            while 2 * depth <= _ROOMY[name] and self._block_rams(
+            while 2 * depth <= ROOMY[name] and self._block_rams(
                     changed(least, {name: 2 * depth}), name) <= part * left:
                 depth *= 2
             depths[name] = depth
@@ -650,33 +373,38 @@ class Search:
         return changed(least, depths)
 
     def _block_rams(self, config: Config, name: str) -> int:
-        kind = _KINDS[name]
-        mapped = map_memory(self.board.family, _memory(config, kind, getattr(config, name)))
+        kind = DEPTHS[name]
+        mapped = map_memory(self.board.family, memory_of(config, kind, getattr(config, name)))
         return mapped.count * config.memory_count(kind) if mapped.resource == "block_rams" else 0
 
     def _nothing(self, ranked: list[Config]) -> BuildError:
         """Why nothing fits: what the configuration that lacks least lacks."""
         start = f"network {self.network.name} does not fit {self.board.title}: "
-        known = f"preset {self.board.config} is the nearest configuration that fits the board"
+        known = f"the nearest configuration that fits is preset {self.board.config}"
         if self._failures:
-            _, config, lacks = min(self._failures, key=lambda one: one[0])
-            return BuildError(f"{start}{_ARRANGED.format(shape(config))}, the configuration tried "
-                              f"that lacks least, needs {sentence(lacks)}; {known}")
-        if self._base.single_port:
-            found = min((max((count / getattr(self.board.resources, name), name, count, config)
-                             for name, count in self._trit_memories(config).items())
-                         for config in ranked), key=lambda one: one[0], default=None)
-            if found is not None:
-                _, name, count, config = found
+            # what was compiled says more than what was too large to be
+            _, config, lacks = min(
+                (one for one in self._failures if one[1].identity in self._compiled),
+                key=lambda one: one[0], default=min(self._failures, key=lambda one: one[0]))
+            return BuildError(f"{start}{_arranged(config)}, the configuration tried that lacks "
+                              f"least, needs {sentence(lacks)}; {known}")
+        if self._base.single_port and ranked:
+            has = dataclasses.asdict(self.board.resources)
+            config = min(ranked, key=lambda one: max(self._trit_memories(one).values()))
+            name, count = max(self._trit_memories(config).items(), key=lambda one: one[1])
+            if count > has[name]:
                 return BuildError(
-                    f"{start}{_ARRANGED.format(shape(config))} takes the least memory of those "
-                    f"tried, and needs some {count:,} {_NAMES[name]} of "
-                    f"{getattr(self.board.resources, name):,} for trits alone; {known}")
-        return BuildError(f"{start}{self._refusal or 'no shape holds it'}; {known}")
+                    f"{start}{_arranged(config)} takes the least memory of all, and needs some "
+                    f"{count:,} {NAMES[name]} of {has[name]:,} for trits alone; {known}")
+        return BuildError(f"{start}{self._refusal or 'no configuration holds it'}; {known}")
 
     def _tell(self, message: str, done: float) -> None:
         if self.progress is not None:
             self.progress(message, min(1.0, done))
+
+
+def _arranged(config: Config) -> str:
+    return f"{arrangement(config)} (sets x clusters x elements x rows)"
 
 
 def _distance(one: Config, other: Config) -> float:

@@ -78,6 +78,8 @@ class Memory:
         ``sync``, or ``async`` where the answer comes in the cycle of the address.
     style : str
         ``auto``, or the kind of cell that it must be.
+    used : tuple of (int, int)
+        Bits [start, stop) that something reads; cells without any are taken out again. Empty: all.
     """
 
     width: int
@@ -85,6 +87,7 @@ class Memory:
     chunk: int
     read: str = "sync"
     style: str = "auto"
+    used: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def map_memory(family: str, memory: Memory) -> Mapped:
         if best is None or cost < least:
             best, least = mapped, int(cost)
     if best is None:
-        raise ValueError(f"family {family} has no {memory.style} memory with {memory.read} reads")
+        what = "single-port" if memory.style == "huge" else memory.style
+        raise ValueError(f"family {family} has no large {what} memories")
     return best
 
 
@@ -162,6 +166,16 @@ def _geometry(cell: Cell, memory: Memory) -> tuple[float, Mapped]:
         if banks > 1:
             cost += 0.5 * banks * chunks
         if found is None or cost < least:
-            found, least = (cost, Mapped(cell.resource, count, banks)), int(cost)
+            kept = count if not memory.used else _kept(memory, together, bits, banks, width)
+            found, least = (cost, Mapped(cell.resource, kept, banks)), int(cost)
     assert found is not None
     return found
+
+
+def _kept(memory: Memory, together: int, bits: int, banks: int, width: int) -> int:
+    """Cells with a bit that is read. Chunks are padded to what is written ``together``; a word is
+    ``bits`` with them, and cells of ``width`` bits hold bank after bank."""
+    chunk = -(-memory.chunk // together) * together
+    places = {bit // memory.chunk * chunk + bit % memory.chunk
+              for start, stop in memory.used for bit in range(start, stop)}
+    return len({(bank * bits + place) // width for bank in range(banks) for place in places})

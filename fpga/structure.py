@@ -17,6 +17,7 @@ from fpga.core import CORE_NAME, BoardCore
 from fpga.memory_mapping import Memory, map_memory
 from hw.config import Config
 from hw.hierarchy import SharedModules
+from hw.program import row_layout
 
 __all__ = ["BLOCKS", "TERMS", "Block", "kind_of", "structure"]
 
@@ -129,7 +130,8 @@ def structure(config: Config, family: str, divisor: int, counters: bool) -> dict
             if cell in modules:
                 visits[cell, inner] += times
             else:
-                _add_verilog(blocks[kind_of(inner)], family, cell, parameters, times)
+                used = _row_bits(config) if instance == "rows" else ()
+                _add_verilog(blocks[kind_of(inner)], family, cell, parameters, times, used)
     return blocks
 
 
@@ -153,14 +155,21 @@ def _add_memory(block: Block, family: str, memory: Memory, times: int) -> None:
         block.resources["flip_flops"] += times * memory.width
 
 
-def _add_verilog(block: Block, family: str, cell: str, parameters: dict[str, int],
-                 times: int) -> None:
+def _row_bits(config: Config) -> tuple[tuple[int, int], ...]:
+    """Bits of a row-memory entry that mean something; every lane fills whole port words."""
+    size = row_layout(config).size
+    return tuple((lane * config.row_entry_width, lane * config.row_entry_width + size)
+                 for lane in range(config.drain_width))
+
+
+def _add_verilog(block: Block, family: str, cell: str, parameters: dict[str, int], times: int,
+                 used: tuple[tuple[int, int], ...]) -> None:
     """A module that is written in Verilog by hand."""
     if cell == "chunk_memory":
         width, single = parameters["WIDTH"], parameters["SINGLE_PORT"]
         _add_memory(block, family, Memory(
             parameters["CHUNKS"] * parameters["CHUNK"], parameters["DEPTH"], parameters["CHUNK"],
-            style="huge" if single else "auto"), times)
+            style="huge" if single else "auto", used=used or ((0, width),)), times)
         registers = parameters["ADDRESS"] if parameters["REGISTER_ADDRESS"] else width
         block.terms["multiplexer bits"] += times * parameters["ADDRESS"] * bool(single)
         block.terms["register bits"] += times * registers
