@@ -25,7 +25,14 @@ from scipy.optimize import nnls
 
 from fpga.board import Board, board
 from fpga.board_top import INSTANCE, TOP
-from fpga.estimate import CALIBRATION, Estimate, block_terms, estimate_with, load_calibration
+from fpga.estimate import (
+    CALIBRATION,
+    RESOURCES,
+    Estimate,
+    block_terms,
+    estimate_with,
+    load_calibration,
+)
 from fpga.netlist_report import block_of, read_cells, sites, totals
 from fpga.plan import PLACED, BuildPlan, make_plan
 from fpga.structure import BLOCKS, TERMS, kind_of
@@ -67,8 +74,6 @@ FITTED: tuple[tuple[str, Config, dict[str, Any]], ...] = (
     ("ulx3s_85f", SMALL, {"skip_zero_activations": False, "scan_width": 16, "banks": 8,
                           "rows": 2, "elements": 1, "coefficient_width": 16,
                           "activation_depth": 256, "window_count": 2}),
-    ("ulx3s_85f", SMALL, {"rows": 4, "elements": 4, "clusters": 2, "unpack_trits": True,
-                          "short_queues": True, "trit_depth": 4096, "response_places": 4}),
     ("ulx3s_85f", SMALL, {"rows": 12, "elements": 6, "clusters": 3, "scan_width": 3,
                           "drain_width": 3, "accumulator_width": 26, "queue_depth": 16}),
     ("ulx3s_85f", SMALL, {"rows": 2, "elements": 2, "unpack_trits": True, "multiplier_width": 8,
@@ -76,15 +81,14 @@ FITTED: tuple[tuple[str, Config, dict[str, Any]], ...] = (
                           "response_places": 1, "program_depth": 8192, "trit_depth": 8192}),
     ("icebreaker", _UP5K, {}),
     ("icebreaker", _UP5K, {"elements": 2, "accumulator_width": 24, "queue_depth": 8}),
-    ("icebreaker", _UP5K, {"elements": 2, "rows": 8, "coefficient_width": 10, "scan_width": 4,
+    ("icebreaker", _UP5K, {"elements": 1, "rows": 8, "coefficient_width": 10, "scan_width": 4,
                            "activation_depth": 2048}),
-    ("icebreaker", _UP5K, {"elements": 1, "rows": 2, "clusters": 2, "multiplier_width": 14,
-                           "trit_depth": 8192, "window_count": 15}),
+    ("icebreaker", _UP5K, {"elements": 1, "rows": 2, "multiplier_width": 14, "trit_depth": 8192,
+                           "window_count": 15}),
     ("icebreaker", _UP5K, {"elements": 3, "rows": 4, "accumulator_width": 16,
-                           "program_depth": 2048, "row_depth": 512, "packet_words": 126}),
+                           "program_depth": 2048, "trit_depth": 8192}),
     ("icebreaker", _UP5K, {"elements": 1, "rows": 4, "response_places": 4, "banks": 4,
                            "scan_width": 1, "window_count": 1, "activation_depth": 8192}),
-    ("icebreaker", _UP5K, {"elements": 2, "rows": 4, "short_queues": False, "result_depth": 256}),
     ("icebreaker", _UP5K, {"elements": 2, "rows": 2, "single_port": False, "trit_depth": 512,
                            "activation_depth": 512, "program_depth": 512, "drain_width": 1}),
 )
@@ -112,7 +116,6 @@ HELD_OUT: tuple[tuple[str, Config, dict[str, Any]], ...] = (
 )
 #: Most that an estimate of lookup tables may be off, as a fraction.
 TOLERANCE = 0.10
-RESOURCES = ("luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")
 
 
 def configurations() -> list[tuple[Board, Config, bool]]:
@@ -303,7 +306,7 @@ def main(cache: Path, check: bool, only: str | None) -> None:
     for chosen, config, held_out, measured in builds:
         result = compare(estimate_with(families, chosen, config), measured)
         exact = all(result["measured"][name] == result["estimated"][name]
-                    for name in ("block_rams", "sprams", "dsps", "distributed_rams"))
+                    for name in ("block_rams", "sprams", "dsps"))
         good = exact and (abs(result["luts_error"]) <= TOLERANCE or not held_out)
         if not good:
             wrong.append(config.name)

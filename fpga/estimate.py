@@ -20,9 +20,11 @@ from fpga.errors import BuildError
 from fpga.structure import core_structure
 from hw.config import Config
 
-__all__ = ["CALIBRATION", "Estimate", "block_terms", "estimate", "estimate_with",
+__all__ = ["CALIBRATION", "RESOURCES", "Estimate", "block_terms", "estimate", "estimate_with",
            "load_calibration"]
 
+#: What is estimated, by the names of a report.
+RESOURCES = ("luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")
 CALIBRATION = Path(__file__).with_name("calibration.json")
 #: Lookup tables of a 16 x 4 bit memory of an ECP5: four, and two beside them that it keeps from
 #: being used.
@@ -55,8 +57,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, int]:
         """Resources by their names in a report."""
-        return {name: getattr(self, name) for name in (
-            "luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")}
+        return {name: getattr(self, name) for name in RESOURCES}
 
 
 @functools.cache

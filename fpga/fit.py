@@ -21,6 +21,7 @@ from fpga.memory_mapping import map_memory
 from fpga.room import NAMES, arrangement, lacking, room, sentence
 from fpga.sizes import (
     DEPTHS,
+    PACKET_WORDS,
     ROOMY,
     changed,
     compiled,
@@ -117,6 +118,11 @@ class Search:
         except ConfigError as error:
             raise BuildError(f"network {self.network.name} does not fit any configuration: "
                              f"{error}") from error
+        if not self._wanted.single_port:    # as many entries as the places of its queue hold
+            places, depth = queue_places(self._wanted), self._wanted.queue_depth
+            while queue_places(changed(self._wanted, {"queue_depth": depth + 1})) == places:
+                depth += 1
+            self._wanted = changed(self._wanted, {"queue_depth": depth})
         self._tell("golden model", 0.0)
         golden = GoldenModel(self.network)
         self._tensors = [
@@ -216,14 +222,7 @@ class Search:
     def _config(self, **fields: int) -> Config | None:
         """With these fields; None where a configuration does not allow them."""
         try:
-            made = changed(self._wanted, {"packet_words": 4096, **fields})
-            if not made.single_port and "queue_depth" not in fields:
-                # as many entries as the places of the base's queue hold
-                places, depth = queue_places(made), made.queue_depth
-                while queue_places(changed(made, {"queue_depth": depth + 1})) == places:
-                    depth += 1
-                made = changed(made, {"queue_depth": depth})
-            return with_packets(made, self._base)
+            return changed(self._wanted, {"packet_words": PACKET_WORDS[1], **fields})
         except ConfigError:
             return None
 
@@ -239,8 +238,7 @@ class Search:
         found = []
         for change in changes:
             try:
-                found.append(with_packets(
-                    changed(config, {"packet_words": 4096, **change}), self._base))
+                found.append(changed(config, {"packet_words": PACKET_WORDS[1], **change}))
             except ConfigError:
                 continue
         return found
@@ -302,6 +300,7 @@ class Search:
 
     def _try(self, config: Config) -> None:
         """Compile for a shape, with memories that fit, and count cycles."""
+        config = with_packets(config, self._base)
         if config.identity in self._tried:
             return
         self._tried.add(config.identity)

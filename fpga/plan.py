@@ -14,7 +14,7 @@ from fpga.estimate import estimate
 from fpga.preload import Contents, contents_of, obstacle
 from fpga.room import lacking, refusal
 from fpga.synthesis import script
-from fpga.tools import Tool
+from fpga.tools import Tool, ToolError
 from hw.config import Config
 from hw.verilog import convert
 from model_export.image import Image
@@ -121,5 +121,9 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
 
 def _check_room(board: Board, config: Config, image: Image | None) -> None:
     """Refuse before synthesis what can never fit: memories and multipliers are known exactly."""
-    if lacks := lacking(board, estimate(board, config), exact=True):
+    try:
+        found = estimate(board, config)
+    except ToolError:       # synthesis will fail too, and keeps its log
+        return
+    if lacks := lacking(board, found, exact=True):
         raise BuildError(refusal(board, config, lacks, None if image is None else image.network))

@@ -16,8 +16,8 @@ from model_export.placement import place
 from model_export.quantize import partial_bounds
 from model_export.streaming import fit as fit_memories
 
-__all__ = ["DEPTHS", "ROOMY", "LayerWork", "changed", "compiled", "expected_cycles", "layer_work",
-           "memory_of", "streamed", "widths", "with_packets"]
+__all__ = ["DEPTHS", "PACKET_WORDS", "ROOMY", "LayerWork", "changed", "compiled",
+           "expected_cycles", "layer_work", "memory_of", "streamed", "widths", "with_packets"]
 
 #: Fields that say how deep a memory is, and the memory.
 DEPTHS = {"trit_depth": "trits", "activation_depth": "activations", "program_depth": "program",
@@ -27,7 +27,7 @@ ROOMY = {"trit_depth": 1 << 20, "activation_depth": 1 << 16, "program_depth": 1 
           "row_depth": 1 << 16, "result_depth": 1 << 20}
 _LEAST_DEPTHS = {"program_depth": 64}
 #: Words of a packet, at least and at most.
-_PACKET_WORDS = 34, 4096
+PACKET_WORDS = 34, 4096
 #: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
 LAYER_OVERHEAD = 120
 
@@ -96,13 +96,13 @@ def compiled(network: Network, config: Config,
     ExportError
         The configuration's numbers are too narrow.
     """
-    roomy = changed(config, {**ROOMY, "packet_words": _PACKET_WORDS[1]})
+    roomy = changed(config, {**ROOMY, "packet_words": PACKET_WORDS[1]})
     placement = place(network, roomy, dict(densities or {}))
     memory = emit(network, placement, roomy)
     needed = {"trit_depth": memory.trits.shape[1], "activation_depth": memory.activation_words,
               "program_depth": len(memory.program), "row_depth": len(memory.rows),
               "result_depth": memory.results.entries if memory.results else 1}
-    fitted = with_packets(changed(config, {"packet_words": _PACKET_WORDS[1], **{
+    fitted = with_packets(changed(config, {"packet_words": PACKET_WORDS[1], **{
         name: _depth(family, roomy, name, count) for name, count in needed.items()}}), config)
     return fitted, emit(network, placement, fitted)
 
@@ -142,7 +142,7 @@ def with_packets(config: Config, base: Config) -> Config:
     """With packets as long as the base's, or as its memory words ask for."""
     longest = 2 + max(config.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
     return changed(config, {
-        "packet_words": max(base.packet_words, longest, _PACKET_WORDS[0])})
+        "packet_words": max(base.packet_words, longest, PACKET_WORDS[0])})
 
 
 # ----- cycles

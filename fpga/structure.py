@@ -6,15 +6,20 @@ which is what lookup tables are proportional to.
 
 import functools
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from amaranth.back import rtlil
 
+import hw.hierarchy
 from fpga.board import Board
 from fpga.core import CORE_NAME, BoardCore
 from fpga.memory_mapping import Memory, map_memory
+from fpga.synthesis import SYNTHESES
+from fpga.tools import find, run
 from hw.config import Config
 from hw.hierarchy import SharedModules
 from hw.program import row_layout
@@ -131,13 +136,21 @@ def structure(config: Config, family: str, divisor: int, counters: bool) -> dict
                 visits[cell, inner] += times
             else:
                 used = _row_bits(config) if instance == "rows" else ()
-                _add_verilog(blocks[kind_of(inner)], family, cell, parameters, times, used)
+                _add_instance(blocks[kind_of(inner)], family, cell, parameters, times, used)
     return blocks
 
 
 def core_structure(board: Board, config: Config, clock_hz: float | None = None) -> dict[str, Block]:
     """:func:`structure` of what a board gets."""
     return structure(config, board.family, board.clocking(clock_hz).divisor, board.counters)
+
+
+@dataclass
+class _Module:
+    terms: Counter[str] = field(default_factory=Counter)
+    multipliers: list[tuple[int, int, int]] = field(default_factory=list)
+    memories: list[Memory] = field(default_factory=list)
+    cells: list[tuple[str, str, dict[str, int]]] = field(default_factory=list)
 
 
 # ----- memories and multipliers
@@ -162,8 +175,8 @@ def _row_bits(config: Config) -> tuple[tuple[int, int], ...]:
                  for lane in range(config.drain_width))
 
 
-def _add_verilog(block: Block, family: str, cell: str, parameters: dict[str, int], times: int,
-                 used: tuple[tuple[int, int], ...]) -> None:
+def _add_instance(block: Block, family: str, cell: str, parameters: dict[str, int], times: int,
+                  used: tuple[tuple[int, int], ...]) -> None:
     """A module that is written in Verilog by hand."""
     if cell == "chunk_memory":
         width, single = parameters["WIDTH"], parameters["SINGLE_PORT"]
@@ -176,10 +189,8 @@ def _add_verilog(block: Block, family: str, cell: str, parameters: dict[str, int
         block.resources["flip_flops"] += times * registers
     elif cell == "lookup_memory":
         _add_memory(block, family, _lookup(family, parameters["WIDTH"], parameters["DEPTH"]), times)
-    elif cell == "accumulators":
-        _add_accumulators(block, family, parameters, times)
     else:
-        raise ValueError(f"module {cell} is not known here")
+        _add_verilog(block, family, cell, tuple(parameters.items()), times)
 
 
 def _lookup(family: str, width: int, depth: int) -> Memory:
@@ -189,24 +200,33 @@ def _lookup(family: str, width: int, depth: int) -> Memory:
     return Memory(width, depth, width, "async")
 
 
-def _add_accumulators(block: Block, family: str, parameters: dict[str, int], times: int) -> None:
-    """``hw/accumulators.v``."""
-    width, place = parameters["WIDTH"], parameters["ROW_BITS"]
-    banks, rows = 1 << parameters["BANK_BITS"], 1 << place
-    low = min(width, 16) if family == "ice40" else width
-    for _ in range(banks):
-        _add_memory(block, family, _lookup(family, low, rows), times)
-        if family == "ice40":
-            _add_memory(block, family, Memory(1, rows, 1, "async", "auto"), times)
-        else:
-            _add_memory(block, family, Memory(1, rows, 1, "async"), times)
-        if width > low:
-            _add_memory(block, family, Memory(width - low, rows, width - low, "async"), times)
-    block.terms.update({
-        "block": times, "adders": times, "adder bits": times * width,
-        "multiplexer bits": times * (2 * width * (banks - 1) + banks * place),
-        "logic bits": times * (2 * width + 4 * banks), "register bits": times * width})
-    block.resources["flip_flops"] += times * width
+def _add_verilog(block: Block, family: str, cell: str, parameters: tuple[tuple[str, int], ...],
+                 times: int) -> None:
+    """A module that Yosys has to read."""
+    block.terms["block"] += times
+    for module in _verilog(family, cell, parameters):
+        for term, count in module.terms.items():
+            block.terms[term] += times * count
+        block.resources["flip_flops"] += times * module.terms["register bits"]
+        for memory in module.memories:
+            _add_memory(block, family, memory, times)
+
+
+@functools.lru_cache(64)
+def _verilog(family: str, name: str, parameters: tuple[tuple[str, int], ...]) -> list[_Module]:
+    """A module that is written in Verilog by hand, as the family's synthesis reads it."""
+    source = Path(hw.hierarchy.__file__).with_name(f"{name}.v")
+    values = " ".join(f"-chparam {key} {value}" for key, value in parameters)
+    script = "\n".join([
+        f"read_verilog {SYNTHESES[family].read} {source.name}",
+        f"hierarchy -top {name} {values}", "proc", "flatten", "opt_clean",
+        "memory_dff -no-rw-check", "memory_collect", "opt_clean", "write_rtlil read.il", ""])
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / source.name).write_bytes(source.read_bytes())
+        (folder / "read.ys").write_text(script, encoding="utf-8")
+        run(find("yosys"), ("read.ys",), folder, "log.txt")
+        return list(_read((folder / "read.il").read_text(encoding="utf-8")).values())
 
 
 #: Of every family the factors' most bits, and how many of a wider one each part takes.
@@ -223,14 +243,6 @@ def _multipliers(family: str, first: int, second: int, result: int) -> int:
 
 # ----- RTLIL
 
-@dataclass
-class _Module:
-    terms: Counter[str] = field(default_factory=Counter)
-    multipliers: list[tuple[int, int, int]] = field(default_factory=list)
-    memories: list[Memory] = field(default_factory=list)
-    cells: list[tuple[str, str, dict[str, int]]] = field(default_factory=list)
-
-
 def _modules(config: Config, divisor: int, counters: bool) -> dict[str, _Module]:
     shared = SharedModules()
     core = BoardCore(config, divisor=divisor, counters=counters)
@@ -243,6 +255,7 @@ def _modules(config: Config, divisor: int, counters: bool) -> dict[str, _Module]
 
 
 _NUMBER = re.compile(r"\d+")
+_UNDEFINED = re.compile(r"\d+'x+")
 _LOGIC = ("$and", "$or", "$xor", "$not", "$reduce_or", "$reduce_and", "$reduce_bool", "$reduce_xor")
 
 
@@ -250,6 +263,7 @@ def _read(text: str) -> dict[str, _Module]:
     """Modules of an RTLIL text, by name."""
     modules: dict[str, _Module] = {}
     lines = iter(text.splitlines())
+    style = "auto"
     module = _Module()
     widths: dict[str, int] = {}
     storages: dict[str, dict[str, int]] = {}
@@ -265,8 +279,11 @@ def _read(text: str) -> dict[str, _Module]:
             parts = stripped.split()
             storages[parts[-1]] = {"width": int(parts[parts.index("width") + 1]),
                                    "depth": int(parts[parts.index("size") + 1]), "sync": 1}
+        elif stripped.startswith("attribute \\ram_style "):
+            style = stripped.split()[-1].strip('"')
         elif stripped.startswith("cell "):
-            _cell(module, stripped.split(), lines, widths, storages)
+            _cell(module, stripped.split(), lines, widths, storages, style)
+            style = "auto"
         elif stripped.startswith("process "):
             _process(module, lines, widths)
         elif stripped == "end":     # of a module: cells and processes end where they are read
@@ -278,7 +295,7 @@ def _read(text: str) -> dict[str, _Module]:
 
 
 def _cell(module: _Module, head: list[str], lines: Iterable[str], widths: dict[str, int],
-          storages: dict[str, dict[str, int]]) -> None:
+          storages: dict[str, dict[str, int]], style: str) -> None:
     kind, name = head[1], head[2]
     parameters: dict[str, int] = {}
     ports: dict[str, str] = {}
@@ -312,15 +329,21 @@ def _cell(module: _Module, head: list[str], lines: Iterable[str], widths: dict[s
         terms["constant bits" if constant else "comparison bits"] += max(first, second)
     elif kind in _LOGIC:
         terms["logic bits"] += first if kind.startswith("$reduce") else result
-    elif kind == "$mux":
+    elif kind == "$mux" and not any(_UNDEFINED.fullmatch(ports[port]) for port in ("\\A", "\\B")):
         terms["setting bits" if constant else "multiplexer bits"] += parameters["WIDTH"]
     elif kind in ("$shift", "$shr", "$sshr", "$shl", "$sshl", "$shiftx"):
         if not _constant(ports["\\B"]):
             terms["shift bits"] += result * second
-    elif kind == "$dff":
+    elif kind in ("$dff", "$dffe", "$sdff", "$sdffe"):
         terms["register bits"] += parameters["WIDTH"]
     elif kind == "$mul" and not constant:
         module.multipliers.append((first, second, result))
+    elif kind == "$mem_v2":
+        reads = "sync" if parameters["RD_CLK_ENABLE"] else "async"
+        module.memories += parameters["RD_PORTS"] * [Memory(
+            parameters["WIDTH"], parameters["SIZE"], parameters["WIDTH"], reads, style)]
+    elif kind == "\\CCU2C":           # two bits of a sum
+        terms["adder bits"] += 2
     elif kind == "$memrd_v2":
         storages[memory]["sync"] = parameters["CLK_ENABLE"]
     elif not kind.startswith("$"):      # an instance
@@ -347,6 +370,8 @@ def _process(module: _Module, lines: Iterable[str], widths: dict[str, int]) -> N
             depth -= 1
         elif words[0] == "assign" and depth:
             target, value = _split(words[1])
+            if _UNDEFINED.fullmatch(value):
+                continue
             term = "setting bits" if _constant(value) else "multiplexer bits"
             module.terms[term] += _width(target, widths)
 
