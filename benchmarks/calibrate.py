@@ -38,6 +38,7 @@ from fpga.plan import PLACED, BuildPlan, make_plan
 from fpga.structure import BLOCKS, TERMS, kind_of
 from fpga.tools import Tool, find, run
 from hw.config import PRESETS, Config
+from sim.native import cache_folder
 from tritforge.console import progress_bar
 
 #: What a small ECP5 configuration has unless a row says otherwise.
@@ -285,11 +286,12 @@ def changes(base: Config, config: Config) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path), default=Path("build/calibration"),
-              show_default=True, help="Folder for the counts of every build.")
+@click.option("--cache", type=click.Path(path_type=Path),
+              help="Folder for the counts of every build. [default: in that of simulators]")
 @click.option("--check", is_flag=True, help="Compare with the coefficients that are there.")
 @click.option("--only", help="Make the builds of this board only, and write nothing.")
-def main(cache: Path, check: bool, only: str | None) -> None:
+def main(cache: Path | None, check: bool, only: str | None) -> None:
+    cache = cache_folder() / "calibration" if cache is None else cache
     cache.mkdir(parents=True, exist_ok=True)
     tools = {name: find(name) for name in ("yosys", "nextpnr-ecp5", "nextpnr-ice40")}
     rows = [row for row in configurations() if only in (None, row[0].name)]

@@ -120,7 +120,8 @@ class Search:
                              f"{error}") from error
         if not self._wanted.single_port:    # as many entries as the places of its queue hold
             places, depth = queue_places(self._wanted), self._wanted.queue_depth
-            while queue_places(changed(self._wanted, {"queue_depth": depth + 1})) == places:
+            while depth < 2 * self._wanted.queue_depth and queue_places(
+                    changed(self._wanted, {"queue_depth": depth + 1})) == places:
                 depth += 1
             self._wanted = changed(self._wanted, {"queue_depth": depth})
         self._tell("golden model", 0.0)
