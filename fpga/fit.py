@@ -356,21 +356,23 @@ class Search:
                 self._refusal = str(error)
 
     def _streamed(self, config: Config, share: float) -> Config | None:
-        """Memories that fill the chip, ``share`` of it with activations."""
+        """Memories that fill the chip: activations take ``share`` of it, trits the rest."""
         least = changed(config, {"trit_depth": 64, "activation_depth": 64, **{
             name: getattr(self._base, name)
             for name in ("program_depth", "row_depth", "result_depth")}})
-        left = self.board.resources.block_rams - estimate(self.board, least).block_rams
-        depths = {}
-        for name, part in (("activation_depth", share), ("trit_depth", 1 - share)):
-            depth = 64
-            while 2 * depth <= ROOMY[name] and self._block_rams(
-                    changed(least, {name: 2 * depth}), name) <= part * left:
-                depth *= 2
-            depths[name] = depth
-        if min(depths.values()) <= 64:
-            return None
-        return changed(least, depths)
+        left = float(self.board.resources.block_rams - estimate(self.board, least).block_rams)
+        fitted = least
+        for name, part in (("activation_depth", share), ("trit_depth", 1.0)):
+            depth = 0
+            for exponent in range(6, ROOMY[name].bit_length()):
+                made = changed(fitted, {name: 1 << exponent})
+                if self._block_rams(made, name) <= part * left:
+                    depth = 1 << exponent
+            if not depth:
+                return None
+            fitted = changed(fitted, {name: depth})
+            left -= self._block_rams(fitted, name)
+        return fitted
 
     def _block_rams(self, config: Config, name: str) -> int:
         kind = DEPTHS[name]
