@@ -114,7 +114,8 @@ class Search:
     def __post_init__(self) -> None:
         self._base = PRESETS[self.board.config]
         try:
-            self._wanted = changed(self._base, widths(self.network))
+            self._wanted = changed(
+                self._base, {"packet_words": PACKET_WORDS[1], **widths(self.network)})
         except ConfigError as error:
             raise BuildError(f"network {self.network.name} does not fit any configuration: "
                              f"{error}") from error
@@ -221,9 +222,9 @@ class Search:
         return found
 
     def _config(self, **fields: int) -> Config | None:
-        """With these fields; None where a configuration does not allow them."""
+        """With these fields, packets of any length; None where there is no such configuration."""
         try:
-            return changed(self._wanted, {"packet_words": PACKET_WORDS[1], **fields})
+            return changed(self._wanted, fields)
         except ConfigError:
             return None
 
