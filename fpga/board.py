@@ -149,6 +149,8 @@ class Board:
         What ``openFPGALoader`` calls it.
     oscillator, uart : str
         Resources of the platform.
+    fill : float
+        Share of the lookup tables that a design may use and still be placed and routed.
     """
 
     name: str
@@ -164,6 +166,7 @@ class Board:
     loader: str
     oscillator: str
     uart: str = "uart"
+    fill: float = 0.85
 
     def clocking(self, clock_hz: float | None = None) -> Clocking:
         """PLL, baud rate and UART divisor for a clock, the board's own where none is given.

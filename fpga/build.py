@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 import shutil
 import time
@@ -24,6 +23,7 @@ from fpga.netlist_report import (
     totals,
 )
 from fpga.plan import PLACED, BuildPlan
+from fpga.room import refusal
 from fpga.tools import Tool, ToolError, find, run
 from model_export.folders import new_folder, obstacle
 from sim.device import Progress
@@ -240,29 +240,10 @@ def _clock(plan: BuildPlan) -> dict[str, Any]:
 def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:
     """Refuse before placement what can never fit."""
     has = asdict(plan.board.resources)
-    lacking = {name: needed - has[name] for name, needed in totals(cells).items()
-               if needed > has[name]}
-    if not lacking:
-        return
-    needs = ", ".join(f"{has[name] + excess:,} {name.replace('_', ' ')} of {has[name]:,}"
-                      for name, excess in lacking.items())
-    raise BuildError(f"configuration {plan.config.name} does not fit {plan.board.title}: it needs "
-                     f"{needs}; {_smaller(plan, lacking, blocks(cells))}preset "
-                     f"{plan.board.config} is made for this board")
-
-
-def _smaller(plan: BuildPlan, lacking: dict[str, int], rows: list[dict[str, Any]]) -> str:
-    """How many elements would fit, if their number is what is too large."""
-    adders, clusters = plan.config.adders, plan.config.cluster_count
-    fewer = 0
-    for name, excess in lacking.items():
-        each = sum(row[name] for row in rows if ".element_" in row["block"]) / adders
-        if not each:
-            return ""
-        fewer = max(fewer, math.ceil(excess / each / clusters))
-    left = plan.config.elements - fewer
-    left -= left % plan.config.drain_width
-    return f"some {left} elements in each cluster would fit; " if left > 0 else ""
+    lacks = {name: (needed, has[name]) for name, needed in totals(cells).items()
+             if needed > has[name]}
+    if lacks:
+        raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
 
 
 def _resources(plan: BuildPlan, used: dict[str, int],

@@ -10,13 +10,15 @@ from fpga.board import FAMILIES, Board, Clocking, Family
 from fpga.board_top import TOP, top_files
 from fpga.core import CORE_NAME, BoardCore
 from fpga.errors import BuildError
+from fpga.estimate import estimate
 from fpga.preload import Contents, contents_of, obstacle
+from fpga.room import lacking, refusal
 from fpga.synthesis import script
-from fpga.tools import Tool
+from fpga.tools import Tool, ToolError
 from hw.config import Config
-from hw.program import MEMORIES
 from hw.verilog import convert
 from model_export.image import Image
+from model_export.network import Network
 
 __all__ = ["BuildPlan", "make_plan"]
 
@@ -31,6 +33,8 @@ class BuildPlan:
     Members
     -------
     board, config, clocking : what is built
+    network : Network or None
+        Of the image, if there is one.
     contents : list of Contents
         What comes with the bitstream.
     label : int
@@ -45,6 +49,7 @@ class BuildPlan:
     board: Board
     config: Config
     clocking: Clocking
+    network: Network | None
     contents: list[Contents]
     label: int
     host_sends: str
@@ -80,11 +85,11 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
     Raises
     ------
     BuildError
-        The clock cannot be made, the memories are larger than all the board has, or one does not
-        hold its contents.
+        The clock cannot be made, the configuration needs more memories or multipliers than the
+        board has, or a memory does not hold its contents.
     """
     clocking = board.clocking(clock_hz)
-    _check_memories(board, config)
+    _check_room(board, config, image)
     family = FAMILIES[board.family]
     contents: list[Contents] = []
     number = 0
@@ -109,16 +114,16 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
     packed = (*family.pack_options, TOP + family.routed, board.name + family.bitstream)
     commands = [("synthesis", "yosys", (f"{TOP}.ys",)),
                 ("place and route", family.place, place), ("packing", family.pack, packed)]
-    return BuildPlan(board, config, clocking, contents, number, sends, seed, files, commands)
+    network = None if image is None else image.network
+    return BuildPlan(board, config, clocking, network, contents, number, sends, seed, files,
+                     commands)
 
 
-def _check_memories(board: Board, config: Config) -> None:
-    """Refuse before synthesis, which would take long over them, memories that can never fit."""
-    bits = sum(config.memory_width(kind) * config.memory_depth(kind) * config.memory_count(kind)
-               for kind in MEMORIES)
-    has = board.resources.memory_bits
-    if bits > has:
-        raise BuildError(
-            f"configuration {config.name} does not fit {board.title}: its memories have "
-            f"{bits / 1024:,.0f} kbit, the chip {has / 1024:,.0f} kbit; preset {board.config} is "
-            f"made for this board")
+def _check_room(board: Board, config: Config, image: Image | None) -> None:
+    """Refuse before synthesis what can never fit: memories and multipliers are known exactly."""
+    try:
+        found = estimate(board, config)
+    except ToolError:       # synthesis will fail too, and keeps its log
+        return
+    if lacks := lacking(board, found, exact=True):
+        raise BuildError(refusal(board, config, lacks, None if image is None else image.network))

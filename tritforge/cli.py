@@ -17,6 +17,7 @@ import click
 from hw.config import PRESETS
 from tritforge.build_command import build_command
 from tritforge.console import input_option, json_option, progress_bar, show
+from tritforge.fit_command import fit_command
 from tritforge.run_command import run_command
 
 __all__ = ["main"]
@@ -419,6 +420,7 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
 
 
 cli.add_command(build_command)
+cli.add_command(fit_command)
 cli.add_command(run_command)
 
 

@@ -8,6 +8,7 @@ import pytest
 from networks import compile_network, random_network
 
 from fpga import build as builds
+from fpga import room
 from fpga.backend import memory_label
 from fpga.board import board
 from fpga.build import build, former_report
@@ -152,20 +153,24 @@ def test_timing():
 
 
 def test_room(plan, tmp_path, monkeypatch):
-    """What is needed, what there is, and how many elements less would do."""
+    """What is needed, what there is, and what would do."""
     narrow = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, luts=18))
-    small = dataclasses.replace(plan, board=narrow, contents=[])
+    small = dataclasses.replace(plan, board=narrow, contents=[], network=None)
 
     def synthesis(tool, arguments, folder, log, seen):
         (folder / "top.json").write_text(json.dumps({"modules": {"top": {"cells": CELLS}}}))
 
     monkeypatch.setattr(builds, "run", synthesis)
+    monkeypatch.setattr(room, "nearest", lambda board, config, network: None)
     with pytest.raises(BuildError, match=r"^configuration small does not fit ULX3S .*: it needs 26 "
-                                         r"luts of 18, 1 sprams of 0; preset ulx3s_85f is made"):
+                                         r"LUTs of 18, 1 single-port RAMs of 0; the nearest "
+                                         r"configuration that fits is preset ulx3s_85f$"):
         build(small, tmp_path / "build")
+    monkeypatch.setattr(room, "nearest", lambda board, config, network: dataclasses.replace(
+        config, elements=1))
     del CELLS["tall"]
-    with pytest.raises(BuildError, match=r"it needs 26 luts of 18; some 1 elements in each cluster "
-                                         r"would fit; preset ulx3s_85f is made for this board$"):
+    with pytest.raises(BuildError, match=r"it needs 26 LUTs of 18; the nearest configuration that "
+                                         r"would fit has elements = 1$"):
         build(small, tmp_path / "build")
     assert list(tmp_path.iterdir()) == []
 

@@ -93,10 +93,14 @@ def test_impossible_clock(tmp_path, capsys):
 
 
 def test_memories_that_never_fit(tmp_path, capsys):
-    assert "configuration alexnet does not fit iCEBreaker (Lattice iCE40UP5K-SG48): its " \
-        "memories have 223,120 kbit, the chip 1,144 kbit; preset icebreaker is made for this " \
-        "board" in refused(capsys, "build", "--board", "icebreaker", "--config", "alexnet", "-o",
-                           tmp_path / "build")
+    """Refused before synthesis, whose tools are not even looked for."""
+    (tmp_path / "deep.toml").write_text('preset = "icebreaker"\nactivation_depth = 65536\n')
+    sentence = refused(capsys, "build", "--board", "icebreaker", "--config", tmp_path / "deep.toml",
+                       "-o", tmp_path / "build")
+    assert "configuration deep does not fit iCEBreaker (Lattice iCE40UP5K-SG48): it needs " \
+        in sentence
+    assert " 7 single-port RAMs of 4; the nearest configuration that would fit has " in sentence
+    assert sentence.endswith("activation_depth = 16384")
 
 
 def test_image_of_another_configuration(small, tmp_path, capsys):
