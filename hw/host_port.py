@@ -156,7 +156,8 @@ class HostPort(wiring.Component):
         self._write, self._room, self._written = Signal(), Signal(), Signal()
         # The end of a run comes from far away.
         self._finished, self._error = Signal(), Signal(ERROR_WIDTH)
-        m.d.sync += [self._finished.eq(self.finished), self._error.eq(self.error)]
+        end = m.d.comb if config.single_port else m.d.sync
+        end += [self._finished.eq(self.finished), self._error.eq(self.error)]
         errors, dropped = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
         run_done = Signal()                     # the answer to a RUN waits
         self._run_tag = Signal(8)
@@ -203,12 +204,14 @@ class HostPort(wiring.Component):
         size = Signal(len(left) + most.bit_length())
         allowed, packed = Signal(), Signal()
         copies = Signal(8)
+        # Registers cost as much as tables where memories have a single port, and clocks are slow.
+        early = m.d.comb if config.single_port else m.d.sync
         with m.Switch(kind):
             for index, name in enumerate(MEMORIES):
                 with m.Case(index):
                     m.d.comb += size.eq(_times(few, config.memory_chunks(name))
                                         if name in WRITABLE_MEMORIES else 0)
-                    m.d.sync += [       # some cycles before they are used
+                    early += [      # some cycles before they are used
                         depth.eq(config.memory_depth(name)),
                         chunks.eq(config.memory_chunks(name)),
                         copies.eq(config.memory_count(name)),

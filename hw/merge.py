@@ -42,8 +42,8 @@ class Merge(wiring.Component):
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
     be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
 
-    Timing: a write-back of cycle t is first visited in t+3; one visit per cycle, except that a
-    merge waits while a visit of the same activation is in the pipeline (``MERGE_LATENCY``), while
+    Timing: a write-back of cycle t is first visited in t+3, with a single port in t+2; one visit per
+    cycle, except that a merge waits while a visit of the same activation is in the pipeline (``MERGE_LATENCY``), while
     its word is written, and, where the memory has a single port, while any word is written.
     Writing follows ``ChunkMemory.latency + 1`` cycles after the visit. There is no ready: the
     drain stops when ``full`` shows.
@@ -111,19 +111,24 @@ class Merge(wiring.Component):
         m.d.sync += self.full.eq(queue.level >= merge_level(config))
 
         # One visit per pooled pixel: columns first, then rows, backwards.
+        # The oldest; with a single port, where flip-flops are scarce, straight from the queue.
         shown, head = Signal(), Signal(layout, reset_less=True)
         x, y = Signal(head.window.count_x.shape()), Signal(head.window.count_y.shape())
         at, following, line, row = (Signal.like(self.read_address, name=name)
                                     for name in ("at", "following", "line", "row"))
         begun, last_x, last_y, move = Signal(), Signal(), Signal(), Signal()
-        with m.If(queue.r_en):
-            m.d.sync += [shown.eq(queue.r_rdy), head.eq(queue.r_data)]
+        taken = move & last_x & last_y
+        if config.single_port:
+            m.d.comb += [shown.eq(queue.r_rdy), head.eq(queue.r_data)]
+        else:
+            with m.If(queue.r_en):
+                m.d.sync += [shown.eq(queue.r_rdy), head.eq(queue.r_data)]
         m.d.comb += [
             last_x.eq(x == head.window.count_x - 1),
             last_y.eq(y == head.window.count_y - 1),
             row.eq(Mux(y.any(), line, head.window.address)),
             at.eq(Mux(begun, following, head.window.address)),
-            queue.r_en.eq(~shown | (move & last_x & last_y)),
+            queue.r_en.eq(taken if config.single_port else ~shown | taken),
         ]
         with m.If(move):
             m.d.sync += [x.eq(x + 1), begun.eq(1), following.eq(at - self.step_x)]

@@ -824,7 +824,7 @@ class Simulation {
         if (in_flight) arrive(t);
         for (auto& slice : slices) {
             slice.level[1] = slice.level[0];
-            slice.level[0] = int32_t(slice.tail - slice.head);
+            slice.level[0] = int32_t(slice.tail - slice.head) + (c.single_port && slice.shown);
         }
 
         if (host) {
@@ -1104,13 +1104,20 @@ class Simulation {
             slice.visit_lane[0] = slice.lane;
             slice.pending = false;
         }
+        // With a single port the oldest write-back is the queue's.
+        const bool direct = c.single_port;
+        if (direct && !slice.pending) show(slice, t);
         if (!slice.pending && slice.shown) slice.shown = !take_up(slice);
+        if (!direct) show(slice, t);
+        return idle;
+    }
+
+    void show(Slice& slice, int32_t t) {
         if (!slice.shown && slice.head != slice.tail) {
             slice.first = slice.queue[slice.head % c.merge_places];
             slice.shown = slice.first.visible <= t;
             slice.head += slice.shown;
         }
-        return idle;
     }
 
     bool waits(const Slice& slice, int32_t t, bool taken_up) const {
