@@ -42,11 +42,11 @@ class Merge(wiring.Component):
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
     be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
 
-    Timing: a write-back of cycle t is first visited in t+3, with a single port in t+2; one visit per
-    cycle, except that a merge waits while a visit of the same activation is in the pipeline (``MERGE_LATENCY``), while
-    its word is written, and, where the memory has a single port, while any word is written.
-    Writing follows ``ChunkMemory.latency + 1`` cycles after the visit. There is no ready: the
-    drain stops when ``full`` shows.
+    Timing: a write-back of cycle t is first visited in t+3, with a single port in t+2; one visit
+    per cycle, except that a merge waits while a visit of the same activation is in the pipeline
+    (``MERGE_LATENCY``), while its word is written, and, where the memory has a single port, while
+    any word is written. Writing follows ``ChunkMemory.latency + 1`` cycles after the visit. There
+    is no ready: the drain stops when ``full`` shows.
 
     Cost: a queue of ``merge_places`` write-backs, one comparison of activations, three of
     addresses.
