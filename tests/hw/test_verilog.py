@@ -82,7 +82,7 @@ def test_sidecar_describes_the_memories(tmp_path):
     assert bits["layer_started"] == 0 and bits["drain_stalled"] == 5
     assert bits["y"] == [bits["width"] - 16, bits["width"] - 1]
     assert described["memories"]["trits"] == {
-        "number": 1, "instances": 8, "width_bits": 512, "depth": 512,
-        "port_words_per_word": 16, "readable": False, "writable": True}
+        "number": 1, "instances": 8, "width_bits": 256, "depth": 1024,
+        "port_words_per_word": 8, "readable": False, "writable": True}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "accelerator.json", "accelerator.v"]
