@@ -11,7 +11,7 @@ BOARD = Board(
     title="ULX3S (Lattice LFE5U-85F, CABGA381)",
     platform=ULX3S_85F_Platform,
     config="ulx3s_85f",
-    clock_hz=55e6,
+    clock_hz=45e6,
     bauds=(3_000_000, 2_000_000, 1_500_000, 1_000_000, 500_000, 115_200),
     family="ecp5",
     resources=Resources(luts=83640, flip_flops=83640, block_rams=208, block_ram_bits=18432,
