@@ -206,6 +206,7 @@ class HostPort(wiring.Component):
         copies = Signal(8)
         # Registers cost as much as tables where memories have a single port, and clocks are slow.
         early = m.d.comb if config.single_port else m.d.sync
+        early += [depth.eq(0), chunks.eq(0), copies.eq(0), allowed.eq(0)]     # no such memory
         with m.Switch(kind):
             for index, name in enumerate(MEMORIES):
                 with m.Case(index):
