@@ -33,11 +33,13 @@ from fpga.estimate import (
     estimate_with,
     load_calibration,
 )
-from fpga.netlist_report import block_of, read_cells, sites, totals
-from fpga.plan import PLACED, BuildPlan, make_plan
+from fpga.netlist_report import block_of, read_cells, totals
+from fpga.plan import BuildPlan, make_plan
+from fpga.room import EXACT
 from fpga.structure import BLOCKS, TERMS, kind_of
 from fpga.tools import Tool, find, run
 from hw.config import PRESETS, Config
+from model_export.folders import new_file
 from sim.native import cache_folder
 from tritforge.console import progress_bar
 
@@ -132,6 +134,10 @@ def configurations() -> list[tuple[Board, Config, bool]]:
 
 # ----- builds
 
+#: Packed cells with a lookup table.
+_PACKED = ("TRELLIS_COMB", "ICESTORM_LC")
+
+
 def measure(chosen: Board, config: Config, tools: dict[str, Tool], cache: Path) -> dict[str, Any]:
     """Cells of a real build, in all and by kind of block, from the cache or made now."""
     plan = make_plan(chosen, config)
@@ -150,9 +156,8 @@ def measure(chosen: Board, config: Config, tools: dict[str, Tool], cache: Path) 
         run(tools[place], _pack_only(plan, arguments), folder, "place.txt")
         measured = _counts(plan, folder)
     measured["seconds"] = round(time.monotonic() - started, 1)
-    part = kept.with_suffix(".part")
-    part.write_text(json.dumps(measured, indent=1), encoding="utf-8")
-    part.replace(kept)
+    with new_file(kept) as part:
+        part.write_text(json.dumps(measured, indent=1), encoding="utf-8")
     return measured
 
 
@@ -165,10 +170,7 @@ def _pack_only(plan: BuildPlan, arguments: tuple[str, ...]) -> tuple[str, ...]:
 def _counts(plan: BuildPlan, folder: Path) -> dict[str, Any]:
     cells = read_cells(folder / f"{TOP}.json")
     packed = json.loads((folder / "packed.json").read_bytes())["modules"][TOP]["cells"]
-    placed = json.loads((folder / PLACED).read_bytes()) if (folder / PLACED).exists() else None
-    counted = Counter(cell["type"] for cell in packed.values())
-    used = (sites(plan.board.family, placed["utilization"]) if placed is not None else
-            {"luts": counted["TRELLIS_COMB"] + counted["ICESTORM_LC"]})
+    used = {"luts": sum(cell["type"] in _PACKED for cell in packed.values())}
     return {**{name: (totals(cells) | used).get(name, 0) for name in RESOURCES},
             "blocks": _by_block(cells, packed)}
 
@@ -208,7 +210,7 @@ def _by_block(cells: dict[str, Any], packed: dict[str, Any]) -> dict[str, dict[s
 
     found: dict[str, Counter[str]] = {name: Counter() for name in BLOCKS.values()}
     for name, cell in packed.items():
-        if cell["type"] in ("TRELLIS_COMB", "ICESTORM_LC"):
+        if cell["type"] in _PACKED:
             found[kind(name)]["luts"] += 1
     for name, cell in cells.items():
         parts = block_of(name, scopes).split(".")
@@ -274,15 +276,8 @@ def compare(estimated: Estimate, measured: dict[str, Any]) -> dict[str, Any]:
     """Estimate and measurement of a build, and the relative error of the lookup tables."""
     return {
         "measured": {name: measured[name] for name in RESOURCES},
-        "estimated": {name: getattr(estimated, name) for name in RESOURCES},
+        "estimated": estimated.to_dict(),
         "luts_error": round(estimated.luts / measured["luts"] - 1, 4)}
-
-
-def changes(base: Config, config: Config) -> dict[str, Any]:
-    """Fields in which two configurations differ, the name apart."""
-    values = base.to_dict()
-    return {name: value for name, value in config.to_dict().items()
-            if name != "name" and value != values[name]}
 
 
 @click.command()
@@ -292,7 +287,6 @@ def changes(base: Config, config: Config) -> dict[str, Any]:
 @click.option("--only", help="Make the builds of this board only, and write nothing.")
 def main(cache: Path | None, check: bool, only: str | None) -> None:
     cache = cache_folder() / "calibration" if cache is None else cache
-    cache.mkdir(parents=True, exist_ok=True)
     tools = {name: find(name) for name in ("yosys", "nextpnr-ecp5", "nextpnr-ice40")}
     rows = [row for row in configurations() if only in (None, row[0].name)]
     builds = []
@@ -307,23 +301,24 @@ def main(cache: Path | None, check: bool, only: str | None) -> None:
     entries, wrong = [], []
     for chosen, config, held_out, measured in builds:
         result = compare(estimate_with(families, chosen, config), measured)
-        exact = all(result["measured"][name] == result["estimated"][name]
-                    for name in ("block_rams", "sprams", "dsps"))
+        exact = all(result["measured"][name] == result["estimated"][name] for name in EXACT)
         good = exact and (abs(result["luts_error"]) <= TOLERANCE or not held_out)
         if not good:
             wrong.append(config.name)
         entries.append({"board": chosen.name, "held_out": held_out,
-                        "configuration": changes(Config(), config), **result,
+                        "configuration": config.differences(Config()), **result,
                         "seconds": measured["seconds"]})
         click.echo(f"{config.name:>4} {chosen.name:<11} {'held out' if held_out else 'fitted':<9}"
                    f"LUTs {measured['luts']:>6} estimated {result['estimated']['luts']:>6} "
                    f"({result['luts_error']:+.1%})  block RAMs {measured['block_rams']:>3} "
                    f"{result['estimated']['block_rams']:>3}  {'' if exact else 'MEMORIES DIFFER'}")
     if not check and only is None:
-        CALIBRATION.write_text(_text({
-            "command": "python benchmarks/calibrate.py",
-            "tools": {name: tool.version for name, tool in tools.items()},
-            "tolerance": TOLERANCE, "families": families, "builds": entries}), encoding="utf-8")
+        with new_file(CALIBRATION) as part:
+            part.write_text(_text({
+                "command": "python benchmarks/calibrate.py",
+                "tools": {name: tool.version for name, tool in tools.items()},
+                "tolerance": TOLERANCE, "families": families, "builds": entries}),
+                encoding="utf-8")
     if wrong:
         raise click.ClickException(f"too far off: {', '.join(wrong)}")
 

@@ -26,8 +26,8 @@ class Resources:
     -------
     luts, flip_flops : int
         4-input lookup tables, flip-flops.
-    block_rams, block_ram_bits : int
-        Block memories, and bits of each.
+    block_rams : int
+        Block memories.
     sprams : int
         Large single-port memories (iCE40 UltraPlus, 256 kbit each).
     dsps : int
@@ -39,16 +39,9 @@ class Resources:
     luts: int
     flip_flops: int
     block_rams: int
-    block_ram_bits: int
     sprams: int
     dsps: int
     distributed_rams: int
-
-    @property
-    def memory_bits(self) -> int:
-        """Bits of all memories."""
-        return (self.block_rams * self.block_ram_bits + self.sprams * 2**18
-                + self.distributed_rams * 64)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from fpga.board import FAMILIES, Board
 from fpga.board_top import TOP
 from fpga.errors import BuildError
+from fpga.estimate import estimate
 from fpga.netlist_report import (
     blocks,
     check_contents,
@@ -23,7 +24,7 @@ from fpga.netlist_report import (
     totals,
 )
 from fpga.plan import PLACED, BuildPlan
-from fpga.room import refusal
+from fpga.room import beyond, lacking, refusal
 from fpga.tools import Tool, ToolError, find, run
 from model_export.folders import new_folder, obstacle
 from sim.device import Progress
@@ -92,6 +93,7 @@ def build(plan: BuildPlan, output: Path, *, force: bool = False,
         return Built(output, former, False)
     if sentence := _in_the_way(output, files):
         raise BuildError(sentence)
+    _check_exact(plan)
     try:
         with new_folder(output) as folder:
             try:
@@ -237,12 +239,19 @@ def _clock(plan: BuildPlan) -> dict[str, Any]:
             "baud_error": round(clocking.baud_error, 6)}
 
 
+def _check_exact(plan: BuildPlan) -> None:
+    """Refuse before synthesis what can never fit: memories and multipliers are known exactly."""
+    try:
+        found = estimate(plan.board, plan.config)
+    except ToolError:       # synthesis will fail too, and keeps its log
+        return
+    if lacks := lacking(plan.board, found, exact=True):
+        raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
+
+
 def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:
     """Refuse before placement what can never fit."""
-    has = asdict(plan.board.resources)
-    lacks = {name: (needed, has[name]) for name, needed in totals(cells).items()
-             if needed > has[name]}
-    if lacks:
+    if lacks := beyond(totals(cells), asdict(plan.board.resources)):
         raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
 
 

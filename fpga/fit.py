@@ -18,12 +18,11 @@ from fpga.board import Board
 from fpga.errors import BuildError
 from fpga.estimate import Estimate, estimate
 from fpga.memory_mapping import map_memory
-from fpga.room import NAMES, arrangement, lacking, room, sentence
+from fpga.room import NAMES, arrangement, excess, lacking, preset_fits, room, sentence
 from fpga.sizes import (
     DEPTHS,
     PACKET_WORDS,
     ROOMY,
-    changed,
     compiled,
     expected_cycles,
     layer_work,
@@ -41,7 +40,7 @@ from sim.cycle import CycleModel
 from sim.device import Progress
 from sim.golden import GoldenModel
 
-__all__ = ["Candidate", "Search", "lines", "random_codes"]
+__all__ = ["Candidate", "Search", "random_codes"]
 
 #: Shapes that are compiled, at most; shapes that are estimated before that, at most.
 MOST_COMPILED = 12
@@ -50,6 +49,9 @@ MOST_ESTIMATED = 60
 GUESS = 1.1
 #: Shares of a chip's block RAM that activations get where a network is streamed.
 ACTIVATION_SHARES = (0.6, 0.4, 0.75)
+#: Depths of memories that do not count yet.
+_SHALLOW: dict[str, Any] = dict.fromkeys(DEPTHS, 64)
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -114,17 +116,17 @@ class Search:
     def __post_init__(self) -> None:
         self._base = PRESETS[self.board.config]
         try:
-            self._wanted = changed(
-                self._base, {"packet_words": PACKET_WORDS[1], **widths(self.network)})
+            self._wanted = dataclasses.replace(
+                self._base, packet_words=PACKET_WORDS[1], **widths(self.network))
         except ConfigError as error:
             raise BuildError(f"network {self.network.name} does not fit any configuration: "
                              f"{error}") from error
         if not self._wanted.single_port:    # as many entries as the places of its queue hold
             places, depth = queue_places(self._wanted), self._wanted.queue_depth
             while depth < 2 * self._wanted.queue_depth and queue_places(
-                    changed(self._wanted, {"queue_depth": depth + 1})) == places:
+                    dataclasses.replace(self._wanted, queue_depth=depth + 1)) == places:
                 depth += 1
-            self._wanted = changed(self._wanted, {"queue_depth": depth})
+            self._wanted = dataclasses.replace(self._wanted, queue_depth=depth)
         self._tell("golden model", 0.0)
         golden = GoldenModel(self.network)
         self._tensors = [
@@ -221,17 +223,17 @@ class Search:
                 found.append(config)
         return found
 
-    def _config(self, **fields: int) -> Config | None:
+    def _config(self, **fields: Any) -> Config | None:
         """With these fields, packets of any length; None where there is no such configuration."""
         try:
-            return changed(self._wanted, fields)
+            return dataclasses.replace(self._wanted, **fields)
         except ConfigError:
             return None
 
     def _neighbours(self, config: Config) -> list[Config]:
         more = max(config.drain_width,
                    config.elements // 4 // config.drain_width * config.drain_width)
-        changes: list[dict[str, int]] = [
+        changes: list[dict[str, Any]] = [
             {"queue_depth": 2 * config.queue_depth}, {"banks": 2 * config.banks},
             {"elements": config.elements + more}, {"scan_width": 2 * config.scan_width},
             {"clusters": config.clusters + config.drain_width},
@@ -240,7 +242,7 @@ class Search:
         found = []
         for change in changes:
             try:
-                found.append(changed(config, {"packet_words": PACKET_WORDS[1], **change}))
+                found.append(dataclasses.replace(config, packet_words=PACKET_WORDS[1], **change))
             except ConfigError:
                 continue
         return found
@@ -254,8 +256,7 @@ class Search:
         if not similar:
             one = self._config(
                 sets=1, clusters=1, elements=2, rows=config.rows, scan_width=2, drain_width=1,
-                trit_depth=64, activation_depth=64, program_depth=64, row_depth=64,
-                result_depth=64)
+                **_SHALLOW)
             assert one is not None
             self._tell(f"estimate for {config.rows} rows", 0.02)
             similar = [(one, estimate(self.board, one))]
@@ -291,8 +292,7 @@ class Search:
         return None if lacks else found
 
     def _fails(self, config: Config, lacks: dict[str, tuple[int, int]]) -> None:
-        excess = max(needed / max(1, available) for needed, available in lacks.values())
-        self._failures.append((excess, config, lacks))
+        self._failures.append((excess(lacks)[1], config, lacks))
 
     def _full(self, most: int) -> bool:
         """Whether enough has been tried."""
@@ -316,7 +316,7 @@ class Search:
                                 len(self._known) / MOST_ESTIMATED)
         if size > limit / GUESS:        # before a compilation in vain
             self._tell(f"{arrangement(config)}: estimate", done)
-            if self._estimate(changed(config, dict.fromkeys(DEPTHS, 64))) is None:
+            if self._estimate(dataclasses.replace(config, **_SHALLOW)) is None:
                 return
         self._tell(f"{arrangement(config)}: compiling", done)
         for fitted, memory in self._memories(config):
@@ -358,32 +358,29 @@ class Search:
 
     def _streamed(self, config: Config, share: float) -> Config | None:
         """Memories that fill the chip: activations take ``share`` of it, trits the rest."""
-        least = changed(config, {"trit_depth": 64, "activation_depth": 64, **{
+        least = dataclasses.replace(config, **{**_SHALLOW, **{
             name: getattr(self._base, name)
             for name in ("program_depth", "row_depth", "result_depth")}})
         left = float(self.board.resources.block_rams - estimate(self.board, least).block_rams)
-        fitted = least
+        depths: dict[str, Any] = {}
         for name, part in (("activation_depth", share), ("trit_depth", 1.0)):
-            depth = 0
-            for exponent in range(6, ROOMY[name].bit_length()):
-                made = changed(fitted, {name: 1 << exponent})
-                if self._block_rams(made, name) <= part * left:
-                    depth = 1 << exponent
-            if not depth:
+            held = [depth for exponent in range(6, ROOMY[name].bit_length())
+                    if self._block_rams(config, name, depth := 1 << exponent) <= part * left]
+            if not held:
                 return None
-            fitted = changed(fitted, {name: depth})
-            left -= self._block_rams(fitted, name)
-        return fitted
+            depths[name] = held[-1]
+            left -= self._block_rams(config, name, held[-1])
+        return dataclasses.replace(least, **depths)
 
-    def _block_rams(self, config: Config, name: str) -> int:
+    def _block_rams(self, config: Config, name: str, depth: int) -> int:
         kind = DEPTHS[name]
-        mapped = map_memory(self.board.family, memory_of(config, kind, getattr(config, name)))
+        mapped = map_memory(self.board.family, memory_of(config, kind, depth))
         return mapped.count * config.memory_count(kind) if mapped.resource == "block_rams" else 0
 
     def _nothing(self, ranked: list[Config]) -> BuildError:
         """Why nothing fits: what the configuration that lacks least lacks."""
         start = f"network {self.network.name} does not fit {self.board.title}: "
-        known = f"the nearest configuration that fits is preset {self.board.config}"
+        known = preset_fits(self.board)
         if self._failures:
             # what was compiled says more than what was too large to be
             _, config, lacks = min(
@@ -421,14 +418,3 @@ def random_codes(network: Network, count: int = 1, seed: int = 0) -> NDArray[np.
     tensor = network.tensors[network.input]
     return np.random.default_rng(seed).integers(
         tensor.low, tensor.high + 1, (count, *tensor.shape), np.int64)
-
-
-def lines(config: Config) -> list[str]:
-    """A configuration as the lines of a TOML file."""
-    def text(value: object) -> str:
-        if isinstance(value, bool):
-            return str(value).lower()
-        return str(value)
-
-    return [f"{name} = {text(value)}" for name, value in config.to_dict().items()
-            if name != "name"]

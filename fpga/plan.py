@@ -9,12 +9,9 @@ from fpga.backend import memory_label
 from fpga.board import FAMILIES, Board, Clocking, Family
 from fpga.board_top import TOP, top_files
 from fpga.core import CORE_NAME, BoardCore
-from fpga.errors import BuildError
-from fpga.estimate import estimate
 from fpga.preload import Contents, contents_of, obstacle
-from fpga.room import lacking, refusal
 from fpga.synthesis import script
-from fpga.tools import Tool, ToolError
+from fpga.tools import Tool
 from hw.config import Config
 from hw.verilog import convert
 from model_export.image import Image
@@ -85,11 +82,9 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
     Raises
     ------
     BuildError
-        The clock cannot be made, the configuration needs more memories or multipliers than the
-        board has, or a memory does not hold its contents.
+        The clock cannot be made, or a memory does not hold its contents.
     """
     clocking = board.clocking(clock_hz)
-    _check_room(board, config, image)
     family = FAMILIES[board.family]
     contents: list[Contents] = []
     number = 0
@@ -117,13 +112,3 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
     network = None if image is None else image.network
     return BuildPlan(board, config, clocking, network, contents, number, sends, seed, files,
                      commands)
-
-
-def _check_room(board: Board, config: Config, image: Image | None) -> None:
-    """Refuse before synthesis what can never fit: memories and multipliers are known exactly."""
-    try:
-        found = estimate(board, config)
-    except ToolError:       # synthesis will fail too, and keeps its log
-        return
-    if lacks := lacking(board, found, exact=True):
-        raise BuildError(refusal(board, config, lacks, None if image is None else image.network))

@@ -12,7 +12,8 @@ from hw.config import Config, ConfigError
 from model_export.errors import ExportError
 from model_export.network import Network
 
-__all__ = ["arrangement", "lacking", "nearest", "refusal", "room", "sentence"]
+__all__ = ["arrangement", "assignments", "beyond", "excess", "lacking", "nearest", "preset_fits",
+           "refusal", "room", "sentence"]
 
 #: Resources as a sentence names them.
 NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "block_rams": "block RAMs",
@@ -43,9 +44,19 @@ def lacking(board: Board, found: Estimate, exact: bool = False) -> dict[str, tup
 
     With ``exact`` only of what the estimate knows exactly.
     """
-    has = room(board)
-    return {name: (needed, has[name]) for name, needed in found.to_dict().items()
-            if name in (EXACT if exact else NAMES) and needed > has[name]}
+    return beyond({name: needed for name, needed in found.to_dict().items()
+                   if name in (EXACT if exact else NAMES)}, room(board))
+
+
+def beyond(needs: Mapping[str, int], has: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Of what is needed more than there is: needed and available."""
+    return {name: (needed, has[name]) for name, needed in needs.items() if needed > has[name]}
+
+
+def excess(lacks: Mapping[str, tuple[int, int]]) -> tuple[str, float]:
+    """What lacks most, and how many times what there is it is needed."""
+    return max(((name, needed / max(1, available)) for name, (needed, available)
+                in lacks.items()), key=lambda one: one[1])
 
 
 def sentence(lacks: Mapping[str, tuple[int, int]]) -> str:
@@ -60,20 +71,23 @@ def arrangement(config: Config) -> str:
                       for name in ("sets", "clusters", "elements", "rows"))
 
 
-def differences(config: Config, other: Config) -> str:
-    """Fields of ``config`` that are not as in ``other``, in words."""
-    values = other.to_dict()
-    return ", ".join(f"{name} = {str(value).lower()}" for name, value in config.to_dict().items()
-                     if name != "name" and value != values[name])
+def assignments(fields: Mapping[str, Any]) -> list[str]:
+    """Fields of a configuration as its TOML file has them."""
+    return [f"{name} = {str(value).lower()}" for name, value in fields.items()]
+
+
+def preset_fits(board: Board) -> str:
+    """The part of a sentence that is left where nothing nearer is known to fit."""
+    return f"the nearest configuration that fits is preset {board.config}"
 
 
 def refusal(board: Board, config: Config, lacks: Mapping[str, tuple[int, int]],
             network: Network | None = None) -> str:
     """That a configuration does not fit, what it lacks, and what would fit."""
-    excess = max(needed / max(1, available) for needed, available in lacks.values())
-    smaller = None if excess > _FAR else nearest(board, config, network)
-    known = (f"the nearest configuration that fits is preset {board.config}" if smaller is None else
-             f"the nearest configuration that would fit has {differences(smaller, config)}")
+    smaller = None if excess(lacks)[1] > _FAR else nearest(board, config, network)
+    known = preset_fits(board) if smaller is None else (
+        "the nearest configuration that would fit has "
+        + ", ".join(assignments(smaller.differences(config))))
     held = "" if network is None else f" with network {network.name}"
     return (f"configuration {config.name}{held} does not fit {board.title}: it needs "
             f"{sentence(lacks)}; {known}")
@@ -117,8 +131,7 @@ def _grown(board: Board, config: Config, wanted: Config) -> Config:
 def _reduced(config: Config, lacks: Mapping[str, tuple[int, int]],
              keep_memories: bool) -> Config | None:
     """Smaller by the ratio of the resource that lacks most."""
-    name, ratio = max(((name, needed / max(1, available)) for name, (needed, available)
-                       in lacks.items()), key=lambda one: one[1])
+    name, ratio = excess(lacks)
     if name in ("block_rams", "sprams") and not keep_memories:
         least = _SPRAM_WORDS if name == "sprams" else _FEWEST_WORDS
         kinds = [depth for depth in DEPTHS if getattr(config, depth) > least]

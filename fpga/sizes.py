@@ -9,43 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpga.memory_mapping import Memory, map_memory
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from hw.config import ACTIVATION_WIDTH, LIMITS, PORT_WIDTH, Config
 from model_export.emit import MemoryImage, emit
 from model_export.network import ColumnGroup, Layer, Network
 from model_export.placement import place
 from model_export.quantize import partial_bounds
 from model_export.streaming import fit as fit_memories
 
-__all__ = ["DEPTHS", "PACKET_WORDS", "ROOMY", "LayerWork", "changed", "compiled",
-           "expected_cycles", "layer_work", "memory_of", "streamed", "widths", "with_packets"]
+__all__ = ["DEPTHS", "PACKET_WORDS", "ROOMY", "LayerWork", "compiled", "expected_cycles",
+           "layer_work", "memory_of", "streamed", "widths", "with_packets"]
 
 #: Fields that say how deep a memory is, and the memory.
 DEPTHS = {"trit_depth": "trits", "activation_depth": "activations", "program_depth": "program",
           "row_depth": "rows", "result_depth": "results"}
 #: Depths that are large enough for any network: the limits of a configuration.
-ROOMY = {"trit_depth": 1 << 20, "activation_depth": 1 << 16, "program_depth": 1 << 16,
-          "row_depth": 1 << 16, "result_depth": 1 << 20}
-_LEAST_DEPTHS = {"program_depth": 64}
+ROOMY: dict[str, Any] = {name: LIMITS[name][1] for name in DEPTHS}
 #: Words of a packet, at least and at most.
-PACKET_WORDS = 34, 4096
+PACKET_WORDS = LIMITS["packet_words"]
 #: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
 LAYER_OVERHEAD = 120
 
 
-def changed(config: Config, fields: Mapping[str, Any]) -> Config:
-    """A configuration with other values in some fields.
-
-    Raises
-    ------
-    ConfigError
-        A value is outside its limits.
-    """
-    return dataclasses.replace(config, **fields)
-
-
 # ----- numbers and memories
 
-def widths(network: Network) -> dict[str, int]:
+def widths(network: Network) -> dict[str, Any]:
     """Fields of a configuration that the numbers of a quantized network ask for, at least."""
     coefficient, accumulator, multiplier, total, windows = 1, 8, 4, 0, 1
     for layer in network.layers:
@@ -96,14 +83,15 @@ def compiled(network: Network, config: Config,
     ExportError
         The configuration's numbers are too narrow.
     """
-    roomy = changed(config, {**ROOMY, "packet_words": PACKET_WORDS[1]})
+    roomy = dataclasses.replace(config, **ROOMY, packet_words=PACKET_WORDS[1])
     placement = place(network, roomy, dict(densities or {}))
     memory = emit(network, placement, roomy)
     needed = {"trit_depth": memory.trits.shape[1], "activation_depth": memory.activation_words,
               "program_depth": len(memory.program), "row_depth": len(memory.rows),
               "result_depth": memory.results.entries if memory.results else 1}
-    fitted = with_packets(changed(config, {"packet_words": PACKET_WORDS[1], **{
-        name: _depth(family, roomy, name, count) for name, count in needed.items()}}), config)
+    depths: dict[str, Any] = {
+        name: _depth(family, roomy, name, count) for name, count in needed.items()}
+    fitted = with_packets(dataclasses.replace(roomy, **depths), config)
     return fitted, emit(network, placement, fitted)
 
 
@@ -121,7 +109,7 @@ def streamed(network: Network, config: Config,
 
 def _depth(family: str, config: Config, name: str, needed: int) -> int:
     """Words of a memory that holds ``needed``: what the same cells hold, up to a power of two."""
-    needed = max(needed, _LEAST_DEPTHS.get(name, 2))
+    needed = max(needed, LIMITS[name][0])
     rounded = 1 << (needed - 1).bit_length()
     if rounded == needed:
         return needed
@@ -141,8 +129,8 @@ def memory_of(config: Config, kind: str, depth: int) -> Memory:
 def with_packets(config: Config, base: Config) -> Config:
     """With packets as long as the base's, or as its memory words ask for."""
     longest = 2 + max(config.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
-    return changed(config, {
-        "packet_words": max(base.packet_words, longest, PACKET_WORDS[0])})
+    return dataclasses.replace(
+        config, packet_words=max(base.packet_words, longest, PACKET_WORDS[0]))
 
 
 # ----- cycles

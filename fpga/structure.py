@@ -24,7 +24,7 @@ from hw.config import Config
 from hw.hierarchy import SharedModules
 from hw.program import row_layout
 
-__all__ = ["BLOCKS", "TERMS", "Block", "kind_of", "structure"]
+__all__ = ["BLOCKS", "TERMS", "Block", "core_structure", "kind_of", "structure"]
 
 #: Kinds of blocks, by what their path begins with; the longest counts. Others belong to the block
 #: that they are in.
@@ -140,9 +140,9 @@ def structure(config: Config, family: str, divisor: int, counters: bool) -> dict
     return blocks
 
 
-def core_structure(board: Board, config: Config, clock_hz: float | None = None) -> dict[str, Block]:
-    """:func:`structure` of what a board gets."""
-    return structure(config, board.family, board.clocking(clock_hz).divisor, board.counters)
+def core_structure(board: Board, config: Config) -> dict[str, Block]:
+    """:func:`structure` of what a board gets at its own clock."""
+    return structure(config, board.family, board.clocking().divisor, board.counters)
 
 
 @dataclass

@@ -21,9 +21,10 @@ class Accumulators(wiring.Component):
     Timing: one addition and one taking per cycle, never in the same bank; ``value`` stands one
     cycle after ``take`` and stays until the next.
 
-    Cost: one adder of ``accumulator_width``; ``banks`` memories of R accumulators, each read and
-    written at one address per cycle. For synthesis a further bit of each says that it is zero,
-    which taking sets: half the multiplexers of writing zeros.
+    Cost: one adder of ``accumulator_width``. Up to 16 accumulators of all banks stand in one memory
+    that is there twice, one copy read for additions, one for taking; more of them in ``banks``
+    memories of R, each read and written at one address per cycle. For synthesis a further bit of
+    each says whether it counts as zero, so that taking writes no zeros.
 
     In Verilog it is an instance of ``accumulators``, written by hand in ``accumulators.v``, for the
     reason that :class:`hw.memory.ChunkMemory` gives.

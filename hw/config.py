@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ACTIVATION_WIDTH", "PORT_WIDTH", "PRESETS", "Config", "ConfigError", "load_config"]
+__all__ = ["ACTIVATION_WIDTH", "LIMITS", "PORT_WIDTH", "PRESETS", "Config", "ConfigError",
+           "load_config"]
 
 #: Bits of one activation; the same in every configuration.
 ACTIVATION_WIDTH = 8
@@ -26,7 +27,8 @@ class ConfigError(ValueError):
     """A configuration outside the stated limits; the message names field, value and limit."""
 
 
-_LIMITS: dict[str, tuple[int, int]] = {
+#: Least and greatest value of every field that is a number.
+LIMITS: dict[str, tuple[int, int]] = {
     "sets": (1, 16),
     "clusters": (1, 64),
     "elements": (1, 64),
@@ -140,7 +142,7 @@ class Config:
     skip_zero_activations: bool = True
 
     def __post_init__(self) -> None:
-        for field, (low, high) in _LIMITS.items():
+        for field, (low, high) in LIMITS.items():
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"configuration field {field} must be an integer, not {value!r}")
@@ -271,6 +273,12 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def differences(self, other: "Config") -> dict[str, Any]:
+        """Fields that ``other`` has another value in, the name apart."""
+        values = other.to_dict()
+        return {name: value for name, value in self.to_dict().items()
+                if name != "name" and value != values[name]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "configuration") -> "Config":

@@ -110,8 +110,8 @@ class Merge(wiring.Component):
         ]
         m.d.sync += self.full.eq(queue.level >= merge_level(config))
 
-        # One visit per pooled pixel: columns first, then rows, backwards.
-        # The oldest; with a single port, where flip-flops are scarce, straight from the queue.
+        # One visit per pooled pixel: columns first, then rows, backwards. ``head`` is the oldest
+        # write-back; with a single port, where flip-flops are scarce, straight from the queue.
         shown, head = Signal(), Signal(layout, reset_less=True)
         x, y = Signal(head.window.count_x.shape()), Signal(head.window.count_y.shape())
         at, following, line, row = (Signal.like(self.read_address, name=name)

@@ -118,7 +118,7 @@ class Accelerator(wiring.Component):
         self._host_reads(m, host, counters, results, slices)
         return m
 
-    def _run(self, m: Module, host: HostPort, write: "_Write | HostPort", sequencer: Sequencer,
+    def _run(self, m: Module, host: HostPort, write: "_Write", sequencer: Sequencer,
              program: ChunkMemory, drain: Drain, clusters: list[Cluster],
              slices: list[ActivationSlice]) -> None:
         """Start and end of a run, program memory, jobs, trit writes."""
@@ -213,11 +213,11 @@ class Accelerator(wiring.Component):
             with m.Default():
                 m.d.comb += host.write_ready.eq(free)
 
-    def _late_writes(self, m: Module, host: HostPort) -> "_Write | HostPort":
-        """The host's writes to memories that are always ready, a cycle later: they go far."""
-        if self.config.single_port:
-            return host
-        return _Write(**{name: delayed(m, f"late_{name}", getattr(host, name), 1)
+    def _late_writes(self, m: Module, host: HostPort) -> "_Write":
+        """The host's writes to memories that are always ready, a cycle later: they go far. Where
+        memories have a single port they are not, and these are the port's own."""
+        stages = 0 if self.config.single_port else 1
+        return _Write(**{name: delayed(m, f"late_{name}", getattr(host, name), stages)
                          for name in _Write.__annotations__})
 
     def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
@@ -262,7 +262,7 @@ class Accelerator(wiring.Component):
     def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain,
                     counters: Counters | NoCounters, clusters: list[Cluster],
                     slices: list[ActivationSlice], host: HostPort,
-                    write: "_Write | HostPort") -> Value:
+                    write: "_Write") -> Value:
         """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer

@@ -1,4 +1,4 @@
-"""Output folders that are whole or not there, and replace nothing but their own kind."""
+"""Output files and folders that are whole or not there; folders replace only their own kind."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["finished_parent", "new_folder", "obstacle"]
+__all__ = ["finished_parent", "new_file", "new_folder", "obstacle"]
 
 #: JSON files by which finished folders are known.
 _MARKERS = ("manifest.json", "report.json")
@@ -47,6 +47,27 @@ def _format(path: Path) -> object:
         return json.loads(path.read_bytes())["format"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path``, empty, that takes its place if the block ends well.
+
+    Raises
+    ------
+    OSError
+        The file cannot be made or moved; what stood at ``path`` still does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.partial-", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

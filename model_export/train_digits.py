@@ -9,8 +9,6 @@ make the run reproducible on one machine.
 
 import io
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -21,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_export.digits import digits_data
+from model_export.folders import new_file
 from model_export.ttq import TernaryLayer, ternarize_model
 from model_export.zoo import digits
 
-__all__ = ["accuracy", "save_atomically", "train", "train_digits"]
+__all__ = ["accuracy", "train", "train_digits"]
 
 DEFAULT_OUTPUT = Path(__file__).resolve().parents[1] / "tritforge" / "data" / "digits_ttq.pt"
 BATCH = 64
@@ -115,20 +114,6 @@ def train_digits(*, epochs: int, seed: int, progress: Progress
     }
 
 
-def save_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``: all of it, or nothing if interrupted. Makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
               default=DEFAULT_OUTPUT, help="Checkpoint to write; a report goes beside it (.json).")
@@ -143,8 +128,11 @@ def main(output: Path, epochs: int, seed: int) -> None:
     report["command"] = f"python -m model_export.train_digits --epochs {epochs} --seed {seed}"
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
-    save_atomically(output, buffer.getvalue())
-    save_atomically(output.with_suffix(".json"), (json.dumps(report, indent=2) + "\n").encode())
+    for path, raw in ((output, buffer.getvalue()),
+                      (output.with_suffix(".json"),
+                       (json.dumps(report, indent=2) + "\n").encode())):
+        with new_file(path) as temporary:
+            temporary.write_bytes(raw)
     console.print(f"test accuracy {report['float_accuracy']:.2%} in full precision, "
                   f"{report['ttq_accuracy']:.2%} with ternary weights; saved {output}")
 

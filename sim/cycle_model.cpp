@@ -221,8 +221,8 @@ class Host {
     bool broken = false;                    // and the host for the program
 
   private:
-    enum State { HEADER, LENGTH, OPCODE, ADDRESS, COUNT, CHECK, DECIDE, START, WRITE, QUEUE, SIGNAL, WAIT,
-                 END };
+    enum State { HEADER, LENGTH, OPCODE, ADDRESS, COUNT, CHECK, DECIDE, START, WRITE, QUEUE, SIGNAL,
+                 WAIT, END };
     enum Answer { A_IDLE, A_HEADER, A_LENGTH, A_FETCH, A_ARRIVE, A_DATA };
     static constexpr int PLACES = 8;
     struct Request { int32_t slice, count; };

@@ -8,13 +8,12 @@ simulated, then one line per record. Reading parses numbers and names; nothing i
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_export.folders import finished_parent
+from model_export.folders import finished_parent, new_file
 
 __all__ = ["KINDS", "EventLog", "EventLogError", "LogComparison", "Record", "check_log_file",
            "compare_logs", "first_difference", "in_order", "read_log", "write_log"]
@@ -231,23 +230,14 @@ def write_log(path: str | os.PathLike[str], log: EventLog) -> Path:
     """
     check_log_file(path)
     target = Path(path)
-    temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", newline="\n", dir=target.parent,
-                prefix=f".{target.name}.partial-", delete=False) as file:
-            temporary = Path(file.name)
+        with new_file(target) as temporary, temporary.open(
+                "w", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(log.header()) + "\n")
             for record in log.records:
                 file.write(json.dumps({name: getattr(record, name) for name in _FIELDS}) + "\n")
-        temporary.chmod(0o644)
-        temporary.replace(target)
     except OSError as error:
         raise EventLogError(f"log {path} cannot be written: {error.strerror}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return target
 
 

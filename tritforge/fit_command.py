@@ -97,20 +97,21 @@ def _check_output(path: Path) -> None:
 def _write(path: Path, best: Any, board: str, network: str) -> None:
     """The configuration as a file that appears whole."""
     from fpga.errors import BuildError
-    from fpga.fit import lines
+    from fpga.room import assignments
+    from model_export.folders import new_file
+    fields = best.config.to_dict()
+    del fields["name"]              # the file's name is the configuration's
     text = "\n".join([MARKER, f"# board {board}, network {network}: {best.cycles:,.0f} cycles, "
-                      f"{best.estimate.luts:,} LUTs", *lines(best.config), ""])
-    temporary = path.with_name(f".{path.name}.part")
+                      f"{best.estimate.luts:,} LUTs", *assignments(fields), ""])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with new_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise BuildError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _parts(document: dict[str, Any], board: Any, best: Any, found: list[Any]) -> list[str | Table]:
+    from fpga.room import arrangement
     config = best.config
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
                   title=f"Configurations for network {document['network']} on {board.title}, at "
@@ -123,10 +124,8 @@ def _parts(document: dict[str, Any], board: Any, best: Any, found: list[Any]) ->
         table.add_column(name, justify="right")
     for one in found:
         values = one.to_dict(board)["resources"]
-        c = one.config
         table.add_row(
-            f"{c.sets} x {c.clusters} x {c.elements} x {c.rows}", str(c.scan_width),
-            str(c.queue_depth),
+            arrangement(one.config), str(one.config.scan_width), str(one.config.queue_depth),
             *(f"{values[name]['used']:,} ({values[name]['percent']:.0f} %)" for name in shown),
             f"{one.cycles:,.0f}{' s' if one.streamed else ''}", f"{one.frames_per_second:,.1f}")
     wanted = ("the fastest of those tried" if document["target"] is None else

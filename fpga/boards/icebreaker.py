@@ -14,7 +14,7 @@ BOARD = Board(
     clock_hz=18e6,
     bauds=(1_000_000, 2_000_000, 750_000, 500_000, 115_200),
     family="ice40",
-    resources=Resources(luts=5280, flip_flops=5280, block_rams=30, block_ram_bits=4096, sprams=4,
+    resources=Resources(luts=5280, flip_flops=5280, block_rams=30, sprams=4,
                         dsps=8, distributed_rams=0),
     place_options=("--up5k", "--package", "sg48"),
     counters=False,                 # a fifth of the chip

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from hw.config import _LIMITS, PRESETS, Config, ConfigError, load_config
+from hw.config import LIMITS, PRESETS, Config, ConfigError, load_config
 from hw.program import COUNTER_SLOTS, MEMORIES, row_layout
 
 #: What must go along with an extreme value so that nothing else is out of its limits.
@@ -18,9 +18,9 @@ COMPANIONS = {
 }
 
 
-@pytest.mark.parametrize("field", sorted(_LIMITS))
+@pytest.mark.parametrize("field", sorted(LIMITS))
 def test_limits(field):
-    low, high = _LIMITS[field]
+    low, high = LIMITS[field]
     for value in (low, high):
         companions = COMPANIONS.get((field, value), {})
         config = Config(**(companions | {field: value}))
