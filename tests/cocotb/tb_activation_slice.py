@@ -10,9 +10,6 @@ from hw.memory import ChunkMemory
 from hw.payloads import write_back
 from hw.program import encode, to_words
 
-#: The slice's number in the array.
-NUMBER = 1
-
 
 class Host:
     """Writes and reads memory words as the host port does."""
@@ -104,10 +101,11 @@ class Pool:
             window = encode(layout["window"].shape, address=last_y * width + last_x,
                             count_x=count_x, count_y=count_y, fresh_x=fresh_x, fresh_y=fresh_y)
             for lane in range(config.scan_width):
-                yield encode(layout, valid=1, cluster=NUMBER, lane=lane, window=window,
-                             value=int(self.codes[lane, y, x]) & 255, signed=self.is_signed)
-            # The neighbour's values are not ours.
-            yield encode(layout, valid=1, cluster=NUMBER + 1, lane=0, window=window, value=77)
+                code = int(self.codes[lane, y, x])
+                yield encode(layout, valid=1, lane=lane, window=window, value=code & 255,
+                             signed=self.is_signed, nothing=not self.is_signed and not code)
+            # What is not valid is for another slice.
+            yield encode(layout, valid=0, lane=0, window=window, value=77)
 
 
 @cocotb.test()
@@ -117,7 +115,7 @@ async def pooling(dut, is_signed):
     config = configuration()
     rng = np.random.default_rng(4)
     walkers = Walkers(dut, config, rng)
-    await reset(dut, number=NUMBER, restart=0, write_back=0, host_write_valid=0,
+    await reset(dut, restart=0, write_back=0, host_write_valid=0,
                 host_read_address=0, host_data=0, step_x=1, step_y=0)
     cocotb.start_soon(walkers.ask())
     host = Host(dut, config)

@@ -310,5 +310,7 @@ def test_mnist_accuracy():
     results = GoldenModel(network).run(codes)[:, :, 0, 0]
     assert np.mean(results.argmax(axis=1) == labels) >= 0.983
     # the same widths give the same integers, whatever the size of the array
-    small = quantize(calibrated, dataclasses.replace(PRESETS["tiny"], accumulator_width=28))
+    widths = {name: getattr(PRESETS["ulx3s_85f"], name)
+              for name in ("coefficient_width", "accumulator_width", "multiplier_width")}
+    small = quantize(calibrated, dataclasses.replace(PRESETS["tiny"], **widths))
     assert np.array_equal(GoldenModel(small).run(codes[:20])[:, :, 0, 0], results[:20])
