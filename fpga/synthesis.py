@@ -20,8 +20,10 @@ _MEMORY = "*chunk_memory*"
 #: Share of a clock period that logic between two flip-flops may take in a module by itself. Without
 #: it each module is made as fast as it can be, for a quarter more lookup tables.
 _LOGIC_SHARE = 0.6
-#: Bits up to which sums are made of lookup tables alone on ECP5.
+#: Bits up to which sums are made of lookup tables alone. A carry chain's ends cost two cells of two
+#: tables each on ECP5, and on iCE40 a carry whose sum nobody needs costs a table.
 _SHORT_CARRY = 6
+_LUT_SUMS = f"techmap t:$alu r:Y_WIDTH<={_SHORT_CARRY} %i"
 #: File that gets the size of every module, where modules are kept apart.
 BLOCKS = "blocks.json"
 
@@ -66,7 +68,7 @@ SYNTHESES = {
         read="-D NEGEDGE_READ",
         command="synth_ice40 -device u -dsp -spram -no-rw-check",
         first="flatten",
-        gates=(),
+        gates=(_LUT_SUMS,),
         map_memories=(
             "memory_libmap -lib +/ice40/brams.txt -lib +/ice40/spram.txt",
             "techmap -map +/ice40/brams_map.v -map +/ice40/spram_map.v t:$__*",
@@ -83,8 +85,7 @@ SYNTHESES = {
         read="-D CARRY_CCU2C",
         command="synth_ecp5 -no-rw-check",
         first="coarse",
-        # nextpnr gives every carry chain two more cells of two lookup tables each, at its ends
-        gates=(f"techmap t:$alu r:Y_WIDTH<={_SHORT_CARRY} %i",),
+        gates=(_LUT_SUMS,),
         map_memories=(
             "memory_libmap -lib +/lattice/lutrams_trellis.txt -lib +/lattice/brams_16kd.txt",
             "techmap -map +/lattice/lutrams_map_trellis.v -map +/lattice/brams_map_16kd.v t:$__*",

@@ -98,7 +98,7 @@ class ActivationSlice(wiring.Component):
         ]
 
         # Neither a merge is to read, now or when it need not wait, nor a write has the only port.
-        free = ~merge.wants_read
+        free = merge.spares_read
         if config.single_port:
             free &= ~memory.write_mask.any()
         # ``turn`` is the walker that comes first; of those that ask, the next in turn is served.
@@ -129,8 +129,8 @@ class ActivationSlice(wiring.Component):
         host_mask = Cat(self.host_write_chunk == lane // per_chunk for lane in lanes)
         host_data = Cat(self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH)
                         for lane in lanes)
-        m.d.comb += self.host_write_ready.eq(~merge.write_mask.any())
-        with m.If(merge.write_mask.any()):
+        m.d.comb += self.host_write_ready.eq(~merge.writing)
+        with m.If(merge.writing):
             m.d.comb += [
                 memory.write_address.eq(merge.write_address),
                 memory.write_mask.eq(merge.write_mask),
@@ -144,6 +144,6 @@ class ActivationSlice(wiring.Component):
             ]
         m.d.sync += [
             self.merge_read.eq(merge.read_valid),
-            self.written.eq(merge.write_mask.any()),
+            self.written.eq(merge.writing),
         ]
         return m

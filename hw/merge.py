@@ -1,6 +1,6 @@
 """Max-pool merge: writes requantized activations back, keeping the maximum of a window."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,8 +66,11 @@ class Merge(wiring.Component):
         Words between pooled pixels.
     wants_read : Out(1)
         A read is due, now or after a wait.
+    spares_read : Out(1)
+        The opposite; with two ports from a register of its own, for those who are far away.
     read_valid, read_address, read_data
         Read port of the activation memory; the request is always served.
+    writing : Out(1)
     write_mask, write_address, write_data : Out
         One activation to write, its lane in the mask.
     """
@@ -82,9 +85,11 @@ class Merge(wiring.Component):
             "step_x": In(address),
             "step_y": In(address),
             "wants_read": Out(1),
+            "spares_read": Out(1, init=1),
             "read_valid": Out(1),
             "read_address": Out(address),
             "read_data": In(config.memory_width("activations")),
+            "writing": Out(1),
             "write_mask": Out(config.scan_width),
             "write_address": Out(address),
             "write_data": Out(ACTIVATION_WIDTH),
@@ -155,28 +160,33 @@ class Merge(wiring.Component):
             m.d.sync += [valid.eq(stages[-1][0]), contents.eq(stages[-1][1])]
             stages.append((valid, contents))
         valid, done = stages[-1]
-        writing = Signal()
         # What the visit at hand must wait for is compared when it comes to hand, and moves on with
         # the pipeline while it waits: ``near[n]`` and ``same[n]`` say that stage n has its word,
         # its lane; the last one of ``near`` is being written.
         count = ChunkMemory.latency
         near, same = Signal(count + 1), Signal(count)
-        next_near, next_same = Signal.like(near), Signal.like(same)
+
+        def hold_up(near_then: Value, same_then: Value) -> None:
+            m.d.sync += [
+                near.eq(near_then),
+                same.eq(same_then),
+                wait.eq((near_then[:count] & same_then).any()
+                        | (valid if config.single_port else near_then[count])),
+            ]
+
         m.d.comb += [
             fresh.eq((x < head.window.fresh_x) & (y < head.window.fresh_y)),
             visit.eq(pending & ~(self.wants_read & wait)),
             move.eq(shown & (~pending | visit)),
             self.read_valid.eq(visit & hand.merge),
             self.read_address.eq(hand.address),
-            next_near.eq(near << 1),
-            next_same.eq(same << 1),
         ]
         with m.If(~pending | visit):
-            m.d.comb += [
-                next_near.eq(Cat(under_way & (contents.address == at)
-                                 for under_way, contents in stages)),
-                next_same.eq(Cat(contents.lane == head.lane for _, contents in stages[:-1])),
-            ]
+            # The first stage is the visit at hand, which is pending if there is one.
+            under_way = [pending, *(valid for valid, _ in stages[1:])]
+            hold_up(Cat(some & (contents.address == at)
+                        for some, (_, contents) in zip(under_way, stages, strict=True)),
+                    Cat(contents.lane == head.lane for _, contents in stages[:-1]))
             m.d.sync += [
                 pending.eq(move),
                 hand.address.eq(at),
@@ -186,12 +196,12 @@ class Merge(wiring.Component):
                 hand.merge.eq(~fresh),
                 self.wants_read.eq(move & ~fresh),
             ]
-        m.d.sync += [
-            near.eq(next_near),
-            same.eq(next_same),
-            wait.eq((next_near[:count] & next_same).any()
-                    | (valid if config.single_port else next_near[count])),
-        ]
+            if not config.single_port:
+                m.d.sync += self.spares_read.eq(~(move & ~fresh))
+        with m.Else():
+            hold_up((near << 1)[:len(near)], (same << 1)[:len(same)])
+        if config.single_port:
+            m.d.comb += self.spares_read.eq(~self.wants_read)
 
         old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH)
                     for index in range(lanes))[done.lane]
@@ -199,11 +209,11 @@ class Merge(wiring.Component):
         flip = done.signed << (ACTIVATION_WIDTH - 1)
         keep = done.merge & ((old ^ flip) > (done.value ^ flip))
         m.d.sync += [
-            writing.eq(valid),
+            self.writing.eq(valid),
             self.write_mask.eq(Mux(valid, Cat(done.lane == index for index in range(lanes)), 0)),
             self.write_address.eq(done.address),
             self.write_data.eq(Mux(keep, old, done.value)),
         ]
-        m.d.comb += self.idle.eq(~queue.r_rdy & ~shown & ~pending & ~writing
+        m.d.comb += self.idle.eq(~queue.r_rdy & ~shown & ~pending & ~self.writing
                                  & ~Cat(under_way for under_way, _ in stages[1:]).any())
         return m

@@ -111,7 +111,6 @@ class PacketBuffer(wiring.Component):
         differs = Signal()
         bad = Signal()
         m.d.comb += [
-            full.eq((received ^ consumed) == depth),
             excess.eq(beyond | (most & ~given.empty)),
             self.i.ready.eq(given.abort | (packets.w_rdy & ~writes_result
                                            & (~full | excess | given.empty))),
@@ -152,6 +151,13 @@ class PacketBuffer(wiring.Component):
             with m.Else():
                 m.d.sync += begin.eq(received + ~given.empty)
         m.d.comb += packets.w_data.eq(Cat(bad, excess))
+        if self.config.single_port:
+            m.d.comb += full.eq((received ^ consumed) == depth)
+        else:
+            # Known a cycle ahead; a cycle too long where words are dropped.
+            m.d.sync += full.eq(~(self.take & ~self.end) & Mux(
+                store, ((received + 1)[:len(received)] ^ consumed) == depth,
+                (received ^ consumed) == depth))
 
         # Carry-out side.
         following = Signal.like(consumed)

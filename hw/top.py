@@ -1,6 +1,5 @@
 """The accelerator: host port, program, sequencer, clusters, drain, requantizers, counters."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
@@ -110,16 +109,18 @@ class Accelerator(wiring.Component):
             self.probe.drain_stalled.eq(drain.stalled),
             self.probe.drain_set.eq(drain.set),
         ]
-        write = self._late_writes(m, host)
-        self._run(m, host, write, sequencer, program, drain, clusters, slices)
+        # The only port of a memory is the program's while it runs: the host waits.
+        free = ~sequencer.running if config.single_port else Const(1)
+        write = _LateWrites(m, host, free)
+        self._run(m, host, free, write, sequencer, program, drain, clusters, slices)
         self._share_activations(m, host, sequencer, clusters, slices)
         self._count(m, sequencer, drain, counters, clusters, slices)
         results = self._write_back(m, sequencer, drain, counters, clusters, slices, host, write)
         self._host_reads(m, host, counters, results, slices)
         return m
 
-    def _run(self, m: Module, host: HostPort, write: "_Write", sequencer: Sequencer,
-             program: ChunkMemory, drain: Drain, clusters: list[Cluster],
+    def _run(self, m: Module, host: HostPort, free: Value, write: "_LateWrites",
+             sequencer: Sequencer, program: ChunkMemory, drain: Drain, clusters: list[Cluster],
              slices: list[ActivationSlice]) -> None:
         """Start and end of a run, program memory, jobs, trit writes."""
         cycles = Signal(32)
@@ -128,13 +129,7 @@ class Accelerator(wiring.Component):
         with m.Elif(sequencer.running):
             m.d.sync += cycles.eq(cycles + 1)
 
-        # The only port of a memory is the program's while it runs: the host waits.
-        free = ~sequencer.running if self.config.single_port else Const(1)
-
-        def writes(name: str, late: bool = True) -> Value:
-            source = write if late else host
-            return source.write_valid & free & (source.write_memory == MEMORIES.index(name))
-
+        program_write = write.valid("program")
         m.d.comb += [
             sequencer.start.eq(host.start),
             sequencer.address.eq(host.start_address),
@@ -150,7 +145,7 @@ class Accelerator(wiring.Component):
             host.error.eq(sequencer.error),
             host.layers.eq(sequencer.layers),
             host.cycles.eq(cycles),
-            program.write_mask.eq(writes("program")),
+            program.write_mask.eq(program_write),
             sequencer.walk.ready.eq(drain.ready & Array(
                 Cat(cluster.jobs.ready for cluster in members).all()
                 for members in self._by_set(clusters))[sequencer.set]),
@@ -171,16 +166,17 @@ class Accelerator(wiring.Component):
                 cluster.jobs.payload.eq(sequencer.walk.payload),
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
-                cluster.host_data.eq(write.write_data),
-                cluster.trit_write_valid.eq(writes("trits") & (write.write_cluster == index)),
-                cluster.trit_write_address.eq(write.write_address),
-                cluster.trit_write_chunk.eq(write.write_chunk),
+                cluster.host_data.eq(write.data),
+                cluster.trit_write_valid.eq(write.valid("trits", index)),
+                cluster.trit_write_address.eq(write.address),
+                cluster.trit_write_chunk.eq(write.chunk),
             ]
         for index, part in enumerate(slices):
             m.d.comb += [
                 part.host_data.eq(host.write_data),
-                part.host_write_valid.eq(writes("activations", late=False)
-                                         & (host.write_cluster == index)),
+                part.host_write_valid.eq(
+                    host.write_valid & free & _is(host.write_memory, "activations")
+                    & (host.write_cluster == index)),
                 part.host_write_address.eq(host.write_address),
                 part.host_write_chunk.eq(host.write_chunk),
             ]
@@ -189,14 +185,14 @@ class Accelerator(wiring.Component):
             m.d.comb += [
                 program.read_address.eq(sequencer.fetch_address),
                 sequencer.fetch_data.eq(program.read_data),
-                program.write_address.eq(write.write_address),
-                program.write_data.eq(write.write_data),
+                program.write_address.eq(write.address),
+                program.write_data.eq(write.data),
             ]
         else:
             half = PORT_WIDTH // 2
             second, lower = Signal(), Signal(half)
             program_ready = second
-            m.d.sync += [second.eq(writes("program") & ~second), lower.eq(program.read_data)]
+            m.d.sync += [second.eq(program_write & ~second), lower.eq(program.read_data)]
             m.d.comb += [
                 program.read_address.eq(Cat(sequencer.fetch_half, sequencer.fetch_address)),
                 sequencer.fetch_data.eq(Cat(lower, program.read_data)),
@@ -212,13 +208,6 @@ class Accelerator(wiring.Component):
                 m.d.comb += host.write_ready.eq(free & program_ready)
             with m.Default():
                 m.d.comb += host.write_ready.eq(free)
-
-    def _late_writes(self, m: Module, host: HostPort) -> "_Write":
-        """The host's writes to memories that are always ready, a cycle later: they go far. Where
-        memories have a single port they are not, and these are the port's own."""
-        stages = 0 if self.config.single_port else 1
-        return _Write(**{name: delayed(m, f"late_{name}", getattr(host, name), stages)
-                         for name in _Write.__annotations__})
 
     def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
         size = self.config.clusters
@@ -262,7 +251,7 @@ class Accelerator(wiring.Component):
     def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain,
                     counters: Counters | NoCounters, clusters: list[Cluster],
                     slices: list[ActivationSlice], host: HostPort,
-                    write: "_Write") -> Value:
+                    write: "_LateWrites") -> Value:
         """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer
@@ -272,12 +261,12 @@ class Accelerator(wiring.Component):
             width=config.memory_width("rows"), depth=config.row_depth, chunk_width=PORT_WIDTH,
             register_address=config.single_port)
         chunk_count = rows.chunks
+        row_write = write.valid("rows")
         m.d.comb += [
-            rows.write_address.eq(write.write_address),
-            rows.write_data.eq(write.write_data.replicate(chunk_count)),
-            rows.write_mask.eq(Cat(
-                write.write_valid & (write.write_memory == MEMORIES.index("rows"))
-                & (write.write_chunk == chunk) for chunk in range(chunk_count))),
+            rows.write_address.eq(write.address),
+            rows.write_data.eq(write.data.replicate(chunk_count)),
+            rows.write_mask.eq(Cat(row_write & (write.chunk == chunk)
+                                   for chunk in range(chunk_count))),
         ]
 
         # The drain command passes the clusters of a set; their partial sums follow it.
@@ -359,8 +348,10 @@ class Accelerator(wiring.Component):
             address = Signal.like(window.address, name=f"address_{lane}")
             m.d.sync += address.eq(window.address + row.word)
             address = delay(f"address_{lane}", address, Requantizer.latency - 1)
+            # To slices far away; where memories have a single port, flip-flops are scarce.
             back = Signal(write_back(config), name=f"write_back_{lane}")
-            m.d.sync += [
+            domain = "comb" if config.single_port else "sync"
+            m.d[domain] += [
                 back.window.eq(counts),
                 back.window.address.eq(address),
                 back.lane.eq(place),
@@ -370,7 +361,7 @@ class Accelerator(wiring.Component):
             ]
             for number in range(lane, config.clusters, config.drain_width):
                 valid = Signal(name=f"write_back_valid_{number}")
-                m.d.sync += valid.eq(step_out & enable & ~layer.raw & (cluster == number))
+                m.d[domain] += valid.eq(step_out & enable & ~layer.raw & (cluster == number))
                 m.d.comb += [
                     slices[number].write_back.eq(back),
                     slices[number].write_back.valid.eq(valid),
@@ -403,16 +394,33 @@ class Accelerator(wiring.Component):
                 m.d.comb += host.read_data.eq(counters.read_data)
 
 
-@dataclass
-class _Write:
-    """A write of the host, as the port has it."""
+class _LateWrites:
+    """The host's writes to memories that are always ready, a cycle later: they go far. Where
+    memories have a single port they are not, and these are the port's own."""
 
-    write_valid: Signal
-    write_memory: Signal
-    write_cluster: Signal
-    write_address: Signal
-    write_chunk: Signal
-    write_data: Signal
+    def __init__(self, m: Module, host: HostPort, free: Value) -> None:
+        self.m, self.host, self.free = m, host, free
+        self.address, self.chunk, self.data = (
+            self._late(name, getattr(host, f"write_{name}"), reset_less=True)
+            for name in ("address", "chunk", "data"))
+
+    def valid(self, memory: str, cluster: int | None = None) -> Signal:
+        """A write to ``memory``, of ``cluster``."""
+        host = self.host
+        value: Value = host.write_valid & self.free & _is(host.write_memory, memory)
+        name = memory
+        if cluster is not None:
+            value &= host.write_cluster == cluster
+            name += f"_{cluster}"
+        return self._late(name, value)
+
+    def _late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:
+        stages = 0 if self.host.config.single_port else 1
+        return delayed(self.m, f"late_{name}", value, stages, reset_less=reset_less)
+
+
+def _is(memory: Value, name: str) -> Value:
+    return memory == MEMORIES.index(name)
 
 
 class _Delay:

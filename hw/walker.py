@@ -1,6 +1,6 @@
 """Walker: visits the activation words of an output pixel."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -144,13 +144,26 @@ class Walker(wiring.Component):
         credit = Signal(range(places + 1), init=places)
         some_credit = Signal(init=1)            # in a register of its own
         issue, returned = Signal(), Signal()
-        final = Signal()
-        # Whether a counter is not at its last, in a register of its own.
-        more_words, more_columns, more_rows = (
+        # Whether the word at hand is the last of its kernel column, of its kernel row, of its job,
+        # told a cycle ahead from what is left.
+        last = {name: Signal(name=f"{name}_last", reset_less=True)
+                for name in ("column", "row", "job")}
+        final = last["job"]
+        several_words, several_columns, more_columns, more_rows = (
             Signal(name=name, reset_less=True)
-            for name in ("more_words", "more_columns", "more_rows"))
+            for name in ("several_words", "several_columns", "more_columns", "more_rows"))
+
+        def ahead(words: Value, columns: Value, rows: Value, nothing: Value | int = 0) -> None:
+            """Whether words, columns and rows follow the next word; nothing is read for it."""
+            m.d.sync += [
+                more_columns.eq(columns),
+                more_rows.eq(rows),
+                last["column"].eq(~words | nothing),
+                last["row"].eq(~(words | columns) | nothing),
+                last["job"].eq(~(words | columns | rows) | nothing),
+            ]
+
         m.d.comb += [
-            final.eq(empty | ~(more_words | more_columns | more_rows)),
             self.read_address.eq(address),
             self.read_valid.eq(active & some_credit & ~empty),
             issue.eq(active & some_credit & (empty | self.read_ready)),
@@ -169,6 +182,7 @@ class Walker(wiring.Component):
         next_trit_row = trit_row + job.trit_step_y
         with m.If(ended):
             nothing = (new.count_x == 0) | (new.count_y == 0)
+            ahead(new.word_count != 1, new.count_x != 1, new.count_y != 1, nothing)
             m.d.sync += [
                 active.eq(waiting & self.i.ready if config.direct_jobs else waiting),
                 kept.eq(new),
@@ -181,39 +195,34 @@ class Walker(wiring.Component):
                 words_left.eq(new.word_count),
                 columns_left.eq(new.count_x),
                 rows_left.eq(new.count_y),
-                more_words.eq(new.word_count != 1),
-                more_columns.eq(new.count_x != 1),
-                more_rows.eq(new.count_y != 1),
+                several_words.eq(new.word_count != 1),
+                several_columns.eq(new.count_x != 1),
                 empty.eq(nothing),
             ]
         with m.Elif(issue):
-            with m.If(more_words):
+            with m.If(~last["column"]):
+                ahead(words_left != 2, more_columns, more_rows)
                 m.d.sync += [
                     words_left.eq(words_left - 1),
-                    more_words.eq(words_left != 2),
                     address.eq(address + 1),
                     trit.eq(trit + config.scan_width),
                 ]
             with m.Else():
-                m.d.sync += [
-                    words_left.eq(job.word_count),
-                    more_words.eq(job.word_count != 1),
-                ]
-                with m.If(more_columns):
+                m.d.sync += words_left.eq(job.word_count)
+                with m.If(~last["row"]):
+                    ahead(several_words, columns_left != 2, more_rows)
                     m.d.sync += [
                         columns_left.eq(columns_left - 1),
-                        more_columns.eq(columns_left != 2),
                         address.eq(next_position),
                         position.eq(next_position),
                         trit.eq(next_trit_position),
                         trit_position.eq(next_trit_position),
                     ]
                 with m.Else():
+                    ahead(several_words, several_columns, rows_left != 2)
                     m.d.sync += [
                         columns_left.eq(job.count_x),
-                        more_columns.eq(job.count_x != 1),
                         rows_left.eq(rows_left - 1),
-                        more_rows.eq(rows_left != 2),
                         address.eq(next_row),
                         position.eq(next_row),
                         row.eq(next_row),
@@ -227,7 +236,7 @@ class Walker(wiring.Component):
         word = Signal(queued_layout)
         word_names = [name for name, _ in queued_layout]
         m.d.comb += [
-            word.lanes.eq(Mux(empty, 0, Mux(more_words, config.scan_width, job.last_lanes))),
+            word.lanes.eq(Mux(empty, 0, Mux(last["column"], job.last_lanes, config.scan_width))),
             word.trit.eq(trit),
             word.last.eq(job.last & final),
         ]

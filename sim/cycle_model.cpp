@@ -802,7 +802,7 @@ class Simulation {
             if (stalled) log_stall(t, DRAIN_STALL_ENDED);
             stalled = false;
             auto& job = drain_jobs[drain_head % drain_jobs.size()];
-            delay[(t + c.clusters + 8) % DELAY] = {job.row_base + step_number, &job};
+            delay[(t + c.clusters + 8 - c.single_port) % DELAY] = {job.row_base + step_number, &job};
             ++in_flight;
             ++counters[DRAIN_STEPS];
             if (++step_number == job.steps) {
