@@ -73,7 +73,9 @@ class Family:
 
 
 FAMILIES = {family.name: family for family in (
-    Family("ice40", "nextpnr-ice40", "icepack", ".pcf", ".asc", ".bin", "--pcf", "--asc"),
+    # the default placer's wires are a fifth longer: more than this chip's routing has room for
+    Family("ice40", "nextpnr-ice40", "icepack", ".pcf", ".asc", ".bin", "--pcf", "--asc",
+           ("--placer", "static")),
     # the default router takes several times as long on a congested design
     Family("ecp5", "nextpnr-ecp5", "ecppack", ".lpf", ".config", ".bit", "--lpf", "--textcfg",
            ("--router", "router2"), ("--compress",)),

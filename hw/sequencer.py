@@ -179,6 +179,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += contents.as_value().word_select(index, 32).eq(self.fetch_data)
 
         # One adder for all program addresses: of words to fetch, and of where the pointer goes.
+        # What it adds depends on the state alone: whether the sum is used is known late.
         base, distance = Signal.like(pointer), Signal.like(pointer)
         place = Signal.like(pointer)
         m.d.comb += [base.eq(pointer), place.eq(base + distance), self.fetch_address.eq(place)]
@@ -306,7 +307,7 @@ class Sequencer(wiring.Component):
                 next_line()
 
         def tile_end() -> None:
-            """In states that may end a tile, whether they do or not: what decides it comes late."""
+            """In states that may end a tile."""
             m.d.comb += [base.eq(groups_pointer), distance.eq(tile.group_count << GROUP_SHIFT)]
 
         def next_line() -> None:
@@ -347,24 +348,26 @@ class Sequencer(wiring.Component):
             with m.State("LAYER"):
                 m.d.comb += self.probe.layer_started.eq(first)
                 fetch(_Record.LAYER, pointer, "LAYER_CHECK")
-            with m.State("LAYER_CHECK"), m.If(~fetching):
-                with m.If(is_sync):
-                    m.d.comb += release.eq(sync.release)
-                    m.d.sync += [pointer.eq(sync.next), in_group.eq(0), synced.eq(1)]
-                    m.next = "LAYER"
-                    with m.If(sync.wait):
-                        m.next = "SIGNAL"
-                with m.Elif(~is_layer):
-                    finish(Mux(layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
-                with m.Else():
-                    m.d.comb += [self.layer_start.eq(1), distance.eq(record_words(LAYER))]
-                    m.d.sync += [
-                        pointer.eq(place),
-                        tiles_left.eq(tile_count),
-                        self.set.eq(0),
-                        synced.eq(0),
-                    ]
-                    m.next = "TILE"
+            with m.State("LAYER_CHECK"):
+                m.d.comb += distance.eq(record_words(LAYER))
+                with m.If(~fetching):
+                    with m.If(is_sync):
+                        m.d.comb += release.eq(sync.release)
+                        m.d.sync += [pointer.eq(sync.next), in_group.eq(0), synced.eq(1)]
+                        m.next = "LAYER"
+                        with m.If(sync.wait):
+                            m.next = "SIGNAL"
+                    with m.Elif(~is_layer):
+                        finish(Mux(layers == 0, ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM))
+                    with m.Else():
+                        m.d.comb += self.layer_start.eq(1)
+                        m.d.sync += [
+                            pointer.eq(place),
+                            tiles_left.eq(tile_count),
+                            self.set.eq(0),
+                            synced.eq(0),
+                        ]
+                        m.next = "TILE"
             with m.State("NEXT_TILE"):
                 m.d.sync += settling.eq(self.settle)
                 m.next = "TILE"
@@ -373,20 +376,21 @@ class Sequencer(wiring.Component):
             with m.State("TILE"):
                 m.d.comb += self.probe.tile_started.eq(first)
                 fetch(_Record.TILE, pointer, "TILE_CHECK")
-            with m.State("TILE_CHECK"), m.If(~fetching):
+            with m.State("TILE_CHECK"):
                 m.d.comb += distance.eq(record_words(TILE))
-                m.d.sync += [
-                    pointer.eq(place),
-                    groups_pointer.eq(place),
-                    groups_left.eq(tile.group_count),
-                    x.eq(0), y.eq(0),
-                    group_known.eq(0), column_known.eq(0), line_known.eq(0),
-                ]
-                m.next = "DESTINATION_Y"
-                with m.If((tile.group_count == 0) | (tile.rows_used == 0)
-                          | (tile.rows_used > config.rows)):
-                    m.d.sync += settling.eq(self.settle)
-                    m.next = "STOP"
+                with m.If(~fetching):
+                    m.d.sync += [
+                        pointer.eq(place),
+                        groups_pointer.eq(place),
+                        groups_left.eq(tile.group_count),
+                        x.eq(0), y.eq(0),
+                        group_known.eq(0), column_known.eq(0), line_known.eq(0),
+                    ]
+                    m.next = "DESTINATION_Y"
+                    with m.If((tile.group_count == 0) | (tile.rows_used == 0)
+                              | (tile.rows_used > config.rows)):
+                        m.d.sync += settling.eq(self.settle)
+                        m.next = "STOP"
 
             with m.State("DESTINATION_Y"):
                 fetch(_Record.DESTINATION_Y, layer.destination_y, "LINE", y)
@@ -404,14 +408,15 @@ class Sequencer(wiring.Component):
             read = self.clusters_idle if config.direct_jobs else Const(1)
             with m.State("GROUP"), m.If(read):
                 fetch(_Record.GROUP, pointer, "GROUP_READY")
-            with m.State("GROUP_READY"), m.If(~fetching):
+            with m.State("GROUP_READY"):
                 m.d.comb += distance.eq(record_words(GROUP))
-                m.d.sync += [pointer.eq(place), group_known.eq(1)]
-                m.next = "GEOMETRY_X"
-                with m.If(same_x):
-                    m.next = "GEOMETRY_Y"
-                    with m.If(same_y):
-                        m.next = "JOB"
+                with m.If(~fetching):
+                    m.d.sync += [pointer.eq(place), group_known.eq(1)]
+                    m.next = "GEOMETRY_X"
+                    with m.If(same_x):
+                        m.next = "GEOMETRY_Y"
+                        with m.If(same_y):
+                            m.next = "JOB"
             with m.State("GEOMETRY_X"):
                 m.d.sync += [column_known.eq(1), table_x.eq(group.geometry_x)]
                 fetch(_Record.GEOMETRY_X, group.geometry_x, "GEOMETRY_Y", x)
