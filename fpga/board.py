@@ -58,6 +58,9 @@ class Family:
         Suffixes of pin constraints, placed-and-routed design and bitstream.
     constraint_option, routed_option, place_options, pack_options : str, tuple of str
         Options in front of the first two, others of ``place``, and those of ``pack``.
+    effort : float
+        ``place`` is asked for so many times the clock. It does not work for more than it is asked
+        for.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Family:
     routed_option: str
     place_options: tuple[str, ...] = ()
     pack_options: tuple[str, ...] = ()
+    effort: float = 1.0
 
 
 FAMILIES = {family.name: family for family in (
@@ -78,7 +82,7 @@ FAMILIES = {family.name: family for family in (
            ("--placer", "static")),
     # the default router takes several times as long on a congested design
     Family("ecp5", "nextpnr-ecp5", "ecppack", ".lpf", ".config", ".bit", "--lpf", "--textcfg",
-           ("--router", "router2"), ("--compress",)),
+           ("--router", "router2"), ("--compress",), effort=1.2),
 )}
 
 

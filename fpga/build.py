@@ -41,6 +41,8 @@ LOAD_LOG = "load.txt"
 _LOGS = {"synthesis": "synthesis.txt", "place and route": "place.txt", "packing": "pack.txt"}
 #: Files that tools leave beside those of the plan.
 _OTHERS = {REPORT, PLACED, f"{TOP}.json", "blocks.json", LOAD_LOG, *_LOGS.values()}
+#: Yosys' warning of a signal with two drivers.
+_CONFLICT = re.compile(r"Warning: Driver-driver conflict for (.*?) between")
 #: Lines of the tools' logs at which a phase begins, and how far the whole build then is.
 _PHASES = ((r"[\d.]+ Executing TECHMAP pass", "synthesis, cells", 0.1),
            (r"[\d.]+ Executing ABC9? pass", "synthesis, lookup tables", 0.2),
@@ -181,6 +183,7 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         run(tool, arguments, folder, _LOGS[phase], _watch(phase, progress))
         phases.append({"phase": phase, "seconds": round(time.monotonic() - started, 1)})
         if phase == "synthesis":
+            _check_drivers(folder / _LOGS[phase])
             cells = read_cells(folder / f"{TOP}.json")
             check_contents(cells, plan.contents)
             _check_room(plan, cells)
@@ -247,6 +250,17 @@ def _check_exact(plan: BuildPlan) -> None:
         return
     if lacks := lacking(plan.board, found, exact=True):
         raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
+
+
+def _check_drivers(log: Path) -> None:
+    """Refuse a netlist in which Yosys put a constant in the place of a signal, as it has been seen
+    to do with some registers behind multipliers of iCE40: it only warns of that."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if found := _CONFLICT.search(line):
+                raise ToolError(f"Yosys found two drivers of {found[1].strip()} and kept the wrong "
+                                "one, so the netlist would compute something else; another "
+                                "configuration may do", log)
 
 
 def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:

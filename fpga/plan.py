@@ -105,7 +105,7 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
     place = (*board.place_options, "--json", f"{TOP}.json", family.constraint_option,
              TOP + family.constraints, family.routed_option, TOP + family.routed,
              "--report", PLACED, "--seed", str(seed), "--timing-allow-fail",
-             "--freq", f"{clocking.clock_hz / 1e6:.6f}", *family.place_options)
+             "--freq", f"{family.effort * clocking.clock_hz / 1e6:.6f}", *family.place_options)
     packed = (*family.pack_options, TOP + family.routed, board.name + family.bitstream)
     commands = [("synthesis", "yosys", (f"{TOP}.ys",)),
                 ("place and route", family.place, place), ("packing", family.pack, packed)]

@@ -152,12 +152,29 @@ def test_timing():
     assert path["steps"] == [{"block": "board", "ns": 2.0}, {"block": "cluster", "ns": 0.25}]
 
 
+def test_two_drivers(plan, tmp_path, monkeypatch):
+    """Yosys ends without an error and with a wrong netlist: no bitstream is made of that."""
+    def synthesis(tool, arguments, folder, log, seen=None):
+        (folder / log).write_text(
+            "23.1. Executing FLATTEN pass.\n"
+            "Warning: Driver-driver conflict for \\core.plus_0 [3] between cell $mul.O and "
+            "constant 1'0 in top: Resolved using constant.\n")
+        (folder / "top.json").write_text("{}")
+
+    monkeypatch.setattr(builds, "run", synthesis)
+    with pytest.raises(BuildError, match=r"^Yosys found two drivers of \\core\.plus_0 \[3\] and .* "
+                                         r"\(log: .*out\.synthesis\.failed\.txt\)$"):
+        build(plan, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.synthesis.failed.txt"]
+
+
 def test_room(plan, tmp_path, monkeypatch):
     """What is needed, what there is, and what would do."""
     narrow = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, luts=18))
     small = dataclasses.replace(plan, board=narrow, contents=[], network=None)
 
     def synthesis(tool, arguments, folder, log, seen):
+        (folder / log).write_text("")
         (folder / "top.json").write_text(json.dumps({"modules": {"top": {"cells": CELLS}}}))
 
     monkeypatch.setattr(builds, "run", synthesis)
