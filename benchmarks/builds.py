@@ -20,7 +20,7 @@ from tritforge.console import progress_bar
 
 #: Board, configuration, clock in MHz.
 ROWS = (("icebreaker", "icebreaker", 18.0), ("icebreaker", "icebreaker", 24.0),
-        ("ulx3s_85f", "tiny", 40.0), ("ulx3s_85f", "ulx3s_85f", 50.0))
+        ("ulx3s_85f", "tiny", 40.0), ("ulx3s_85f", "ulx3s_85f", 65.0))
 
 
 @click.command()
