@@ -154,7 +154,7 @@ class Walker(wiring.Component):
             for name in ("several_words", "several_columns", "more_columns", "more_rows"))
 
         def ahead(words: Value, columns: Value, rows: Value, nothing: Value | int = 0) -> None:
-            """Whether words, columns and rows follow the next word; nothing is read for it."""
+            """What follows the next word; ``nothing``: it is a word for which nothing is read."""
             m.d.sync += [
                 more_columns.eq(columns),
                 more_rows.eq(rows),
