@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ LOAD_LOG = "load.txt"
 _LOGS = {"synthesis": "synthesis.txt", "place and route": "place.txt", "packing": "pack.txt"}
 #: Files that tools leave beside those of the plan.
 _OTHERS = {REPORT, PLACED, f"{TOP}.json", "blocks.json", LOAD_LOG, *_LOGS.values()}
+#: What nextpnr says where cells have found no place, which another seed may find.
+_NO_PLACE = re.compile(r"ERROR: .*\blegal\b")
 #: Yosys' warning of a signal with two drivers.
 _CONFLICT = re.compile(r"Warning: Driver-driver conflict for (.*?) between")
 #: Lines of the tools' logs at which a phase begins, and how far the whole build then is.
@@ -178,9 +181,13 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         (folder / name).write_text(text, encoding="utf-8")
     phases = []
     cells: dict[str, dict[str, Any]] = {}
+    attempts: list[dict[str, Any]] = []
     for (phase, _, arguments), tool in zip(plan.commands, tools, strict=True):
         started = time.monotonic()
-        run(tool, arguments, folder, _LOGS[phase], _watch(phase, progress))
+        if phase == "place and route":
+            attempts = _place(plan, tool, arguments, folder, progress)
+        else:
+            run(tool, arguments, folder, _LOGS[phase], _watch(phase, progress))
         phases.append({"phase": phase, "seconds": round(time.monotonic() - started, 1)})
         if phase == "synthesis":
             _check_drivers(folder / _LOGS[phase])
@@ -211,19 +218,61 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         "timing": timing(placed, plan.clocking.clock_hz / 1e6),
         "critical_path": critical_path(placed, cells),
         "phases": phases,
-        "seed": plan.seed,
+        "seed": max(attempts, key=_speed)["seed"],
+        "attempts": attempts,
         "tools": {tool.name: tool.version for tool in tools},
         "bitstream": {"file": plan.bitstream, "bytes": len(raw),
                       "sha256": hashlib.sha256(raw).hexdigest()},
     }
 
 
-def _watch(phase: str, progress: Progress | None) -> Callable[[str], None] | None:
+def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
+           progress: Progress | None) -> list[dict[str, Any]]:
+    """Place and route with one seed after the other until one reaches the clock; what the fastest
+    one wrote stays. ``fmax_mhz`` of one without a legal placement is None."""
+    phase = "place and route"
+    files = (_LOGS[phase], PLACED, TOP + plan.family.routed)
+    attempts: list[dict[str, Any]] = []
+    option = arguments.index("--seed") + 1
+    with tempfile.TemporaryDirectory(prefix="best-", dir=folder) as aside:
+        for number in range(plan.tries):
+            seed = (plan.seed + number) % 2**31
+            title = phase if not number else f"{phase}, seed {seed}"
+            chosen = (*arguments[:option], str(seed), *arguments[option + 1:])
+            fastest = max(attempts, key=_speed, default=None)
+            try:
+                run(tool, chosen, folder, _LOGS[phase], _watch(phase, progress, title))
+            except ToolError as error:
+                last = number == plan.tries - 1
+                if (not _NO_PLACE.search(error.log.read_text(encoding="utf-8", errors="replace"))
+                        or (last and (fastest is None or fastest["fmax_mhz"] is None))):
+                    raise
+                attempts.append({"seed": seed, "fmax_mhz": None})
+                continue
+            reached = timing(json.loads((folder / PLACED).read_bytes()),
+                             plan.clocking.clock_hz / 1e6)
+            attempts.append({"seed": seed, "fmax_mhz": reached["fmax_mhz"]})
+            if reached["met"] or plan.tries == 1:
+                return attempts
+            if fastest is None or _speed(attempts[-1]) > _speed(fastest):
+                for name in files:
+                    (folder / name).replace(Path(aside) / name)
+        for name in files:
+            (Path(aside) / name).replace(folder / name)
+    return attempts
+
+
+def _speed(attempt: dict[str, Any]) -> float:
+    return attempt["fmax_mhz"] or 0.0
+
+
+def _watch(phase: str, progress: Progress | None,
+           title: str | None = None) -> Callable[[str], None] | None:
     """What to do with each line of a tool's log."""
     if progress is None:
         return None
     begun = {"synthesis": 0.02, "place and route": 0.42, "packing": 0.95}[phase]
-    progress(phase, begun)
+    progress(title or phase, begun)
 
     def seen(line: str) -> None:
         nonlocal begun

@@ -38,6 +38,9 @@ class BuildPlan:
         Of the image whose contents these are; 0 where the host must send them.
     host_sends : str
         What that is, in words.
+    seed, tries : int
+        Of placement, and how many from there on are tried: the next one where one finds no legal
+        placement or misses the clock.
     files : dict[str, str]
         By name in the build folder.
     commands : list of (phase, tool, arguments)
@@ -51,6 +54,7 @@ class BuildPlan:
     label: int
     host_sends: str
     seed: int
+    tries: int
     files: dict[str, str]
     commands: list[tuple[str, str, tuple[str, ...]]]
 
@@ -69,13 +73,14 @@ class BuildPlan:
             "files": {name: hashlib.sha256(text.encode()).hexdigest()
                       for name, text in self.files.items()},
             "commands": [[name, *arguments] for _, name, arguments in self.commands],
+            "tries": self.tries,
             "tools": {tool.name: tool.version for tool in tools},
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def make_plan(board: Board, config: Config, image: Image | None = None, *,
-              clock_hz: float | None = None, seed: int = 1,
+              clock_hz: float | None = None, seed: int = 1, tries: int = 1,
               hierarchical: bool | None = None) -> BuildPlan:
     """The plan for a board and a configuration, with an image's memory contents where possible.
 
@@ -110,5 +115,5 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
     commands = [("synthesis", "yosys", (f"{TOP}.ys",)),
                 ("place and route", family.place, place), ("packing", family.pack, packed)]
     network = None if image is None else image.network
-    return BuildPlan(board, config, clocking, network, contents, number, sends, seed, files,
-                     commands)
+    return BuildPlan(board, config, clocking, network, contents, number, sends, seed, tries,
+                     files, commands)

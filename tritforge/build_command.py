@@ -28,6 +28,9 @@ _RESOURCES = {"luts": "4-input lookup tables", "flip_flops": "flip-flops",
               help="Clock of the accelerator. [default: the board's]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Of placement: another one gives another clock, some percent up or down.")
+@click.option("--tries", type=click.IntRange(1, 100), default=4, show_default=True,
+              help="Seeds, from that one on, that are tried where cells find no place or the clock "
+                   "is missed; the fastest is kept.")
 @click.option("--force", is_flag=True, help="Build also what DIR holds already.")
 @click.option("--flash", is_flag=True,
               help="Then write the bitstream into the board's flash memory, with openFPGALoader.")
@@ -38,8 +41,8 @@ _RESOURCES = {"luts": "4-input lookup tables", "flip_flops": "flip-flops",
                    "replaced.")
 @json_option
 def build_command(board_name: str, config: str | None, image_path: Path | None,
-                  clock: float | None, seed: int, force: bool, flash: bool, volatile: bool,
-                  output: Path, as_json: bool) -> None:
+                  clock: float | None, seed: int, tries: int, force: bool, flash: bool,
+                  volatile: bool, output: Path, as_json: bool) -> None:
     """Make the bitstream of a board.
 
     Yosys, nextpnr and icepack or ecppack are used from PATH, where they are there, else as
@@ -47,7 +50,7 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
     built twice. DIR/report.json has what is shown here, block by block.
 
     If the design is too slow for the clock, bitstream and report are written all the same, but not
-    sent to a board, and the exit code is 1: build again with a lower --clock or another --seed.
+    sent to a board, and the exit code is 1: build again with a lower --clock or more --tries.
     """
     if flash and volatile:
         raise click.UsageError("give --flash or --load, not both", click.get_current_context())
@@ -64,7 +67,7 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
     with progress_bar() as progress:
         if progress is not None:
             progress("generating Verilog", 0.0)
-        plan = make_plan(board, chosen, image, seed=seed,
+        plan = make_plan(board, chosen, image, seed=seed, tries=tries,
                          clock_hz=None if clock is None else clock * 1e6)
         built = build(plan, output, force=force, progress=progress)
         met = built.report["timing"]["met"]
@@ -82,7 +85,7 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
         raise click.ClickException(
             f"the clock is missed: {chosen.name} reaches {report['timing']['fmax_mhz']:.1f} MHz on "
             f"{board.name}, not {report['timing']['constraint_mhz']:.6g} MHz; a lower --clock or "
-            f"another --seed may do")
+            f"more --tries may do")
 
 
 def _sentences(report: dict[str, Any]) -> list[str]:
@@ -100,8 +103,16 @@ def _sentences(report: dict[str, Any]) -> list[str]:
         f"the host sends {contents['host_sends']}",
         f"wall time: {seconds}",
         f"tools: {', '.join(f'{name} ({version})' for name, version in report['tools'].items())}; "
-        f"seed {report['seed']}",
+        f"seed {report['seed']}{_others(report)}",
     ]
+
+
+def _others(report: dict[str, Any]) -> str:
+    """The seeds that were not kept."""
+    return "".join(
+        f", {attempt['seed']}: " + ("no legal placement" if attempt["fmax_mhz"] is None
+                                    else f"{attempt['fmax_mhz']:.1f} MHz")
+        for attempt in report["attempts"] if attempt["seed"] != report["seed"])
 
 
 def _resource_table(report: dict[str, Any]) -> Table:

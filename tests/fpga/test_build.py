@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fpga.errors import BuildError
 from fpga.netlist_report import block_of, blocks, check_contents, critical_path, timing, totals
 from fpga.plan import make_plan
 from fpga.preload import Contents, contents_of, obstacle
-from fpga.tools import Tool
+from fpga.tools import Tool, ToolError
 from hw.config import Config
 from model_export.image import Image
 
@@ -24,6 +25,8 @@ CONFIG = Config(name="small", clusters=2, elements=2, rows=2, scan_width=2, trit
                 activation_depth=256, program_depth=256, row_depth=64, result_depth=32,
                 layer_count=4, packet_words=40, response_places=2, unpack_trits=False)
 BOARD = board("ulx3s_85f")
+#: Has what ``CELLS`` uses.
+ROOMY = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, sprams=9))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,18 @@ def test_identity(image, plan):
     newer = [dataclasses.replace(tools[0], version="2"), *tools[1:]]
     others = [plan.identity(newer), make_plan(BOARD, CONFIG, image).identity(tools),
               make_plan(BOARD, CONFIG, clock_hz=40e6).identity(tools),
-              make_plan(BOARD, CONFIG, image, clock_hz=40e6, seed=2).identity(tools)]
-    assert len({identity, *others}) == 5
+              make_plan(BOARD, CONFIG, image, clock_hz=40e6, seed=2).identity(tools),
+              make_plan(BOARD, CONFIG, image, clock_hz=40e6, tries=2).identity(tools)]
+    assert len({identity, *others}) == 6
+
+
+@pytest.mark.parametrize(("name", "constraint"), [
+    ("icebreaker", "set_frequency clk 12.0\n"),
+    ("ulx3s_85f", 'FREQUENCY NET "clk" 48000000.0 HZ;\n')])
+def test_constraint_of_the_clock(name, constraint):
+    """Place and route knows the net by this name; more is asked for on the larger chip."""
+    plan = make_plan(board(name), CONFIG, clock_hz={"icebreaker": 12e6, "ulx3s_85f": 40e6}[name])
+    assert constraint in plan.files["top" + plan.family.constraints]
 
 
 def test_contents_that_do_not_fit(image):
@@ -166,6 +179,69 @@ def test_two_drivers(plan, tmp_path, monkeypatch):
                                          r"\(log: .*out\.synthesis\.failed\.txt\)$"):
         build(plan, tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.synthesis.failed.txt"]
+
+
+class Placer:
+    """Tools of which place and route gives each seed its clock, or what it says when it fails."""
+
+    def __init__(self, results):
+        self.results, self.asked = results, []
+
+    def __call__(self, tool, arguments, folder, log, seen=None):
+        (folder / log).write_text("")
+        if tool.name == "yosys":
+            (folder / "top.json").write_text(json.dumps({"modules": {"top": {"cells": CELLS}}}))
+        elif "--seed" in arguments:
+            seed = int(arguments[arguments.index("--seed") + 1])
+            self.asked.append(seed)
+            result = self.results[seed]
+            (folder / log).write_text(f"seed {seed}\n{result}")
+            if isinstance(result, str):
+                raise ToolError(f"nextpnr failed: {result}", folder / log)
+            (folder / "top.config").write_text(f"seed {seed}")
+            (folder / "placed.json").write_text(json.dumps({
+                "fmax": {"clk": {"achieved": result, "constraint": 48.0}}, "utilization": {},
+                "critical_paths": []}))
+        else:
+            (folder / "ulx3s_85f.bit").write_text((folder / "top.config").read_text())
+
+
+NO_PLACE = "ERROR: Unable to find legal placement for all cells, design is full."
+
+
+@pytest.mark.parametrize(("results", "asked", "kept"), [
+    ([41.0], 1, 5), ([39.0, 41.0, 43.0], 2, 6), ([NO_PLACE, 39.0, 38.0, NO_PLACE], 4, 6),
+    ([NO_PLACE, NO_PLACE, 41.0], 3, 7), ([38.0, NO_PLACE, 39.0, 37.0], 4, 7)])
+def test_seeds(plan, tmp_path, monkeypatch, results, asked, kept):
+    """The next seed is for a missed clock or for cells without a place; the fastest stays."""
+    placer = Placer(dict(enumerate(results, 5)))
+    monkeypatch.setattr(builds, "run", placer)
+    several = dataclasses.replace(plan, contents=[], network=None, seed=5, tries=4, board=ROOMY)
+    built = build(several, tmp_path / "out")
+    assert placer.asked == list(range(5, 5 + asked))
+    assert built.report["attempts"] == [
+        {"seed": 5 + number, "fmax_mhz": None if isinstance(result, str) else result}
+        for number, result in enumerate(results[:asked])]
+    best = results[kept - 5]
+    assert (built.report["seed"], built.report["timing"]["fmax_mhz"]) == (kept, best)
+    assert built.report["timing"]["met"] == (best >= 40.0)
+    assert built.bitstream.read_text() == (built.folder / "top.config").read_text() \
+        == f"seed {kept}"
+    assert (built.folder / "place.txt").read_text() == f"seed {kept}\n{best}"
+    assert not list(built.folder.glob("best-*"))
+
+
+@pytest.mark.parametrize("results", [
+    [NO_PLACE] * 4, [39.0, "ERROR: out of memory"], ["ERROR: Unable to place cell 'a'"]])
+def test_seeds_in_vain(plan, tmp_path, monkeypatch, results):
+    """No seed finds places; or a failure that another seed does not mend."""
+    placer = Placer(dict(enumerate(results, 5)))
+    monkeypatch.setattr(builds, "run", placer)
+    several = dataclasses.replace(plan, contents=[], network=None, seed=5, tries=4, board=ROOMY)
+    with pytest.raises(BuildError, match=re.escape(results[-1])):
+        build(several, tmp_path / "out")
+    assert placer.asked == list(range(5, 5 + len(results)))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.place.failed.txt"]
 
 
 def test_room(plan, tmp_path, monkeypatch):
