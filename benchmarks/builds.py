@@ -19,7 +19,7 @@ from hw.config import load_config
 from tritforge.console import progress_bar
 
 #: Board, configuration, clock in MHz.
-ROWS = (("icebreaker", "icebreaker", 18.0), ("icebreaker", "icebreaker", 24.0),
+ROWS = (("icebreaker", "icebreaker", 21.0), ("icebreaker", "icebreaker", 24.0),
         ("ulx3s_85f", "tiny", 40.0), ("ulx3s_85f", "ulx3s_85f", 65.0))
 
 

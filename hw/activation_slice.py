@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
 from hw.memory import ChunkMemory
 from hw.merge import Merge
-from hw.payloads import address_width, index_shape, write_back
+from hw.payloads import address_width, following, index_shape, write_back
 
 __all__ = ["ActivationSlice"]
 
@@ -22,7 +22,8 @@ class ActivationSlice(wiring.Component):
 
     The read port serves the merge, then one walker, then the host; the walkers take turns: the one
     after the last served comes first. The read port is kept for a merge that has to wait. The write
-    port serves the merge, then the host. If it is the same port, writes come first.
+    port serves the merge, then the host. If it is the same port, writes come first, and the host
+    writes only while nothing else reads or writes.
 
     Timing: data stand ``ChunkMemory.latency`` cycles after a request that was ``ready``.
 
@@ -97,10 +98,10 @@ class ActivationSlice(wiring.Component):
             self.read_data.eq(memory.read_data),
         ]
 
-        # Neither a merge is to read, now or when it need not wait, nor a write has the only port.
+        # Neither a merge is to read, now or when it need not wait, nor its write has the only port.
         free = merge.spares_read
         if config.single_port:
-            free &= ~memory.write_mask.any()
+            free &= ~merge.writing
         # ``turn`` is the walker that comes first; of those that ask, the next in turn is served.
         turn = Signal(index_shape(config.sets))
         chosen = Signal(index_shape(config.sets))
@@ -115,9 +116,10 @@ class ActivationSlice(wiring.Component):
         with m.If(self.restart):
             m.d.sync += turn.eq(0)
         with m.Elif(asking.any() & free):
-            m.d.sync += turn.eq(Mux(chosen == config.sets - 1, 0, chosen + 1))
+            m.d.sync += turn.eq(following(chosen, config.sets))
         m.d.comb += [
-            self.host_read_ready.eq(free & ~asking.any()),
+            self.host_read_ready.eq(
+                free & ~asking.any() & ~(self.host_write_valid if config.single_port else 0)),
             memory.read_address.eq(
                 Mux(merge.wants_read, merge.read_address,
                     Mux(asking.any(), Array(self.read_address)[chosen],
@@ -129,7 +131,7 @@ class ActivationSlice(wiring.Component):
         host_mask = Cat(self.host_write_chunk == lane // per_chunk for lane in lanes)
         host_data = Cat(self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH)
                         for lane in lanes)
-        m.d.comb += self.host_write_ready.eq(~merge.writing)
+        m.d.comb += self.host_write_ready.eq(1 if config.single_port else ~merge.writing)
         with m.If(merge.writing):
             m.d.comb += [
                 memory.write_address.eq(merge.write_address),

@@ -1,6 +1,6 @@
 """Cluster: walker, zero skip, scaler, trits and elements for one slice of the channels."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, signed
+from amaranth.hdl import Array, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -13,7 +13,6 @@ from hw.payloads import (
     broadcast,
     drain_command,
     event_layout,
-    index_shape,
     tag_width,
     trit_word,
     walk_job,
@@ -23,7 +22,13 @@ from hw.scaler import Scaler
 from hw.walker import Walker
 from hw.zero_skip import ZeroSkip
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "sums_latency"]
+
+
+def sums_latency(config: Config) -> int:
+    """Cycles from a drain command to its partial sums: command, taking, selecting and, unless
+    memories have a single port, a register in front of the addition."""
+    return 3 if config.single_port else 4
 
 
 class Cluster(wiring.Component):
@@ -40,8 +45,8 @@ class Cluster(wiring.Component):
     from cluster to cluster and each adds its accumulators to the partial sums that pass.
 
     Timing: zero skip to element queue 4 cycles; one broadcast per cycle. Drain command and partial
-    sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to the command of three
-    cycles ago, so ``sums_i`` must arrive two cycles after its command.
+    sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to the command of
+    ``sums_latency`` cycles ago, so ``sums_i`` must arrive a cycle less after its command.
 
     Cost: two weight multipliers; P elements; trit memory ``trit_depth`` x 2PR bits.
 
@@ -63,8 +68,8 @@ class Cluster(wiring.Component):
         Drain command and partial sums, from and to the neighbours.
     read_valid, read_ready, read_address, read_data
         The walker's requests to the activation slice.
-    trit_write_valid, trit_write_address, trit_write_chunk : In
-        Host: 32 bits of ``host_data`` for the trit memory; always taken.
+    trit_write_mask, trit_write_address : In
+        Host: 32 bits of ``host_data`` for a chunk of the trit memory; always taken.
     host_data : In(32)
     events : Out(event_layout)
     """
@@ -88,9 +93,8 @@ class Cluster(wiring.Component):
             "read_address": Out(activation),
             "read_data": In(config.memory_width("activations")),
             "host_data": In(PORT_WIDTH),
-            "trit_write_valid": In(1),
+            "trit_write_mask": In(config.memory_chunks("trits")),
             "trit_write_address": In(trit),
-            "trit_write_chunk": In(index_shape(config.memory_chunks("trits"))),
             "events": Out(event_layout(config)),
         })
 
@@ -161,7 +165,8 @@ class Cluster(wiring.Component):
         block = Signal.like(command.block)
         m.d.sync += block.eq(command.block)
         for lane in range(config.drain_width):
-            value = Array(values[lane::config.drain_width])[block]
+            value = delayed(m, f"value_{lane}", Array(values[lane::config.drain_width])[block],
+                            sums_latency(config) - 3, reset_less=True)
             m.d.sync += self.sums_o[lane].eq(self.sums_i[lane] + value)
 
         m.d.sync += [
@@ -214,8 +219,7 @@ class Cluster(wiring.Component):
             delayed(m, f"write_{name}", value, stages, reset_less=name != "mask")
             for name, value in (
                 ("address", self.trit_write_address),
-                ("mask", Cat(self.trit_write_valid & (self.trit_write_chunk == chunk)
-                             for chunk in range(chunks))),
+                ("mask", self.trit_write_mask),
                 ("data", self.host_data)))
         m.d.comb += [
             trits.write_address.eq(write_address),

@@ -1,11 +1,18 @@
 """Drain: takes finished pixels out of the array, one accumulator row per step."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
-from hw.payloads import address_width, drain_command, drain_job, index_shape, window
+from hw.payloads import (
+    address_width,
+    drain_command,
+    drain_job,
+    following,
+    index_shape,
+    window,
+)
 
 __all__ = ["Drain", "clear_latency", "pixel_places"]
 
@@ -28,7 +35,8 @@ class Drain(wiring.Component):
         for row < rows_used: for block < P/W: one step
 
     The first step of a row takes the accumulators of all elements; its blocks are put on the chain
-    one after the other. Pixels come from the sets in turn, as the sequencer hands them out.
+    one after the other. That of the last row frees the pixel's bank (``command.last``). Pixels
+    come from the sets in turn, as the sequencer hands them out.
 
     Timing: one step per cycle, except two cycles after ``stop``; a pixel's first step comes two
     cycles after every cluster of its set has reported it finished and the pixel before has had
@@ -162,15 +170,16 @@ class Drain(wiring.Component):
                 m.d.comb += [stepping.eq(~stop), self.stalled.eq(stop)]
                 with m.If(stepping):
                     m.d.sync += entry.eq(entry + 1)
+                    m.d.comb += finish.eq(last_row & (block == 0))
                     with m.If(~last_block):
                         m.d.sync += block.eq(block + 1)
                     with m.Else():
                         m.d.sync += [block.eq(0), row.eq(row + 1)]
                         with m.If(last_row):
-                            m.d.comb += [jobs.r_en.eq(1), finish.eq(1), self.drained.eq(1)]
+                            m.d.comb += [jobs.r_en.eq(1), self.drained.eq(1)]
                             m.d.sync += [
                                 self.parity.eq(self.parity ^ own),
-                                self.set.eq(Mux(self.set == config.sets - 1, 0, self.set + 1)),
+                                self.set.eq(following(self.set, config.sets)),
                             ]
                             m.next = "WAIT"
                 m.d.comb += self.draining.eq(1)

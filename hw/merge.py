@@ -14,8 +14,8 @@ __all__ = ["MERGE_LATENCY", "WRITE_BACK_FLIGHT", "Merge", "merge_level", "merge_
 #: Cycles from a visit of ``Merge`` to the first cycle in which a read sees what it wrote.
 MERGE_LATENCY = ChunkMemory.latency + 2
 #: Drain steps that may follow after a queue has reached ``merge_level``, besides those on the
-#: chain of clusters: registers of drain, requantizer and write-back, and of ``full``.
-WRITE_BACK_FLIGHT = 10
+#: chain of clusters: registers of drain, sums, requantizer and write-back, and of ``full``.
+WRITE_BACK_FLIGHT = 12
 #: Write-backs that a queue holds at least before it stops the drain.
 _LEAST_LEVEL = 8
 

@@ -1,6 +1,6 @@
 """What travels between blocks: one struct per kind of traffic, sized by the configuration."""
 
-from amaranth.hdl import Shape, signed, unsigned
+from amaranth.hdl import Const, Mux, Shape, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
@@ -16,6 +16,7 @@ __all__ = [
     "drain_command",
     "drain_job",
     "event_layout",
+    "following",
     "index_shape",
     "port_word",
     "probe",
@@ -44,6 +45,11 @@ def tag_width(config: Config) -> int:
 def index_shape(count: int) -> Shape:
     """Shape of an index into ``count`` things (at least one bit, so that every port exists)."""
     return unsigned(address_width(count))
+
+
+def following(index: Value, count: int) -> Value:
+    """The next of ``count`` things in turn; known where there is but one."""
+    return Mux(index == count - 1, 0, index + 1) if count > 1 else Const(0)
 
 
 def port_word() -> data.StructLayout:
@@ -143,7 +149,7 @@ def drain_command(config: Config) -> data.StructLayout:
         "take": 1,                              # move the row's accumulators to the registers
         "row": index_shape(config.rows),
         "block": index_shape(config.blocks),
-        "last": 1,                              # the pixel's last: free the bank
+        "last": 1,                              # takes the last row: the bank is free
     })
 
 

@@ -1,12 +1,38 @@
 """Requantizer: turns drained accumulators into activations or results."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ACTIVATION_WIDTH, RESULT_WIDTH, Config
+from hw.delay import delayed
 
-__all__ = ["CODE_WIDTH", "Requantizer"]
+__all__ = [
+    "CODE_WIDTH",
+    "Requantizer",
+    "multiplier_parts",
+    "requantizer_latency",
+    "result_latency",
+]
+
+#: Bits of an accumulator that a multiplier of 18 signed bits takes without its sign.
+_LOW_BITS = 17
+
+
+def multiplier_parts(config: Config) -> int:
+    """Parts that the accumulator is multiplied in, with a register behind each."""
+    return 1 if config.single_port or config.accumulator_width <= _LOW_BITS + 1 else 2
+
+
+def result_latency(config: Config) -> int:
+    """Cycles from an accumulator to its result: product (in two steps unless memories have a single
+    port, where flip-flops are scarce) and offset."""
+    return 2 if config.single_port else 3
+
+
+def requantizer_latency(config: Config) -> int:
+    """Cycles from an accumulator to its activation: result, shift and clamp."""
+    return result_latency(config) + 2
 
 #: Bits of an activation's code, signed (-128 to 127) or not (0 to 255).
 CODE_WIDTH = ACTIVATION_WIDTH + 1
@@ -19,9 +45,10 @@ class Requantizer(wiring.Component):
     upwards. ``result`` is ``accumulator * multiplier + offset``, 32 bits, for a network's
     last layer.
 
-    Timing: latency 4 cycles (``result`` 2), one value per cycle.
+    Timing: one value per cycle; ``activation`` comes ``requantizer_latency``, ``result``
+    ``result_latency`` cycles later.
 
-    Cost: one multiplier of ``accumulator_width`` by ``multiplier_width``.
+    Cost: one multiplier of ``accumulator_width`` by ``multiplier_width``, in ``multiplier_parts``.
 
     Parameters
     ----------
@@ -33,9 +60,6 @@ class Requantizer(wiring.Component):
     activation : Out(8)
     result : Out(signed(32))
     """
-
-    latency = 4
-    result_latency = 2
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -54,16 +78,23 @@ class Requantizer(wiring.Component):
         m = Module()
         wide = signed(self.config.offset_width)
         product, total, shifted = Signal(wide), Signal(wide), Signal(wide)
-        offset = Signal(wide)
-        shift_1, shift_2 = Signal(unsigned(6)), Signal(unsigned(6))
-        m.d.sync += [
-            product.eq(self.accumulator * self.multiplier),
-            offset.eq(self.offset),
-            shift_1.eq(self.shift),
-            total.eq(product + offset),
-            shift_2.eq(shift_1),
-            shifted.eq(total >> shift_2),
-        ]
+        if self.config.single_port:
+            m.d.sync += product.eq(self.accumulator * self.multiplier)
+        elif multiplier_parts(self.config) == 1:
+            part = Signal(wide)
+            m.d.sync += [part.eq(self.accumulator * self.multiplier), product.eq(part)]
+        else:
+            low = Signal(signed(_LOW_BITS + 1 + len(self.multiplier)))
+            high = Signal(signed(len(self.accumulator) - _LOW_BITS + len(self.multiplier)))
+            m.d.sync += [
+                low.eq(self.accumulator[:_LOW_BITS] * self.multiplier),
+                high.eq(self.accumulator[_LOW_BITS:].as_signed() * self.multiplier),
+                product.eq(low + (high << _LOW_BITS)),
+            ]
+        until_total = result_latency(self.config) - 1
+        offset = delayed(m, "offset", self.offset, until_total, reset_less=True)
+        shift = delayed(m, "shift", self.shift, until_total + 1, reset_less=True)
+        m.d.sync += [total.eq(product + offset), shifted.eq(total >> shift)]
         # Whatever has more bits than a bound is beyond it; only the rest is compared.
         code = shifted[:CODE_WIDTH].as_signed()
         beyond, negative = Signal(), shifted[-1]

@@ -7,8 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
+from hw.delay import delayed
 from hw.memory import ChunkMemory
-from hw.payloads import address_width, drain_job, index_shape, probe, walk_job
+from hw.payloads import address_width, drain_job, following, index_shape, probe, walk_job
 from hw.program import (
     DESTINATION,
     GEOMETRY,
@@ -22,13 +23,17 @@ from hw.program import (
 )
 from hw.protocol import ErrorCode
 
-__all__ = ["Sequencer"]
+__all__ = ["Sequencer", "fetch_latency"]
 
-#: Cycles from a program address to its word.
-FETCH_LATENCY = ChunkMemory.latency
 #: Program words of a GROUP record, as a power of two.
 GROUP_SHIFT = 3
 assert record_words(GROUP) == 1 << GROUP_SHIFT
+
+
+def fetch_latency(config: Config) -> int:
+    """Cycles from the request of a program word to the word: the memory's and, unless it has a
+    single port, a register of the address."""
+    return ChunkMemory.latency + (not config.single_port)
 
 
 class _Record(IntEnum):
@@ -68,12 +73,12 @@ class Sequencer(wiring.Component):
     What is known already is not fetched again: a tile of one group fetches three words per
     pixel; groups that share their geometry tables (planes of one weight) fetch them once.
 
-    Timing, where a program word takes one read: a pixel of one group takes 8 cycles at least; each
-    of several groups 13, and 6 more where its geometry differs from the last one's; meanwhile the
-    walkers work on what they have queued. A SYNC record takes 9 cycles, 10 with a wait for a signal
-    that is there; a group's wait takes 1; a group's release 2 at least, until all clusters have
-    read what they were given. A layer ends ``settle`` cycles after its last drain step, then the
-    counters are written.
+    Timing, where a program word takes one read: a pixel of one group takes 9 cycles at least; each
+    of several groups 14, and 7 more where its geometry differs from the last one's; meanwhile the
+    walkers work on what they have queued. A SYNC record takes 10 cycles, 11 with a wait for a
+    signal that is there; a group's wait takes 1; a group's release 2 at least, until all clusters
+    have read what they were given. A layer ends ``settle`` cycles after its last drain step, then
+    the counters are written.
 
     Parameters
     ----------
@@ -157,7 +162,8 @@ class Sequencer(wiring.Component):
         pointer = Signal(address_width(config.program_depth))
 
         # Fetch: ``fetch(record, address)`` requests all words of a record, one per cycle; they
-        # arrive FETCH_LATENCY cycles later, told apart by what travels beside them.
+        # arrive ``latency`` cycles later, told apart by what travels beside them.
+        latency = fetch_latency(config)
         records = {kind: Signal(layout, name=kind.name.lower())
                    for kind, layout in _LAYOUTS.items()}
         request = Signal()
@@ -165,7 +171,7 @@ class Sequencer(wiring.Component):
         word = Signal(3)
         second = Signal(init=config.program_reads == 1)     # the word's last read
         arriving = [(request, kind, word)]
-        for stage in range(FETCH_LATENCY):
+        for stage in range(latency):
             after = (Signal(name=f"request_{stage}"), Signal.like(kind, name=f"kind_{stage}"),
                      Signal.like(word, name=f"word_{stage}"))
             m.d.sync += [new.eq(old) for new, old in zip(after, arriving[-1], strict=True)]
@@ -179,10 +185,13 @@ class Sequencer(wiring.Component):
                     m.d.sync += contents.as_value().word_select(index, 32).eq(self.fetch_data)
 
         # One adder for all program addresses: of words to fetch, and of where the pointer goes.
-        # What it adds depends on the state alone: whether the sum is used is known late.
+        # What it adds depends on the state alone: whether the sum is used is known late. ``place``
+        # may be the sum of the cycle before, so what a pointer is set to is added a state ahead.
         base, distance = Signal.like(pointer), Signal.like(pointer)
-        place = Signal.like(pointer)
-        m.d.comb += [base.eq(pointer), place.eq(base + distance), self.fetch_address.eq(place)]
+        place = delayed(m, "place", (base + distance)[:len(pointer)],
+                        latency - ChunkMemory.latency, reset_less=True)
+        half = delayed(m, "half", second, latency - ChunkMemory.latency, reset_less=True)
+        m.d.comb += [base.eq(pointer), self.fetch_address.eq(place), self.fetch_half.eq(half)]
 
         def fetch(record: _Record, start: object, then: str, index: object = None) -> None:
             """The record at ``start``, or number ``index`` in a table that starts there."""
@@ -204,7 +213,7 @@ class Sequencer(wiring.Component):
         layer, tile, group = (records[k] for k in (_Record.LAYER, _Record.TILE, _Record.GROUP))
         geometry_y, geometry_x = records[_Record.GEOMETRY_Y], records[_Record.GEOMETRY_X]
         to_y, to_x = records[_Record.DESTINATION_Y], records[_Record.DESTINATION_X]
-        m.d.comb += [self.layer.eq(layer), self.fetch_half.eq(second)]
+        m.d.comb += self.layer.eq(layer)
         first = (word == 0) & (~second if config.program_reads == 2 else 1)
 
         # A tile and its first group take more than 8 words, a layer more than 8, its tables one for
@@ -234,9 +243,11 @@ class Sequencer(wiring.Component):
         sync = Signal(SYNC)
         window = self.drain.payload.window
         tile_count = layer.tile_count[:len(tiles_left)]
-        # The words that these depend on arrive some cycles before LAYER_CHECK acts.
+        # The words that these depend on arrive, x and y change, some cycles before they are used.
         is_sync, is_layer = Signal(), Signal()
         m.d.sync += [
+            pixel_last.eq(next_x == layer.out_width[:width]),
+            line_last.eq(next_y == layer.out_height[:width]),
             is_sync.eq(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced),
             is_layer.eq(layers_left.any() & (layer.opcode == LAYER_OPCODE) & (tile_count != 0)
                         & (layer.out_height[:width] != 0) & (layer.out_width[:width] != 0)),
@@ -248,8 +259,6 @@ class Sequencer(wiring.Component):
             same_y.eq(line_known & (table_y == group.geometry_y[:len(pointer)])),
             next_x.eq(x + 1),
             next_y.eq(y + 1),
-            pixel_last.eq(next_x == layer.out_width[:width]),
-            line_last.eq(next_y == layer.out_height[:width]),
             sync.eq(layer.as_value()),
             self.released.eq(releases.any()),
             self.layers.eq(layers),
@@ -307,7 +316,7 @@ class Sequencer(wiring.Component):
                 next_line()
 
         def tile_end() -> None:
-            """In states that may end a tile."""
+            """In states that may end a tile, and in all that may come before."""
             m.d.comb += [base.eq(groups_pointer), distance.eq(tile.group_count << GROUP_SHIFT)]
 
         def next_line() -> None:
@@ -339,6 +348,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.wait_first):
                     m.next = "SIGNAL"
             with m.State("SIGNAL"):
+                tile_end()
                 m.d.comb += self.refilling.eq(~signals.any())
                 with m.If(signals.any()):
                     m.d.comb += signal_taken.eq(1)
@@ -455,8 +465,7 @@ class Sequencer(wiring.Component):
                     with m.If(group.release):
                         m.next = "RELEASE"
                     with m.If(last_group):
-                        m.d.sync += self.set.eq(
-                            Mux(self.set == config.sets - 1, 0, self.set + 1))
+                        m.d.sync += self.set.eq(following(self.set, config.sets))
                         next_pixel()
 
             with m.State("RELEASE"):    # the job shows in ``clusters_idle`` from the next cycle on
@@ -481,8 +490,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [
                         layers.eq(layers + 1),
                         self.counter_layer.eq(
-                            Mux(self.counter_layer == config.layer_count - 1, 0,
-                                self.counter_layer + 1)),
+                            following(self.counter_layer, config.layer_count)),
                         layers_left.eq(layers_left - 1),
                     ]
                     m.next = "LAYER"

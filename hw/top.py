@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.activation_slice import ActivationSlice
-from hw.cluster import Cluster
+from hw.cluster import Cluster, sums_latency
 from hw.config import PORT_WIDTH, RESULT_WIDTH, Config
 from hw.counters import Counters, NoCounters
 from hw.delay import delayed
@@ -18,21 +18,28 @@ from hw.memory import ChunkMemory
 from hw.merge import MERGE_LATENCY
 from hw.payloads import address_width, command_word, port_word, probe, write_back
 from hw.program import MEMORIES, row_layout
-from hw.requantizer import CODE_WIDTH, Requantizer
+from hw.requantizer import CODE_WIDTH, Requantizer, requantizer_latency, result_latency
 from hw.sequencer import Sequencer
 
-__all__ = ["Accelerator", "settle"]
+__all__ = ["Accelerator", "settle", "write_back_latency"]
 
 
 def chain_latency(config: Config) -> int:
     """Cycles from a drain command to its partial sums at the end of the chain."""
-    return config.clusters + 2
+    return config.clusters - 1 + sums_latency(config)
+
+
+def write_back_latency(config: Config) -> int:
+    """Cycles from a step of the drain to its write-backs in front of the merge queues: a register
+    of the drain and, unless memories have a single port, one behind the requantizers."""
+    return 1 + chain_latency(config) + requantizer_latency(config) + (not config.single_port)
 
 
 def settle(config: Config) -> int:
     """Cycles that a layer waits after its last event has been seen, a cycle later: every drain step
     is in memory by then."""
-    return chain_latency(config) + Requantizer.latency + MERGE_LATENCY + 2 + Counters.settle
+    return (chain_latency(config) + requantizer_latency(config) + MERGE_LATENCY + 2
+            + Counters.settle)
 
 
 class Accelerator(wiring.Component):
@@ -129,7 +136,12 @@ class Accelerator(wiring.Component):
         with m.Elif(sequencer.running):
             m.d.sync += cycles.eq(cycles + 1)
 
-        program_write = write.valid("program")
+        program_write = write.mask("program")[0]
+        # Whether all walkers of a set have room may be of the cycle before: those that have it keep
+        # it until they get a job, and for a set there is not a job in every cycle.
+        room = [delayed(m, f"room_{number}", Cat(cluster.jobs.ready for cluster in members).all(),
+                        0 if self.config.direct_jobs else 1)
+                for number, members in enumerate(self._by_set(clusters))]
         m.d.comb += [
             sequencer.start.eq(host.start),
             sequencer.address.eq(host.start_address),
@@ -146,9 +158,7 @@ class Accelerator(wiring.Component):
             host.layers.eq(sequencer.layers),
             host.cycles.eq(cycles),
             program.write_mask.eq(program_write),
-            sequencer.walk.ready.eq(drain.ready & Array(
-                Cat(cluster.jobs.ready for cluster in members).all()
-                for members in self._by_set(clusters))[sequencer.set]),
+            sequencer.walk.ready.eq(drain.ready & Array(room)[sequencer.set]),
             drain.clear.eq(host.start),
             drain.restart.eq(sequencer.layer_start),
             drain.i.payload.eq(sequencer.drain.payload),
@@ -167,9 +177,8 @@ class Accelerator(wiring.Component):
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
                 cluster.host_data.eq(write.data),
-                cluster.trit_write_valid.eq(write.valid("trits", index)),
+                cluster.trit_write_mask.eq(write.mask("trits", index)),
                 cluster.trit_write_address.eq(write.address),
-                cluster.trit_write_chunk.eq(write.chunk),
             ]
         for index, part in enumerate(slices):
             m.d.comb += [
@@ -260,13 +269,10 @@ class Accelerator(wiring.Component):
         m.submodules.rows = rows = ChunkMemory(
             width=config.memory_width("rows"), depth=config.row_depth, chunk_width=PORT_WIDTH,
             register_address=config.single_port)
-        chunk_count = rows.chunks
-        row_write = write.valid("rows")
         m.d.comb += [
             rows.write_address.eq(write.address),
-            rows.write_data.eq(write.data.replicate(chunk_count)),
-            rows.write_mask.eq(Cat(row_write & (write.chunk == chunk)
-                                   for chunk in range(chunk_count))),
+            rows.write_data.eq(write.data.replicate(rows.chunks)),
+            rows.write_mask.eq(write.mask("rows")),
         ]
 
         # The drain command passes the clusters of a set; their partial sums follow it.
@@ -284,7 +290,7 @@ class Accelerator(wiring.Component):
 
         # What else a step needs travels beside the chain and the requantizer.
         delay = _Delay(m)
-        chain = chain_latency(config)
+        chain, latency = chain_latency(config), requantizer_latency(config)
         m.d.comb += rows.read_address.eq(
             delay("row_address", drain.row_address, chain - ChunkMemory.latency))
         step = delay("step", drain.step, chain)
@@ -293,14 +299,14 @@ class Accelerator(wiring.Component):
         for hop, cycles in enumerate(_hops(chain, config.blocks)):
             begin, window = delay.hold(f"window_{hop}", begin, window, cycles)
         counts = window
-        for hop, cycles in enumerate(_hops(Requantizer.latency, config.blocks)):
+        for hop, cycles in enumerate(_hops(latency, config.blocks)):
             begin, counts = delay.hold(f"counts_{hop}", begin, counts, cycles)
         source = delay("source", drain.source, chain)
         ends = self._by_set(clusters)
         sums = [Array(members[-1].sums_o[lane] for members in ends)[source]
                 for lane in range(config.drain_width)]
-        step_out = delay("step_out", step, Requantizer.latency)
-        result_step = delay("result_step", step & layer.raw, Requantizer.result_latency)
+        step_out = delay("step_out", step, latency)
+        result_step = delay("result_step", step & layer.raw, result_latency(config))
 
         result_entry = Signal(address_width(config.result_depth))
         with m.If(sequencer.layer_start):
@@ -343,11 +349,11 @@ class Accelerator(wiring.Component):
                 results.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
             ]
             enable, cluster, place = (
-                delay(f"{name}_{lane}", row[name], Requantizer.latency)
+                delay(f"{name}_{lane}", row[name], latency)
                 for name in ("enable", "cluster", "lane"))
             address = Signal.like(window.address, name=f"address_{lane}")
             m.d.sync += address.eq(window.address + row.word)
-            address = delay(f"address_{lane}", address, Requantizer.latency - 1)
+            address = delay(f"address_{lane}", address, latency - 1)
             # To slices far away; where memories have a single port, flip-flops are scarce.
             back = Signal(write_back(config), name=f"write_back_{lane}")
             domain = "comb" if config.single_port else "sync"
@@ -395,27 +401,29 @@ class Accelerator(wiring.Component):
 
 
 class _LateWrites:
-    """The host's writes to memories that are always ready, a cycle later: they go far. Where
-    memories have a single port they are not, and these are the port's own."""
+    """The host's writes to memories that are always ready, two cycles later: they go far, so they
+    are decoded in front of the registers. Where memories have a single port they are not late, and
+    these are the port's own."""
 
     def __init__(self, m: Module, host: HostPort, free: Value) -> None:
         self.m, self.host, self.free = m, host, free
-        self.address, self.chunk, self.data = (
+        self.address, self.data = (
             self._late(name, getattr(host, f"write_{name}"), reset_less=True)
-            for name in ("address", "chunk", "data"))
+            for name in ("address", "data"))
 
-    def valid(self, memory: str, cluster: int | None = None) -> Signal:
-        """A write to ``memory``, of ``cluster``."""
+    def mask(self, memory: str, cluster: int | None = None) -> Signal:
+        """By chunk of its words: a write to ``memory``, of ``cluster``."""
         host = self.host
-        value: Value = host.write_valid & self.free & _is(host.write_memory, memory)
-        name = memory
+        name, valid = memory, host.write_valid & self.free & _is(host.write_memory, memory)
         if cluster is not None:
-            value &= host.write_cluster == cluster
             name += f"_{cluster}"
-        return self._late(name, value)
+            valid &= host.write_cluster == cluster
+        chunks = 1 if memory == "program" else host.config.memory_chunks(memory)
+        return self._late(name, Cat(valid & (host.write_chunk == chunk) if chunks > 1 else valid
+                                    for chunk in range(chunks)))
 
     def _late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:
-        stages = 0 if self.host.config.single_port else 1
+        stages = 0 if self.host.config.single_port else 2
         return delayed(self.m, f"late_{name}", value, stages, reset_less=reset_less)
 
 

@@ -37,7 +37,8 @@ from hw.program import (
     TILE,
     record_words,
 )
-from hw.top import settle
+from hw.sequencer import fetch_latency
+from hw.top import settle, write_back_latency
 from hw.walker import job_places, word_places
 from model_export.emit import MemoryImage
 from model_export.network import Network
@@ -71,7 +72,8 @@ class _Machine(ctypes.Structure):
         "skip_weights", "skip_activations", "merge_places", "merge_level", "settle", "clear",
         "layer_words", "tile_words", "group_words", "job_places", "buffer_words", "packet_places",
         "read_chunks", "word_places", "pixel_places", "program_reads", "single_port",
-        "direct_jobs")]
+        "direct_jobs", "write_back",
+        "fetch_latency")]
 
 
 class _LayerInput(ctypes.Structure):
@@ -144,7 +146,8 @@ class CycleModel:
             settle(config), clear, *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
             job_places(config), buffer_words(config), packet_places(config),
             config.memory_chunks("activations"), word_places(config), pixel_places(config),
-            config.program_reads, config.single_port, config.direct_jobs)
+            config.program_reads, config.single_port, config.direct_jobs,
+            write_back_latency(config), fetch_latency(config))
         records = Records(config, memory.program)
         self._layers = [self._decode(records, place.name, place.output, place.address)
                         for place in memory.layers] if memory.schedule is None else []

@@ -36,7 +36,8 @@ struct Machine {
     int32_t skip_weights, skip_activations, merge_places, merge_level, settle, clear;
     int32_t layer_words, tile_words, group_words, job_places;
     int32_t buffer_words, packet_places, read_chunks;
-    int32_t word_places, pixel_places, program_reads, single_port, direct_jobs;
+    int32_t word_places, pixel_places, program_reads, single_port, direct_jobs, write_back;
+    int32_t fetch_latency;
 };
 
 struct LayerFields {
@@ -396,7 +397,7 @@ class Simulation {
                 record(t, LAYER_STARTED, 0, 0, 0);
             }
         }
-        enter_tile(t + fetch(c.layer_words) + 3);   // LAYER_CHECK acts when all words are there
+        enter_tile(t + acts(c.layer_words) + 1);   // LAYER_CHECK acts when all words are there
         ready_at = in.first ? c.clear : 0;
         while (!done) {
             if ((t & 0x3fff) == 0) {
@@ -435,7 +436,7 @@ class Simulation {
     // in which LAYER is fetched.
     int begin(int32_t& t) {
         if (!in.first) {
-            for (; t < fetch(c.layer_words) + 2; ++t) host_alone(0);
+            for (; t < acts(c.layer_words); ++t) host_alone(0);
             host_alone(1);
             ++t;
         }
@@ -485,6 +486,7 @@ class Simulation {
 
     int tile_number = 0, y = 0, x = 0, group_number = 0, set = 0;
     int32_t offer = NEVER, settle_from = NEVER, ready_at = 0, pixel_number = 0;
+    bool had_room = false;              // all walkers of the set, a cycle ago
     int32_t signal_from = NEVER, release_from = NEVER;
     bool idle_before = false;
     int32_t group_from = NEVER;
@@ -499,22 +501,24 @@ class Simulation {
     // Cycles in which `n` words are requested.
     int32_t fetch(int32_t n) const { return n * c.program_reads; }
 
-    // A state that waits for `n` words acts fetch(n) + 2 cycles after its fetch began, and the
-    // next state follows.
+    // Cycles after a fetch of `n` words began in which the state that waits for them acts; the next
+    // state follows.
+    int32_t acts(int32_t n) const { return fetch(n) + c.fetch_latency; }
+
     void enter_tile(int32_t at) {       // TILE
         record(at, TILE_STARTED, 0, tile_number, 0);
         group_known = column_known = line_known = false;
         group_number = y = x = 0;
-        enter_line(at + fetch(c.tile_words) + 3);
+        enter_line(at + acts(c.tile_words) + 1);
     }
 
     void enter_line(int32_t at) {       // DESTINATION_Y: one word
         while (in.destination_y[y].count == 0) {
-            at += fetch(1) + 3;
+            at += acts(1) + 1;
             if (y == layer.height - 1) return leave_tile(at);
             ++y;
         }
-        enter_pixel(at + fetch(1) + 3);
+        enter_pixel(at + acts(1) + 1);
     }
 
     // GROUP waits until the clusters are idle. Those that are stay so until they get a job.
@@ -563,7 +567,7 @@ class Simulation {
     }
 
     int32_t fetch_group(int32_t at) {   // GROUP; the cycle in which JOB acts
-        at += fetch(c.group_words) + 3;
+        at += acts(c.group_words) + 1;
         group_known = true;
         const bool same_x = column_known && table_x == group().table_x;
         const bool same_y = line_known && table_y == group().table_y;
@@ -574,14 +578,14 @@ class Simulation {
     int32_t geometry_x(int32_t at) {    // two words
         column_known = true;
         table_x = group().table_x;
-        if (line_known && table_y == group().table_y) return at + fetch(2) + 2;
+        if (line_known && table_y == group().table_y) return at + acts(2);
         return geometry_y(at + fetch(2));
     }
 
     int32_t geometry_y(int32_t at) {
         line_known = true;
         table_y = group().table_y;
-        return at + fetch(2) + 2;
+        return at + acts(2);
     }
 
     // JOB acts in cycle `act`; the job is offered, or waits for a signal first.
@@ -620,6 +624,16 @@ class Simulation {
             return;
         }
         enter_tile(at + 1);
+    }
+
+    // All walkers of the set, for a job.
+    bool have_room() const {
+        const auto* members = &clusters[size_t(set) * c.clusters];
+        for (int k = 0; k < c.clusters; ++k)
+            if (c.job_places ? members[k].jobs.size() >= uint32_t(c.job_places)
+                             : members[k].active)
+                return false;
+        return true;
     }
 
     void hand_out(int32_t t) {
@@ -768,12 +782,11 @@ class Simulation {
         }
 
         // Sequencer, from the queues' levels before this cycle.
-        bool accepted = t >= offer && t >= ready_at;
-        if (accepted) {
-            const auto* members = &clusters[size_t(set) * c.clusters];
-            for (int k = 0; k < c.clusters && accepted; ++k)
-                accepted = c.job_places ? members[k].jobs.size() < uint32_t(c.job_places)
-                                        : !members[k].active;
+        bool accepted = false;
+        if (t + 1 >= offer) {
+            const bool room = have_room();
+            accepted = t >= offer && t >= ready_at && (c.direct_jobs ? room : had_room);
+            had_room = room;
             if (next_job.last && drain_tail - drain_head == uint32_t(c.pixel_places))
                 accepted = false;
         }
@@ -802,14 +815,11 @@ class Simulation {
             if (stalled) log_stall(t, DRAIN_STALL_ENDED);
             stalled = false;
             auto& job = drain_jobs[drain_head % drain_jobs.size()];
-            delay[(t + c.clusters + 8 - c.single_port) % DELAY] = {job.row_base + step_number, &job};
+            delay[(t + c.write_back) % DELAY] = {job.row_base + step_number, &job};
             ++in_flight;
             ++counters[DRAIN_STEPS];
-            if (++step_number == job.steps) {
-                step_number = -1;
-                ++drain_head;
-                record(t, PIXEL_DRAINED, drain_set, job.tile, job.pixel);
-                if (job.pixel == last_pixel()) record(t, TILE_DRAINED, 0, job.tile, 0);
+            // The last row's first step frees the bank.
+            if (step_number == job.steps - c.elements / c.lanes) {
                 auto* members = &clusters[size_t(drain_set) * c.clusters];
                 for (int k = 0; k < c.clusters; ++k) {
                     members[k].oldest_at = t + 3 + k;
@@ -817,6 +827,12 @@ class Simulation {
                     at = std::min(at, members[k].oldest_at);
                     members[k].complete_at = NEVER;
                 }
+            }
+            if (++step_number == job.steps) {
+                step_number = -1;
+                ++drain_head;
+                record(t, PIXEL_DRAINED, drain_set, job.tile, job.pixel);
+                if (job.pixel == last_pixel()) record(t, TILE_DRAINED, 0, job.tile, 0);
                 drain_set = drain_set == c.sets - 1 ? 0 : drain_set + 1;
             }
         }

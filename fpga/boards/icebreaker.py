@@ -11,7 +11,7 @@ BOARD = Board(
     title="iCEBreaker (Lattice iCE40UP5K-SG48)",
     platform=ICEBreakerPlatform,
     config="icebreaker",
-    clock_hz=18e6,
+    clock_hz=21e6,
     bauds=(1_000_000, 2_000_000, 750_000, 500_000, 115_200),
     family="ice40",
     resources=Resources(luts=5280, flip_flops=5280, block_rams=30, sprams=4,

@@ -5,6 +5,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 from stream_drivers import StreamDriver, configuration, reset
 
+from hw.cluster import sums_latency
 from hw.memory import ChunkMemory
 from hw.payloads import drain_command, walk_job
 from hw.program import encode, to_words
@@ -126,10 +127,9 @@ class TritDriver:
             await FallingEdge(dut.clk)
             dut.host_data.value = part
             dut.trit_write_address.value = address
-            dut.trit_write_chunk.value = chunk
-            dut.trit_write_valid.value = 1
+            dut.trit_write_mask.value = 1 << chunk
         await FallingEdge(dut.clk)
-        dut.trit_write_valid.value = 0
+        dut.trit_write_mask.value = 0
 
 
 class ActivationMemory:
@@ -172,19 +172,21 @@ class Monitor:
         steps = [(row, block) for row in range(rows_used) for block in range(config.blocks)]
         passing = []
         result = np.zeros((rows_used, config.elements), np.int64)
-        for cycle in range(len(steps) + 3):
+        latency = sums_latency(config)
+        for cycle in range(len(steps) + latency):
             await FallingEdge(dut.clk)
             row, block = steps[cycle] if cycle < len(steps) else (0, 0)
             dut.command_i.value = encode(
                 drain_command(config), row=row, block=block,
-                take=cycle < len(steps) and block == 0, last=cycle == len(steps) - 1)
+                take=cycle < len(steps) and block == 0,
+                last=cycle == len(steps) - config.blocks)
             neighbour = [int(value) for value in rng.integers(-1000, 1000, config.drain_width)]
             passing.append(neighbour)
             for lane, value in enumerate(neighbour):
                 getattr(dut, f"sums_i__{lane}").value = value
             await ReadOnly()
-            if cycle >= 3:
-                row, block = steps[cycle - 3]
+            if cycle >= latency:
+                row, block = steps[cycle - latency]
                 for lane in range(config.drain_width):
                     total = getattr(dut, f"sums_o__{lane}").value.to_signed()
                     value = (total - passing[cycle - 1][lane]) % (1 << width)
@@ -199,7 +201,7 @@ async def convolutions(dut, served):
     """Every accumulator of every output pixel, several convolutions one after the other."""
     config = configuration()
     rng = np.random.default_rng(3)
-    await reset(dut, jobs__valid=0, draining=0, command_i=0, trit_write_valid=0, read_ready=0,
+    await reset(dut, jobs__valid=0, draining=0, command_i=0, trit_write_mask=0, read_ready=0,
                 read_data=0, host_data=0)
     trits = TritDriver(dut, config)
     memory = ActivationMemory(dut, rng, served)

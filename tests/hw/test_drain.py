@@ -23,7 +23,7 @@ def steps(config, jobs):
                     "row": row, "block": block, "take": int(block == 0),
                     "window": job["window"], "source": source, "selected": 1 << source,
                     "row_address": job["row_base"] + row * config.blocks + block & entries,
-                    "last": int(row == job["rows_used"] - 1 and block == config.blocks - 1),
+                    "last": int(row == job["rows_used"] - 1 and block == 0),
                 }
 
 

@@ -1,17 +1,26 @@
 """Requantizer against the one function that states the rounding."""
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from benches import lint, multiplications, simulate, to_signed
 
-from hw.config import Config
-from hw.requantizer import Requantizer
+from hw.config import PRESETS, Config
+from hw.requantizer import (
+    Requantizer,
+    multiplier_parts,
+    requantizer_latency,
+    result_latency,
+)
 from sim.golden import requantize
 
 CONFIGS = [Config(), Config(accumulator_width=32, multiplier_width=18),
-           Config(accumulator_width=8, multiplier_width=4), Config(accumulator_width=28)]
+           Config(accumulator_width=8, multiplier_width=4), Config(accumulator_width=28),
+           Config(accumulator_width=18), Config(accumulator_width=19), PRESETS["icebreaker"]]
+
+NAMES = [f"{config.accumulator_width}{'-single' * config.single_port}" for config in CONFIGS]
 
 
 def run(config, cases, low, high):
@@ -21,13 +30,14 @@ def run(config, cases, low, high):
     """
     block = Requantizer(config)
     activations = []
+    latency = requantizer_latency(config)
 
     async def bench(ctx):
         ctx.set(block.low, low)
         ctx.set(block.high, high)
-        results = deque([None] * block.result_latency)
-        late = deque([None] * block.latency)
-        for accumulator, multiplier, bias, shift in [*cases, *[(0, 0, 0, 0)] * block.latency]:
+        results = deque([None] * result_latency(config))
+        late = deque([None] * latency)
+        for accumulator, multiplier, bias, shift in [*cases, *[(0, 0, 0, 0)] * latency]:
             offset = bias + (1 << shift >> 1)
             ctx.set(block.accumulator, accumulator)
             ctx.set(block.multiplier, multiplier)
@@ -49,7 +59,7 @@ def run(config, cases, low, high):
     return activations
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.offset_width))
+@pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
 @pytest.mark.parametrize(("low", "high"), [(0, 255), (-128, 127), (3, 200), (-5, -2)])
 def test_random(config, low, high):
     rng = np.random.default_rng(high + 9)
@@ -73,7 +83,7 @@ def test_random(config, low, high):
     assert len(set(values)) > min(50, (high - low) // 2)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.offset_width))
+@pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
 def test_extremes(config):
     top, factor = 1 << (config.accumulator_width - 1), 1 << (config.multiplier_width - 1)
     cases = [(accumulator, multiplier, 0, shift)
@@ -121,17 +131,19 @@ def test_large_shifts():
             ctx.set(block.accumulator, accumulator)
             for shift in (40, 63):
                 ctx.set(block.shift, shift)
-                await ctx.tick().repeat(block.latency)
+                await ctx.tick().repeat(requantizer_latency(config))
                 assert ctx.get(block.activation) == code
 
     simulate(block, bench)
 
 
-def test_latencies():
-    assert (Requantizer.latency, Requantizer.result_latency) == (4, 2)
+@pytest.mark.parametrize(("single_port", "latencies"), [(False, (5, 3)), (True, (4, 2))])
+def test_latencies(single_port, latencies):
+    config = replace(PRESETS["icebreaker"], single_port=single_port)
+    assert (requantizer_latency(config), result_latency(config)) == latencies
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.offset_width))
+@pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
 def test_verilog(config, tmp_path):
     text = lint(Requantizer(config), "requantizer", tmp_path)
-    assert multiplications(text) == 1
+    assert multiplications(text) == multiplier_parts(config)

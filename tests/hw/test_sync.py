@@ -17,7 +17,7 @@ from sim.pysim import PythonLink
 CONFIG = Config(clusters=2, elements=2, rows=3, trit_depth=64, activation_depth=64,
                 program_depth=256, row_depth=16, result_depth=64)
 #: Cycles of a SYNC record, and of a wait for a signal that is there.
-SYNC_CYCLES, WAIT_CYCLES = 9, 1
+SYNC_CYCLES, WAIT_CYCLES = 10, 1
 
 
 class Work:

@@ -7,6 +7,7 @@ import pytest
 
 from hw.config import PRESETS, Config
 from hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
+from hw.requantizer import multiplier_parts
 from hw.verilog import TOP_NAME, generate_verilog, sidecar, write_verilog
 
 
@@ -40,7 +41,8 @@ def test_two_weight_multipliers_per_cluster(name):
     assert counts["activation_slice"] == config.clusters
     assert multiplications(found, "processing_element") == 0
     assert multiplications(found, "cluster") == 2
-    assert multiplications(found, TOP_NAME) == 2 * config.cluster_count + config.drain_width
+    assert multiplications(found, TOP_NAME) == (
+        2 * config.cluster_count + config.drain_width * multiplier_parts(config))
 
 
 def test_sidecar_counts_all_sets():
