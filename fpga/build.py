@@ -6,7 +6,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,11 @@ from model_export.folders import new_folder, obstacle
 from sim.device import Progress
 from sim.report import dump
 
-__all__ = ["FORMAT", "Built", "build", "former_report", "load"]
+__all__ = ["FORMAT", "Built", "build", "digest", "former_report", "load"]
 
 #: What a report begins with.
 FORMAT = "tritforge build"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 REPORT = "report.json"
 #: What openFPGALoader said last.
 LOAD_LOG = "load.txt"
@@ -106,7 +107,9 @@ def build(plan: BuildPlan, output: Path, *, force: bool = False,
             except ToolError as error:
                 # the unfinished folder goes, its log must not
                 raise BuildError(_keep_log(error, output)) from error
-            (folder / REPORT).write_text(dump(report), encoding="utf-8")
+            report = json.loads(dump(report))
+            (folder / REPORT).write_text(dump(report | {"digest": digest(report)}),
+                                         encoding="utf-8")
     except OSError as error:
         raise BuildError(f"{output} cannot be written: {error.strerror}") from error
     return Built(output, report, True)
@@ -139,12 +142,23 @@ def former_report(folder: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads((folder / REPORT).read_bytes())
         if report["format"] != FORMAT or report["format_version"] != FORMAT_VERSION:
             raise BuildError(f"{folder} is not a {FORMAT} of this version")
-        raw = (folder / report["bitstream"]["file"]).read_bytes()
-        if hashlib.sha256(raw).hexdigest() != report["bitstream"]["sha256"]:
-            raise BuildError(f"the bitstream in {folder} is not the one that was built there")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for what in ("bitstream", "netlist"):
+            raw = (folder / report[what]["file"]).read_bytes()
+            if hashlib.sha256(raw).hexdigest() != report[what]["sha256"]:
+                raise BuildError(f"the {what} in {folder} is not the one that was built there")
+        said = report.pop("digest")
+        if said != digest(report):
+            raise BuildError(f"{folder / REPORT} is not the one that was written there")
+    except PermissionError as error:
+        raise BuildError(f"{folder} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(f"{folder} is not a {FORMAT}") from error
     return report
+
+
+def digest(report: dict[str, Any]) -> str:
+    """Of a report without its digest."""
+    return hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()
 
 
 def _former(output: Path, identity: str) -> dict[str, Any] | None:
@@ -159,9 +173,15 @@ def _former(output: Path, identity: str) -> dict[str, Any] | None:
 def _in_the_way(output: Path, files: set[str]) -> str | None:
     """Why ``output`` must not be replaced; a build of another board has other files."""
     if output.is_dir():
-        suffixes = {suffix for family in FAMILIES.values()
-                    for suffix in (family.constraints, family.routed, family.bitstream)}
-        files = files | {entry.name for entry in output.iterdir() if entry.suffix in suffixes}
+        try:
+            former = former_report(output)
+        except BuildError:
+            pass
+        else:
+            family = FAMILIES[former["board"]["family"]]
+            files = files | {TOP + family.constraints, TOP + family.routed,
+                             former["bitstream"]["file"]}
+        files = files - {entry.name for entry in output.iterdir() if entry.is_dir()}
     return obstacle(output, REPORT, FORMAT, files)
 
 
@@ -191,13 +211,16 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         phases.append({"phase": phase, "seconds": round(time.monotonic() - started, 1)})
         if phase == "synthesis":
             _check_drivers(folder / _LOGS[phase])
-            cells = read_cells(folder / f"{TOP}.json")
+            with _output_of(tool, folder / _LOGS[phase]):
+                cells = read_cells(folder / f"{TOP}.json")
             check_contents(cells, plan.contents)
             _check_room(plan, cells)
     placed = json.loads((folder / PLACED).read_bytes())
-    raw = (folder / plan.bitstream).read_bytes()
-    if not raw:
-        raise BuildError(f"{tools[-1].name} wrote an empty bitstream")
+    with _output_of(tools[-1], folder / _LOGS["packing"]):
+        raw = (folder / plan.bitstream).read_bytes()
+        if not raw:
+            raise ValueError("an empty bitstream")
+    netlist = (folder / f"{TOP}.json").read_bytes()
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -221,9 +244,22 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         "seed": max(attempts, key=_speed)["seed"],
         "attempts": attempts,
         "tools": {tool.name: tool.version for tool in tools},
+        "netlist": {"file": f"{TOP}.json", "sha256": hashlib.sha256(netlist).hexdigest()},
         "bitstream": {"file": plan.bitstream, "bytes": len(raw),
                       "sha256": hashlib.sha256(raw).hexdigest()},
     }
+
+
+@contextmanager
+def _output_of(tool: Tool, log: Path) -> Iterator[None]:
+    """Around reading what a tool has written: what is wrong with that is the tool's failure."""
+    try:
+        yield
+    except BuildError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ToolError(f"{tool.name} ended well, but did not write what it should have", log
+                        ) from error
 
 
 def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
@@ -249,8 +285,12 @@ def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
                     raise
                 attempts.append({"seed": seed, "fmax_mhz": None})
                 continue
-            reached = timing(json.loads((folder / PLACED).read_bytes()),
-                             plan.clocking.clock_hz / 1e6)
+            with _output_of(tool, folder / _LOGS[phase]):
+                placed = json.loads((folder / PLACED).read_bytes())
+                reached = timing(placed, plan.clocking.clock_hz / 1e6)
+                sites(plan.board.family, placed["utilization"])
+                if reached["fmax_mhz"] is None or not (folder / files[-1]).is_file():
+                    raise ValueError("no clock or no result")
             attempts.append({"seed": seed, "fmax_mhz": reached["fmax_mhz"]})
             if reached["met"] or plan.tries == 1:
                 return attempts
@@ -295,7 +335,7 @@ def _check_exact(plan: BuildPlan) -> None:
     """Refuse before synthesis what can never fit: memories and multipliers are known exactly."""
     try:
         found = estimate(plan.board, plan.config)
-    except ToolError:       # synthesis will fail too, and keeps its log
+    except BuildError:      # synthesis will fail too, and keeps its log
         return
     if lacks := lacking(plan.board, found, exact=True):
         raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))

@@ -79,13 +79,13 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         The file cannot be read, or Yosys is missing or fails.
     """
     try:
-        module = json.loads(netlist.read_bytes())["modules"][TOP]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        bare = _bare(json.loads(netlist.read_bytes())["modules"][TOP])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(f"{netlist} is not a netlist of a board") from error
     yosys = find("yosys")
     with tempfile.TemporaryDirectory(prefix="tritforge-netlist-") as name:
         folder = Path(name)
-        document = {"creator": "tritforge", "modules": {TOP: _bare(module)}}
+        document = {"creator": "tritforge", "modules": {TOP: bare}}
         (folder / "netlist.json").write_text(json.dumps(document), encoding="utf-8")
         (folder / "models.v").write_bytes((_MODELS / f"{family}.v").read_bytes())
         (folder / "netlist.ys").write_text(_SCRIPT.format(family=family, top=TOP),

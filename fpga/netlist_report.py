@@ -40,8 +40,16 @@ Cells = Mapping[str, Mapping[str, Any]]
 
 
 def read_cells(path: Path) -> dict[str, dict[str, Any]]:
-    """Cells of the top module of a Yosys JSON file, by name."""
+    """Cells of the top module of a Yosys JSON file, by name.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError, TypeError, AttributeError
+        It is not such a file.
+    """
     cells: dict[str, dict[str, Any]] = json.loads(path.read_bytes())["modules"][TOP]["cells"]
+    if not all(isinstance(cell["type"], str) for cell in cells.values()) or not cells:
+        raise ValueError(f"{path} has no cells")
     return cells
 
 

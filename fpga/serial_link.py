@@ -9,7 +9,16 @@ from fpga.serial_port import open_port
 from fpga.transport import Port, Statistics, Transport
 from hw.config import Config
 from hw.program import MEMORIES
-from hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status, read, status
+from hw.protocol import (
+    RESPONSE,
+    STATUS_WORDS,
+    ErrorCode,
+    Opcode,
+    Packet,
+    Status,
+    read,
+    status,
+)
 from sim.device import DeviceError, Link
 
 __all__ = ["SerialLink"]
@@ -20,6 +29,9 @@ PIECE_WORDS = 64
 REPEATS = 100
 #: Seconds between questions for the end of a run: at first and most.
 FIRST_QUESTION, MOST_QUESTION = 0.1, 1.0
+#: Seconds, and questions, without any answer after which a board that takes packets is given up. A
+#: program that holds all answers (WAIT) must not take longer.
+MOST_SILENCE, MOST_UNANSWERED = 120.0, 100
 #: Packets in an exchange from which on progress is told.
 _MANY = 20
 
@@ -96,6 +108,8 @@ class SerialLink(Link):
         self._refused = 0                           # packets, by their answers
         self._question = FIRST_QUESTION
         self._asked = 0.0
+        self._unanswered = 0                        # questions since the last answer
+        self._answered_at = time.monotonic()
 
     @classmethod
     def open(cls, config: Config, path: str, baud: int, *, clock_hz: int = 0,
@@ -186,7 +200,16 @@ class SerialLink(Link):
     # ----- receiving
 
     def _take(self, words: Sequence[int]) -> None:
-        answer = Packet.from_words(words)
+        try:
+            answer = Packet.from_words(words)
+            known = answer.error in ErrorCode
+        except ValueError:
+            known = False
+        if not known or (answer.opcode == Opcode.STATUS | RESPONSE and not answer.error
+                         and len(answer.payload) != STATUS_WORDS):
+            raise DeviceError(f"the board at {self._name} answers in another form; does it hold a "
+                              f"bitstream of another version?")
+        self._unanswered, self._answered_at = 0, time.monotonic()
         piece = self._tags.pop(answer.tag, None)
         if answer.error and answer.error not in (ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM):
             self._refused += 1
@@ -278,6 +301,9 @@ class SerialLink(Link):
                       if one.request is not None and one.request.probe]:
             self._waiting.remove(piece)
             self._tags.pop(piece.tag, None)
+        self._unanswered += 1
+        if self._unanswered > MOST_UNANSWERED and now > self._answered_at + MOST_SILENCE:
+            raise DeviceError(f"the board at {self._name} takes packets, but answers none")
         self._question = min(2 * self._question, MOST_QUESTION)
         request = _Request(probe=True)
         request.pieces = [_Piece(status(), request)]

@@ -39,6 +39,8 @@ def open_port(path: str, baud: int) -> serial.Serial:
             errno.EWOULDBLOCK: "another program has it open",
             errno.ENOTTY: "it is not a serial port",
         }.get(number if isinstance(number, int) else 0, str(error))
+        if os.strerror(errno.ENOTTY) in str(error):
+            reason = "it is not a serial port"
         if "exclusively lock" in str(error):
             reason = "another program has it open"
         raise DeviceError(f"serial port {path} cannot be opened: {reason}") from error

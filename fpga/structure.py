@@ -17,9 +17,10 @@ from amaranth.back import rtlil
 import hw.hierarchy
 from fpga.board import Board
 from fpga.core import CORE_NAME, BoardCore
+from fpga.errors import BuildError
 from fpga.memory_mapping import Memory, map_memory
 from fpga.synthesis import SYNTHESES
-from fpga.tools import find, run
+from fpga.tools import ToolError, find, run
 from hw.config import Config
 from hw.hierarchy import SharedModules
 from hw.program import row_layout
@@ -225,8 +226,13 @@ def _verilog(family: str, name: str, parameters: tuple[tuple[str, int], ...]) ->
         folder = Path(scratch)
         (folder / source.name).write_bytes(source.read_bytes())
         (folder / "read.ys").write_text(script, encoding="utf-8")
-        run(find("yosys"), ("read.ys",), folder, "log.txt")
-        return list(_read((folder / "read.il").read_text(encoding="utf-8")).values())
+        try:
+            run(find("yosys"), ("read.ys",), folder, "log.txt")
+            return list(_read((folder / "read.il").read_text(encoding="utf-8")).values())
+        except ToolError as error:
+            raise BuildError(error.sentence) from error     # its log goes with the folder
+        except FileNotFoundError as error:
+            raise BuildError("yosys ended well, but did not write what it should have") from error
 
 
 #: Of every family the factors' most bits, and how many of a wider one each part takes.

@@ -3,6 +3,7 @@
 A native tool on PATH comes first, then the one that PyPI's ``yowasp-*`` packages install.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -87,8 +88,8 @@ def _native_version(path: str, option: str | None) -> str:
     """First line that a program says of itself; where it says nothing, its size and date."""
     if option is not None:
         try:
-            done = subprocess.run([path, option], capture_output=True, text=True, timeout=60,
-                                  check=False)
+            done = subprocess.run([path, option], capture_output=True, text=True,
+                                  errors="replace", timeout=60, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BuildError(f"{path} cannot be run: {error}") from error
         for line in (done.stdout + done.stderr).splitlines():
@@ -145,11 +146,13 @@ def _end(child: subprocess.Popen[str]) -> None:
     """End a program that still runs, and what it has started."""
     if child.stdout is not None:
         child.stdout.close()
-    for way in (signal.SIGTERM, signal.SIGKILL):
-        if child.poll() is not None:
-            return
-        try:
-            os.killpg(child.pid, way)
+    try:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
             child.wait(_PATIENCE)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    finally:        # also where the wait is interrupted, or others of its group live on
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()

@@ -24,6 +24,8 @@ def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> st
         return sentence
     if not path.is_symlink() and not path.exists():
         return None
+    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
+        return f"{path} is the folder that you are in, or holds it; give another one"
     if path.is_dir() and not path.is_symlink():
         names = {entry.name for entry in path.iterdir()}
         if not names or (marker in names and names <= files
@@ -45,7 +47,7 @@ def _format(path: Path) -> object:
     """What the JSON file says it is, or None."""
     try:
         return json.loads(path.read_bytes())["format"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -160,8 +160,11 @@ class Device:
     def read(self, memory: str, cluster: int, address: int, count: int) -> NDArray[np.uint32]:
         """Read memory words as (count, ``memory_chunks``) uint32."""
         packet = self._ask(protocol.read(memory, cluster, address, count))
-        return np.array(packet.payload, np.uint32).reshape(
-            count, self.config.memory_chunks(memory))
+        chunks = self.config.memory_chunks(memory)
+        if len(packet.payload) != count * chunks:
+            raise DeviceError(f"READ of {count} words of {memory} was answered with "
+                              f"{len(packet.payload)} port words, not {count * chunks}")
+        return np.array(packet.payload, np.uint32).reshape(count, chunks)
 
     def load(self, image: MemoryImage, *, back_door: bool = False) -> int:
         """Write trits, row memory and program; the number of port words that it took. Of a

@@ -7,7 +7,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from tritforge.console import json_option, progress_bar, show
+from tritforge.console import FiniteRange, json_option, progress_bar, show
 
 __all__ = ["build_command"]
 
@@ -24,7 +24,7 @@ _RESOURCES = {"luts": "4-input lookup tables", "flip_flops": "flip-flops",
 @click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
               help="Image folder, as written by tritforge export: its program, trits and rows come "
                    "with the bitstream, where the memories can hold them from the start.")
-@click.option("--clock", type=click.FloatRange(1, 1000), metavar="MHZ",
+@click.option("--clock", type=FiniteRange(1, 1000), metavar="MHZ",
               help="Clock of the accelerator. [default: the board's]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Of placement: another one gives another clock, some percent up or down.")

@@ -4,7 +4,7 @@ A user's mistake gives one sentence on standard error and an exit code other tha
 standard output, progress to standard error, and only where that is a terminal.
 """
 
-import math
+import io
 import os
 import signal
 import sys
@@ -16,7 +16,7 @@ import click
 
 from hw.config import PRESETS
 from tritforge.build_command import build_command
-from tritforge.console import input_option, json_option, progress_bar, show
+from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
 from tritforge.fit_command import fit_command
 from tritforge.run_command import run_command
 
@@ -68,18 +68,7 @@ _config_check = click.option(
 _image = click.argument("image", type=click.Path(path_type=Path))
 
 
-class _Frequency(click.FloatRange):
-    """MHz: a finite number from 1 Hz on."""
-
-    def convert(self, value: Any, param: click.Parameter | None,
-                ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-
-_CLOCK = _Frequency(min=1e-6)
+_CLOCK = FiniteRange(min=1e-6)     # MHz: from 1 Hz on
 
 
 @click.group(
@@ -483,7 +472,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the command ``tritforge``."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):      # told to end, or the terminal was closed
+        signal.signal(number, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(run())
 
 

@@ -1,5 +1,6 @@
 """What commands have in common at the terminal: progress, tables or JSON, two options."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["input_option", "json_option", "progress_bar", "show"]
+__all__ = ["FiniteRange", "input_option", "json_option", "progress_bar", "show"]
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that are no NaN and not infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None,
+                ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
 
 json_option = click.option(
     "--json", "as_json", is_flag=True,

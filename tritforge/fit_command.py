@@ -7,7 +7,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from tritforge.console import json_option, progress_bar, show
+from tritforge.console import FiniteRange, json_option, progress_bar, show
 
 __all__ = ["fit_command"]
 
@@ -22,10 +22,10 @@ _COLUMNS = {"luts": "LUTs", "block_rams": "block RAMs", "sprams": "SPRAMs", "dsp
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--board", "board_name", required=True, metavar="NAME",
               help="The board, e.g. icebreaker; an unknown one lists those that are known.")
-@click.option("--target", type=click.FloatRange(min=0, min_open=True),
+@click.option("--target", type=FiniteRange(min=0, min_open=True),
               metavar="FRAMES_PER_SECOND",
               help="Find the smallest configuration that is so fast. [default: the fastest]")
-@click.option("--clock", type=click.FloatRange(1, 1000), metavar="MHZ",
+@click.option("--clock", type=FiniteRange(1, 1000), metavar="MHZ",
               help="Clock at which cycles become frames/s. [default: the board's]")
 @click.option("--input", "inputs", metavar="X.npy", type=click.Path(path_type=Path),
               help="Inputs whose mean cycles count, as for simulate; the fewer zeros there are in "

@@ -7,6 +7,8 @@ they name: an ``nn.Module``, a ``Config``, an ``Image``, a NumPy array.
 import hashlib
 import os
 import time
+import tokenize
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,7 +128,8 @@ def read_array(source: Path_ | NDArray[Any], what: str) -> NDArray[Any]:
     except OSError as error:
         raise ExportError(f"{what} {source} cannot be read: "
                           f"{error.strerror or 'it is no .npy file'}") from error
-    except (ValueError, EOFError, MemoryError) as error:
+    except (ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError,
+            zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
             raise ExportError(f"{what} {source} is refused: it holds Python objects or is no .npy "
                               f"file; only arrays of numbers are read") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tritforge.console import input_option, json_option, progress_bar, show
+from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
 
 __all__ = ["run_command"]
 
@@ -29,7 +29,7 @@ _OUTPUTS = 10
 @click.option("--netlist", metavar="BUILD", type=click.Path(path_type=Path),
               help="Instead of a board: the synthesized netlist of a build folder, with the "
                    "contents of its memories, simulated like --virtual, but 5 to 50 times slower.")
-@click.option("--noise", type=click.FloatRange(0, 0.1), default=0.0, metavar="P",
+@click.option("--noise", type=FiniteRange(0, 0.1), default=0.0, metavar="P",
               help="With --virtual: the share of bytes on the line that are corrupted, lost or "
                    "added, in both directions.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,

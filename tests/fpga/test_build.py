@@ -1,6 +1,7 @@
 """Plans, contents of memories, reports: what needs no place and route."""
 
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -12,7 +13,7 @@ from fpga import build as builds
 from fpga import room
 from fpga.backend import memory_label
 from fpga.board import board
-from fpga.build import build, former_report
+from fpga.build import build, digest, former_report
 from fpga.errors import BuildError
 from fpga.netlist_report import block_of, blocks, check_contents, critical_path, timing, totals
 from fpga.plan import make_plan
@@ -184,8 +185,9 @@ def test_two_drivers(plan, tmp_path, monkeypatch):
 class Placer:
     """Tools of which place and route gives each seed its clock, or what it says when it fails."""
 
-    def __init__(self, results):
+    def __init__(self, results, routed="top.config", bitstream="ulx3s_85f.bit"):
         self.results, self.asked = results, []
+        self.routed, self.bitstream = routed, bitstream
 
     def __call__(self, tool, arguments, folder, log, seen=None):
         (folder / log).write_text("")
@@ -198,12 +200,12 @@ class Placer:
             (folder / log).write_text(f"seed {seed}\n{result}")
             if isinstance(result, str):
                 raise ToolError(f"nextpnr failed: {result}", folder / log)
-            (folder / "top.config").write_text(f"seed {seed}")
+            (folder / self.routed).write_text(f"seed {seed}")
             (folder / "placed.json").write_text(json.dumps({
                 "fmax": {"clk": {"achieved": result, "constraint": 48.0}}, "utilization": {},
                 "critical_paths": []}))
         else:
-            (folder / "ulx3s_85f.bit").write_text((folder / "top.config").read_text())
+            (folder / self.bitstream).write_text((folder / self.routed).read_text())
 
 
 NO_PLACE = "ERROR: Unable to find legal placement for all cells, design is full."
@@ -273,9 +275,80 @@ def test_former_report(tmp_path):
         (tmp_path / "report.json").write_text(text)
         with pytest.raises(BuildError, match="is not a tritforge build"):
             former_report(tmp_path)
-    report = {"format": "tritforge build", "format_version": 1,
-              "bitstream": {"file": "a.bit", "sha256": "0"}}
-    (tmp_path / "report.json").write_text(json.dumps(report))
-    (tmp_path / "a.bit").write_bytes(b"x")
-    with pytest.raises(BuildError, match=r"is not the one that was built there$"):
+    good = hashlib.sha256(b"x").hexdigest()
+    report = {"format": "tritforge build", "format_version": 2, "identity": "i",
+              "bitstream": {"file": "a.bit", "sha256": good},
+              "netlist": {"file": "top.json", "sha256": good}}
+    for name in ("a.bit", "top.json"):
+        (tmp_path / name).write_bytes(b"x")
+    signed = report | {"digest": digest(report)}
+    (tmp_path / "report.json").write_text(json.dumps(signed))
+    assert former_report(tmp_path) == report
+    for changed, sentence in (
+            (signed | {"identity": "j"}, r"report\.json is not the one that was written there$"),
+            ({key: signed[key] for key in signed if key != "identity"}, r"is not the one that was"),
+            (signed | {"format_version": 1}, r"is not a tritforge build of this version$"),
+            (report, r"is not a tritforge build$")):
+        (tmp_path / "report.json").write_text(json.dumps(changed))
+        with pytest.raises(BuildError, match=sentence):
+            former_report(tmp_path)
+    (tmp_path / "report.json").write_text("[" * 100_000)
+    with pytest.raises(BuildError, match=r"is not a tritforge build$"):
         former_report(tmp_path)
+    (tmp_path / "report.json").write_text(json.dumps(signed))
+    for name, what in (("a.bit", "bitstream"), ("top.json", "netlist")):
+        (tmp_path / name).write_bytes(b"y")
+        with pytest.raises(BuildError, match=f"^the {what} in .* is not the one that was built "
+                                             "there$"):
+            former_report(tmp_path)
+        (tmp_path / name).write_bytes(b"x")
+
+
+@pytest.mark.parametrize("mine", ["mine.bin", "notes.config", "ice.asc", "x.bit"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_not_of_a_build_stays(plan, tmp_path, monkeypatch, mine, folder):
+    monkeypatch.setattr(builds, "run", Placer({1: 41.0}))
+    roomy = dataclasses.replace(plan, contents=[], network=None, board=ROOMY)
+    out = tmp_path / "out"
+    build(roomy, out)
+    if folder:
+        (out / mine).mkdir()
+    else:
+        (out / mine).write_text("precious")
+    with pytest.raises(BuildError, match=r"is not a tritforge build; it is left as it is$"):
+        build(roomy, out, force=True)
+    assert (out / mine).exists()
+    other = dataclasses.replace(board("icebreaker"), resources=ROOMY.resources)
+    (out / mine).rmdir() if folder else (out / mine).unlink()
+    monkeypatch.setattr(builds, "run", Placer({1: 41.0}, "top.asc", "icebreaker.bin"))
+    monkeypatch.setattr(builds, "estimate", lambda board, config: None)
+    monkeypatch.setattr(builds, "lacking", lambda board, found, exact: [])
+    built = build(dataclasses.replace(make_plan(other, CONFIG, clock_hz=12e6)), out)
+    assert not (out / "ulx3s_85f.bit").exists() and built.bitstream.name == "icebreaker.bin"
+
+
+@pytest.mark.parametrize(("name", "text", "tool"), [
+    ("top.json", "", "yosys"), ("top.json", "{}", "yosys"), ("top.json", "[1]", "yosys"),
+    ("top.json", '{"modules": {"top": {"cells": {}}}}', "yosys"), ("top.json", None, "yosys"),
+    ("placed.json", "garbage", "nextpnr-ecp5"), ("placed.json", "{}", "nextpnr-ecp5"),
+    ("placed.json", '{"fmax": {}, "utilization": {}}', "nextpnr-ecp5"),
+    ("top.config", None, "nextpnr-ecp5"), ("ulx3s_85f.bit", None, "ecppack"),
+    ("ulx3s_85f.bit", "", "ecppack")])
+def test_tools_that_write_nonsense(plan, tmp_path, monkeypatch, name, text, tool):
+    """And say that all is well."""
+    placer = Placer({1: 41.0})
+
+    def spoil(*arguments):
+        placer(*arguments)
+        path = arguments[2] / name
+        if path.exists():
+            path.unlink()
+            if text is not None:
+                path.write_text(text)
+
+    monkeypatch.setattr(builds, "run", spoil)
+    roomy = dataclasses.replace(plan, contents=[], network=None, board=ROOMY)
+    with pytest.raises(BuildError, match=f"^{tool} ended well, but did not write what it should "
+                                         r"have \(log: .*\)$"):
+        build(roomy, tmp_path / "out")
+    assert all(entry.name.endswith(".failed.txt") for entry in tmp_path.iterdir())

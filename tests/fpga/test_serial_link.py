@@ -54,6 +54,45 @@ def test_device_works_unchanged():
     assert device.read("activations", 0, 0, 0).shape == (0, 1)
 
 
+@pytest.mark.parametrize("change", [
+    lambda words: words[:-1], lambda words: [*words, 0], lambda words: words[:1],
+    lambda words: [words[0], words[1] + 1, *words[2:], 0],      # one word more in STATUS
+    lambda words: [words[0] | 200 << 8, *words[1:]]])
+def test_answers_of_another_form(change):
+    """Of a bitstream of another version, perhaps: intact frames, unknown contents."""
+    board, link = opened()
+    reply = board.reply
+    board.reply = lambda words=(): reply(change(list(words)) if words else ())
+    with pytest.raises(DeviceError, match=r"^the board at the serial port answers in another form; "
+                                          "does it hold a bitstream of another version"):
+        Device(link).check_identity()
+
+
+def test_reads_that_are_short():
+    board, link = opened()
+    device, reply = Device(link), board.reply
+
+    def short(words=()):
+        if words and words[0] & 0xFF == Opcode.READ | RESPONSE:
+            words = [words[0], words[1] - 1, *words[2:-1]]
+        reply(words)
+
+    board.reply = short
+    with pytest.raises(DeviceError, match=r"^READ of 10 words of activations was answered with 9 "
+                                          "port words, not 10$"):
+        device.read("activations", 0, 0, 10)
+
+
+def test_a_board_that_takes_all_and_answers_nothing(monkeypatch):
+    monkeypatch.setattr(serial_link, "MOST_SILENCE", 0.0)
+    monkeypatch.setattr(serial_link, "MOST_UNANSWERED", 3)
+    board, link = opened()
+    board.lose = lambda words: True
+    with pytest.raises(DeviceError, match=r"^the board at the serial port takes packets, but "
+                                          "answers none$"):
+        Device(link).check_identity()
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", ["corrupt", "drop", "insert"])
 def test_noise(seed, kind):

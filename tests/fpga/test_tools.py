@@ -59,9 +59,13 @@ def test_that_cannot_run(tmp_path):
         run(Tool("x", "/none/x", "1"), (), tmp_path, "log.txt")
 
 
-def test_interrupted(tmp_path):
-    """The tool and what it has started end."""
-    tool = Tool("x", str(script(tmp_path, "x", "echo go; sleep 60 & echo $! > pid; wait")), "1")
+@pytest.mark.parametrize("said", [
+    "echo go; sleep 60 & echo $! > pid; wait",
+    "(trap '' TERM; echo go; while true; do sleep 0.1; done) & echo $! > pid; wait",
+    "(echo go; sleep 60) & echo $! > pid"])
+def test_interrupted(tmp_path, said):
+    """The tool and what it has started end: also what does not want to, or has outlived it."""
+    tool = Tool("x", str(script(tmp_path, "x", said)), "1")
 
     def interrupt(line):
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

@@ -10,6 +10,7 @@ import support
 from support import call, refused
 
 from fpga import netlist
+from fpga.build import digest
 
 CONFIG = """
 clusters = 1
@@ -61,12 +62,18 @@ def test_bitstream(small, tmp_path, capsys, monkeypatch):
         assert sum(row[what] for row in blocks.values()) > 0
     assert report["configuration"]["trit_depth"] == 512
 
+    # More than the clock is asked for, and heard of.
+    placed = json.loads((out / "placed.json").read_text())
+    assert [clock["constraint"] for clock in placed["fmax"].values()] == pytest.approx([30.0], 0.01)
+    assert "ignoring clock constraint" not in (out / "place.txt").read_text()
+
     # The same again is not built again; a clock that is missed is told.
     code, text, _ = call(capsys, *arguments)
     assert code == 0 and "holds this build already" in text and "4-input lookup tables" in text
     changed = json.loads((out / "report.json").read_text())
     changed["timing"].update(fmax_mhz=20.0, met=False)
-    (out / "report.json").write_text(json.dumps(changed))
+    del changed["digest"]
+    (out / "report.json").write_text(json.dumps(changed | {"digest": digest(changed)}))
     code, text, err = call(capsys, *arguments)
     assert code == 1 and "20.0 MHz reached, 25 MHz asked for" in text
     assert "the clock is missed: mini reaches 20.0 MHz on ulx3s_85f, not 25 MHz" in err
@@ -90,6 +97,25 @@ def test_unknown_board(tmp_path, capsys):
 def test_impossible_clock(tmp_path, capsys):
     assert "the PLL of family ecp5 cannot make 900 MHz from 25 MHz" in refused(
         capsys, "build", "--board", "ulx3s_85f", "--clock", 900, "-o", tmp_path / "build")
+
+
+@pytest.mark.parametrize("arguments", [
+    ("build", "--board", "icebreaker", "--clock", "nan", "-o", "x"),
+    ("fit", "image", "--board", "icebreaker", "--clock", "nan"),
+    ("fit", "image", "--board", "icebreaker", "--target", "inf"),
+    ("run", "--virtual", "--image", "image", "--input", "x.npy", "--noise", "nan")])
+def test_numbers_that_are_none(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and "is not a finite number" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_that_one_is_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for output in (".", tmp_path.parent):
+        assert "is the folder that you are in, or holds it; give another one" in refused(
+            capsys, "build", "--board", "icebreaker", "-o", output)
 
 
 def test_memories_that_never_fit(tmp_path, capsys):
