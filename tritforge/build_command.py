@@ -80,7 +80,9 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
          *_sentences(report), _resource_table(report), *_path(report),
          f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
          f"{report['identity'][:16]}",
-         *([] if sent is None else [f"the board's {sent} holds the bitstream"]))
+         *([f"the board's {sent} holds the bitstream"] if sent is not None else [] if not met else [
+            f"next: tritforge build .. --flash or --load sends it; tritforge run --board {output} "
+            f"--port DEVICE, or without a board tritforge run --netlist {output}"]))
     if not met:
         raise click.ClickException(
             f"the clock is missed: {chosen.name} reaches {report['timing']['fmax_mhz']:.1f} MHz on "
@@ -134,7 +136,8 @@ def _path(report: dict[str, Any]) -> list[str | Table]:
         return []
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
                   title=f"Slowest path: {path['logic_ns']:.1f} ns logic, "
-                        f"{path['routing_ns']:.1f} ns routing")
+                        f"{path['routing_ns']:.1f} ns routing"
+                        f"{', within half a cycle' if path['half_cycle'] else ''}")
     table.add_column("block")
     table.add_column("ns", justify="right")
     for step in path["steps"]:

@@ -71,7 +71,8 @@ def fit_command(image: Path, board_name: str, target: float | None, clock: float
         "file": None if output is None else str(output)}
     show(as_json, document, *_parts(document, board, best, found[:SHOWN]),
          *([] if output is None else [
-             f"{output}: the configuration; next: tritforge export --config {output} .., "
+             f"{output}: the configuration; next: tritforge export --config {output} .. (with the "
+             f"options that the image was exported with, such as --digits), "
              f"tritforge build --board {board.name} --image ..", ]))
 
 

@@ -132,7 +132,7 @@ def _sentences(document: dict[str, Any], report: dict[str, Any], clock: int) -> 
     sentences = [
         f"{images} image{'s' * (images != 1)} on configuration {report['configuration']}: "
         f"{cycles:,} cycles, {cycles // images:,} an image{each}; "
-        f"{report['wall_seconds']:.1f} s with all transfers{there}",
+        f"{report['wall_seconds']:.1f} s by this computer's clock, with all transfers{there}",
         f"link: {link['bytes_sent']:,} bytes sent, {link['bytes_received']:,} received; "
         f"{link['frames_sent']:,} frames, {link['frames_resent']:,} sent again; refused "
         f"{link['refused']:,} times as damaged, {link['full']:,} for lack of room; "

@@ -161,7 +161,12 @@ def test_timing():
                        "to": {"cell": "b"}}]}]}
     assert timing(report, 50.0) == {"constraint_mhz": 50.0, "fmax_mhz": 47.5, "met": False}
     assert timing(report, 40.0)["met"]
+    half = {"from": "negedge clk", "to": "posedge clk", "path": [
+        {"type": "logic", "delay": 1.2, "from": {"cell": "timer"}, "to": {"cell": "timer"}}]}
+    found = critical_path({"critical_paths": [*report["critical_paths"], half]}, CELLS)
+    assert found["half_cycle"] and (found["logic_ns"], found["routing_ns"]) == (1.2, 0)
     path = critical_path(report, CELLS)
+    assert not path["half_cycle"]
     assert (path["logic_ns"], path["routing_ns"]) == (0.75, 1.5)
     assert path["steps"] == [{"block": "board", "ns": 2.0}, {"block": "cluster", "ns": 0.25}]
 
