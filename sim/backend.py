@@ -131,7 +131,7 @@ class Loading:
         32-bit words that were sent, trits packed where that is fewer, packet headers included;
         None but through the host port.
     cycles
-        Clock cycles that it took; None but through the host port.
+        Clock cycles that it took; None but through the host port, and over a serial line.
     """
 
     how: str = "none"

@@ -31,8 +31,9 @@ UNITS = {
                     "input and reading results is not included, except where the image is "
                     "streamed (passes is not 0): then all but reading results is",
     "loading": "of trits, row memory and program, once: how; 32-bit words that they are on the "
-               "host port, not packed; words sent, packed and with packet headers, and clock "
-               "cycles (null where they did not go through the port)",
+               "host port, not packed; words sent, with packet headers, packed where the hardware "
+               "unpacks, and with zeros for activation memories that may hold others; clock "
+               "cycles (null where they did not go through the port, or over a serial line)",
     "loading_cycles": "the clock cycles of loading; not in total_cycles",
     "cycles": "clock cycles of the layer, sum over images",
     "lower_bound": "clock cycles that the layer takes at least on this configuration: the largest "
@@ -182,10 +183,10 @@ def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
 def loading_sentence(loading: Mapping[str, Any]) -> str:
     """What of loading is in the cycles (nothing), and what it is."""
     words = f"{loading['port_words']:,} port words"
+    taken = "" if loading["cycles"] is None else f", in {loading['cycles']:,} cycles"
     return {
-        "host port": f"Loading is not included (the image: {words}, sent packed as "
-                     f"{loading['sent_words'] or 0:,}, in {loading['cycles'] or 0:,} cycles, "
-                     f"once).",
+        "host port": f"Loading is not included (the image: {words}, sent as "
+                     f"{loading['sent_words'] or 0:,}{taken}, once).",
         "back door": f"Loading is not included: {words} were put into the memories by the back "
                      f"door of the simulation, without a clock cycle.",
         "streamed": f"The image ({words}) does not fit the memories at once: it is sent while the "
