@@ -431,7 +431,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _terminated(number: int, frame: object) -> None:
-    """SIGTERM cleans up as an interrupt does."""
+    """SIGTERM and SIGHUP clean up as an interrupt does."""
     raise KeyboardInterrupt
 
 
@@ -473,7 +473,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main() -> None:
     """Entry point of the command ``tritforge``."""
     for number in (signal.SIGTERM, signal.SIGHUP):      # told to end, or the terminal was closed
-        signal.signal(number, _terminated)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminated)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
