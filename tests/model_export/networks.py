@@ -419,24 +419,26 @@ def streamed(rng, network, config):
     return memory
 
 
-def windows_network(rng, is_signed) -> Network:
+def windows_network(rng, is_signed, height=6) -> Network:
     """Two 1x1 layers; of the first each value is in nine pooling windows, and the drain waits."""
     trits = rng.integers(-1, 2, (8, 2, 1, 1)).astype(np.int8)
     ones, zeros = np.ones(8, np.int64), np.zeros(8, np.int64)
     low, high = (-128, 127) if is_signed else (0, 255)
-    layers = [Layer("conv", "conv", "pooled", 8, 6, 5, [ColumnGroup(
+    layers = [Layer("conv", "conv", "pooled", 8, height, 5, [ColumnGroup(
         "input", (0, 2), (0, 8), trits, (1, 1), 1.0, 1.0, coefficient_plus=1,
-        coefficient_minus=1)], np.ones(8), np.zeros(8), pool=Pool((3, 3), (1, 1), (1, 1), 6, 5),
+        coefficient_minus=1)], np.ones(8), np.zeros(8),
+        pool=Pool((3, 3), (1, 1), (1, 1), height, 5),
         requantization=Requantization(ones, zeros, zeros, low, high)),
-        Layer("last", "conv", "out", 8, 6, 5, [ColumnGroup(
+        Layer("last", "conv", "out", 8, height, 5, [ColumnGroup(
             "pooled", (0, 8), (0, 8), np.eye(8, dtype=np.int8)[:, :, None, None], (1, 1), 1.0,
             1.0, coefficient_plus=1, coefficient_minus=1)], np.ones(8), np.zeros(8), final=True,
             requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1))]
     for layer in layers:
         layer.accumulator_low, layer.accumulator_high = np.full(8, -510), np.full(8, 510)
     return Network("windows", "input", {
-        "input": Tensor("input", 2, 6, 5, 1.0), "pooled": Tensor("pooled", 8, 6, 5, 1.0, is_signed),
-        "out": Tensor("out", 8, 6, 5, 1.0)}, layers)
+        "input": Tensor("input", 2, height, 5, 1.0),
+        "pooled": Tensor("pooled", 8, height, 5, 1.0, is_signed),
+        "out": Tensor("out", 8, height, 5, 1.0)}, layers)
 
 
 def bound_network(rng, config, signed=False):

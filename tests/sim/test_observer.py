@@ -107,9 +107,9 @@ def same_logs(image, codes, backends, layer=None):
             trit_depth=64, program_depth=128), ["cycle", "pysim"])], ids=["tiny", "three sets"])
 def test_waits_of_the_drain_are_logged_alike(config, backends):
     rng = np.random.default_rng(0)
-    network = windows_network(rng, is_signed=True)
+    network = windows_network(rng, is_signed=True, height=10)
     image = Image(Path("windows"), {}, config, compile_network(network, config), network)
-    codes = rng.integers(0, 256, (2, 6, 5))
+    codes = rng.integers(0, 256, (2, 10, 5))
     log = same_logs(image, codes, backends)
     assert [record.layer for record in log if record.kind == "layer_started"] == ["conv", "last"]
     assert sum(record.kind == "drain_stall_began" for record in log) > 15
