@@ -95,9 +95,10 @@ def build(plan: BuildPlan, output: Path, *, force: bool = False,
     tools = [find(name) for _, name, _ in plan.commands]
     identity = plan.identity(tools)
     files = {*plan.files, plan.bitstream, TOP + plan.family.routed, *_OTHERS}
-    if not force and (former := _former(output, identity)) is not None:
+    former = _former(output)
+    if not force and former is not None and former["identity"] == identity:
         return Built(output, former, False)
-    if sentence := _in_the_way(output, files):
+    if sentence := _in_the_way(output, files, former):
         raise BuildError(sentence)
     _check_exact(plan)
     try:
@@ -161,26 +162,21 @@ def digest(report: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()
 
 
-def _former(output: Path, identity: str) -> dict[str, Any] | None:
-    """The report of a finished build with this identity."""
+def _former(output: Path) -> dict[str, Any] | None:
+    """The report of the finished build in ``output``, if there is one."""
     try:
-        report = former_report(output)
+        return former_report(output)
     except BuildError:
         return None
-    return report if report["identity"] == identity else None
 
 
-def _in_the_way(output: Path, files: set[str]) -> str | None:
-    """Why ``output`` must not be replaced; a build of another board has other files."""
+def _in_the_way(output: Path, files: set[str], former: dict[str, Any] | None) -> str | None:
+    """Why ``output`` must not be replaced; a former build of another board has other files."""
+    if former is not None:
+        family = FAMILIES[former["board"]["family"]]
+        files = files | {TOP + family.constraints, TOP + family.routed,
+                         former["bitstream"]["file"]}
     if output.is_dir():
-        try:
-            former = former_report(output)
-        except BuildError:
-            pass
-        else:
-            family = FAMILIES[former["board"]["family"]]
-            files = files | {TOP + family.constraints, TOP + family.routed,
-                             former["bitstream"]["file"]}
         files = files - {entry.name for entry in output.iterdir() if entry.is_dir()}
     return obstacle(output, REPORT, FORMAT, files)
 
@@ -215,7 +211,9 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
                 cells = read_cells(folder / f"{TOP}.json")
             check_contents(cells, plan.contents)
             _check_room(plan, cells)
-    placed = json.loads((folder / PLACED).read_bytes())
+    with _output_of(tools[1], folder / _LOGS["place and route"]):
+        placed = json.loads((folder / PLACED).read_bytes())
+        used, path = sites(plan.board.family, placed["utilization"]), critical_path(placed, cells)
     with _output_of(tools[-1], folder / _LOGS["packing"]):
         raw = (folder / plan.bitstream).read_bytes()
         if not raw:
@@ -236,12 +234,12 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
             "host_sends": plan.host_sends,
         },
         "clock": _clock(plan),
-        "resources": _resources(plan, sites(plan.board.family, placed["utilization"]), cells),
+        "resources": _resources(plan, used, cells),
         "blocks": blocks(cells),
         "timing": timing(placed, plan.clocking.clock_hz / 1e6),
-        "critical_path": critical_path(placed, cells),
+        "critical_path": path,
         "phases": phases,
-        "seed": max(attempts, key=_speed)["seed"],
+        "seed": max(attempts, key=lambda attempt: attempt["fmax_mhz"] or 0.0)["seed"],
         "attempts": attempts,
         "tools": {tool.name: tool.version for tool in tools},
         "netlist": {"file": f"{TOP}.json", "sha256": hashlib.sha256(netlist).hexdigest()},
@@ -269,41 +267,36 @@ def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
     phase = "place and route"
     files = (_LOGS[phase], PLACED, TOP + plan.family.routed)
     attempts: list[dict[str, Any]] = []
-    option = arguments.index("--seed") + 1
+    option, fastest = arguments.index("--seed") + 1, 0.0
     with tempfile.TemporaryDirectory(prefix="best-", dir=folder) as aside:
         for number in range(plan.tries):
             seed = (plan.seed + number) % 2**31
             title = phase if not number else f"{phase}, seed {seed}"
             chosen = (*arguments[:option], str(seed), *arguments[option + 1:])
-            fastest = max(attempts, key=_speed, default=None)
             try:
                 run(tool, chosen, folder, _LOGS[phase], _watch(phase, progress, title))
             except ToolError as error:
-                last = number == plan.tries - 1
-                if (not _NO_PLACE.search(error.log.read_text(encoding="utf-8", errors="replace"))
-                        or (last and (fastest is None or fastest["fmax_mhz"] is None))):
+                in_vain = number == plan.tries - 1 and not fastest
+                if in_vain or not _NO_PLACE.search(
+                        error.log.read_text(encoding="utf-8", errors="replace")):
                     raise
                 attempts.append({"seed": seed, "fmax_mhz": None})
                 continue
             with _output_of(tool, folder / _LOGS[phase]):
-                placed = json.loads((folder / PLACED).read_bytes())
-                reached = timing(placed, plan.clocking.clock_hz / 1e6)
-                sites(plan.board.family, placed["utilization"])
+                reached = timing(json.loads((folder / PLACED).read_bytes()),
+                                 plan.clocking.clock_hz / 1e6)
                 if reached["fmax_mhz"] is None or not (folder / files[-1]).is_file():
                     raise ValueError("no clock or no result")
             attempts.append({"seed": seed, "fmax_mhz": reached["fmax_mhz"]})
-            if reached["met"] or plan.tries == 1:
-                return attempts
-            if fastest is None or _speed(attempts[-1]) > _speed(fastest):
+            if reached["fmax_mhz"] > fastest:
+                fastest = reached["fmax_mhz"]
                 for name in files:
                     (folder / name).replace(Path(aside) / name)
+            if reached["met"]:
+                break
         for name in files:
             (Path(aside) / name).replace(folder / name)
     return attempts
-
-
-def _speed(attempt: dict[str, Any]) -> float:
-    return attempt["fmax_mhz"] or 0.0
 
 
 def _watch(phase: str, progress: Progress | None,

@@ -14,7 +14,7 @@ from typing import Any
 from fpga.board_top import TOP
 from fpga.build import former_report
 from fpga.errors import BuildError
-from fpga.tools import ToolError, find, run
+from fpga.tools import run_aside
 from fpga.virtual import VirtualBoard
 from sim.device import Progress
 
@@ -82,7 +82,6 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         bare = _bare(json.loads(netlist.read_bytes())["modules"][TOP])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(f"{netlist} is not a netlist of a board") from error
-    yosys = find("yosys")
     with tempfile.TemporaryDirectory(prefix="tritforge-netlist-") as name:
         folder = Path(name)
         document = {"creator": "tritforge", "modules": {TOP: bare}}
@@ -90,10 +89,7 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         (folder / "models.v").write_bytes((_MODELS / f"{family}.v").read_bytes())
         (folder / "netlist.ys").write_text(_SCRIPT.format(family=family, top=TOP),
                                            encoding="utf-8")
-        try:
-            run(yosys, ("-q", "netlist.ys"), folder, "log.txt")
-        except ToolError as error:
-            raise BuildError(error.sentence) from error     # its log goes with the folder
+        run_aside("yosys", ("-q", "netlist.ys"), folder)
         return (folder / "netlist.v").read_text(encoding="utf-8")
 
 

@@ -11,7 +11,6 @@ from hw.config import Config
 from hw.program import MEMORIES
 from hw.protocol import (
     RESPONSE,
-    STATUS_WORDS,
     ErrorCode,
     Opcode,
     Packet,
@@ -202,13 +201,11 @@ class SerialLink(Link):
     def _take(self, words: Sequence[int]) -> None:
         try:
             answer = Packet.from_words(words)
-            known = answer.error in ErrorCode
-        except ValueError:
-            known = False
-        if not known or (answer.opcode == Opcode.STATUS | RESPONSE and not answer.error
-                         and len(answer.payload) != STATUS_WORDS):
+            if not answer.error and answer.opcode == Opcode.STATUS | RESPONSE:
+                Status.from_packet(answer)
+        except ValueError as error:
             raise DeviceError(f"the board at {self._name} answers in another form; does it hold a "
-                              f"bitstream of another version?")
+                              f"bitstream of another version?") from error
         self._unanswered, self._answered_at = 0, time.monotonic()
         piece = self._tags.pop(answer.tag, None)
         if answer.error and answer.error not in (ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM):

@@ -20,7 +20,7 @@ from fpga.core import CORE_NAME, BoardCore
 from fpga.errors import BuildError
 from fpga.memory_mapping import Memory, map_memory
 from fpga.synthesis import SYNTHESES
-from fpga.tools import ToolError, find, run
+from fpga.tools import run_aside
 from hw.config import Config
 from hw.hierarchy import SharedModules
 from hw.program import row_layout
@@ -226,11 +226,9 @@ def _verilog(family: str, name: str, parameters: tuple[tuple[str, int], ...]) ->
         folder = Path(scratch)
         (folder / source.name).write_bytes(source.read_bytes())
         (folder / "read.ys").write_text(script, encoding="utf-8")
+        run_aside("yosys", ("read.ys",), folder)
         try:
-            run(find("yosys"), ("read.ys",), folder, "log.txt")
             return list(_read((folder / "read.il").read_text(encoding="utf-8")).values())
-        except ToolError as error:
-            raise BuildError(error.sentence) from error     # its log goes with the folder
         except FileNotFoundError as error:
             raise BuildError("yosys ended well, but did not write what it should have") from error
 

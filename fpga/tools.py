@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fpga.errors import BuildError
 
-__all__ = ["Tool", "ToolError", "find", "run"]
+__all__ = ["Tool", "ToolError", "find", "run", "run_aside"]
 
 #: Tool -> package, if any, that contains it as yowasp-*, and its option for the version.
 _TOOLS: dict[str, tuple[str | None, str | None]] = {
@@ -132,6 +132,20 @@ def run(tool: Tool, arguments: Sequence[str], folder: Path, log: str,
         raise BuildError(f"{tool.path} cannot be run: {error.strerror}") from error
     if code:
         raise ToolError(f"{tool.name} failed with exit code {code}: {_complaint(place)}", place)
+
+
+def run_aside(name: str, arguments: Sequence[str], folder: Path) -> None:
+    """Find a tool and run it in a folder that goes, and its log with it.
+
+    Raises
+    ------
+    BuildError
+        It is missing, cannot be run or fails.
+    """
+    try:
+        run(find(name), arguments, folder, "log.txt")
+    except ToolError as error:
+        raise BuildError(error.sentence) from error
 
 
 def _complaint(log: Path) -> str:

@@ -167,6 +167,15 @@ class Status:
 
     @classmethod
     def from_packet(cls, packet: Packet) -> "Status":
+        """Of a STATUS response.
+
+        Raises
+        ------
+        ValueError
+            Not as many words as there are fields.
+        """
+        if len(packet.payload) != STATUS_WORDS:
+            raise ValueError(f"STATUS of {len(packet.payload)} words, not {STATUS_WORDS}")
         return cls(*packet.payload)
 
     def ended(self, tag: int) -> ErrorCode | None:

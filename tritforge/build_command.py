@@ -75,14 +75,17 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
             load(built, board, loader, flash=flash, progress=progress)
     report = built.report
     sent = None if loader is None or not met else "flash" if flash else "FPGA"
+    last = []
+    if sent is not None:
+        last = [f"the board's {sent} holds the bitstream"]
+    elif met:
+        last = [f"next: tritforge build .. --flash or --load sends it; tritforge run --board "
+                f"{output} --port DEVICE, or without a board tritforge run --netlist {output}"]
     show(as_json, {**report, "folder": str(output), "fresh": built.fresh, "sent_to": sent},
          *([] if built.fresh else [f"{output} holds this build already"]),
          *_sentences(report), _resource_table(report), *_path(report),
          f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
-         f"{report['identity'][:16]}",
-         *([f"the board's {sent} holds the bitstream"] if sent is not None else [] if not met else [
-            f"next: tritforge build .. --flash or --load sends it; tritforge run --board {output} "
-            f"--port DEVICE, or without a board tritforge run --netlist {output}"]))
+         f"{report['identity'][:16]}", *last)
     if not met:
         raise click.ClickException(
             f"the clock is missed: {chosen.name} reaches {report['timing']['fmax_mhz']:.1f} MHz on "

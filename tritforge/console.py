@@ -13,6 +13,7 @@ from rich.table import Table
 
 __all__ = ["FiniteRange", "input_option", "json_option", "progress_bar", "show"]
 
+
 class FiniteRange(click.FloatRange):
     """A range of numbers that are no NaN and not infinite."""
 
