@@ -1,0 +1,1 @@
+"""Energy and area: counted events and generated cells, times published figures."""

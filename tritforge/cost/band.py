@@ -1,0 +1,72 @@
+"""A figure with its doubt: low, typical and high value."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["Band", "total"]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Three values of one quantity that are carried through every calculation side by side.
+
+    ``low`` and ``high`` are what the extremes of the published figures give when all of them are
+    low or high at once, so a sum's band is wider than chance would make it.
+
+    Parameters
+    ----------
+    low, typical, high : float
+        ``low <= typical <= high``, none negative.
+
+    Raises
+    ------
+    ValueError
+        They are not like that, or not finite.
+    """
+
+    low: float
+    typical: float
+    high: float
+
+    def __post_init__(self) -> None:
+        values = (self.low, self.typical, self.high)
+        if not all(math.isfinite(value) for value in values):
+            raise ValueError(f"{values} are not all finite")
+        if self.low < 0:
+            raise ValueError(f"low is {self.low:g}, which is negative")
+        if not self.low <= self.typical <= self.high:
+            raise ValueError(f"low {self.low:g}, typical {self.typical:g} and high {self.high:g} "
+                             f"are not in rising order")
+
+    @classmethod
+    def exact(cls, value: float) -> "Band":
+        """A value without doubt."""
+        return cls(value, value, value)
+
+    def __add__(self, other: "Band") -> "Band":
+        return Band(self.low + other.low, self.typical + other.typical, self.high + other.high)
+
+    def __mul__(self, other: "float | Band") -> "Band":
+        if isinstance(other, Band):
+            return Band(self.low * other.low, self.typical * other.typical, self.high * other.high)
+        return Band(self.low * other, self.typical * other, self.high * other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float) -> "Band":
+        return Band(self.low / other, self.typical / other, self.high / other)
+
+    def contains(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def to_dict(self) -> dict[str, float]:
+        return {"low": self.low, "typical": self.typical, "high": self.high}
+
+
+def total(bands: Iterable[Band]) -> Band:
+    """Sum of bands; zero where there are none."""
+    result = Band(0.0, 0.0, 0.0)
+    for band in bands:
+        result = result + band
+    return result
