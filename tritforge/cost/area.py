@@ -1,0 +1,178 @@
+"""Area of a configuration: its cells and memories, block by block."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hw.config import Config
+from tritforge.cost.band import Band, total
+from tritforge.cost.library import Library, built_in_library
+from tritforge.cost.mapping import Block, Memory, map_design
+from tritforge.cost.memory import MemoryCost, memory_cost, register_file
+from tritforge.cost.technology import Technology
+
+__all__ = ["Area", "BlockArea", "MemoryArea", "measure_area"]
+
+#: Memories that are written before a program runs and, unless the network is streamed, never
+#: while one does: a single port serves them.
+_WRITTEN_BEFORE = ("trits", "program", "rows")
+
+
+@dataclass(frozen=True)
+class MemoryArea:
+    """Equal memories, with what one of them costs."""
+
+    memory: Memory
+    cost: MemoryCost
+
+    @property
+    def area(self) -> Band:
+        """um2 of all of them."""
+        return self.cost.area * self.memory.count
+
+    @property
+    def leakage(self) -> Band:
+        """mW of all of them."""
+        return self.cost.leakage * self.memory.count
+
+
+@dataclass(frozen=True)
+class BlockArea:
+    """All blocks of one kind, without the blocks inside them that have their own entry.
+
+    Members
+    -------
+    name : str
+    count : int
+    logic : Band
+        um2 of their cells, placed.
+    cells : Band
+        um2 of their cells alone.
+    memories : tuple of MemoryArea
+    flip_flops, gated_flip_flops : int
+        As :class:`tritforge.cost.mapping.Block`.
+    """
+
+    name: str
+    count: int
+    logic: Band
+    cells: Band
+    memories: tuple[MemoryArea, ...]
+    flip_flops: int
+    gated_flip_flops: int
+
+    @property
+    def memory(self) -> Band:
+        return total(one.area for one in self.memories)
+
+    @property
+    def area(self) -> Band:
+        return self.logic + self.memory
+
+
+@dataclass(frozen=True)
+class Area:
+    """Area of an accelerator; pads, and what stands around it, are not in it."""
+
+    config: Config
+    library: str
+    blocks: tuple[BlockArea, ...]
+
+    def block(self, name: str) -> BlockArea:
+        """A block by name; one without anything in it where the configuration has none."""
+        nothing = Band(0.0, 0.0, 0.0)
+        return next((one for one in self.blocks if one.name == name),
+                    BlockArea(name, 0, nothing, nothing, (), 0, 0))
+
+    @property
+    def logic(self) -> Band:
+        return total(one.logic for one in self.blocks)
+
+    @property
+    def memory(self) -> Band:
+        return total(one.memory for one in self.blocks)
+
+    @property
+    def total(self) -> Band:
+        """um2."""
+        return self.logic + self.memory
+
+    def memory_of(self, name: str) -> MemoryArea:
+        """A large memory by what it holds, as :class:`tritforge.cost.mapping.Memory`."""
+        return next(one for block in self.blocks for one in block.memories
+                    if one.memory.name == name and not one.memory.answers_at_once)
+
+    @property
+    def element(self) -> Band:
+        """um2 of one processing element with its accumulators."""
+        return (self.block("element").area + self.block("accumulators").area) / self.config.adders
+
+    @property
+    def cluster(self) -> Band:
+        """um2 of one cluster with its trit memory and all that is in it."""
+        names = ("cluster", "element", "accumulators", "walker", "zero skip", "scaler")
+        return total(self.block(name).area for name in names) / self.config.cluster_count
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; areas in um2."""
+        return {
+            "configuration": self.config.name, "library": self.library,
+            "total_um2": self.total.to_dict(), "logic_um2": self.logic.to_dict(),
+            "memory_um2": self.memory.to_dict(), "element_um2": self.element.to_dict(),
+            "cluster_um2": self.cluster.to_dict(),
+            "blocks": [{
+                "name": block.name, "count": block.count, "area_um2": block.area.to_dict(),
+                "logic_um2": block.logic.to_dict(), "cells_um2": block.cells.to_dict(),
+                "memory_um2": block.memory.to_dict(), "flip_flops": block.flip_flops,
+                "gated_flip_flops": block.gated_flip_flops,
+                "memories": [{
+                    "holds": one.memory.name, "count": one.memory.count,
+                    "bits": one.memory.bits, **one.cost.to_dict(),
+                    "total_um2": one.area.to_dict(),
+                } for one in block.memories],
+            } for block in self.blocks],
+        }
+
+
+def measure_area(config: Config, technology: Technology, *, library: Library | None = None,
+                 streamed: bool = False,
+                 progress: Callable[[str, float], None] | None = None) -> Area:
+    """Area of a configuration, from its Verilog.
+
+    Parameters
+    ----------
+    config : Config
+    technology : Technology
+        Memories, and cells where no library is given.
+    library : Library, optional
+        A user's cells.
+    streamed : bool
+        Trits, program and rows are written while the array computes, so their memories have two
+        ports.
+
+    Raises
+    ------
+    CostError
+        As :func:`tritforge.cost.mapping.map_design`.
+    """
+    chosen = library or built_in_library(technology)
+    mapped = map_design(config, chosen, progress)
+    return Area(config, chosen.name, tuple(
+        _block(name, block, chosen, technology, streamed) for name, block in mapped.items()))
+
+
+def _block(name: str, block: Block, library: Library, technology: Technology,
+           streamed: bool) -> BlockArea:
+    cells = total(library.areas[cell] * count for cell, count in block.cells.items())
+    share = technology["placement"]
+    placed = Band(cells.low / share.high, cells.typical / share.typical, cells.high / share.low)
+    memories = []
+    for memory in block.memories:
+        if memory.answers_at_once:
+            cost = register_file(technology, memory.width, memory.depth)
+        else:
+            two_port = not memory.single_port and (streamed or memory.name not in _WRITTEN_BEFORE)
+            cost = memory_cost(technology, memory.width, memory.depth, two_port=two_port)
+        memories.append(MemoryArea(memory, cost))
+    return BlockArea(name, block.count, placed, cells, tuple(memories), block.flip_flops,
+                     block.gated_flip_flops)

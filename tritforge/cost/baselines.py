@@ -1,0 +1,137 @@
+"""What the same work costs elsewhere: without skipping, and as dense multiply-accumulates."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import ACTIVATION_WIDTH, Config
+from model_export.image import Image
+from sim.cycle import CycleModel
+from tritforge.cost.area import Area
+from tritforge.cost.band import Band, total
+from tritforge.cost.energy import Part, Term
+from tritforge.cost.memory import MemoryCost, memory_cost
+from tritforge.cost.technology import Technology
+
+__all__ = ["DenseArray", "without_skipping"]
+
+#: Bits of a weight of the dense array.
+_WEIGHT_WIDTH = 8
+
+
+def without_skipping(image: Image, tensors: Sequence[Mapping[str, NDArray[np.integer]]],
+                     progress: Callable[[float], None] | None = None) -> list[dict[str, float]]:
+    """Counters of every layer, mean over images, of the same array that spends a cycle on every
+    zero: zero activations are broadcast, zero trits visited (not added).
+
+    Parameters
+    ----------
+    tensors
+        Codes of all tensors of each image, unpooled ones included.
+    """
+    config = dataclasses.replace(image.config, skip_zero_weights=False,
+                                 skip_zero_activations=False)
+    model = CycleModel(image.network, dataclasses.replace(image.memory, config=config))
+    schedule = image.memory.schedule
+    sums: list[dict[str, float]] = [{} for _ in image.network.layers]
+    for number, one in enumerate(tensors):
+        def tell(done: float, number: int = number) -> None:
+            if progress is not None:
+                progress((number + done) / len(tensors))
+
+        if schedule is None:
+            counters = model.run(one, batch=config.layer_count, progress=tell)
+        else:
+            counters = list(schedule.sum_by_layer(
+                model.run_schedule(one, progress=tell)).values())
+        for layer, values in zip(sums, counters, strict=True):
+            for name, value in values.items():
+                layer[name] = layer.get(name, 0.0) + value / len(tensors)
+    return sums
+
+
+class DenseArray:
+    """As many multiply-accumulate units as there are adders, with 8-bit weights, all busy in every
+    cycle: more than any real one.
+
+    It is arranged as the array is: an activation goes to all elements of a cluster, each of which
+    multiplies it by its own weights and adds to one of ``rows`` accumulators. All weights of the
+    network are on the chip, one byte each. Drain, requantization, activation memories and host
+    port are those of the array; queues, zero skip and trit memories are not there.
+
+    Parameters
+    ----------
+    config : Config
+        Of the array that it is compared with.
+    technology : Technology
+    area : Area
+        Of that array.
+    weights : int
+        Weights of the network.
+    """
+
+    def __init__(self, config: Config, technology: Technology, area: Area, weights: int) -> None:
+        self.config = config
+        self.technology = technology
+        self.array = area
+        depth = max(1, math.ceil(weights / config.adders))
+        self.weights: MemoryCost = memory_cost(
+            technology, _WEIGHT_WIDTH * config.elements, depth, two_port=False)
+
+    def terms(self, terms: Sequence[Term], clock: float | None) -> list[Term]:
+        """Terms of the dense array, from those of the array it is compared with."""
+        kept = [term for term in terms if term.event in (
+            "drain_steps", "merge_reads", "write_backs", "result_writes", "sent_trit_words",
+            "sent_activation_words", "read_words")]
+        kept += [term for term in terms if term.event == "activation_reads"
+                 and term.component == "activation memory"]
+        config, technology = self.config, self.technology
+        stored = config.accumulator_width
+        registers = ACTIVATION_WIDTH + _WEIGHT_WIDTH + 2 * ACTIVATION_WIDTH
+
+        def part(figure: str, times: float, what: str) -> Part:
+            return Part(figure, Band.exact(times), what, technology[figure] * times)
+
+        mac = [
+            Term("scalers", "", "macs", "a product of activation and weight", (
+                part("multiply_bit2", ACTIVATION_WIDTH * _WEIGHT_WIDTH, "product of the bits"),)),
+            Term("adders", "", "macs", "an addition", (
+                part("add_bit", config.accumulator_width, "bits of an accumulator"),)),
+            Term("accumulators", "", "macs", "old value read, sum written", (
+                part("register_file_read", stored, "bits"),
+                part("register_file_write", stored, "bits"))),
+            Term("trit memory", "", "weight_reads", "weights for all elements of a cluster", (
+                Part("memories.weights.read", Band.exact(1.0), self.weights.composition,
+                     self.weights.read),)),
+            Term("clock", "", "cycles", "flip-flops of all units", (
+                part("clock_bit", config.adders * registers, "flip-flops"),)),
+        ]
+        microseconds = 1 / (clock or technology["clock"].typical)
+        leakage = self.weights.leakage * config.cluster_count + total(
+            one.leakage for block in self.array.blocks for one in block.memories
+            if one.memory.name in ("activations", "rows", "results", "program"))
+        cells = self.array.block("accumulators").cells + self.array.block("top").cells
+        leakage = leakage + technology["logic_leakage"] * cells
+        mac.append(Term("leakage", "", "cycles", "cells and memories", (
+            Part("leakage", Band.exact(1e3 * microseconds), "1000 microseconds a cycle",
+                 leakage * (1e3 * microseconds)),)))
+        return kept + mac
+
+    def events(self, mac_count: int, counters: Mapping[str, float]) -> dict[str, float]:
+        """Events of one layer: its dense multiply-accumulates, and what any array does."""
+        config = self.config
+        kept = {name: counters.get(name, 0.0) for name in (
+            "drain_steps", "merge_reads", "write_backs", "result_writes", "activation_reads",
+            "sent_trit_words", "sent_activation_words", "read_words")}
+        return {**kept, "macs": float(mac_count),
+                "weight_reads": mac_count / config.elements,
+                "cycles": mac_count / config.adders}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"weight_memory": self.weights.to_dict(),
+                "weight_memories": self.config.cluster_count,
+                "weight_memory_um2": (self.weights.area * self.config.cluster_count).to_dict()}
