@@ -1,5 +1,7 @@
 """Cluster: walker, zero skip, scaler, trits and elements for one slice of the channels."""
 
+from contextlib import nullcontext
+
 from amaranth.hdl import Array, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
@@ -164,10 +166,15 @@ class Cluster(wiring.Component):
         # Partial sums: element b*W + l stands in block b, lane l.
         block = Signal.like(command.block)
         m.d.sync += block.eq(command.block)
+        stages = sums_latency(config) - 3
+        # Whether what each stage of values, and then the sums, would take is a step's.
+        steps = [delayed(m, f"step_{stage}", command.step, 1 + stage)
+                 for stage in range(stages + 1)] if config.gate_clocks else []
         for lane in range(config.drain_width):
             value = delayed(m, f"value_{lane}", Array(values[lane::config.drain_width])[block],
-                            sums_latency(config) - 3, reset_less=True)
-            m.d.sync += self.sums_o[lane].eq(self.sums_i[lane] + value)
+                            stages, steps[:-1], reset_less=True)
+            with m.If(steps[-1]) if steps else nullcontext():
+                m.d.sync += self.sums_o[lane].eq(self.sums_i[lane] + value)
 
         m.d.sync += [
             self.events.broadcasts.eq(zero_skip.valid),
@@ -192,7 +199,8 @@ class Cluster(wiring.Component):
         m.submodules.scaler = scaler = Scaler(config)
         m.submodules.trit_memory = trits = ChunkMemory(
             width=config.memory_width("trits"), depth=config.trit_depth, chunk_width=PORT_WIDTH,
-            single_port=config.single_port, register_address=config.direct_jobs)
+            single_port=config.single_port,
+            register_address=config.direct_jobs or config.gate_clocks)
         assert scaler.latency == trits.latency
         before = 2 if config.direct_jobs else 1
         m.d.comb += [
@@ -234,12 +242,14 @@ class Cluster(wiring.Component):
             m.d.comb += entry.rows_used.eq(
                 delayed(m, "rows_used", zero_skip.rows_used, latency, reset_less=True))
         after = latency - before - scaler.latency
+        arrives = [delayed(m, f"arrives_{stage}", zero_skip.valid, before + scaler.latency + stage)
+                   for stage in range(after)] if config.gate_clocks else ()
         m.d.comb += [
-            entry.plus.eq(delayed(m, "plus", scaler.plus, after, reset_less=True)),
-            entry.minus.eq(delayed(m, "minus", scaler.minus, after, reset_less=True)),
+            entry.plus.eq(delayed(m, "plus", scaler.plus, after, arrives, reset_less=True)),
+            entry.minus.eq(delayed(m, "minus", scaler.minus, after, arrives, reset_less=True)),
         ]
         entry_valid = delayed(m, "valid", zero_skip.valid, latency)
-        entry_trits = delayed(m, "trits", trits.read_data, after, reset_less=True)
+        entry_trits = delayed(m, "trits", trits.read_data, after, arrives, reset_less=True)
         assert trit_word(config).size == 2 * config.rows
         return entry, entry_valid, entry_trits
 

@@ -112,6 +112,9 @@ class Config:
         Whether the host port takes packed trits (where ``rows`` is a power of two).
     skip_zero_weights, skip_zero_activations : bool
         Turned off, the array spends a cycle on every zero: the baseline to compare with.
+    gate_clocks : bool
+        Wide registers of the clusters are clocked only when something is on its way, and trit
+        memories register their address instead of the word: for chips, where a clock costs energy.
     """
 
     name: str = "custom"
@@ -140,6 +143,7 @@ class Config:
     unpack_trits: bool = True
     skip_zero_weights: bool = True
     skip_zero_activations: bool = True
+    gate_clocks: bool = False
 
     def __post_init__(self) -> None:
         for field, (low, high) in LIMITS.items():
@@ -150,7 +154,7 @@ class Config:
                 raise ConfigError(
                     f"configuration field {field} is {value}; it must be between {low} and {high}")
         for field in ("single_port", "short_queues", "unpack_trits", "skip_zero_weights",
-                      "skip_zero_activations"):
+                      "skip_zero_activations", "gate_clocks"):
             if not isinstance(getattr(self, field), bool):
                 raise ConfigError(
                     f"configuration field {field} must be true or false, "
@@ -292,9 +296,14 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """Hexadecimal digest of everything but the name; 8 digits are in the hardware's status."""
+        """Hexadecimal digest of everything but the name; 8 digits are in the hardware's status.
+
+        A field that came later counts where it is set, so that what was made before stays valid.
+        """
         values = self.to_dict()
         del values["name"]
+        if not values["gate_clocks"]:
+            del values["gate_clocks"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -323,7 +332,7 @@ PRESETS: dict[str, Config] = {
         Config(name="alexnet", sets=4, clusters=8, elements=16, rows=16, queue_depth=26,
                scan_width=16, accumulator_width=28, banks=4, drain_width=8, trit_depth=13312,
                activation_depth=8192, program_depth=4096, row_depth=2048, result_depth=1024,
-               layer_count=32, packet_words=254),
+               layer_count=32, packet_words=254, gate_clocks=True),
     )
 }
 

@@ -1,13 +1,16 @@
 """Values of some cycles before."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 
 __all__ = ["delayed"]
 
 
-def delayed(m: Module, name: str, value: Any, cycles: int, **options: Any) -> Signal:
+def delayed(m: Module, name: str, value: Any, cycles: int, enables: Sequence[Value] = (),
+            **options: Any) -> Signal:
     """``value`` of ``cycles`` before, through as many registers.
 
     Parameters
@@ -19,12 +22,15 @@ def delayed(m: Module, name: str, value: Any, cycles: int, **options: Any) -> Si
     value : value-like
     cycles : int
         0 or more.
+    enables : sequence of Value
+        When each register takes a new value; all in every cycle where there are none.
     options
         Of the registers, as for ``Signal.like``; else they are like ``value``.
     """
     assert cycles >= 0
     for stage in range(cycles):
         after = Signal.like(value, name=f"{name}_{stage}", **options)
-        m.d.sync += after.eq(value)
+        with m.If(enables[stage]) if enables else nullcontext():
+            m.d.sync += after.eq(value)
         value = after
     return value

@@ -194,6 +194,7 @@ class Drain(wiring.Component):
             self.command.row.eq(row),
             self.command.block.eq(block),
             self.command.last.eq(finish),
+            *([self.command.step.eq(stepping)] if self.config.gate_clocks else []),
             self.selected.eq(own | clearing.replicate(config.sets)),
         ]
         m.d.comb += self.idle.eq(~jobs.r_rdy & ~stepping)

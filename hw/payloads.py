@@ -145,12 +145,15 @@ def drain_job(config: Config) -> data.StructLayout:
 
 def drain_command(config: Config) -> data.StructLayout:
     """Passed from cluster to cluster: which accumulators to put on the partial-sum chain."""
-    return data.StructLayout({
+    fields: dict[str, object] = {
         "take": 1,                              # move the row's accumulators to the registers
         "row": index_shape(config.rows),
         "block": index_shape(config.blocks),
         "last": 1,                              # takes the last row: the bank is free
-    })
+    }
+    if config.gate_clocks:
+        fields["step"] = 1                      # one of the block's values is on its way
+    return data.StructLayout(fields)
 
 
 def write_back(config: Config) -> data.StructLayout:

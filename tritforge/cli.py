@@ -17,6 +17,7 @@ import click
 from hw.config import PRESETS
 from tritforge.build_command import build_command
 from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
+from tritforge.estimate_command import estimate_command
 from tritforge.fit_command import fit_command
 from tritforge.run_command import run_command
 
@@ -38,6 +39,7 @@ _USER_ERRORS = {
     "sim.event_log": ("EventLogError",),
     "sim.native": ("SimulatorError",),
     "sim.report": ("ReportError",),
+    "tritforge.cost.errors": ("CostError",),
 }
 
 _CONFIGS = "\n".join(
@@ -409,6 +411,7 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
 
 
 cli.add_command(build_command)
+cli.add_command(estimate_command)
 cli.add_command(fit_command)
 cli.add_command(run_command)
 

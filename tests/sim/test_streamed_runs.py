@@ -84,7 +84,7 @@ def run_configuration(seed, networks):
     """A configuration made too small for one network, and others that can be streamed on it."""
     rng = np.random.default_rng([seed, 23])
     config = random_config(rng, skip_zero_weights=seed % 5 != 3,
-                           skip_zero_activations=seed % 5 != 4,
+                           skip_zero_activations=seed % 5 != 4, gate_clocks=bool(seed & 2),
                            layer_count=int(rng.integers(1, 9)))
     network = random_network(rng, config)
     memory = streamed(rng, network, config)

@@ -172,7 +172,8 @@ def _block(name: str, block: Block, library: Library, technology: Technology,
             cost = register_file(technology, memory.width, memory.depth)
         else:
             two_port = not memory.single_port and (streamed or memory.name not in _WRITTEN_BEFORE)
-            cost = memory_cost(technology, memory.width, memory.depth, two_port=two_port)
+            cost = memory_cost(technology, memory.width, memory.depth, two_port=two_port,
+                               spread=memory.name == "trits")
         memories.append(MemoryArea(memory, cost))
     return BlockArea(name, block.count, placed, cells, tuple(memories), block.flip_flops,
                      block.gated_flip_flops)

@@ -80,7 +80,7 @@ class DenseArray:
         self.array = area
         depth = max(1, math.ceil(weights / config.adders))
         self.weights: MemoryCost = memory_cost(
-            technology, _WEIGHT_WIDTH * config.elements, depth, two_port=False)
+            technology, _WEIGHT_WIDTH * config.elements, depth, two_port=False, spread=True)
 
     def terms(self, terms: Sequence[Term], clock: float | None) -> list[Term]:
         """Terms of the dense array, from those of the array it is compared with."""
@@ -94,7 +94,7 @@ class DenseArray:
         registers = ACTIVATION_WIDTH + _WEIGHT_WIDTH + 2 * ACTIVATION_WIDTH
 
         def part(figure: str, times: float, what: str) -> Part:
-            return Part(figure, Band.exact(times), what, technology[figure] * times)
+            return Part(figure, (), Band.exact(times), what, technology[figure] * times)
 
         mac = [
             Term("scalers", "", "macs", "a product of activation and weight", (
@@ -105,8 +105,8 @@ class DenseArray:
                 part("register_file_read", stored, "bits"),
                 part("register_file_write", stored, "bits"))),
             Term("trit memory", "", "weight_reads", "weights for all elements of a cluster", (
-                Part("memories.weights.read", Band.exact(1.0), self.weights.composition,
-                     self.weights.read),)),
+                *(Part(share.figure, share.factors, share.times, f"weights: {share.what}",
+                       share.energy) for share in self.weights.read_shares),)),
             Term("clock", "", "cycles", "flip-flops of all units", (
                 part("clock_bit", config.adders * registers, "flip-flops"),)),
         ]
@@ -117,7 +117,8 @@ class DenseArray:
         cells = self.array.block("accumulators").cells + self.array.block("top").cells
         leakage = leakage + technology["logic_leakage"] * cells
         mac.append(Term("leakage", "", "cycles", "cells and memories", (
-            Part("leakage", Band.exact(1e3 * microseconds), "1000 microseconds a cycle",
+            Part("leakage", ("area", "clock"), Band.exact(1e3 * microseconds),
+                 "all of it, times 1000 microseconds a cycle",
                  leakage * (1e3 * microseconds)),)))
         return kept + mac
 

@@ -14,6 +14,7 @@ from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
 from hw.payloads import address_width
 from tritforge.cost.area import Area, MemoryArea
 from tritforge.cost.band import Band, total
+from tritforge.cost.memory import macro_name
 from tritforge.cost.technology import Technology
 
 __all__ = ["COMPONENTS", "HOST_EVENTS", "OFF_CHIP", "LayerEnergy", "Part", "Term",
@@ -54,6 +55,8 @@ class Part:
     figure : str
         Name in the technology file, with ``cells.`` or ``memories.`` in front where it is not under
         ``figures``.
+    factors : tuple of str
+        Other figures that are in ``times``; "area" stands for all figures of areas.
     times : Band
         How often: bits, square bits, millimetres, microseconds; a band where it has one.
     what : str
@@ -63,9 +66,14 @@ class Part:
     """
 
     figure: str
+    factors: tuple[str, ...]
     times: Band
     what: str
     energy: Band
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"figure": self.figure, "factors": list(self.factors),
+                "times": self.times.to_dict(), "what": self.what, "pj": self.energy.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,7 @@ class Term:
         return {
             "component": self.component, "block": self.block, "event": self.event,
             "what": self.what, "pj_per_event": self.energy.to_dict(),
-            "parts": [{"figure": part.figure, "times": part.times.to_dict(), "what": part.what,
-                       "pj": part.energy.to_dict()} for part in self.parts],
+            "parts": [part.to_dict() for part in self.parts],
         }
 
 
@@ -112,30 +119,32 @@ class _Costs:
     def __init__(self, technology: Technology) -> None:
         self.technology = technology
 
-    def part(self, figure: str, times: float | Band, what: str) -> Part:
+    def part(self, figure: str, times: float | Band, what: str, *factors: str) -> Part:
         count = times if isinstance(times, Band) else Band.exact(times)
-        return Part(figure, count, what, self.technology[figure] * count)
+        return Part(figure, factors, count, what, self.technology[figure] * count)
 
     def wires(self, bits: float, length: Band, what: str) -> Part:
         """Bits that travel ``length`` mm."""
         technology = self.technology
         return self.part("wire", technology["toggle"] * length * bits,
-                         f"mm of {what}, times the share of bits that change")
+                         f"mm of {what}, times the share of bits that change", "toggle", "area")
 
     def changes(self, flip_flops: float, what: str) -> Part:
         """Flip-flops, clocked in every cycle, that take new data."""
         technology = self.technology
         times = technology["toggle"] * flip_flops
-        return Part("cells.DFF.energy", times, f"{what}, times the share that changes",
+        return Part("cells.DFF.energy", ("toggle",), times,
+                    f"{what}, times the share that changes",
                     technology.cells["DFF"].energy * times)
 
-    def access(self, memory: MemoryArea, write: bool, times: float = 1.0) -> Part:
-        """An access to one memory."""
+    def access(self, memory: MemoryArea, write: bool, times: float = 1.0) -> tuple[Part, ...]:
+        """An access to one memory, or to a share of its word."""
         cost = memory.cost
-        kind = "write" if write else "read"
-        return Part(f"memories.{memory.memory.name}.{kind}", Band.exact(times),
-                    f"{cost.width} bits x {cost.depth} words: {cost.composition}",
-                    (cost.write if write else cost.read) * times)
+        where = f"{memory.memory.name}, {cost.width} bits x {cost.depth} words"
+        return tuple(
+            Part(share.figure, share.factors, share.times * times, f"{where}: {share.what}",
+                 share.energy * times)
+            for share in (cost.write_shares if write else cost.read_shares))
 
 
 def energy_terms(config: Config, technology: Technology, area: Area,
@@ -170,8 +179,8 @@ def _array(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     # the bit that says whether an accumulator counts as zero is stored beside it
     stored = accumulator + 1
 
-    yield Term("activation memory", "memories", "activation_reads", "a word for the walker", (
-        costs.access(area.memory_of("activations"), write=False),))
+    yield Term("activation memory", "memories", "activation_reads", "a word for the walker",
+               costs.access(area.memory_of("activations"), write=False))
     walker, skip = area.block("walker"), area.block("zero skip")
     yield Term("walkers", "walker", "activation_reads", "next address, word passed on", (
         costs.part("add_bit", 3 * address, "bits of three address counters"),
@@ -188,16 +197,18 @@ def _array(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
         costs.part("select_bit", (ACTIVATION_WIDTH + address_width(config.trit_depth))
                    * math.log2(max(2, config.scan_width)), "bits of choices in a row"),
         costs.part("add_bit", address_width(config.trit_depth), "bits of the column's address")))
-    yield Term("trit memory", "memories", "broadcasts", "the column's trits for all elements", (
-        costs.access(area.memory_of("trits"), write=False),))
+    yield Term("trit memory", "memories", "broadcasts", "the column's trits for all elements",
+               costs.access(area.memory_of("trits"), write=False))
     yield Term("scalers", "scaler", "broadcasts", "two products", (
         costs.part("multiply_bit2", 2 * ACTIVATION_WIDTH * config.coefficient_width,
                    "products of the factors' bits"),
         costs.changes(area.block("scaler").flip_flops / clusters, "flip-flops of the scaler")))
+    cluster = area.block("cluster")
+    gated = cluster.gated_flip_flops / clusters - _chain(config, area)
     yield Term("broadcast", "cluster", "broadcasts", "trits and products to the elements", (
         costs.wires(pair + 3, _side(area.cluster), f"{pair + 3} wires across the cluster"),
-        costs.changes(area.block("cluster").flip_flops / clusters,
-                      "flip-flops between scaler, trit memory and elements")))
+        costs.part("register_bit", gated, "gated flip-flops in front of the elements"),
+        costs.changes(cluster.flip_flops / clusters, "other flip-flops of the cluster")))
     yield Term("queues", "element", "queue_writes", "an entry written and read", (
         costs.part("register_file_write", entry, "bits of an entry"),
         costs.part("register_file_read", entry, "bits of an entry")))
@@ -214,6 +225,12 @@ def _array(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     yield Term("accumulators", "accumulators", "adds", "old value read, sum written", (
         costs.part("register_file_read", stored, "bits of an accumulator"),
         costs.part("register_file_write", stored, "bits of an accumulator")))
+
+
+def _chain(config: Config, area: Area) -> float:
+    """Gated flip-flops of a cluster that hold values and sums of the drain."""
+    return min(area.block("cluster").gated_flip_flops / config.cluster_count,
+               2.0 * config.drain_width * config.accumulator_width)
 
 
 def _widest(memories: Iterable[MemoryArea]) -> int:
@@ -233,6 +250,8 @@ def _drain(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
         costs.part("add_bit", values * accumulator, "bits"),
         costs.part("select_bit", values * accumulator
                    * math.log2(max(2, config.elements // lanes)), "bits, choice of the element"),
+        costs.part("register_bit", slices * _chain(config, area),
+                   "gated flip-flops of values and sums"),
         costs.wires(values * accumulator, _side(area.cluster),
                     f"{values * accumulator} wires to the next cluster")))
     top = area.block("top")
@@ -250,8 +269,8 @@ def _drain(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
                    "bits of offset and clamp"),
         costs.part("select_bit", lanes * offset * math.log2(offset), "bits of shifts"),
         costs.changes(requantizer.flip_flops, "flip-flops of the requantizers")))
-    yield Term("other memories", "memories", "drain_steps", "requantization and destination", (
-        costs.access(area.memory_of("rows"), write=False),))
+    yield Term("other memories", "memories", "drain_steps", "requantization and destination",
+               costs.access(area.memory_of("rows"), write=False))
     merge = area.block("merge")
     queue = _widest(merge.memories)
     yield Term("write-back", "merge", "drain_steps", "values queued", (
@@ -263,12 +282,12 @@ def _drain(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
         costs.part("register_bit", 0.5 * merge.gated_flip_flops / slices,
                    "half of the merge's gated flip-flops"),
         costs.changes(merge.flip_flops / slices, "other flip-flops of the merge")))
-    yield Term("activation memory", "memories", "write_backs", "an activation written", (
-        costs.access(area.memory_of("activations"), write=True),))
-    yield Term("activation memory", "memories", "merge_reads", "a word read for the maximum", (
-        costs.access(area.memory_of("activations"), write=False),))
-    yield Term("other memories", "memories", "result_writes", "results of the last layer", (
-        costs.access(_results(area), write=True),))
+    yield Term("activation memory", "memories", "write_backs", "an activation written",
+               costs.access(area.memory_of("activations"), write=True))
+    yield Term("activation memory", "memories", "merge_reads", "a word read for the maximum",
+               costs.access(area.memory_of("activations"), write=False))
+    yield Term("other memories", "memories", "result_writes", "results of the last layer",
+               costs.access(_results(area), write=True))
 
 
 def _results(area: Area) -> MemoryArea:
@@ -281,8 +300,8 @@ def _results(area: Area) -> MemoryArea:
 
 def _surroundings(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     """Sequencer, counters, host port, and what is outside the chip."""
-    yield Term("other memories", "memories", "cycles", "a program word, in every cycle at most", (
-        costs.access(area.memory_of("program"), write=False),))
+    yield Term("other memories", "memories", "cycles", "a program word, in every cycle at most",
+               costs.access(area.memory_of("program"), write=False))
     yield Term("control", "sequencer", "cycles", "a program word decoded, at most", (
         costs.part("register_bit", PORT_WIDTH, "bits of a record"),
         costs.changes(area.block("sequencer").flip_flops, "other flip-flops of the sequencer")))
@@ -297,8 +316,8 @@ def _surroundings(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     port = area.block("host port")
     buffer = area.memory_of("packet buffer")
     through = (
-        costs.access(buffer, write=True),
-        costs.access(buffer, write=False),
+        *costs.access(buffer, write=True),
+        *costs.access(buffer, write=False),
         costs.part("register_bit", 3 * PORT_WIDTH, "bits of registers on the way"),
         costs.changes(port.flip_flops, "flip-flops of the host port"))
     outside = (costs.part("off_chip", PORT_WIDTH, "bits of a word"),)
@@ -308,9 +327,9 @@ def _surroundings(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
             ("read_words", "a word read by the host", "activations", False)):
         target = area.memory_of(memory)
         # a port word reaches the macros that hold its bits
-        share = min(1.0, max(PORT_WIDTH, 64) / target.cost.width)
+        share = -(-PORT_WIDTH * target.cost.columns // target.cost.width) / target.cost.columns
         yield Term("host port", "host port", event, what, (
-            *through, costs.access(target, write, share)))
+            *through, *costs.access(target, write, share)))
         yield Term(OFF_CHIP, "", event, what, outside)
 
 
@@ -324,17 +343,21 @@ def _always(config: Config, technology: Technology, area: Area,
         if block.flip_flops:
             times = Band.exact(block.flip_flops)
             yield Term("clock", block.name, "cycles", "flip-flops without an enable", (
-                Part("clock_bit", times, "flip-flops", technology["clock_bit"] * times),))
+                Part("clock_bit", (), times, "flip-flops", technology["clock_bit"] * times),))
         # a cell leaks whatever space placement leaves around it
         leaking = technology["logic_leakage"] * block.cells
-        parts = [Part("logic_leakage", block.cells * microseconds * 1e3,
+        slow = ("clock",) if clock is None else ()
+        parts = [Part("logic_leakage", ("area", *slow), block.cells * microseconds * 1e3,
                       "um2 of cells, times 1000 microseconds a cycle",
                       leaking * microseconds * 1e3)]
         parts += [Part(
-            f"memories.{one.memory.name}.leakage" if one.cost.composition != "registers"
-            else "register_file_leakage", microseconds * (1e3 * one.memory.count),
-            f"memories of {one.cost.width} bits x {one.cost.depth} words, times 1000 microseconds "
-            f"a cycle", one.leakage * microseconds * 1e3) for one in block.memories]
+            "register_file_leakage" if one.cost.macro is None
+            else f"{macro_name(one.cost.macro)}.leakage",
+            (*slow, *(("two_port_area",) if "two ports" in one.cost.composition else ())),
+            microseconds * (1e3 * one.memory.count),
+            f"{one.memory.name}: memories of {one.cost.width} bits x {one.cost.depth} words, times "
+            f"1000 microseconds a cycle", one.leakage * microseconds * 1e3)
+            for one in block.memories]
         yield Term("leakage", block.name, "cycles", "all cells and memories", tuple(parts))
 
 

@@ -1,17 +1,27 @@
 """Memories of any size, composed of the macros of a technology or of registers."""
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from tritforge.cost.band import Band
+from tritforge.cost.band import Band, total
 from tritforge.cost.technology import Macro, Technology
 
-__all__ = ["MemoryCost", "memory_cost", "register_file"]
+__all__ = ["MemoryCost", "Share", "macro_name", "memory_cost", "register_file"]
 
 #: How much more area than the smallest composition the one with the least energy may take.
 _AREA_SLACK = 1.15
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of what an access costs: a figure, how often, and other figures in that number."""
+
+    figure: str
+    factors: tuple[str, ...]
+    times: Band
+    what: str
+    energy: Band
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,12 @@ class MemoryCost:
         Bits of a word, words.
     composition : str
         What it is made of.
-    read, write : Band
-        pJ of an access to a whole word.
+    macro : Macro, optional
+        Of what; None: of registers.
+    columns : int
+        Macros side by side.
+    read_shares, write_shares : tuple of Share
+        What an access to a whole word consists of.
     leakage : Band
         mW.
     area : Band
@@ -35,10 +49,22 @@ class MemoryCost:
     width: int
     depth: int
     composition: str
-    read: Band
-    write: Band
+    macro: Macro | None
+    columns: int
+    read_shares: tuple[Share, ...]
+    write_shares: tuple[Share, ...]
     leakage: Band
     area: Band
+
+    @property
+    def read(self) -> Band:
+        """pJ of an access to a whole word."""
+        return total(share.energy for share in self.read_shares)
+
+    @property
+    def write(self) -> Band:
+        """pJ of an access to a whole word."""
+        return total(share.energy for share in self.write_shares)
 
     def to_dict(self) -> dict[str, Any]:
         return {"width_bits": self.width, "depth": self.depth, "composition": self.composition,
@@ -46,36 +72,27 @@ class MemoryCost:
                 "leakage_mw": self.leakage.to_dict(), "area_um2": self.area.to_dict()}
 
 
+def macro_name(macro: Macro) -> str:
+    """What a macro's figures are called."""
+    return f"memories.{macro.words}x{macro.width}"
+
+
 def register_file(technology: Technology, width: int, depth: int) -> MemoryCost:
     """A memory of registers or latches with a read and a write port that answers at once."""
     bits = width * depth
+
+    def shares(figure: str) -> tuple[Share, ...]:
+        return (Share(figure, (), Band.exact(width), "bits of a word",
+                      technology[figure] * width),)
+
     return MemoryCost(
-        width, depth, "registers", technology["register_file_read"] * width,
-        technology["register_file_write"] * width, technology["register_file_leakage"] * bits,
+        width, depth, "registers", None, 1, shares("register_file_read"),
+        shares("register_file_write"), technology["register_file_leakage"] * bits,
         technology["register_file_area"] * bits)
 
 
-@functools.lru_cache(1024)
-def _composed(macros: tuple[Macro, ...], wire: Band, toggle: Band, width: int,
-              depth: int) -> tuple[tuple[int, int, Macro], Band, Band, Band, Band]:
-    """The best composition, and its read, write, leakage and area."""
-    candidates = []
-    for macro in macros:
-        columns, rows = -(-width // macro.width), -(-depth // macro.words)
-        count = columns * rows
-        area = macro.area * count
-        # Data cross half of the square that the macros cover; a single macro has its wires inside.
-        length = math.sqrt(area.typical) / 2 * 1e-3 if count > 1 else 0.0     # mm
-        travel = wire * toggle * (width * length)
-        candidates.append(((columns, rows, macro), macro.read * columns + travel,
-                           macro.write * columns + travel, macro.leakage * count, area))
-    least = min(one[4].typical for one in candidates)
-    return min((one for one in candidates if one[4].typical <= _AREA_SLACK * least),
-               key=lambda one: (one[1].typical, one[4].typical))
-
-
-def memory_cost(technology: Technology, width: int, depth: int, *,
-                two_port: bool) -> MemoryCost:
+def memory_cost(technology: Technology, width: int, depth: int, *, two_port: bool,
+                spread: bool = False) -> MemoryCost:
     """A memory that is read at a clock edge.
 
     Macros of one kind stand side by side for the width and behind each other for the depth, of
@@ -88,16 +105,52 @@ def memory_cost(technology: Technology, width: int, depth: int, *,
         Bits of a word, words.
     two_port : bool
         It is read and written in the same cycle.
+    spread : bool
+        Who uses a part of the word stands beside the macros that hold it, as elements do beside
+        their trits; otherwise the whole word goes to one place.
     """
-    chosen, read, write, leakage, area = _composed(
-        technology.macros, technology["wire"], technology["toggle"], width, depth)
-    columns, rows, macro = chosen
-    if two_port:
-        energy, size = technology["two_port_energy"], technology["two_port_area"]
-        read, write, leakage, area = read * energy, write * energy, leakage * size, area * size
+    made = [_composed(technology, macro, width, depth, two_port, spread)
+            for macro in technology.macros]
+    least = min(one.area.typical for one in made)
+    best = min((one for one in made if one.area.typical <= _AREA_SLACK * least),
+               key=lambda one: (one.read.typical, one.area.typical))
     registers = register_file(technology, width, depth)
-    if registers.area.typical < area.typical:
-        return registers
+    return registers if registers.area.typical < best.area.typical else best
+
+
+def _composed(technology: Technology, macro: Macro, width: int, depth: int, two_port: bool,
+              spread: bool) -> MemoryCost:
+    """The memory, made of one kind of macro."""
+    columns, rows = -(-width // macro.width), -(-depth // macro.words)
+    count = columns * rows
+    one = Band.exact(1.0)
+    energy, size = (technology["two_port_energy"], technology["two_port_area"]) if two_port \
+        else (one, one)
+    ports = ("two_port_energy",) if two_port else ()
+    toggle = technology["toggle"]
+
+    def shares(access: Band, name: str) -> tuple[Share, ...]:
+        result = [Share(f"{macro_name(macro)}.{name}", ports, energy * columns,
+                        f"of {count} macros", access * energy * columns)]
+        if count > 1:
+            # Data cross half of the square that the macros cover, or that one column of them
+            # covers, and choices between the rows; a single macro has all that inside.
+            square = macro.area * (rows if spread else count)
+            length = Band(*(math.sqrt(value) / 2 * 1e-3 for value in (
+                square.low, square.typical, square.high)))
+            bits = toggle * energy * width
+            result.append(Share("wire", ("toggle", "area", *ports), length * bits,
+                                "mm of wires whose value changes",
+                                technology["wire"] * length * bits))
+            if rows > 1:
+                choices = bits * math.log2(rows)
+                result.append(Share("select_bit", ("toggle", *ports), choices,
+                                    "bits of choices between rows that change",
+                                    technology["select_bit"] * choices))
+        return tuple(result)
+
     text = f"{columns} x {rows} macros of {macro.words} x {macro.width} bits"
-    return MemoryCost(width, depth, text + (", two ports" if two_port else ""), read, write,
-                      leakage, area)
+    return MemoryCost(
+        width, depth, text + (", two ports" if two_port else ""), macro, columns,
+        shares(macro.read, "read"), shares(macro.write, "write"), macro.leakage * size * count,
+        macro.area * size * count)

@@ -1,0 +1,280 @@
+"""The command ``tritforge estimate``: energy and area of a network on a configuration."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
+
+__all__ = ["cost_options", "costs", "estimate_command"]
+
+#: Layers beyond which the table of components by layer gives way to the JSON.
+_MOST_COLUMNS = 9
+
+
+def cost_options(command: Any) -> Any:
+    """Options of all commands that estimate: technology, clock, a user's cells and memories."""
+    for option in reversed((
+            click.option("--technology", "technology_name", metavar="NAME|FILE.toml",
+                         default="45nm", show_default=True,
+                         help="Figures for energy and area: one that ships (an unknown name lists "
+                              "them) or a file, see docs/estimate.md."),
+            click.option("--clock", type=FiniteRange(min=1e-3), metavar="MHZ",
+                         help="Clock; leakage and power depend on it. [default: the "
+                              "technology's]"),
+            click.option("--liberty", metavar="FILE.lib", type=click.Path(path_type=Path),
+                         help="Cells to map the design to, for area, instead of the "
+                              "technology's."),
+            click.option("--memories", metavar="FILE.toml", type=click.Path(path_type=Path),
+                         help="Memory macros instead of the technology's: a file with its "
+                              "[[memories]] alone."))):
+        command = option(command)
+    return command
+
+
+def costs(technology_name: str, liberty: Path | None, memories: Path | None) -> tuple[Any, Any]:
+    """The technology, with a user's macros if there are any, and the user's library or None.
+
+    Raises
+    ------
+    CostError
+        One of the files is not as it should be.
+    """
+    import dataclasses
+
+    from tritforge.cost.library import user_library
+    from tritforge.cost.technology import load_macros, load_technology
+    technology = load_technology(technology_name)
+    if memories is not None:
+        technology = dataclasses.replace(technology, macros=load_macros(memories))
+    return technology, None if liberty is None else user_library(liberty)
+
+
+@click.command("estimate")
+@click.argument("image", type=click.Path(path_type=Path))
+@input_option
+@click.option("--config", metavar="NAME|FILE.toml",
+              help="Estimate the image's network on this configuration; it is compiled anew where "
+                   "that is another one. [default: the image's]")
+@click.option("--run", "run_folder", metavar="RUN", type=click.Path(path_type=Path),
+              help="Take the counters of this run (simulate or run) of IMAGE on the same inputs, "
+                   "instead of the cycle model's.")
+@cost_options
+@click.option("--baselines/--no-baselines", default=True, show_default=True,
+              help="Also estimate the same array without skipping, and dense 8-bit "
+                   "multiply-accumulate units.")
+@click.option("-o", "--output", metavar="FILE.json", type=click.Path(path_type=Path),
+              help="Also write everything to this file: every count, figure and source. A former "
+                   "estimate there is replaced.")
+@json_option
+def estimate_command(image: Path, inputs: Path, config: str | None, run_folder: Path | None,
+                     technology_name: str, clock: float | None, liberty: Path | None,
+                     memories: Path | None, baselines: bool, output: Path | None,
+                     as_json: bool) -> None:
+    """Energy per image, by layer and component, and area of IMAGE on its configuration.
+
+    Energy is counted events (the cycle model's, which equal the RTL's) times published figures of
+    a technology; area is the generated Verilog mapped to its cells, and its memories composed of
+    its macros. Published figures differ, so all results are bands: low, typical, high. The first
+    estimate of a configuration maps its Verilog (20 s for tiny, a minute for alexnet); the result
+    is kept.
+
+    No layout and no timing analysis stands behind it: whether the clock is reached is not known.
+    """
+    from model_export.folders import new_file
+    from sim.report import ReportError, dump
+    from tritforge import flows
+    from tritforge.cost.errors import CostError
+    from tritforge.cost.estimate import estimate, load_run, recompiled, run_estimate
+    technology, library = costs(technology_name, liberty, memories)
+    if output is not None:
+        _check_output(output)
+    run = None if run_folder is None else load_run(run_folder)
+    with progress_bar() as progress:
+        if progress is not None:
+            progress("loading image", 0.0)
+        loaded = flows.opened(image)
+        codes = flows.input_codes(loaded, inputs)
+        if config is not None:
+            from hw.config import load_config
+            chosen = load_config(config)
+            if run is not None and chosen.identity != loaded.config.identity:
+                raise CostError(f"the run is of the image's configuration, {loaded.config.name}, "
+                                f"not of {chosen.name}")
+            if progress is not None:
+                progress(f"compiling for {chosen.name}", 0.0)
+            loaded = recompiled(loaded, chosen, codes)
+        if run is None:
+            document = estimate(loaded, codes, technology, library=library, clock=clock,
+                                baselines=baselines, progress=progress)
+        else:
+            document = run_estimate(run, loaded, technology, codes=codes, library=library,
+                                    clock=clock, baselines=baselines, progress=progress)
+    if output is not None:
+        try:
+            with new_file(output) as place:
+                place.write_text(dump(document), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"estimate {output} cannot be written: {error.strerror}") from error
+    show(as_json, document, *parts(document),
+         *([] if output is None else [f"{output}: all counts, terms, figures and sources"]))
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a file that is somebody else's, or that would lie in a finished folder.
+
+    Raises
+    ------
+    ReportError
+    """
+    import json
+
+    from model_export.folders import finished_parent
+    from sim.report import ReportError
+    from tritforge.cost.estimate import FORMAT
+    if sentence := finished_parent(path):
+        raise ReportError(sentence)
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        former = json.loads(path.read_bytes())["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        former = False
+    if not former:
+        raise ReportError(f"{path} exists and is not a {FORMAT}; it is left as it is")
+
+
+# ----- showing
+
+def parts(document: Mapping[str, Any]) -> list[str | Table]:
+    """Texts and tables of an estimate."""
+    return [*_sentences(document), _layer_table(document), _component_table(document),
+            _area_table(document), *_baseline_tables(document), _last(document)]
+
+
+def _band(band: Mapping[str, float] | None, scale: float, digits: int = 3) -> str:
+    """``typical (low - high)``."""
+    if band is None:
+        return "-"
+    low, typical, high = (_significant(band[name] / scale, digits)
+                          for name in ("low", "typical", "high"))
+    return f"{typical} ({low} - {high})"
+
+
+def _significant(value: float, digits: int) -> str:
+    """A number with so many significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    from math import floor, log10
+    places = max(0, digits - 1 - floor(log10(abs(value))))
+    return f"{value:,.{places}f}"
+
+
+def _sentences(document: Mapping[str, Any]) -> list[str]:
+    everything = document["totals"]["all layers"]
+    technology = document["technology"]
+    images = document["images"]
+    checked = ("every layer's additions equal what its trits and activations say"
+               if document["adds_checked"] else "its additions were not compared with an input")
+    lines = [
+        f"network {document['network']} on configuration {document['configuration']['name']} "
+        f"({document['adders']} adders), {technology['title']}, {images} "
+        f"image{'s' * (images != 1)}; counters of backend {document['backend']}, {checked}.",
+        f"{_band(everything['on_chip'], 1e6)} uJ an image on the chip, typical (low - high); "
+        f"{document['cycles']:,.0f} cycles, {document['microseconds']:,.1f} us at "
+        f"{document['clock_mhz']['typical']:g} MHz (no timing analysis), "
+        f"{_band(document['average_power_mw'], 1)} mW. Off the chip "
+        f"{_band(document['energy']['off_chip'], 1e6)} uJ.",
+        f"area {_band(document['area']['total_um2'], 1e6)} mm2, pads not included"]
+    for name, total in document["totals"].items():
+        lines.append(
+            f"{name}: {_band(total['on_chip'], 1e6)} uJ, {_band(total['pj_per_add'], 1)} pJ an "
+            f"addition of a nonzero trit, {_band(total['pj_per_mac'], 1)} pJ a dense "
+            f"multiply-accumulate")
+    if (loading := document["loading"]) is not None:
+        lines.append(f"once, not in these figures: loading {loading['port_words']:,} words, "
+                     f"{_band(loading['on_chip'], 1e6)} uJ on the chip, "
+                     f"{_band(loading['off_chip'], 1e6)} uJ off it")
+    return ["\n".join(lines)]
+
+
+def _table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption,
+                  caption_justify="left", padding=(0, 1, 0, 0))
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _layer_table(document: Mapping[str, Any]) -> Table:
+    table = _table("energy of one image by layer, typical (low - high)",
+                   "on chip, leakage included; add: addition of a nonzero trit; MAC: dense "
+                   "multiply-accumulate of the trained layer", ("layer",),
+                   ("cycles", "adds, M", "uJ", "pJ / add", "pJ / MAC", "off chip, uJ"))
+    for layer in document["layers"]:
+        table.add_row(layer["name"], f"{layer['cycles']:,.0f}",
+                      f"{layer['events']['adds'] / 1e6:,.3f}", _band(layer["on_chip"], 1e6),
+                      _band(layer["pj_per_add"], 1), _band(layer["pj_per_mac"], 1),
+                      _band(layer["off_chip"], 1e6))
+    host = document["host"]
+    table.add_row(host["name"], "", "", _band(host["on_chip"], 1e6), "", "",
+                  _band(host["off_chip"], 1e6))
+    return table
+
+
+def _component_table(document: Mapping[str, Any]) -> Table:
+    names = [layer["name"] for layer in document["layers"]]
+    shown = names if len(names) <= _MOST_COLUMNS else []
+    table = _table("by component, uJ an image",
+                   "all: typical (low - high), input and results included; layers: typical"
+                   if shown else "typical (low - high); by layer: --json", ("component",),
+                   ("all", "%", *shown))
+    energy = document["energy"]
+    whole = energy["on_chip"]["typical"]
+    for component in document["components"]:
+        band = energy["components"][component]
+        share = "-" if component == "off chip" else f"{100 * band['typical'] / whole:.1f}"
+        table.add_row(component, _band(band, 1e6), share, *(
+            _significant(layer["components"][component]["typical"] / 1e6, 2)
+            for layer in document["layers"] if shown))
+    return table
+
+
+def _area_table(document: Mapping[str, Any]) -> Table:
+    area = document["area"]
+    table = _table("area by block, mm2, typical (low - high)",
+                   "a block without those inside it that have their own line; logic: cells and "
+                   "the space between them", ("block",),
+                   ("count", "logic", "memory", "flip-flops"))
+    for block in sorted(area["blocks"], key=lambda one: -one["area_um2"]["typical"]):
+        table.add_row(block["name"], str(block["count"]), _band(block["logic_um2"], 1e6),
+                      _band(block["memory_um2"], 1e6),
+                      f"{block['flip_flops'] + block['gated_flip_flops']:,}")
+    table.add_section()
+    table.add_row("all", "", _band(area["logic_um2"], 1e6), _band(area["memory_um2"], 1e6), "")
+    return table
+
+
+def _baseline_tables(document: Mapping[str, Any]) -> list[str | Table]:
+    if not document["baselines"]:
+        return []
+    table = _table("beside it, with the same figures", "x: times this design", ("machine",),
+                   ("cycles", "x", "uJ an image on chip", "x, typical"))
+    mine = document["totals"]["all layers"]
+    table.add_row("this design", f"{document['cycles']:,.0f}", "1.00",
+                  _band(mine["on_chip"], 1e6), "1.00")
+    for one in document["baselines"].values():
+        table.add_row(one["title"], f"{one['cycles']:,.0f}", f"{one['times_cycles']:.2f}",
+                      _band(one["on_chip"], 1e6), f"{one['times_energy']['typical']:.2f}")
+    return [table]
+
+
+def _last(document: Mapping[str, Any]) -> str:
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in document["seconds"].items())
+    return f"wall time: {seconds}"
