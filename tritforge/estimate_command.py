@@ -156,13 +156,14 @@ def parts(document: Mapping[str, Any]) -> list[str | Table]:
             _area_table(document), *_baseline_tables(document), _last(document)]
 
 
-def _band(band: Mapping[str, float] | None, scale: float, digits: int = 3) -> str:
-    """``typical (low - high)``."""
+def _band(band: Mapping[str, float] | None, scale: float) -> str:
+    """``typical (low-high)``: three significant digits, and two of what is doubtful anyway."""
     if band is None:
         return "-"
-    low, typical, high = (_significant(band[name] / scale, digits)
-                          for name in ("low", "typical", "high"))
-    return f"{typical} ({low} - {high})"
+    if band["high"] == 0:
+        return "0"
+    low, high = (_significant(band[name] / scale, 2) for name in ("low", "high"))
+    return f"{_significant(band['typical'] / scale, 3)} ({low}-{high})"
 
 
 def _significant(value: float, digits: int) -> str:
@@ -184,7 +185,7 @@ def _sentences(document: Mapping[str, Any]) -> list[str]:
         f"network {document['network']} on configuration {document['configuration']['name']} "
         f"({document['adders']} adders), {technology['title']}, {images} "
         f"image{'s' * (images != 1)}; counters of backend {document['backend']}, {checked}.",
-        f"{_band(everything['on_chip'], 1e6)} uJ an image on the chip, typical (low - high); "
+        f"{_band(everything['on_chip'], 1e6)} uJ an image on the chip, typical (low-high); "
         f"{document['cycles']:,.0f} cycles, {document['microseconds']:,.1f} us at "
         f"{document['clock_mhz']['typical']:g} MHz (no timing analysis), "
         f"{_band(document['average_power_mw'], 1)} mW. Off the chip "
@@ -213,7 +214,7 @@ def _table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) 
 
 
 def _layer_table(document: Mapping[str, Any]) -> Table:
-    table = _table("energy of one image by layer, typical (low - high)",
+    table = _table("energy of one image by layer, typical (low-high)",
                    "on chip, leakage included; add: addition of a nonzero trit; MAC: dense "
                    "multiply-accumulate of the trained layer", ("layer",),
                    ("cycles", "adds, M", "uJ", "pJ / add", "pJ / MAC", "off chip, uJ"))
@@ -232,8 +233,8 @@ def _component_table(document: Mapping[str, Any]) -> Table:
     names = [layer["name"] for layer in document["layers"]]
     shown = names if len(names) <= _MOST_COLUMNS else []
     table = _table("by component, uJ an image",
-                   "all: typical (low - high), input and results included; layers: typical"
-                   if shown else "typical (low - high); by layer: --json", ("component",),
+                   "all: typical (low-high), input and results included; layers: typical"
+                   if shown else "typical (low-high); by layer: --json", ("component",),
                    ("all", "%", *shown))
     energy = document["energy"]
     whole = energy["on_chip"]["typical"]
@@ -248,7 +249,7 @@ def _component_table(document: Mapping[str, Any]) -> Table:
 
 def _area_table(document: Mapping[str, Any]) -> Table:
     area = document["area"]
-    table = _table("area by block, mm2, typical (low - high)",
+    table = _table("area by block, mm2, typical (low-high)",
                    "a block without those inside it that have their own line; logic: cells and "
                    "the space between them", ("block",),
                    ("count", "logic", "memory", "flip-flops"))
