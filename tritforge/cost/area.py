@@ -1,6 +1,6 @@
 """Area of a configuration: its cells and memories, block by block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from tritforge.cost.mapping import Block, Memory, map_design
 from tritforge.cost.memory import MemoryCost, memory_cost, register_file
 from tritforge.cost.technology import Technology
 
-__all__ = ["Area", "BlockArea", "MemoryArea", "measure_area"]
+__all__ = ["Area", "BlockArea", "MemoryArea", "area_of", "measure_area"]
 
 #: Memories that are written before a program runs and, unless the network is streamed, never
 #: while one does: a single port serves them.
@@ -156,9 +156,14 @@ def measure_area(config: Config, technology: Technology, *, library: Library | N
         As :func:`tritforge.cost.mapping.map_design`.
     """
     chosen = library or built_in_library(technology)
-    mapped = map_design(config, chosen, progress)
-    return Area(config, chosen.name, tuple(
-        _block(name, block, chosen, technology, streamed) for name, block in mapped.items()))
+    return area_of(config, map_design(config, chosen, progress), technology, chosen, streamed)
+
+
+def area_of(config: Config, blocks: Mapping[str, Block], technology: Technology,
+            library: Library, streamed: bool = False) -> Area:
+    """Area of blocks that are mapped already; parameters as of :func:`measure_area`."""
+    return Area(config, library.name, tuple(
+        _block(name, block, library, technology, streamed) for name, block in blocks.items()))
 
 
 def _block(name: str, block: Block, library: Library, technology: Technology,

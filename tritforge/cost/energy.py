@@ -354,9 +354,10 @@ def _always(config: Config, technology: Technology, area: Area,
             "register_file_leakage" if one.cost.macro is None
             else f"{macro_name(one.cost.macro)}.leakage",
             (*slow, *(("two_port_area",) if "two ports" in one.cost.composition else ())),
-            microseconds * (1e3 * one.memory.count),
-            f"{one.memory.name}: memories of {one.cost.width} bits x {one.cost.depth} words, times "
-            f"1000 microseconds a cycle", one.leakage * microseconds * 1e3)
+            microseconds * one.cost.leaking * (1e3 * one.memory.count),
+            f"{one.memory.name}: {'bits' if one.cost.macro is None else 'macros'} of "
+            f"{one.memory.count} memories, times 1000 microseconds a cycle",
+            one.leakage * microseconds * 1e3)
             for one in block.memories]
         yield Term("leakage", block.name, "cycles", "all cells and memories", tuple(parts))
 

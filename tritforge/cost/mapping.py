@@ -5,6 +5,7 @@ memories become macros (``chunk_memory.v``); small ones that answer at once stay
 registers. The result depends on Verilog, library and Yosys alone and is kept in the cache folder.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -98,6 +99,7 @@ class Block:
                 "memories": [asdict(memory) for memory in self.memories]}
 
 
+@functools.lru_cache(16)
 def accelerator_verilog(config: Config) -> str:
     """The configuration's Verilog, its large memories on macros."""
     text = generate_verilog(config)

@@ -38,6 +38,8 @@ class MemoryCost:
         Of what; None: of registers.
     columns : int
         Macros side by side.
+    leaking : Band
+        Macros, or bits, that leak, times the factor of a second port.
     read_shares, write_shares : tuple of Share
         What an access to a whole word consists of.
     leakage : Band
@@ -51,6 +53,7 @@ class MemoryCost:
     composition: str
     macro: Macro | None
     columns: int
+    leaking: Band
     read_shares: tuple[Share, ...]
     write_shares: tuple[Share, ...]
     leakage: Band
@@ -86,7 +89,7 @@ def register_file(technology: Technology, width: int, depth: int) -> MemoryCost:
                       technology[figure] * width),)
 
     return MemoryCost(
-        width, depth, "registers", None, 1, shares("register_file_read"),
+        width, depth, "registers", None, 1, Band.exact(bits), shares("register_file_read"),
         shares("register_file_write"), technology["register_file_leakage"] * bits,
         technology["register_file_area"] * bits)
 
@@ -96,8 +99,9 @@ def memory_cost(technology: Technology, width: int, depth: int, *, two_port: boo
     """A memory that is read at a clock edge.
 
     Macros of one kind stand side by side for the width and behind each other for the depth, of
-    which one row is accessed. Of all kinds the one with the least energy of a read is taken among
-    those within 15 % of the least area. Small memories become registers where that takes less area.
+    which one row is accessed; narrow words share a macro's word, all of which is accessed. Of all
+    kinds the one with the least energy of a read is taken among those within 15 % of the least
+    area. Small memories become registers where that takes less area.
 
     Parameters
     ----------
@@ -121,7 +125,9 @@ def memory_cost(technology: Technology, width: int, depth: int, *, two_port: boo
 def _composed(technology: Technology, macro: Macro, width: int, depth: int, two_port: bool,
               spread: bool) -> MemoryCost:
     """The memory, made of one kind of macro."""
-    columns, rows = -(-width // macro.width), -(-depth // macro.words)
+    columns = -(-width // macro.width)
+    packed = max(1, macro.width // width)       # narrow words share one of the macro
+    rows = -(-depth // (macro.words * packed))
     count = columns * rows
     one = Band.exact(1.0)
     energy, size = (technology["two_port_energy"], technology["two_port_area"]) if two_port \
@@ -132,18 +138,18 @@ def _composed(technology: Technology, macro: Macro, width: int, depth: int, two_
     def shares(access: Band, name: str) -> tuple[Share, ...]:
         result = [Share(f"{macro_name(macro)}.{name}", ports, energy * columns,
                         f"of {count} macros", access * energy * columns)]
-        if count > 1:
+        if count * packed > 1:
             # Data cross half of the square that the macros cover, or that one column of them
             # covers, and choices between the rows; a single macro has all that inside.
             square = macro.area * (rows if spread else count)
-            length = Band(*(math.sqrt(value) / 2 * 1e-3 for value in (
+            length = Band(*(math.sqrt(value) / 2 * 1e-3 if count > 1 else 0.0 for value in (
                 square.low, square.typical, square.high)))
             bits = toggle * energy * width
             result.append(Share("wire", ("toggle", "area", *ports), length * bits,
                                 "mm of wires whose value changes",
                                 technology["wire"] * length * bits))
-            if rows > 1:
-                choices = bits * math.log2(rows)
+            if rows * packed > 1:
+                choices = bits * math.log2(rows * packed)
                 result.append(Share("select_bit", ("toggle", *ports), choices,
                                     "bits of choices between rows that change",
                                     technology["select_bit"] * choices))
@@ -151,6 +157,6 @@ def _composed(technology: Technology, macro: Macro, width: int, depth: int, two_
 
     text = f"{columns} x {rows} macros of {macro.words} x {macro.width} bits"
     return MemoryCost(
-        width, depth, text + (", two ports" if two_port else ""), macro, columns,
+        width, depth, text + (", two ports" if two_port else ""), macro, columns, size * count,
         shares(macro.read, "read"), shares(macro.write, "write"), macro.leakage * size * count,
         macro.area * size * count)

@@ -156,7 +156,7 @@ def test_bad_file(values, tmp_path, path, value, complaint):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(CostError, match="'3nm' is neither one that ships .*45nm.* nor a .toml"):
+    with pytest.raises(CostError, match=r"'3nm' is neither one that ships .*45nm.* nor a \.toml"):
         load_technology("3nm")
     with pytest.raises(CostError, match="cannot be read: No such file"):
         load_technology(str(tmp_path / "none.toml"))

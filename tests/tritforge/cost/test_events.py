@@ -1,0 +1,118 @@
+"""Counted events must add up; additions are counted a second time from weights and activations."""
+
+import copy
+
+import numpy as np
+import pytest
+from networks import compile_network, random_codes, random_config, random_network, streamed
+
+from model_export.image import Image
+from sim.backend import CycleBackend
+from sim.golden import GoldenModel
+from sim.report import build_report
+from tritforge.cost.errors import CostError
+from tritforge.cost.events import check_adds, check_run, nonzero_products
+
+
+def simulated(tmp_path, seed, stream=False, **fields):
+    """An image of a random network, and the report of a run on two inputs."""
+    rng = np.random.default_rng([seed, 5])
+    config = random_config(rng, **fields)
+    network = random_network(rng, config)
+    memory = streamed(rng, network, config) if stream else compile_network(network, config)
+    image = Image(tmp_path, {"manifest_sha256": "0" * 64}, memory.config, memory, network)
+    codes = np.stack([random_codes(rng, network, 0.6) for _ in range(2)])
+    codes = codes.reshape(-1, *codes.shape[-3:])
+    with CycleBackend(image) as backend:
+        simulation = backend.run(codes)
+    report = build_report(simulation, str(tmp_path), "0" * 64)
+    return image, codes, report
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_additions_follow_from_weights_and_activations(tmp_path, seed):
+    """Strides, dilation, padding, pooling, groups, shared trits: all that random networks have."""
+    image, codes, report = simulated(tmp_path, seed, skip_zero_activations=True)
+    check_run(report, image)
+    expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))
+    assert {layer["name"]: layer["counters"]["adds"] for layer in report["layers"]} == expected
+    check_adds(report, image, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_streamed(tmp_path, seed):
+    image, codes, report = simulated(tmp_path, seed, stream=True)
+    check_run(report, image)
+    expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))
+    check_adds(report, image, expected)
+
+
+def test_one_addition_more(tmp_path):
+    image, codes, report = simulated(tmp_path, 3)
+    expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))
+    name = report["layers"][-1]["name"]
+    expected[name] += 1
+    with pytest.raises(CostError, match=rf"layer {name} do not add up: .* adds, but nonzero trits"):
+        check_adds(report, image, expected)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return simulated(tmp_path_factory.mktemp("run"), 1, sets=1, clusters=2)
+
+
+def broken(run, change):
+    image, _, report = run
+    report = copy.deepcopy(report)
+    change(report)
+    with pytest.raises(CostError) as caught:
+        check_run(report, image)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("field, value, complaint", [
+    ("configuration_identity", "f" * 64, "run is of configuration"),
+    ("image_manifest_sha256", "1" * 64, "run is of another image"),
+    ("layer", "conv1", "run is of layer conv1 alone"),
+    ("total_cycles", None, "which counts no events"),
+    ("images", 0, "run has 0 images"),
+    ("images", True, "run has True images"),
+    ("total_cycles", 1, "do not add up: the layers' cycles are"),
+])
+def test_another_run(run, field, value, complaint):
+    assert complaint in broken(run, lambda report: report.__setitem__(field, value))
+
+
+@pytest.mark.parametrize("field", ["configuration_identity", "layers", "images", "layer"])
+def test_report_that_lacks_a_field(run, field):
+    assert f"lacks '{field}'" in broken(run, lambda report: report.pop(field))
+
+
+def test_other_layers(run):
+    assert "the run has layers" in broken(run, lambda report: report["layers"].pop())
+
+
+@pytest.mark.parametrize("counter, value, complaint", [
+    ("adds", -1, "counter adds of layer"),
+    ("adds", 1.5, "counter adds of layer"),
+    ("adds", None, "counter adds of layer"),
+    ("adds", 0, "0 adds of"),
+    ("adds", 1 << 40, "adds by"),
+    ("queue_writes", 1 << 40, "queue writes of"),
+    ("broadcasts", 1 << 40, "cluster cycles, of"),
+    ("stall_imbalance", 1 << 40, "cluster cycles, of"),
+    ("skipped_activations", 1 << 40, "skipped activations of"),
+    ("activation_reads", 0, "skipped activations of 0 words"),
+])
+def test_counters_that_cannot_be(run, counter, value, complaint):
+    def change(report):
+        report["layers"][0]["counters"][counter] = value
+
+    assert complaint in broken(run, change)
+
+
+def test_missing_counter(run):
+    assert "counter merge_reads of layer" in broken(
+        run, lambda report: report["layers"][0]["counters"].pop("merge_reads"))
+    assert "has no counters" in broken(
+        run, lambda report: report["layers"][0].__setitem__("counters", None))
