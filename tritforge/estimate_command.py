@@ -152,8 +152,16 @@ def _check_output(path: Path) -> None:
 
 def parts(document: Mapping[str, Any]) -> list[str | Table]:
     """Texts and tables of an estimate."""
-    return [*_sentences(document), _layer_table(document), _component_table(document),
-            _area_table(document), *_baseline_tables(document), _last(document)]
+    unit = _unit(document["totals"]["all layers"]["on_chip"]["typical"])
+    return [*_sentences(document, *unit), _layer_table(document, *unit),
+            _component_table(document, *unit), _area_table(document),
+            *_baseline_tables(document, *unit), _last(document)]
+
+
+def _unit(energy: float) -> tuple[str, float]:
+    """Unit of energies in which the whole is at least 10, and pJ of one."""
+    return next((name, scale) for name, scale in (
+        ("mJ", 1e9), ("uJ", 1e6), ("nJ", 1e3), ("pJ", 1.0)) if energy >= 10 * scale or scale == 1)
 
 
 def _band(band: Mapping[str, float] | None, scale: float) -> str:
@@ -175,7 +183,7 @@ def _significant(value: float, digits: int) -> str:
     return f"{value:,.{places}f}"
 
 
-def _sentences(document: Mapping[str, Any]) -> list[str]:
+def _sentences(document: Mapping[str, Any], unit: str, scale: float) -> list[str]:
     everything = document["totals"]["all layers"]
     technology = document["technology"]
     images = document["images"]
@@ -185,21 +193,21 @@ def _sentences(document: Mapping[str, Any]) -> list[str]:
         f"network {document['network']} on configuration {document['configuration']['name']} "
         f"({document['adders']} adders), {technology['title']}, {images} "
         f"image{'s' * (images != 1)}; counters of backend {document['backend']}, {checked}.",
-        f"{_band(everything['on_chip'], 1e6)} uJ an image on the chip, typical (low-high); "
+        f"{_band(everything['on_chip'], scale)} {unit} an image on the chip, typical (low-high); "
         f"{document['cycles']:,.0f} cycles, {document['microseconds']:,.1f} us at "
         f"{document['clock_mhz']['typical']:g} MHz (no timing analysis), "
         f"{_band(document['average_power_mw'], 1)} mW. Off the chip "
-        f"{_band(document['energy']['off_chip'], 1e6)} uJ.",
+        f"{_band(document['energy']['off_chip'], scale)} {unit}.",
         f"area {_band(document['area']['total_um2'], 1e6)} mm2, pads not included"]
     for name, total in document["totals"].items():
         lines.append(
-            f"{name}: {_band(total['on_chip'], 1e6)} uJ, {_band(total['pj_per_add'], 1)} pJ an "
-            f"addition of a nonzero trit, {_band(total['pj_per_mac'], 1)} pJ a dense "
-            f"multiply-accumulate")
+            f"{name}: {_band(total['on_chip'], scale)} {unit}, "
+            f"{_band(total['pj_per_add'], 1)} pJ an addition of a nonzero trit, "
+            f"{_band(total['pj_per_mac'], 1)} pJ a dense multiply-accumulate")
     if (loading := document["loading"]) is not None:
         lines.append(f"once, not in these figures: loading {loading['port_words']:,} words, "
-                     f"{_band(loading['on_chip'], 1e6)} uJ on the chip, "
-                     f"{_band(loading['off_chip'], 1e6)} uJ off it")
+                     f"{_band(loading['on_chip'], scale)} {unit} on the chip, "
+                     f"{_band(loading['off_chip'], scale)} {unit} off it")
     return ["\n".join(lines)]
 
 
@@ -213,26 +221,27 @@ def _table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) 
     return table
 
 
-def _layer_table(document: Mapping[str, Any]) -> Table:
+def _layer_table(document: Mapping[str, Any], unit: str, scale: float) -> Table:
     table = _table("energy of one image by layer, typical (low-high)",
                    "on chip, leakage included; add: addition of a nonzero trit; MAC: dense "
                    "multiply-accumulate of the trained layer", ("layer",),
-                   ("cycles", "adds, M", "uJ", "pJ / add", "pJ / MAC", "off chip, uJ"))
+                   ("cycles", "adds", unit, "pJ / add", "pJ / MAC",
+                                             f"off chip, {unit}"))
     for layer in document["layers"]:
         table.add_row(layer["name"], f"{layer['cycles']:,.0f}",
-                      f"{layer['events']['adds'] / 1e6:,.3f}", _band(layer["on_chip"], 1e6),
+                      f"{layer['events']['adds']:,.0f}", _band(layer["on_chip"], scale),
                       _band(layer["pj_per_add"], 1), _band(layer["pj_per_mac"], 1),
-                      _band(layer["off_chip"], 1e6))
+                      _band(layer["off_chip"], scale))
     host = document["host"]
-    table.add_row(host["name"], "", "", _band(host["on_chip"], 1e6), "", "",
-                  _band(host["off_chip"], 1e6))
+    table.add_row(host["name"], "", "", _band(host["on_chip"], scale), "", "",
+                  _band(host["off_chip"], scale))
     return table
 
 
-def _component_table(document: Mapping[str, Any]) -> Table:
+def _component_table(document: Mapping[str, Any], unit: str, scale: float) -> Table:
     names = [layer["name"] for layer in document["layers"]]
     shown = names if len(names) <= _MOST_COLUMNS else []
-    table = _table("by component, uJ an image",
+    table = _table(f"by component, {unit} an image",
                    "all: typical (low-high), input and results included; layers: typical"
                    if shown else "typical (low-high); by layer: --json", ("component",),
                    ("all", "%", *shown))
@@ -241,8 +250,8 @@ def _component_table(document: Mapping[str, Any]) -> Table:
     for component in document["components"]:
         band = energy["components"][component]
         share = "-" if component == "off chip" else f"{100 * band['typical'] / whole:.1f}"
-        table.add_row(component, _band(band, 1e6), share, *(
-            _significant(layer["components"][component]["typical"] / 1e6, 2)
+        table.add_row(component, _band(band, scale), share, *(
+            _significant(layer["components"][component]["typical"] / scale, 2)
             for layer in document["layers"] if shown))
     return table
 
@@ -262,17 +271,17 @@ def _area_table(document: Mapping[str, Any]) -> Table:
     return table
 
 
-def _baseline_tables(document: Mapping[str, Any]) -> list[str | Table]:
+def _baseline_tables(document: Mapping[str, Any], unit: str, scale: float) -> list[str | Table]:
     if not document["baselines"]:
         return []
     table = _table("beside it, with the same figures", "x: times this design", ("machine",),
-                   ("cycles", "x", "uJ an image on chip", "x, typical"))
+                   ("cycles", "x", f"{unit} an image on chip", "x, typical"))
     mine = document["totals"]["all layers"]
     table.add_row("this design", f"{document['cycles']:,.0f}", "1.00",
-                  _band(mine["on_chip"], 1e6), "1.00")
+                  _band(mine["on_chip"], scale), "1.00")
     for one in document["baselines"].values():
         table.add_row(one["title"], f"{one['cycles']:,.0f}", f"{one['times_cycles']:.2f}",
-                      _band(one["on_chip"], 1e6), f"{one['times_energy']['typical']:.2f}")
+                      _band(one["on_chip"], scale), f"{one['times_energy']['typical']:.2f}")
     return [table]
 
 

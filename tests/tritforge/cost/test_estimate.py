@@ -1,0 +1,178 @@
+"""The whole estimate: sums, densities, baselines, runs of others, another configuration."""
+
+import copy
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from conftest import MINI
+from networks import compile_network, random_codes, random_network, streamed
+
+from model_export.image import Image
+from sim.backend import CycleBackend
+from sim.report import build_report
+from tritforge.cost.energy import COMPONENTS
+from tritforge.cost.errors import CostError
+from tritforge.cost.estimate import HOST, estimate, load_run, recompiled, run_estimate
+
+KEYS = ("low", "typical", "high")
+
+
+def made(tmp_path, seed=4, stream=False):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, MINI)
+    memory = streamed(rng, network, MINI) if stream else compile_network(network, MINI)
+    image = Image(tmp_path, {"manifest_sha256": "0" * 64}, memory.config, memory, network)
+    codes = np.stack([random_codes(rng, network, 0.6) for _ in range(3)])
+    return image, codes.reshape(-1, *codes.shape[-3:])
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def document(example, technology):
+    return estimate(*example, technology)
+
+
+def add(bands):
+    bands = list(bands)
+    return {key: sum(band[key] for band in bands) for key in KEYS}
+
+
+def test_sums(document):
+    """Layers and the host add up to the whole, components to each, at either end of the band."""
+    json.dumps(document, allow_nan=False)
+    rows = [*document["layers"], document["host"]]
+    assert document["host"]["name"] == HOST
+    for component in COMPONENTS:
+        assert add(row["components"][component] for row in rows) == pytest.approx(
+            document["energy"]["components"][component])
+    for row in [*rows, document["energy"]]:
+        assert add(band for name, band in row["components"].items()
+                   if name != "off chip") == pytest.approx(row["on_chip"])
+        assert row["components"]["off chip"] == row["off_chip"]
+    everything = document["totals"]["all layers"]
+    assert add(layer["on_chip"] for layer in document["layers"]) == pytest.approx(
+        everything["on_chip"])
+    adds = sum(layer["events"]["adds"] for layer in document["layers"])
+    assert everything["adds"] == adds > 0
+    assert everything["pj_per_add"] == pytest.approx(
+        {key: everything["on_chip"][key] / adds for key in KEYS})
+
+
+def test_energy_is_terms_times_events(document):
+    """From the JSON alone: what it says of terms and events gives its energies."""
+    for row in [*document["layers"], document["host"]]:
+        for component in COMPONENTS:
+            for key in KEYS:
+                assert row["components"][component][key] == pytest.approx(sum(
+                    term["pj_per_event"][key] * row["events"].get(term["event"], 0)
+                    for term in document["terms"] if term["component"] == component))
+
+
+def test_densities(document, example):
+    image, codes = example
+    assert document["adds_checked"]
+    first = document["layers"][0]
+    assert first["activation_density"] == pytest.approx(np.mean(codes != 0))
+    for layer, one in zip(image.network.layers, document["layers"], strict=True):
+        trits = np.concatenate([group.trits.ravel() for group in layer.groups])
+        assert one["weight_density"] == pytest.approx(np.mean(trits != 0))
+        assert 0 <= one["broadcast_density"] <= 1
+
+
+def test_power(document):
+    everything, clock = document["totals"]["all layers"], document["clock_mhz"]["typical"]
+    assert document["microseconds"] == pytest.approx(document["cycles"] / clock)
+    # pJ over us is uW
+    assert document["average_power_mw"]["typical"] == pytest.approx(
+        everything["on_chip"]["typical"] / document["microseconds"] / 1e3)
+
+
+def test_baselines(document):
+    """Nothing skipped takes more cycles and more energy; dense units multiply every weight."""
+    plain, dense = document["baselines"]["without_skipping"], document["baselines"]["dense"]
+    assert plain["cycles"] > document["cycles"]
+    assert plain["times_energy"]["typical"] > 1
+    assert [layer["name"] for layer in plain["layers"]] == [
+        layer["name"] for layer in document["layers"]]
+    macs = sum(layer["mac_count"] for layer in document["layers"])
+    assert dense["cycles"] == pytest.approx(macs / MINI.adders)
+    term, = (term for term in dense["terms"]
+             if term["component"] == "scalers" and term["event"] == "macs")
+    assert dense["components"]["scalers"]["typical"] == pytest.approx(
+        macs * term["pj_per_event"]["typical"])
+
+
+def test_a_run_gives_the_same(document, example, technology):
+    """Its counters are those of the cycle model; with the inputs they are compared too."""
+    image, codes = example
+    with CycleBackend(image) as backend:
+        simulation = backend.run(codes)
+    report = json.loads(json.dumps(build_report(simulation, str(image.path), "0" * 64)))
+    for inputs in (None, codes):
+        found = run_estimate(report, image, technology, codes=inputs, baselines=True)
+        for layer, other in zip(found["layers"], document["layers"], strict=True):
+            assert layer["components"] == other["components"]
+            assert layer["events"] == other["events"]
+        assert found["adds_checked"] == (inputs is not None)
+        assert bool(found["baselines"]) == (inputs is not None)
+    other = copy.deepcopy(report)
+    layer = next(one for one in other["layers"] if one["counters"]["adds"] > 1)
+    layer["counters"]["adds"] -= 1
+    with pytest.raises(CostError, match="nonzero trits meet nonzero activations"):
+        run_estimate(other, image, technology, codes=codes)
+    with pytest.raises(CostError, match="run is of 3 images, the input has 2"):
+        run_estimate(report, image, technology, codes=codes[:2])
+
+
+def test_clock(document, example, technology):
+    slow = estimate(*example, technology, clock=80.0, baselines=False)
+    assert slow["baselines"] == {}
+    assert slow["microseconds"] == pytest.approx(10 * document["microseconds"])
+    for one, other in zip(slow["layers"], document["layers"], strict=True):
+        assert one["dynamic"] == pytest.approx(other["dynamic"])
+        assert one["components"]["leakage"]["typical"] == pytest.approx(
+            10 * other["components"]["leakage"]["typical"])
+
+
+def test_streamed(tmp_path, technology, area, monkeypatch):
+    """All that is sent in a run is counted off the chip, 32 bits a word."""
+    monkeypatch.setattr("tritforge.cost.estimate.measure_area", lambda *args, **options: area)
+    image, codes = made(tmp_path, stream=True)
+    found = estimate(image, codes, technology, baselines=False)
+    assert found["loading"] is None
+    schedule = image.memory.schedule
+    words = sum(sum(schedule.port_words(image.config, schedule.of_layer(layer.name)))
+                for layer in image.network.layers)
+    counted = sum(layer["events"][name] for layer in found["layers"] for name in (
+        "sent_trit_words", "sent_activation_words", "read_words"))
+    assert counted == words > 0
+    assert add(layer["off_chip"] for layer in found["layers"])["low"] == pytest.approx(
+        words * 32 * technology["off_chip"].low)
+
+
+def test_another_configuration(example, technology, area, monkeypatch):
+    monkeypatch.setattr("tritforge.cost.estimate.measure_area", lambda *args, **options: area)
+    image, codes = example
+    assert recompiled(image, image.config, codes) is image
+    wide = dataclasses.replace(MINI, name="wide", elements=4, trit_depth=512)
+    other = recompiled(image, wide, codes)
+    assert other.config == wide
+    found = estimate(other, codes, technology, baselines=False)
+    assert found["adders"] == 8
+    assert found["adds_checked"]
+
+
+@pytest.mark.parametrize("text, complaint", [
+    (None, "cannot be read"), ("{", "is not JSON"), ("[]", "is not a tritforge report"),
+    ('{"format": "tritforge image"}', "is not a tritforge report")])
+def test_run_that_is_none(tmp_path, text, complaint):
+    if text is not None:
+        (tmp_path / "report.json").write_text(text)
+    with pytest.raises(CostError, match=complaint):
+        load_run(tmp_path)
