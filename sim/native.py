@@ -270,34 +270,38 @@ class NativeLink(Link):
         Told of the compilation, if there is one.
     optimize : bool
         As for :func:`compile_native`.
+    library : path, optional
+        A simulator of the configuration that was compiled with the same harness, in place of the
+        one that is compiled here.
     """
 
     def __init__(self, config: Config,
                  progress: Callable[[str, float], None] | None = None, *,
-                 optimize: bool = True) -> None:
+                 optimize: bool = True, library: Path | None = None) -> None:
         self.config = config
-        library = ctypes.CDLL(str(compile_native(config, progress, optimize=optimize)))
-        self._open = library.harness_open
+        library = library or compile_native(config, progress, optimize=optimize)
+        self._library = loaded = ctypes.CDLL(str(library))
+        self._open = loaded.harness_open
         self._open.restype = ctypes.c_void_p
-        self._close = library.harness_close
+        self._close = loaded.harness_close
         self._close.argtypes = [ctypes.c_void_p]
-        self._count = library.harness_cycles
+        self._count = loaded.harness_cycles
         self._count.argtypes = [ctypes.c_void_p]
         self._count.restype = ctypes.c_uint64
-        self._step = library.harness_step
+        self._step = loaded.harness_step
         words = np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS")
         count = ctypes.POINTER(ctypes.c_uint64)
         self._step.argtypes = [ctypes.c_void_p, words, ctypes.c_uint64, count, words,
                                ctypes.c_uint64, ctypes.c_uint64, count, ctypes.c_uint64]
         self._step.restype = ctypes.c_uint64
-        self._poke = library.harness_poke
+        self._poke = loaded.harness_poke
         self._poke.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint32,
                                ctypes.c_uint32, ctypes.c_uint32, np.ctypeslib.ndpointer(np.uint32,
                                                                        flags="C_CONTIGUOUS")]
-        self._observe = library.harness_observe
+        self._observe = loaded.harness_observe
         self._observe.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
         self._observe.restype = None
-        self._samples = library.harness_samples
+        self._samples = loaded.harness_samples
         self._samples.argtypes = [ctypes.c_void_p, words, ctypes.c_uint64]
         self._samples.restype = ctypes.c_uint64
         self._observer: Observer | None = None

@@ -27,7 +27,8 @@ from sim.native import cache_folder
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import Library
 
-__all__ = ["Block", "Memory", "accelerator_verilog", "map_design", "mapping_script"]
+__all__ = ["Block", "Memory", "accelerator_verilog", "held", "map_design", "mapping_script",
+           "place"]
 
 _MEMORY = Path(__file__).with_name("chunk_memory.v")
 _CHUNK_MEMORY = Path(hw.memory.__file__).with_name("chunk_memory.v")
@@ -250,6 +251,17 @@ def _component(module: str) -> str:
     return {"processing_element": "element"}.get(name, re.sub(r"_\d+$", "", name))
 
 
+def place(module: str, path: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Where a module inside the block at ``path`` stands: its own path, and the kind of block that
+    what is in it belongs to."""
+    component = _component(module)
+    inner = path
+    if component not in ("contents", TOP_NAME) and path[-1:] != (component,):
+        inner = (*path, component)
+    # A memory's register belongs to the block around it.
+    return inner, kind_of(("accelerator", *(path if component == "chunk_memory" else inner)))
+
+
 #: Cells of unmapped designs that store a bit; those with an E before polarities have an enable.
 _FLIP_FLOP = re.compile(r"\$_S?DFF(C?E)?_")
 _HOLDS = {"trit_memory": "trits", "memory": "activations"}
@@ -259,15 +271,11 @@ def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times:
            blocks: dict[str, Block], library: Library, holds: str | None = None) -> None:
     """Add a module, ``times`` times, and what is inside it."""
     module = modules[name]
-    component = _component(name)
     parent = path
-    if component not in ("contents", TOP_NAME) and path[-1:] != (component,):
-        path = (*path, component)
-    kind = kind_of(("accelerator", *path))
-    if component == "chunk_memory":
-        kind = kind_of(("accelerator", *parent))    # its register belongs to the block around it
+    path, kind = place(name, parent)
     block = blocks.setdefault(kind, Block())
-    if (component != "chunk_memory" and kind != kind_of(("accelerator", *parent))) or not path:
+    if (_component(name) != "chunk_memory" and kind != kind_of(("accelerator", *parent))) \
+            or not path:
         block.count = block.count + times if path else 1
     for cell, count in module.cells.items():
         if cell in library.areas:
@@ -290,7 +298,7 @@ def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times:
             bool(parameters.get("SINGLE_PORT", 0))))
     named = Counter[tuple[str, str]]()
     for instance, inner in module.named:
-        named[_held(instance), inner] += 1
+        named[held(instance), inner] += 1
     for (held, inner), count in named.items():
         _visit(modules, inner, path, times * count, blocks, library, held)
     others = Counter({cell: count for cell, count in module.cells.items() if cell in modules})
@@ -300,7 +308,7 @@ def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times:
             _visit(modules, inner, path, times * count, blocks, library)
 
 
-def _held(instance: str) -> str:
+def held(instance: str) -> str:
     """What a memory holds, by its instance's name."""
     name = instance.split("$")[0]
     return _HOLDS.get(name, name)

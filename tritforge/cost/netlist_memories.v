@@ -1,0 +1,64 @@
+// What a mapped netlist has in place of cells: memories, as they behave; see netlist.py.
+
+// tritforge/cost/chunk_memory.v's macro: data a clock edge after the address, old where written.
+module memory_macro #(
+    parameter WIDTH = 32,
+    parameter CHUNK = 32,
+    parameter CHUNKS = 1,
+    parameter DEPTH = 2,
+    parameter ADDRESS = 1
+) (
+    input clk,
+    input [ADDRESS-1:0] read_address,
+    output reg [WIDTH-1:0] read_data,
+    input [ADDRESS-1:0] write_address,
+    input [CHUNKS-1:0] write_mask,
+    input [CHUNKS*CHUNK-1:0] write_data
+);
+    reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
+    integer index;
+    // The harness has a back door into memories of this name.
+    export "DPI-C" function chunk_memory_poke;
+    function void chunk_memory_poke(input int address, input bit [4095:0] word);
+        storage[address[ADDRESS-1:0]] = word[CHUNKS*CHUNK-1:0];
+    endfunction
+    initial begin
+        read_data = 0;
+        for (index = 0; index < DEPTH; index = index + 1) storage[index] = 0;
+    end
+    always @(posedge clk) begin
+        read_data <= storage[read_address][WIDTH-1:0];
+        for (index = 0; index < CHUNKS; index = index + 1)
+            if (write_mask[index])
+                storage[write_address][index*CHUNK +: CHUNK] <= write_data[index*CHUNK +: CHUNK];
+    end
+endmodule
+
+// Yosys' $mem_v2 with one read and one write port: registers that are read at once, or a word after
+// a clock edge, the old one where it is written.
+module register_file #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 2,
+    parameter ADDRESS = 1,
+    parameter AT_ONCE = 1
+) (
+    input clk,
+    input [ADDRESS-1:0] read_address,
+    input read_enable,
+    output [WIDTH-1:0] read_data,
+    input [ADDRESS-1:0] write_address,
+    input [WIDTH-1:0] write_enable,
+    input [WIDTH-1:0] write_data
+);
+    reg [WIDTH-1:0] storage [0:DEPTH-1];
+    reg [WIDTH-1:0] fetched = 0;
+    integer index;
+    initial for (index = 0; index < DEPTH; index = index + 1) storage[index] = 0;
+    always @(posedge clk) begin
+        if (read_enable) fetched <= storage[read_address];
+        if (|write_enable)
+            storage[write_address] <=
+                (storage[write_address] & ~write_enable) | (write_data & write_enable);
+    end
+    assign read_data = AT_ONCE != 0 ? storage[read_address] : fetched;
+endmodule
