@@ -4,51 +4,29 @@ The accelerator, mapped to a technology's cells, runs a network in simulation; c
 outputs are counted and turned into energy with the same cell figures that area comes from. The run
 is refused unless it gives the golden model's integers in the cycle model's cycles.
 
-Left out: wires and the clock network (pins of memories, too, have no capacitance here), changes that
-are undone within a clock cycle, and changes of inputs that leave a cell's output as it is.
+Left out: wires, the clock network and pins of memories; changes that are undone within a clock
+cycle; and changes of inputs that leave a cell's output as it is.
 """
 
-import ctypes
 import dataclasses
-import hashlib
-import importlib.metadata
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import sim.native
-from fpga.errors import BuildError
-from fpga.tools import find
-from hw.config import Config
-from hw.protocol import Opcode, Packet
-from hw.verilog import TOP_NAME
 from model_export.image import Image
-from sim.backend import DeviceBackend, create
-from sim.device import Device
-from sim.native import (
-    NativeLink,
-    SimulatorError,
-    cached,
-    compile_library,
-    compiler_digest,
-    verilate,
-)
+from sim.backend import create
 from tritforge.cost.band import Band, total
 from tritforge.cost.errors import CostError
-from tritforge.cost.library import built_in_library
-from tritforge.cost.mapping import accelerator_verilog, mapping_script
-from tritforge.cost.netlist import Group, Netlist, flat_netlist, map_netlist
-from tritforge.cost.technology import CELL_KINDS, Technology
+from tritforge.cost.netlist import Group
+from tritforge.cost.netlist_simulator import NetlistBackend, compile_netlist
+from tritforge.cost.technology import Technology
 
-__all__ = ["compile_netlist", "load_energy", "switching_activity"]
+__all__ = ["load_energy", "summarize", "switching_activity"]
 
-_HARNESS = Path(__file__).with_name("activity_harness.cpp")
 _NOTES = (
     "wires and the clock network are not in it, nor what memories take inside",
     "a change that is undone within a clock cycle is not seen: gates have no delay",
@@ -107,9 +85,10 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
     expected = create("cycle", image).run(codes).cycles_per_image
     seconds["models"] = time.perf_counter() - begin
     begin = time.perf_counter()
-    with _NetlistBackend(image, library, progress) as backend:
+    with NetlistBackend(image, library) as backend:
         link = backend.link
         simulation = backend.run(codes, progress=progress)
+        simulated = link.cycles
     seconds["netlist"] = time.perf_counter() - begin
     if not np.array_equal(simulation.output, golden):
         raise CostError(f"the netlist of configuration {image.config.name} gives other integers "
@@ -125,7 +104,7 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
         "cycles": sum(simulation.cycles_per_image),
         **summarize(link.groups, link.counts.tolist(), link.counted_cycles, technology),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "simulated_cycles": link.cycles,
+        "simulated_cycles": simulated,
         "units": {"energy_pj": "pJ, all images together", "toggle_rate": "changes per output and "
                   "clock cycle", "reads": "accesses, all images together"},
         "notes": list(_NOTES),
@@ -211,105 +190,3 @@ def summarize(groups: Sequence[Group], counts: Sequence[int], cycles: int,
             "writes": one["writes"], "read_bit_toggles": one["read data"],
         } for (block, name, width, depth, at_once), one in sorted(memories.items())],
     }
-
-
-# ----- simulation
-
-def compile_netlist(config: Config, technology: Technology,
-                    progress: Report | None = None) -> Path:
-    """The compiled netlist of a configuration, from the cache or built now, in minutes.
-
-    Raises
-    ------
-    CostError
-        Yosys, Verilator or the compiler is missing or fails.
-    """
-    report = progress or (lambda message, fraction: None)
-    library = built_in_library(technology)
-    kinds = {technology.cells[kind].cell: kind for kind in CELL_KINDS}
-
-    def build(folder: Path) -> Path:
-        report(f"mapping configuration {config.name} to cells", 0.05)
-        gates, cells = map_netlist(verilog, library)
-        return _compile(flat_netlist(gates, cells, kinds), folder, report)
-
-    report("generating Verilog", 0.0)
-    try:
-        verilog = accelerator_verilog(config)
-        digest = hashlib.sha256("\0".join(
-            (find("yosys").version, verilog, library.text, mapping_script(), repr(kinds),
-             importlib.metadata.version("verilator"))).encode())
-        for path in (*sorted(Path(__file__).parent.glob("*netlist*")), _HARNESS, Path(__file__),
-                     _sim_harness()):
-            digest.update(path.read_bytes())
-        digest.update(compiler_digest())
-        return cached("activity", digest.digest(), build)
-    except (BuildError, SimulatorError) as error:
-        raise CostError(f"the netlist of configuration {config.name} cannot be simulated: "
-                        f"{error}") from error
-
-
-def _sim_harness() -> Path:
-    return Path(sim.native.__file__).with_name("harness.cpp")
-
-
-def _compile(netlist: Netlist, folder: Path, report: Report) -> Path:
-    (folder / "netlist.v").write_text(netlist.verilog, encoding="utf-8")
-    text = json.dumps([group.to_dict() for group in netlist.groups])
-    (folder / "groups.h").write_text(f"#define GROUPS {json.dumps(text)}\n", encoding="utf-8")
-    report("Verilator, netlist", 0.2)
-    made = folder / "netlist"
-    made.mkdir()
-    verilate(made, TOP_NAME, [folder / "netlist.v"])
-    jobs = [(path, [f"-I{made}"]) for path in made.glob("*.cpp")]
-    jobs.append((_HARNESS, [f"-I{made}", f"-I{folder}", f"-I{_sim_harness().parent}"]))
-    # Straight code of a million operations: optimizing it takes longer than it ever runs.
-    return compile_library(jobs, folder, "netlist", report, optimize=False)
-
-
-class _NetlistLink(NativeLink):
-    """Counts what happens between a RUN and its answer.
-
-    Members
-    -------
-    groups : list of Group
-    counts : array of int64
-        As many.
-    counted_cycles : int
-    """
-
-    def __init__(self, config: Config, library: Path) -> None:
-        super().__init__(config, library=library)
-        self._library.activity_groups.restype = ctypes.c_char_p
-        described = json.loads(self._library.activity_groups())
-        self.groups = [Group(**{**one, "pins": Counter(one["pins"])}) for one in described]
-        self.counts = np.zeros(len(self.groups), np.int64)
-        self.counted_cycles = 0
-        self._read = self._library.activity_counts
-        self._read.argtypes = [ctypes.c_void_p,
-                               np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS"),
-                               ctypes.c_uint64]
-        self._read.restype = None
-
-    def _totals(self) -> NDArray[np.int64]:
-        counts = np.zeros(len(self.groups), np.uint64)
-        self._read(self._handle, counts, len(counts))
-        return counts.astype(np.int64)
-
-    def exchange(self, packets: Sequence[Sequence[int]], answers: int,
-                 limit: int | None = None) -> list[list[int]]:
-        if [Packet.from_words(words).opcode for words in packets] != [Opcode.RUN]:
-            return super().exchange(packets, answers, limit)
-        counts, cycles = self._totals(), self.cycles
-        found = super().exchange(packets, answers, limit)
-        self.counts += self._totals() - counts
-        self.counted_cycles += self.cycles - cycles
-        return found
-
-
-class _NetlistBackend(DeviceBackend):
-    name = "netlist"
-
-    def __init__(self, image: Image, library: Path, progress: Report | None = None) -> None:
-        self.link = _NetlistLink(image.config, library)
-        super().__init__(image, Device(self.link))

@@ -27,8 +27,8 @@ from sim.native import cache_folder
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import Library
 
-__all__ = ["Block", "Memory", "accelerator_verilog", "held", "map_design", "mapping_script",
-           "place"]
+__all__ = ["Block", "Memory", "accelerator_verilog", "content_of", "map_design",
+           "mapping_script", "place"]
 
 _MEMORY = Path(__file__).with_name("chunk_memory.v")
 _CHUNK_MEMORY = Path(hw.memory.__file__).with_name("chunk_memory.v")
@@ -298,7 +298,7 @@ def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times:
             bool(parameters.get("SINGLE_PORT", 0))))
     named = Counter[tuple[str, str]]()
     for instance, inner in module.named:
-        named[held(instance), inner] += 1
+        named[content_of(instance), inner] += 1
     for (held, inner), count in named.items():
         _visit(modules, inner, path, times * count, blocks, library, held)
     others = Counter({cell: count for cell, count in module.cells.items() if cell in modules})
@@ -308,7 +308,7 @@ def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times:
             _visit(modules, inner, path, times * count, blocks, library)
 
 
-def held(instance: str) -> str:
+def content_of(instance: str) -> str:
     """What a memory holds, by its instance's name."""
     name = instance.split("$")[0]
     return _HOLDS.get(name, name)

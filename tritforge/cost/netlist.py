@@ -1,9 +1,9 @@
 """The mapped accelerator as one flat module that counts how often its cells' outputs change.
 
-Yosys maps the Verilog as :mod:`tritforge.cost.mapping` has it mapped; what it wrote is put together
-here, every cell with the kind of block that it is in. Cells become expressions, memories stay
-memories (``netlist_memories.v``). Outputs that resemble each other, in block, cell and load, share a
-counter, up to 64 to a group.
+Yosys maps the Verilog as :mod:`tritforge.cost.mapping` has it mapped; what it wrote is put
+together here, every cell with the kind of block that it is in. Cells become expressions, memories
+stay memories (``netlist_memories.v``). Outputs that resemble each other, in block, cell and load,
+share a counter, up to 64 to a group.
 """
 
 import json
@@ -19,7 +19,7 @@ from fpga.errors import BuildError
 from fpga.tools import run_aside
 from hw.verilog import TOP_NAME
 from tritforge.cost.library import Library
-from tritforge.cost.mapping import held, mapping_script, place
+from tritforge.cost.mapping import content_of, mapping_script, place
 from tritforge.cost.technology import CELL_KINDS
 
 __all__ = ["COUNTED", "Group", "Netlist", "cell_expression", "flat_netlist", "map_netlist"]
@@ -84,7 +84,7 @@ class Netlist:
 def cell_expression(kind: str, pins: Mapping[str, str]) -> str:
     """A cell's function in Verilog, its pins replaced by signals."""
     function = CELL_KINDS[kind][1]
-    parts = []
+    parts: list[str] = []
     for token in re.findall(r"\w+|[()*+']", function):
         if token == "'":
             parts.append(_inverted(parts))
@@ -97,7 +97,8 @@ def cell_expression(kind: str, pins: Mapping[str, str]) -> str:
 
 def _inverted(parts: list[str]) -> str:
     """Take the last operand from ``parts``; it inverted."""
-    depth, taken = 0, []
+    depth = 0
+    taken: list[str] = []
     while True:
         part = parts.pop()
         taken.insert(0, part)
@@ -221,7 +222,7 @@ class _Flat:
             elif kind in self.kinds:
                 self.add(self.kinds[kind], block, ends, name, instance, cell)
             elif kind in self.modules:
-                self.visit(kind, ends, path, held(label) if "chunk_memory" in kind else None)
+                self.visit(kind, ends, path, content_of(label) if "chunk_memory" in kind else None)
             else:
                 raise BuildError(f"the library has no cell for {kind.strip('$_')}")
 
@@ -254,11 +255,12 @@ class _Flat:
                 if pin != "CK":
                     loads[self.root(net)][one.kind] += 1
         groups: list[Group] = []
-        for group, text in (*self.counted(loads), *self.counted_memories(loads, body)):
+        for group, lines in (*self.counted(loads), *self.counted_memories(loads, body)):
             number = len(groups)
             groups.append(group)
-            body += [line.replace("<n>", str(number)) for line in text]
-            body += [f"reg [63:0] total_{number} = 0;", f"assign counts[{number}] = total_{number};"]
+            body += [line.replace("<n>", str(number)) for line in lines]
+            body += [f"reg [63:0] total_{number} = 0;",
+                     f"assign counts[{number}] = total_{number};"]
         ports.append(f"output [63:0] counts [0:{max(len(groups), 1) - 1}]")
         text = "\n".join([
             f"module {self.top} (", "    " + ",\n    ".join(ports), ");", *wires,
@@ -268,10 +270,8 @@ class _Flat:
 
     def declared(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
         """Ports, wires, expressions, what flip-flops start with, and what they take."""
-        ports, wires, body = [], [], []
-        driven = {self.root(one.net) for one in self.outputs}
+        ports, body = [], []
         clock = self.root(self.ports["clk"][0])
-        known = driven | {0, 1}
         for name, nets in self.ports.items():
             direction = self.modules[self.top]["ports"][name]["direction"]
             ports.append(f"{direction} [{len(nets) - 1}:0] {name}")
@@ -293,8 +293,7 @@ class _Flat:
                 body.append(f"assign {name} = {cell_expression(one.kind, pins)};")
         stored = {self.root(one.net) for one in self.outputs if one.kind == "DFF"}
         used = {self.root(net) for net in range(len(self.parents))}
-        wires += [f"{'reg' if net in stored else 'wire'} n{net};" for net in sorted(used - {0, 1})]
-        assert known <= used | {0, 1}
+        wires = [f"{'reg' if net in stored else 'wire'} n{net};" for net in sorted(used - {0, 1})]
         return ports, wires, body, starts, clocked
 
     def counted(self, loads: Mapping[int, Counter[str]]) -> Iterator[tuple[Group, list[str]]]:
@@ -333,9 +332,10 @@ class _Flat:
             group.pins += loads[self.root(net)]
         high = len(nets) - 1
         return group, [
-            f"wire [{high}:0] now_<n> = {self.vector(nets)};", f"reg [{high}:0] before_<n> = 0;",
-            "always @(posedge clk) begin", "    before_<n> <= now_<n>;",
-            "    total_<n> <= total_<n> + $countones(now_<n> ^ before_<n>);", "end"]
+            f"reg [{high}:0] now_<n>;", f"reg [{high}:0] before_<n> = 0;",
+            "always @(posedge clk) begin", f"    now_<n> = {self.vector(nets)};",
+            "    total_<n> = total_<n> + $countones(now_<n> ^ before_<n>);",
+            "    before_<n> = now_<n>;", "end"]
 
     def counted_memories(self, loads: Mapping[int, Counter[str]],
                          body: list[str]) -> Iterator[tuple[Group, list[str]]]:
