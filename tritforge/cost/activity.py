@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from model_export.image import Image
 from sim.backend import create
+from sim.device import DeviceError
 from tritforge.cost.band import Band, total
 from tritforge.cost.errors import CostError
 from tritforge.cost.netlist import Group
@@ -85,10 +86,14 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
     expected = create("cycle", image).run(codes).cycles_per_image
     seconds["models"] = time.perf_counter() - begin
     begin = time.perf_counter()
-    with NetlistBackend(image, library) as backend:
-        link = backend.link
-        simulation = backend.run(codes, progress=progress)
-        simulated = link.cycles
+    try:
+        with NetlistBackend(image, library) as backend:
+            link = backend.link
+            simulation = backend.run(codes, progress=progress)
+            simulated = link.cycles
+    except DeviceError as error:
+        raise CostError(f"the netlist of configuration {image.config.name} does not work as the "
+                        f"accelerator does: {error}") from error
     seconds["netlist"] = time.perf_counter() - begin
     if not np.array_equal(simulation.output, golden):
         raise CostError(f"the netlist of configuration {image.config.name} gives other integers "

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sim.native
+from fpga import structure
 from fpga.errors import BuildError
 from fpga.tools import find
 from hw.config import Config
@@ -28,6 +29,7 @@ from sim.native import (
     compiler_digest,
     verilate,
 )
+from tritforge.cost import mapping, technology
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import accelerator_verilog, mapping_script
@@ -38,6 +40,9 @@ __all__ = ["NetlistBackend", "NetlistLink", "compile_counting", "compile_netlist
 
 _HARNESS = Path(__file__).with_name("netlist_harness.cpp")
 _SIM_HARNESS = Path(sim.native.__file__).with_name("harness.cpp")
+#: What decides on names of blocks and on the functions of cells.
+_NAMING = tuple(Path(module.__file__) for module in (mapping, structure, technology)
+                if module.__file__ is not None)
 #: Straight code of a million operations: optimizing takes longer than it ever runs, and its header
 #: as long as its files, of which there had better be few.
 _VERILATOR_FLAGS = ("--output-split", "100000")
@@ -45,7 +50,7 @@ _VERILATOR_FLAGS = ("--output-split", "100000")
 Report = Callable[[str, float], None]
 
 
-def compile_netlist(config: Config, technology: Technology,
+def compile_netlist(config: Config, process: Technology,
                     progress: Report | None = None) -> Path:
     """The compiled netlist of a configuration, from the cache or built now, in minutes.
 
@@ -55,8 +60,8 @@ def compile_netlist(config: Config, technology: Technology,
         Yosys, Verilator or the compiler is missing or fails.
     """
     report = progress or (lambda message, fraction: None)
-    library = built_in_library(technology)
-    kinds = {technology.cells[kind].cell: kind for kind in CELL_KINDS}
+    library = built_in_library(process)
+    kinds = {process.cells[kind].cell: kind for kind in CELL_KINDS}
 
     def build(folder: Path) -> Path:
         report(f"mapping configuration {config.name} to cells", 0.05)
@@ -69,7 +74,8 @@ def compile_netlist(config: Config, technology: Technology,
         digest = hashlib.sha256("\0".join(
             (find("yosys").version, verilog, library.text, mapping_script(), repr(kinds),
              importlib.metadata.version("verilator"))).encode())
-        for path in (*sorted(Path(__file__).parent.glob("netlist*.*")), _SIM_HARNESS):
+        for path in (*sorted(Path(__file__).parent.glob("netlist*.*")), *_NAMING, _SIM_HARNESS,
+                     Path(sim.native.__file__)):
             digest.update(path.read_bytes())
         digest.update(compiler_digest())
         return cached("activity", digest.digest(), build)
