@@ -38,48 +38,49 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
                                   load_technology(technology), progress=progress)
     if output is not None:
         output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    console = Console()
+    # A file or a pipe has no width; the tables need this much.
+    console = Console(width=max(Console().width, 135))
     console.print(_table(told), _memories(told), *told["notes"],
                   "seconds: " + ", ".join(f"{name} {value:g}"
                                           for name, value in told["seconds"].items()), sep="\n")
 
 
 def _table(told: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left",
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
                   title=f"{told['network']} on {told['configuration']}, {told['technology']}: nJ "
-                        f"per image (low..high), mean of {told['images']}; "
+                        f"per image, mean of {told['images']}; "
                         f"{told['cycles'] / told['images']:,.0f} cycles each")
-    table.add_column("block")
-    for title in ("cells", "flip-flops", "changes, %", "of flip-flops, %", "logic", "registers",
-                  "memory outputs", "clock", "all", "gating saves"):
-        table.add_column(title, justify="right")
+    table.add_column("block", no_wrap=True)
+    for title in ("cells", "changes %", "flip-flops", "changes %", "logic", "registers",
+                  "memory data", "clock", "all", "low", "high", "gating saves"):
+        table.add_column(title, justify="right", no_wrap=True)
     for kind, block in (*told["blocks"].items(), ("all", told["total"])):
+        energy = block["energy_pj"]
         table.add_row(
-            kind, f"{block['cells']:,}", f"{block['flip_flops']:,}",
-            f"{100 * block['toggle_rate']:.2f}", f"{100 * block['flip_flop_toggle_rate']:.2f}",
-            *(_band(block["energy_pj"][part], told["images"])
+            kind, f"{block['cells']:,}", f"{100 * block['toggle_rate']:.2f}",
+            f"{block['flip_flops']:,}", f"{100 * block['flip_flop_toggle_rate']:.2f}",
+            *(_nanojoules(energy[part], told["images"])
               for part in ("logic", "registers", "memory_outputs", "clock", "all")),
-            _band(block["clock_gating_saves_pj"], told["images"]))
+            *(_nanojoules(energy["all"], told["images"], name) for name in ("low", "high")),
+            _nanojoules(block["clock_gating_saves_pj"], told["images"]))
     return table
 
 
-def _band(band: dict[str, float], images: int) -> str:
-    low, typical, high = (band[name] / images / 1e3 for name in ("low", "typical", "high"))
-    if f"{low:.1f}" == f"{high:.1f}":
-        return f"{typical:.1f}"
-    return f"{typical:.1f} ({low:.1f}..{high:.1f})"
+def _nanojoules(band: dict[str, float], images: int, name: str = "typical") -> str:
+    return f"{band[name] / images / 1e3:.1f}"
 
 
 def _memories(told: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", title="memories, per image")
     table.add_column("block")
     table.add_column("holds")
-    for title in ("count", "bits", "words", "other addresses", "writes", "bits changed"):
+    for title in ("count", "bits", "words", "reads", "writes", "bits changed %"):
         table.add_column(title, justify="right")
     for one in told["memories"]:
         table.add_row(one["block"], one["name"], str(one["count"]), str(one["width_bits"]),
                       str(one["depth"]), *(f"{one[name] / told['images']:,.0f}"
-                                           for name in ("reads", "writes", "read_bit_toggles")))
+                                           for name in ("reads", "writes")),
+                      "-" if one["changed_share"] is None else f"{100 * one['changed_share']:.0f}")
     return table
 
 

@@ -64,8 +64,9 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
         together: ``energy_pj`` with ``logic``, ``registers``, ``memory_outputs`` (what memories
         drive), ``clock`` and ``all``; ``clock_gating_saves_pj``, the most that clock gating could
         save of ``clock``. ``memories``: ``block``, ``name``, ``width_bits``, ``depth``, ``count``,
-        ``answers_at_once``, ``reads``, ``writes``, ``read_bit_toggles``. ``seconds`` by phase,
-        ``notes``, ``units``.
+        ``answers_at_once``, ``reads``, ``writes``, ``read_bit_toggles``, ``changed_share`` of the
+        bits that are read (None where nothing is; figure ``toggle`` of a technology is an
+        assumption on it). ``seconds`` by phase, ``notes``, ``units``.
 
     Raises
     ------
@@ -193,5 +194,7 @@ def summarize(groups: Sequence[Group], counts: Sequence[int], cycles: int,
             "block": block, "name": name, "width_bits": width, "depth": depth,
             "count": one["count"], "answers_at_once": at_once, "reads": one["addresses"],
             "writes": one["writes"], "read_bit_toggles": one["read data"],
+            "changed_share": (one["read data"] / (one["addresses"] * width)
+                              if one["addresses"] else None),
         } for (block, name, width, depth, at_once), one in sorted(memories.items())],
     }

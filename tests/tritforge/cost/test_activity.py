@@ -146,16 +146,16 @@ def test_a_circuit_needs_what_it_changes(circuit, technology):
 
 
 def test_energy_by_hand(technology):
+    stored = {"width": 4, "depth": 8, "answers_at_once": 1}
     groups = [
         Group("toggles", "walker", "NAND2", 4, Counter({"INV": 4, "DFF": 8})),
         Group("toggles", "walker", "DFF", 2, Counter({"NAND2": 2})),
         Group("needed clocks", "walker", "DFF", 1),
-        Group("read data", "walker", "walker", 8, Counter({"MUX2": 8}),
-              {"width": 4, "depth": 8, "answers_at_once": 1}),
-        Group("writes", "walker", "walker", 2,
-              about={"width": 4, "depth": 8, "answers_at_once": 1}),
+        Group("read data", "walker", "walker", 8, Counter({"MUX2": 8}), stored),
+        Group("addresses", "walker", "walker", 2, about=stored),
+        Group("writes", "walker", "walker", 2, about=stored),
     ]
-    told = summarize(groups, [10, 6, 3, 5, 7], 20, technology)
+    told = summarize(groups, [10, 6, 3, 5, 4, 7], 20, technology)
     energy = told["blocks"]["walker"]["energy_pj"]
     half = 0.5 * 1.1 ** 2 * 1e-3
     # One NAND2 drives an inverter and two flip-flops, one flip-flop a NAND2.
@@ -174,7 +174,8 @@ def test_energy_by_hand(technology):
     assert told["blocks"]["walker"]["toggle_rate"] == pytest.approx(16 / (20 * 6))
     assert told["memories"] == [{
         "block": "walker", "name": "walker", "width_bits": 4, "depth": 8, "count": 2,
-        "answers_at_once": True, "reads": 0, "writes": 7, "read_bit_toggles": 5}]
+        "answers_at_once": True, "reads": 4, "writes": 7, "read_bit_toggles": 5,
+        "changed_share": 5 / 16}]
 
 
 def test_load_is_charge_times_half_the_voltage(technology):
