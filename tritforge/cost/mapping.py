@@ -27,8 +27,8 @@ from sim.native import cache_folder
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import Library
 
-__all__ = ["Block", "Memory", "accelerator_verilog", "content_of", "map_design",
-           "mapping_script", "place"]
+__all__ = ["Block", "Memory", "accelerator_verilog", "content_of", "gates_script",
+           "map_design", "mapping_script", "place"]
 
 _MEMORY = Path(__file__).with_name("chunk_memory.v")
 _CHUNK_MEMORY = Path(hw.memory.__file__).with_name("chunk_memory.v")
@@ -109,11 +109,16 @@ def accelerator_verilog(config: Config) -> str:
     return text.replace(original, _MEMORY.read_text(encoding="utf-8"))
 
 
+def gates_script(*after: str) -> str:
+    """Yosys commands that make gates and memories of ``accelerator.v``."""
+    return "\n".join(["read_verilog accelerator.v", f"hierarchy -top {TOP_NAME}", *_COARSE, *after])
+
+
 def mapping_script(before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> str:
     """Yosys commands that map ``accelerator.v`` to ``cells.lib``; ``before`` stands between gates
     and cells."""
     return "\n".join([
-        "read_verilog accelerator.v", f"hierarchy -top {TOP_NAME}", *_COARSE, *before,
+        gates_script(*before),
         "setattr -unset init w:*", "dfflibmap -liberty cells.lib",
         f"abc -liberty cells.lib -script {_ABC}", "opt_clean", *after, ""])
 

@@ -19,7 +19,7 @@ from fpga.errors import BuildError
 from fpga.tools import run_aside
 from hw.verilog import TOP_NAME
 from tritforge.cost.library import Library
-from tritforge.cost.mapping import content_of, mapping_script, place
+from tritforge.cost.mapping import content_of, gates_script, mapping_script, place
 from tritforge.cost.technology import CELL_KINDS
 
 __all__ = ["COUNTED", "Group", "Netlist", "cell_expression", "flat_netlist", "map_netlist"]
@@ -119,10 +119,11 @@ def map_netlist(verilog: str, library: Library) -> tuple[dict[str, Any], dict[st
         folder = Path(scratch)
         (folder / "accelerator.v").write_text(verilog, encoding="utf-8")
         (folder / "cells.lib").write_text(library.text, encoding="utf-8")
-        (folder / "map.ys").write_text(
-            mapping_script(("write_json gates.json",), ("write_json cells.json",)),
-            encoding="utf-8")
-        run_aside("yosys", ("-q", "map.ys"), folder)
+        # Twice, as writing JSON sorts the design, and what ABC finds depends on the order.
+        for name, script in (("gates", gates_script("write_json gates.json")),
+                             ("cells", mapping_script(after=("write_json cells.json",)))):
+            (folder / f"{name}.ys").write_text(script, encoding="utf-8")
+            run_aside("yosys", ("-q", f"{name}.ys"), folder)
         try:
             gates, cells = (json.loads((folder / name).read_bytes())["modules"]
                             for name in ("gates.json", "cells.json"))
