@@ -1,4 +1,5 @@
-"""Switching activity of the digits network: changes of cells counted in the mapped netlist.
+"""Switching activity of the digits network, changes of cells counted in the mapped netlist, and
+the event model beside it.
 
     python benchmarks/activity.py [--config tiny] [--technology 45nm] [--images 1] [-o FILE.json]
 
@@ -20,6 +21,8 @@ from model_export.digits import digits_data
 from tritforge import flows
 from tritforge.console import progress_bar
 from tritforge.cost.activity import switching_activity
+from tritforge.cost.agreement import compare_blocks
+from tritforge.cost.estimate import estimate
 from tritforge.cost.technology import load_technology
 
 
@@ -34,13 +37,15 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
         with as_file(files("tritforge") / "data" / "digits_ttq.pt") as checkpoint:
             image = flows.export(checkpoint, "zoo:digits", train[:256], config,
                                  Path(scratch) / "image").image
-        told = switching_activity(image, flows.input_codes(image, test[:images]),
-                                  load_technology(technology), progress=progress)
+        codes, figures = flows.input_codes(image, test[:images]), load_technology(technology)
+        told = switching_activity(image, codes, figures, progress=progress)
+        events = estimate(image, codes, figures, baselines=False, progress=progress)
+    told["comparison"] = compare_blocks(events, told, figures)
     if output is not None:
         output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     # A file or a pipe has no width; the tables need this much.
     console = Console(width=max(Console().width, 135))
-    console.print(_table(told), _memories(told), *told["notes"],
+    console.print(_table(told), _memories(told), _comparison(told), *told["notes"],
                   "seconds: " + ", ".join(f"{name} {value:g}"
                                           for name, value in told["seconds"].items()), sep="\n")
 
@@ -63,6 +68,21 @@ def _table(told: dict[str, Any]) -> Table:
               for part in ("logic", "registers", "memory_outputs", "clock", "all")),
             *(_nanojoules(energy["all"], told["images"], name) for name in ("low", "high")),
             _nanojoules(block["clock_gating_saves_pj"], told["images"]))
+    return table
+
+
+def _comparison(told: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
+                  title="event model beside switching activity, nJ per image: cells, flip-flops "
+                        "and clocks of gated ones")
+    table.add_column("block")
+    for title in ("events", "low", "high", "activity", "low", "high", "events / activity"):
+        table.add_column(title, justify="right")
+    for row in told["comparison"]:
+        table.add_row(row["block"], *(
+            f"{row[what][key] / 1e3:.2f}" for what in ("events_pj", "activity_pj")
+            for key in ("typical", "low", "high")),
+            "-" if row["ratio"] is None else f"{row['ratio']:.2f}")
     return table
 
 

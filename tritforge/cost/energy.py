@@ -181,6 +181,13 @@ def _array(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
 
     yield Term("activation memory", "memories", "activation_reads", "a word for the walker",
                costs.access(area.memory_of("activations"), write=False))
+    slices = area.block("slice")
+    yield Term("walkers", "slice", "activation_reads", "whose turn it is", (
+        costs.part("select_bit", address * math.log2(max(2, config.sets)),
+                   "bits of addresses to choose from"),
+        costs.part("register_bit", slices.gated_flip_flops / config.clusters,
+                   "gated flip-flops of the slice"),
+        costs.changes(slices.flip_flops / config.clusters, "other flip-flops of the slice")))
     walker, skip = area.block("walker"), area.block("zero skip")
     yield Term("walkers", "walker", "activation_reads", "next address, word passed on", (
         costs.part("add_bit", 3 * address, "bits of three address counters"),
