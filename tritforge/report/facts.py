@@ -1,0 +1,173 @@
+"""What a page shows beyond the estimate: derived numbers, and the image's side of compression."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from model_export.network import Layer, Network
+from tritforge.cost.energy import OFF_CHIP
+from tritforge.cost.estimate import is_ternary
+
+__all__ = ["Kernels", "derive", "image_facts", "kernels_of"]
+
+_BAND = ("low", "typical", "high")
+#: Layers, rows and channels whose kernels are shown at most.
+MOST_LAYERS, MOST_ROWS, MOST_CHANNELS = 2, 24, 32
+#: Trits of a side of a picture of a layer that is no convolution.
+MOST_INPUTS = 96
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels of one layer, or the first of them.
+
+    Members
+    -------
+    layer : str
+    trits : int8 array (rows, channels, height, width)
+        Those shown.
+    shape : tuple of int
+        Rows, channels, height, width of all.
+    zero : float
+        Share of zeros among all, 0..1.
+    """
+
+    layer: str
+    trits: NDArray[np.int8]
+    shape: tuple[int, ...]
+    zero: float
+
+
+def kernels_of(network: Network) -> list[Kernels]:
+    """Kernels of the first ternary convolutions; of a network without one, those of the first
+    other ternary layer, if any."""
+    ternary = [layer for layer in network.layers if is_ternary(layer)]
+    convs = [layer for layer in ternary if layer.kind == "conv"]
+    return [_kernels(layer) for layer in (convs or ternary[:1])[:MOST_LAYERS]]
+
+
+def _kernels(layer: Layer) -> Kernels:
+    trits = layer.groups[0].trits
+    single = trits.shape[2:] == (1, 1)
+    shown = trits[:MOST_INPUTS // 2 if single else MOST_ROWS,
+                  :MOST_INPUTS if single else MOST_CHANNELS]
+    return Kernels(layer.name, shown, trits.shape, float(np.mean(trits == 0)))
+
+
+def image_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an image's manifest that a page shows.
+
+    Parameters
+    ----------
+    manifest
+        As :class:`model_export.image.Image` has it.
+    """
+    keys = ("name", "kind", "ternary", "weights", "trits_bytes", "packed_bytes", "bits_per_weight",
+            "density", "note", "memory")
+    return {
+        "tritforge": manifest["tritforge"], "format_version": manifest["format_version"],
+        "manifest_sha256": manifest.get("manifest_sha256", ""),
+        "sizes": manifest["sizes"], "streaming": manifest["streaming"],
+        "extra": manifest["extra"],
+        "layers": [{**{key: layer[key] for key in keys}, "float32_bytes": 4 * layer["weights"],
+                    "ratio": 4 * layer["weights"] / layer["packed_bytes"]
+                    if layer["packed_bytes"] and layer["weights"] else None}
+                   for layer in manifest["layers"]],
+    }
+
+
+def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
+           image: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers that follow from the estimate, the run and the image.
+
+    Parameters
+    ----------
+    estimate
+        As :func:`tritforge.cost.estimate.run_estimate` gives it.
+    run
+        As :func:`sim.report.build_report` gives it.
+    image
+        As :func:`image_facts` gives it.
+
+    Returns
+    -------
+    JSON values; units under ``units``.
+    """
+    cycles = estimate["cycles"]
+    host = estimate["host"]
+    layers = estimate["layers"]
+    energy = estimate["energy"]
+    whole = energy["on_chip"]["typical"]
+    events: dict[str, float] = {}
+    for counts in (*(layer["events"] for layer in layers), host["events"]):
+        for name, count in counts.items():
+            events[name] = events.get(name, 0) + count
+    adds = sum(layer["events"]["adds"] for layer in layers)
+    return {
+        "frames_per_second": {key: 1e6 * estimate["clock_mhz"][key] / cycles if cycles else 0.0
+                              for key in _BAND},
+        "adds": adds,
+        "mac_count": sum(layer["mac_count"] for layer in layers),
+        "utilization": adds / (cycles * estimate["adders"]) if cycles else None,
+        "lower_bound": sum(layer["lower_bound"] for layer in layers),
+        "simulated_cycles_per_second": run["total_cycles"] / run["wall_seconds"]
+        if run["wall_seconds"] else None,
+        "component_shares": {name: band["typical"] / whole if whole and name != OFF_CHIP else None
+                             for name, band in energy["components"].items()},
+        "layers": [_layer(layer, whole, cycles) for layer in layers],
+        "ledger": [{"count": events.get(term["event"], 0.0),
+                    "pj": {key: term["pj_per_event"][key] * events.get(term["event"], 0.0)
+                           for key in _BAND}} for term in estimate["terms"]],
+        "roofline": _roofline(estimate, image),
+        "units": {
+            "frames_per_second": "frames/s at the clock, one after another, nothing else running",
+            "component_shares": "of the typical energy on the chip, 0..1",
+            "ledger": "events an image; pJ an image: events times pJ of one event",
+            "roofline": "bytes an image; bytes and additions a clock cycle; trits count 2 bits, "
+                        "activations 8, words of the host port 32",
+        },
+    }
+
+
+def _layer(layer: Mapping[str, Any], whole: float, cycles: float) -> dict[str, Any]:
+    spent = layer["cluster_cycles"]
+    every = sum(spent.values())
+    return {
+        "cycle_share": layer["cycles"] / cycles if cycles else None,
+        "energy_share": layer["on_chip"]["typical"] / whole if whole else None,
+        "of_least": layer["lower_bound"] / layer["cycles"] if layer["cycles"] else None,
+        "cause_shares": {name: count / every if every else 0.0 for name, count in spent.items()},
+    }
+
+
+def _roofline(estimate: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    config = Config.from_dict(dict(estimate["configuration"]))
+    trit_word = config.memory_width("trits") / 8
+    activation_word = config.scan_width * ACTIVATION_WIDTH / 8
+    port_word = PORT_WIDTH / 8
+    points = []
+    for layer, stored in zip(estimate["layers"], image["layers"], strict=True):
+        events = layer["events"]
+        adds, cycles = events["adds"], layer["cycles"]
+        inside = (trit_word * events["broadcasts"]
+                  + activation_word * (events["activation_reads"] + events["merge_reads"]))
+        through = port_word * (events["sent_trit_words"] + events["sent_activation_words"]
+                               + events["read_words"])
+        would = float(stored["packed_bytes"])
+        points.append({
+            "name": layer["name"],
+            "adds_per_cycle": adds / cycles if cycles else None,
+            "on_chip_bytes": inside, "adds_per_on_chip_byte": adds / inside if inside else None,
+            "host_bytes": through, "adds_per_host_byte": adds / through if through else None,
+            "packed_bytes": would, "adds_per_packed_byte": adds / would if would else None,
+        })
+    trits = config.memory_count("trits") * trit_word
+    activations = config.memory_count("activations") * activation_word
+    return {"peak_adds_per_cycle": float(config.adders), "trit_bytes_per_cycle": trits,
+            "activation_bytes_per_cycle": activations,
+            "on_chip_bytes_per_cycle": trits + activations,
+            "host_bytes_per_cycle": port_word, "layers": points}

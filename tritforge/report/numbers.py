@@ -1,0 +1,133 @@
+"""Numbers of a page: every one is written by one class, with its raw value and where that stands.
+
+A page embeds the documents that its numbers come from. A number on it is
+``<data value="RAW" data-in="DOCUMENT" data-path="PATH" data-unit="UNIT">TEXT</data>``: TEXT times
+UNIT is RAW, rounded, and RAW is what DOCUMENT holds at PATH, keys and indices joined by dots.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+__all__ = ["FACTORS", "KINDS", "Numbers", "rounded"]
+
+#: Units of every kind of quantity, smallest first: the first is not always what documents use.
+KINDS: dict[str, dict[str, float]] = {
+    "energy": {"pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "mJ": 1e9, "J": 1e12},
+    "area": {"µm²": 1.0, "mm²": 1e6},
+    "time": {"ns": 1e-3, "µs": 1.0, "ms": 1e3, "s": 1e6},
+    "power": {"µW": 1e-3, "mW": 1.0, "W": 1e3},
+    "clock": {"MHz": 1.0},
+    "bytes": {"bytes": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+    "share": {"%": 0.01},
+    "factor": {"×": 1.0},
+    "count": {"": 1.0},
+    "seconds": {"s ": 1.0},
+    "pJ": {"pJ": 1.0},
+    "number": {"": 1.0},
+}
+#: What one of a unit is in the unit of the documents.
+FACTORS = {unit: factor for units in KINDS.values() for unit, factor in units.items()}
+_BAND = ("low", "typical", "high")
+#: What stands where there is no number.
+NOTHING = Markup('<span class="none" title="not counted, or not applicable">–</span>')
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, but no fewer than its whole part has."""
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    if places > 7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:,.{max(0, places)}f}"
+
+
+class Numbers:
+    """Writes numbers of documents.
+
+    Parameters
+    ----------
+    documents
+        JSON values by the name under which the page embeds them.
+    """
+
+    def __init__(self, documents: Mapping[str, Any]) -> None:
+        self.documents = documents
+
+    def value(self, path: str, source: str = "estimate") -> Any:
+        """What stands at a path; None where the path ends at None."""
+        place = self.documents[source]
+        for key in path.split("."):
+            if place is None:
+                return None
+            place = place[int(key)] if isinstance(place, Sequence) else place[key]
+        return place
+
+    def unit(self, values: Sequence[float | None], kind: str) -> str:
+        """The largest unit in which the largest of some values is 1 or more."""
+        largest = max((abs(one) for one in values if one is not None), default=0.0)
+        units = list(KINDS[kind])
+        if not largest:
+            return units[0] if kind != "time" else "µs"
+        fitting = [unit for unit in units if largest >= KINDS[kind][unit]]
+        return fitting[-1] if fitting else units[0]
+
+    def text(self, value: float, kind: str, unit: str, digits: int = 3) -> str:
+        """A number in a unit, without the unit."""
+        scaled = value / KINDS[kind][unit]
+        if kind == "count" and (float(value).is_integer() or abs(value) >= 1000):
+            return f"{round(value):,}"
+        return rounded(scaled, digits)
+
+    def bare(self, path: str, kind: str = "number", source: str = "estimate", *,
+             unit: str | None = None, digits: int = 3) -> Markup:
+        """A number without its unit."""
+        value = self.value(path, source)
+        if value is None:
+            return NOTHING
+        chosen = self.unit([value], kind) if unit is None else unit
+        return self._data(value, path, source, chosen, self.text(value, kind, chosen, digits))
+
+    def __call__(self, path: str, kind: str = "number", source: str = "estimate", *,
+                 unit: str | None = None, digits: int = 3) -> Markup:
+        """A number and its unit."""
+        value = self.value(path, source)
+        if value is None:
+            return NOTHING
+        chosen = self.unit([value], kind) if unit is None else unit
+        shown = self._data(value, path, source, chosen, self.text(value, kind, chosen, digits))
+        return shown + self._after(chosen)
+
+    def band(self, path: str, kind: str = "energy", source: str = "estimate", *,
+             unit: str | None = None, digits: int = 3, bare: bool = False) -> Markup:
+        """Typical value, and low to high; without the unit if ``bare``."""
+        band = self.value(path, source)
+        if band is None:
+            return NOTHING
+        chosen = self.unit([band["typical"] or band["high"]], kind) if unit is None else unit
+        low, typical, high = (
+            self._data(band[key], f"{path}.{key}", source, chosen,
+                       self.text(band[key], kind, chosen, digits)) for key in _BAND)
+        after = Markup("") if bare else self._after(chosen)
+        return Markup('<span class="band"><span class="typical">{}{}</span> '
+                      '<span class="range">{}{}{}</span></span>').format(
+                          typical, after, low, Markup("–"), high)
+
+    def attributes(self, path: str, source: str, unit: str) -> str:
+        """Attributes of an SVG element that holds a number as its text."""
+        value = self.value(path, source)
+        return (f'data-value="{json.dumps(value)}" data-in="{escape(source)}" '
+                f'data-path="{escape(path)}" data-unit="{escape(unit)}"')
+
+    def _data(self, value: float, path: str, source: str, unit: str, text: str) -> Markup:
+        return Markup('<data value="{}" data-in="{}" data-path="{}" data-unit="{}">{}</data>'
+                      ).format(json.dumps(value), source, path, unit, text)
+
+    def _after(self, unit: str) -> Markup:
+        if not unit.strip():
+            return Markup("") if not unit else Markup("&nbsp;s")
+        return Markup("{}") .format(unit) if unit == "×" else Markup("&nbsp;{}").format(unit)
