@@ -19,6 +19,7 @@ from tritforge.build_command import build_command
 from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
 from tritforge.estimate_command import estimate_command
 from tritforge.fit_command import fit_command
+from tritforge.report_command import report_command
 from tritforge.run_command import run_command
 
 __all__ = ["main"]
@@ -413,6 +414,7 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
 cli.add_command(build_command)
 cli.add_command(estimate_command)
 cli.add_command(fit_command)
+cli.add_command(report_command)
 cli.add_command(run_command)
 
 

@@ -1,1 +1,1 @@
-"""One HTML file on a run: cycles, energy, area, roofline, compression, and where all of it is from."""
+"""One HTML file on a run: cycles, energy, area, roofline, compression, and their sources."""

@@ -1,8 +1,8 @@
 """Numbers of a page: every one is written by one class, with its raw value and where that stands.
 
-A page embeds the documents that its numbers come from. A number on it is
-``<data value="RAW" data-in="DOCUMENT" data-path="PATH" data-unit="UNIT">TEXT</data>``: TEXT times
-UNIT is RAW, rounded, and RAW is what DOCUMENT holds at PATH, keys and indices joined by dots.
+A page embeds the documents that its numbers come from. A number on it is ``<data value="RAW"
+data-in="DOCUMENT" data-path="PATH" data-kind="KIND" data-unit="UNIT">TEXT</data>``: TEXT times ``KINDS[KIND][UNIT]`` is RAW, rounded, and RAW is what DOCUMENT holds at PATH, keys and
+indices joined by dots. Texts of plots are in a group with the same attributes.
 """
 
 import json
@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-__all__ = ["FACTORS", "KINDS", "Numbers", "rounded"]
+__all__ = ["KINDS", "Numbers", "rounded"]
 
-#: Units of every kind of quantity, smallest first: the first is not always what documents use.
+#: Units of every kind of quantity, smallest first, each in the unit that documents use.
 KINDS: dict[str, dict[str, float]] = {
     "energy": {"pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "mJ": 1e9, "J": 1e12},
     "area": {"µm²": 1.0, "mm²": 1e6},
@@ -23,17 +23,14 @@ KINDS: dict[str, dict[str, float]] = {
     "clock": {"MHz": 1.0},
     "bytes": {"bytes": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9},
     "share": {"%": 0.01},
-    "factor": {"×": 1.0},
+    "factor": {"x": 1.0},
     "count": {"": 1.0},
-    "seconds": {"s ": 1.0},
+    "seconds": {"s": 1.0},
     "pJ": {"pJ": 1.0},
     "number": {"": 1.0},
 }
-#: What one of a unit is in the unit of the documents.
-FACTORS = {unit: factor for units in KINDS.values() for unit, factor in units.items()}
-_BAND = ("low", "typical", "high")
 #: What stands where there is no number.
-NOTHING = Markup('<span class="none" title="not counted, or not applicable">–</span>')
+NOTHING = Markup('<span class="none" title="not counted, or not applicable">\u2013</span>')
 
 
 def rounded(value: float, digits: int = 3) -> str:
@@ -89,8 +86,7 @@ class Numbers:
         value = self.value(path, source)
         if value is None:
             return NOTHING
-        chosen = self.unit([value], kind) if unit is None else unit
-        return self._data(value, path, source, chosen, self.text(value, kind, chosen, digits))
+        return self._data(path, source, kind, unit or self.unit([value], kind), digits)
 
     def __call__(self, path: str, kind: str = "number", source: str = "estimate", *,
                  unit: str | None = None, digits: int = 3) -> Markup:
@@ -98,9 +94,8 @@ class Numbers:
         value = self.value(path, source)
         if value is None:
             return NOTHING
-        chosen = self.unit([value], kind) if unit is None else unit
-        shown = self._data(value, path, source, chosen, self.text(value, kind, chosen, digits))
-        return shown + self._after(chosen)
+        chosen = unit or self.unit([value], kind)
+        return self._data(path, source, kind, chosen, digits) + _after(chosen)
 
     def band(self, path: str, kind: str = "energy", source: str = "estimate", *,
              unit: str | None = None, digits: int = 3, bare: bool = False) -> Markup:
@@ -108,26 +103,30 @@ class Numbers:
         band = self.value(path, source)
         if band is None:
             return NOTHING
-        chosen = self.unit([band["typical"] or band["high"]], kind) if unit is None else unit
-        low, typical, high = (
-            self._data(band[key], f"{path}.{key}", source, chosen,
-                       self.text(band[key], kind, chosen, digits)) for key in _BAND)
-        after = Markup("") if bare else self._after(chosen)
-        return Markup('<span class="band"><span class="typical">{}{}</span> '
-                      '<span class="range">{}{}{}</span></span>').format(
-                          typical, after, low, Markup("–"), high)
+        chosen = unit or self.unit([band["typical"] or band["high"]], kind)
+        low, typical, high = (self._data(f"{path}.{key}", source, kind, chosen, digits)
+                              for key in ("low", "typical", "high"))
+        first = Markup('<span class="typical">{}{}</span>').format(
+            typical, "" if bare else _after(chosen))
+        if band["low"] == band["high"]:
+            return first + (Markup(' <span class="range">exact</span>') if band["high"] else "")
+        return Markup('<span class="band">{} <span class="range">{}\u2013{}</span></span>').format(
+            first, low, high)
 
-    def attributes(self, path: str, source: str, unit: str) -> str:
-        """Attributes of an SVG element that holds a number as its text."""
+    def attributes(self, path: str, source: str, kind: str, unit: str) -> Markup:
+        """Attributes of what holds a number as its text."""
+        return Markup('data-in="{}" data-path="{}" data-kind="{}" data-unit="{}"').format(
+            source, path, kind, unit)
+
+    def _data(self, path: str, source: str, kind: str, unit: str, digits: int) -> Markup:
         value = self.value(path, source)
-        return (f'data-value="{json.dumps(value)}" data-in="{escape(source)}" '
-                f'data-path="{escape(path)}" data-unit="{escape(unit)}"')
+        return Markup('<data value="{}" {}>{}</data>').format(
+            json.dumps(value), self.attributes(path, source, kind, unit),
+            self.text(value, kind, unit, digits))
 
-    def _data(self, value: float, path: str, source: str, unit: str, text: str) -> Markup:
-        return Markup('<data value="{}" data-in="{}" data-path="{}" data-unit="{}">{}</data>'
-                      ).format(json.dumps(value), source, path, unit, text)
 
-    def _after(self, unit: str) -> Markup:
-        if not unit.strip():
-            return Markup("") if not unit else Markup("&nbsp;s")
-        return Markup("{}") .format(unit) if unit == "×" else Markup("&nbsp;{}").format(unit)
+def _after(unit: str) -> Markup:
+    """A unit behind its number."""
+    if not unit:
+        return Markup("")
+    return Markup("{}" if unit == "x" else "\u00a0{}").format(unit)

