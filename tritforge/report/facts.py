@@ -1,6 +1,6 @@
 """What a page shows beyond the estimate: derived numbers, and the image's side of compression."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ __all__ = ["Kernels", "derive", "image_facts", "kernels_of"]
 
 _BAND = ("low", "typical", "high")
 #: Layers, rows and channels whose kernels are shown at most.
-MOST_LAYERS, MOST_ROWS, MOST_CHANNELS = 2, 24, 32
+MOST_LAYERS, MOST_ROWS, MOST_CHANNELS = 2, 16, 32
 #: Trits of a side of a picture of a layer that is no convolution.
 MOST_INPUTS = 96
 
@@ -81,7 +81,7 @@ def image_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
-           image: Mapping[str, Any]) -> dict[str, Any]:
+           image: Mapping[str, Any], kernels: Sequence[Kernels] = ()) -> dict[str, Any]:
     """Numbers that follow from the estimate, the run and the image.
 
     Parameters
@@ -92,6 +92,8 @@ def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
         As :func:`sim.report.build_report` gives it.
     image
         As :func:`image_facts` gives it.
+    kernels
+        As :func:`kernels_of` gives them.
 
     Returns
     -------
@@ -123,6 +125,8 @@ def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
                     "pj": {key: term["pj_per_event"][key] * events.get(term["event"], 0.0)
                            for key in _BAND}} for term in estimate["terms"]],
         "roofline": _roofline(estimate, image),
+        "kernels": [{"layer": one.layer, "shown": list(one.trits.shape), "all": list(one.shape),
+                     "zero": one.zero} for one in kernels],
         "units": {
             "frames_per_second": "frames/s at the clock, one after another, nothing else running",
             "component_shares": "of the typical energy on the chip, 0..1",

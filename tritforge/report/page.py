@@ -25,12 +25,12 @@ _HEAD = 1000
 
 #: How the cycles of a backend came about.
 _BACKENDS = {
-    "cycle": "Yes. They are those of the cycle model, which tests hold equal to the Verilog in "
+    "cycle": "Yes. Cycles are those of the cycle model, which tests hold equal to the Verilog in "
              "every cycle and counter.",
-    "rtl": "Yes. They were counted by the hardware's own counters in the Verilog, simulated.",
-    "pysim": "Yes. They were counted by the hardware's own counters, in Amaranth's simulator.",
+    "rtl": "Yes. Cycles were counted by the hardware's own counters in the Verilog, simulated.",
+    "pysim": "Yes. Cycles were counted by the hardware's own counters, in Amaranth's simulator.",
 }
-_OTHER_BACKEND = "Yes. They were counted by the hardware's own counters."
+_OTHER_BACKEND = "Yes. Cycles were counted by the hardware's own counters."
 
 
 def is_page(path: Path) -> bool:
@@ -62,7 +62,7 @@ def build_page(estimate: Mapping[str, Any], run: Mapping[str, Any], image: Mappi
     versions
         Of the programs that made this page, by name.
     """
-    derived = derive(estimate, run, image)
+    derived = derive(estimate, run, image, kernels)
     documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
     numbers = Numbers(documents)
     environment = Environment(

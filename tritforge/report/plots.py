@@ -57,11 +57,11 @@ def _places(count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _short(value: float) -> str:
-    """A tick's number: at most four figures."""
-    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+    """A tick's number, with thousands as k and so on."""
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / (1e3 if suffix == 'k' else limit):g}{suffix}"
-    return f"{value:,g}" if abs(value) >= 1000 else f"{value:g}"
+            return f"{value / limit:g}{suffix}"
+    return f"{value:g}"
 
 
 def _bars(axes: Axes, names: Sequence[str], label: str) -> None:
@@ -82,6 +82,8 @@ def _limit(axes: Axes, largest: float, room: float = 0.0) -> None:
 def _whisker(axes: Axes, place: float, band: Mapping[str, float], scale: float) -> None:
     """A band as a line with ends."""
     low, high = band["low"] / scale, band["high"] / scale
+    axes.plot([low, high], [place, place], color=INKS["paper"], linewidth=3.2,
+              solid_capstyle="butt")       # stands out from dark bars
     axes.plot([low, high], [place, place], color=INKS["ink"], linewidth=1.3,
               solid_capstyle="butt", marker="|", markersize=7, markeredgewidth=1.3)
 
@@ -90,7 +92,7 @@ def _label(drawing: Drawing, axes: Axes, numbers: Numbers, x: float, place: floa
            source: str, kind: str, unit: str) -> None:
     """A number beside a bar."""
     text = axes.annotate(numbers.text(numbers.value(path, source), kind, unit), (x, place),
-                         (7, 0), textcoords="offset points", va="center", fontsize=9.5)
+                         (7, 0), textcoords="offset points", va="center", fontsize=10)
     drawing.mark(text, numbers.attributes(path, source, kind, unit))
 
 
@@ -292,29 +294,34 @@ def _log_ticks(axes: Axes, which: str) -> None:
 
 
 def compression(numbers: Numbers) -> Markup:
-    """Bytes of the weights in four forms, of the whole network and of its ternary layers."""
-    forms = (("float32_bytes", "32-bit weights"), ("trits_bytes", "trits of 2 bits"),
-             ("packed_bytes", "trits, packed"), ("memory_bytes", "in the trit memories*"))
+    """Bytes of the weights, of the whole network and of its ternary layers.
+
+    What memories hold is known of the whole only: layers share their words.
+    """
+    forms = (("float32_bytes", "32-bit weights", "c7"), ("trits_bytes", "trits of 2 bits", "c5"),
+             ("packed_bytes", "trits, packed", "c1"), ("memory_bytes", "memory contents", "c6"))
     parts = [(key, title) for key, title in (("whole", "whole network"),
                                              ("ternary_layers", "ternary layers"))
              if numbers.value(f"sizes.{key}.weights", "image")]
-    rows = [(f"sizes.{part}.{key}", f"{what}", part) for part, _ in parts for key, what in forms]
+    rows = [(f"sizes.{part}.{key}", what, color, part) for part, _ in parts
+            for key, what, color in forms if key != "memory_bytes" or part == "whole"]
     titles = dict(parts)
 
     def paint(drawing: Drawing) -> None:
-        panels = drawing.figure.subplots(len(parts) or 1, 1, squeeze=False, sharex=True)[:, 0]
-        largest = max((numbers.value(path, "image") for path, _, _ in rows), default=0)
+        panels = drawing.figure.subplots(
+            len(parts), 1, squeeze=False, sharex=True,
+            height_ratios=[4, 3][:len(parts)])[:, 0]
+        largest = max(numbers.value(path, "image") for path, *_ in rows)
         unit = numbers.unit([largest], "bytes")
         scale = KINDS["bytes"][unit]
-        for axes, (part, _) in zip(panels, parts, strict=False):
-            own = [(path, what) for path, what, of in rows if of == part]
-            values = [numbers.value(path, "image") / scale for path, _ in own]
+        for axes, (part, _) in zip(panels, parts, strict=True):
+            own = [(path, what, color) for path, what, color, of in rows if of == part]
+            values = [numbers.value(path, "image") / scale for path, *_ in own]
             places = _places(len(own))
-            axes.barh(places, values, height=_BAR,
-                      color=[INKS[color] for color in ("c7", "c5", "c1", "c6")])
-            for place, value, (path, _) in zip(places, values, own, strict=True):
+            axes.barh(places, values, height=_BAR, color=[INKS[color] for *_, color in own])
+            for place, value, (path, *_) in zip(places, values, own, strict=True):
                 _label(drawing, axes, numbers, value, place, path, "image", "bytes", unit)
-            _bars(axes, [what for _, what in own], f"{unit}, {titles[part]}")
+            _bars(axes, [what for _, what, _ in own], f"{unit}, {titles[part]}")
             _limit(axes, largest / scale, 0.12)
             axes.tick_params(labelbottom=True)
 
@@ -383,8 +390,8 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
     xs = [x for _, x, _, _ in points] + [ridge]
     ys = [y for _, _, y, _ in points]
     low_x, high_x = min(xs) / 4, max(xs) * 6
-    low_y, high_y = min(*ys, peak / 6) / 2.5, peak * 2.2
-    height = 400.0 + 6.0 * max(0, len(points) - 12)
+    low_y, high_y = min(*ys, peak / 4) / 1.8, peak * 2
+    height = 340.0 + 6.0 * max(0, len(points) - 12)
 
     def paint(drawing: Drawing) -> None:
         axes = drawing.figure.subplots()
@@ -405,17 +412,17 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
         axes.set_xlabel("additions a byte through the host port (logarithmic)" if host else
                         "additions a byte read from trit and activation memories (logarithmic)")
         axes.set_ylabel("additions a clock cycle (logarithmic)")
-        fixed = [axes.annotate(f"adders: {_short(peak)} additions a cycle", (high_x, peak),
+        fixed = [axes.annotate(f"adders: {peak:,.0f} additions a cycle", (high_x, peak),
                                (-4, 5), textcoords="offset points", ha="right", va="bottom",
-                               fontsize=9.5)]
+                               fontsize=10)]
         what = "host port" if host else "memories on the chip"
         # beside the slanted roof, on its right, at a height where the plot is empty
         level = math.sqrt(max(low_y, low_x * bandwidth) * peak) if low_x * bandwidth < peak \
             else low_y * 1.3
-        fixed.append(axes.annotate(f"{what}: {_short(bandwidth)} bytes a cycle",
+        fixed.append(axes.annotate(f"{what}: {bandwidth:,g} bytes a cycle",
                                    (level / bandwidth, level), (10, 0),
                                    textcoords="offset points", ha="left", va="center",
-                                   fontsize=9.5, color=INKS["c2"]))
+                                   fontsize=10, color=INKS["c2"]))
         _place_labels(drawing, axes, [(shortened(name, 18) if len(points) <= 20 else str(index),
                                        x, y) for index, (name, x, y, _)
                                       in enumerate(points, 1)], fixed,
@@ -442,8 +449,9 @@ def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, floa
         taken.append(Bbox.from_bounds(at[0] - 3, at[1] - 3, 6, 6))
     level = change((low_x, peak))[1]
     taken.append(Bbox.from_bounds(change((peak / bandwidth, peak))[0], level - 3, area.width, 6))
-    for (name, _, _), (x, y) in sorted(zip(points, spots, strict=True), key=lambda one: -one[1][1]):
-        text = axes.text(0, 0, name, fontsize=9.5, transform=None, va="center", ha="center")
+    for (name, _, _), spot in sorted(zip(points, spots, strict=True), key=lambda one: -one[1][1]):
+        x, y = spot
+        text = axes.text(0, 0, name, fontsize=10, transform=None, va="center", ha="center")
         size = text.get_window_extent(renderer)
         box = _free(x, y, size.width + 4, size.height + 1, taken, area)
         if box is None:
@@ -455,7 +463,8 @@ def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, floa
         text.set_position(axes.transAxes.inverted().transform(middle))
         text.set_in_layout(False)
         gap = math.hypot(max(box.x0 - x, x - box.x1, 0), max(box.y0 - y, y - box.y1, 0))
-        if gap > 13:
+        nearest = min(spots, key=lambda one: math.dist(one, middle))
+        if gap > 10 or nearest is not spot:
             end = axes.transData.inverted().transform((
                 min(max(x, box.x0 + 2), box.x1 - 2), min(max(y, box.y0 + 1), box.y1 - 1)))
             start = axes.transData.inverted().transform((x, y))
@@ -492,7 +501,7 @@ def kernels(shown: Kernels) -> Markup:
     zeros = "".join(
         f"M{channel * (width + gap) + gap} {row * (height + gap) + gap}h{width}v{height}h-{width}z"
         for row in range(rows) for channel in range(channels))
-    cell = max(3.0, min(8.0, _WIDTH / across))
+    cell = max(3.0, min(7.0, _WIDTH / across))
     return Markup(
         '<svg class="kernels" viewBox="0 0 {} {}" role="img" aria-label="{}" '
         'shape-rendering="crispEdges" style="--width:{}px"><path class="zero" d="{}"/>'

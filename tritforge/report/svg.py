@@ -35,8 +35,8 @@ _STYLE = {
     "xtick.labelcolor": INKS["ink"], "ytick.labelcolor": INKS["ink"],
     "grid.color": INKS["grid"], "grid.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "ytick.major.size": 0, "xtick.labelsize": 9.5, "ytick.labelsize": 10,
-    "axes.labelsize": 10, "figure.constrained_layout.h_pad": 0.06,
+    "ytick.major.size": 0, "xtick.labelsize": 10, "ytick.labelsize": 10.5,
+    "axes.labelsize": 10.5, "figure.constrained_layout.h_pad": 0.06,
     "figure.constrained_layout.w_pad": 0.06,
 }
 
