@@ -96,6 +96,9 @@ def draw(name: str, title: str, size: tuple[float, float],
             # letters that the measuring font lacks: the browser has its own fonts
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             paint(drawing)
+            for axes in drawing.figure.axes:
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.label.set_gid("axis-label")
             drawing.figure.savefig(buffer, format="svg", metadata={
                 "Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(buffer.getvalue(), name, title, size, drawing.numbers)
@@ -133,6 +136,6 @@ def _identified(found: str, name: str, wanted: set[str], numbers: Mapping[str, M
         return f" {numbers[found]}"
     if found in wanted:
         return f' id="{name}-{found}"'
-    if kind := re.fullmatch(r"(axes|matplotlib\.axis)_\d+", found):
+    if kind := re.fullmatch(r"(axis-label|axes|matplotlib\.axis)(_\d+)?", found):
         return f' class="{kind[1].replace(".", "-")}"'
     return ""

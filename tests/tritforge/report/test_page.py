@@ -1,0 +1,235 @@
+"""The page: numbers equal the estimate, names are escaped, nothing is fetched, bytes repeat."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from pages import Page
+from synthetic import ALEXNET, DIGITS, HOSTILE, documents, drawn_kernels
+
+from sim.backend import CLUSTER_CYCLES
+from tritforge.cost.energy import COMPONENTS, OFF_CHIP
+from tritforge.report.numbers import KINDS
+from tritforge.report.page import build_page, is_page
+from tritforge.report.plots import CAUSES, GROUPS
+from tritforge.report.svg import INKS, shortened
+
+LONG = {f"stage{number // 6}.block_{number}.bottleneck.convolution_{number}_with_a_long_name":
+        1e6 * (1 + number % 7) for number in range(60)}
+CASES = {
+    "alexnet": (ALEXNET, {}),
+    "digits": (DIGITS, {"config": "tiny", "images": 4}),
+    "streamed": (DIGITS, {"config": "tiny", "streamed": True}),
+    "bare": (DIGITS, {"config": "tiny", "baselines": False, "checked": False}),
+    "deep": (LONG, {}),
+    "nothing": ({"pool": 0.0}, {"config": "tiny", "baselines": False}),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    """Documents, and the page of them."""
+    adds, options = CASES[request.param]
+    found = documents(adds, **options)
+    kernels = [] if request.param == "nothing" else [drawn_kernels()]
+    return found, Page(build_page(*found, kernels, commands=[("Run it:", "tritforge ..")],
+                                  versions={"Python": "3"}))
+
+
+def off_by(text, value, factor):
+    """By how many units of its last digit a text differs from a value."""
+    mantissa, _, exponent = text.replace(",", "").partition("e")
+    places = len(mantissa.partition(".")[2])
+    last = 10.0 ** (int(exponent or 0) - places) * factor
+    return abs(float(text.replace(",", "")) * factor - value) / last
+
+
+def test_every_number_is_the_estimates(case):
+    """Value and text of every number on the page, plots included, against the embedded JSON."""
+    _, page = case
+    embedded = page.documents()
+    numbers = page.numbers()
+    assert len(numbers) > 200
+    for one in numbers:
+        place = embedded[one.attributes["data-in"]]
+        for key in one.attributes["data-path"].split("."):
+            place = place[int(key)] if isinstance(place, list) else place[key]
+        factor = KINDS[one.attributes["data-kind"]][one.attributes["data-unit"]]
+        if one.tag == "data":
+            assert json.loads(one.attributes["value"]) == place
+        else:
+            assert "svg" in one.parents
+        assert off_by(one.text.strip(), place, factor) <= 0.5 + 1e-6, (one, place)
+        if place:
+            share = one.attributes["data-kind"] == "share"
+            assert share or math.isclose(
+                float(one.text.replace(",", "")) * factor, place, rel_tol=6e-3)
+
+
+def test_documents_are_embedded_whole(case):
+    (estimate, run, image), page = case
+    embedded = page.documents()
+    assert embedded["estimate"] == estimate
+    assert embedded["run"] == run and embedded["image"] == image
+    assert set(embedded) == {"estimate", "run", "image", "derived"}
+
+
+def test_energies_stand_with_their_bands(case):
+    """Where a typical energy or area stands in the text, low and high stand beside it."""
+    _, page = case
+    typical = {one.attributes["data-path"] for one in page.find("data")
+               if one.attributes["data-kind"] in ("energy", "area", "pJ", "power")
+               and json.loads(one.attributes["value"])
+               and one.attributes["data-path"].endswith(".typical")}
+    assert len(typical) > 40
+    paths = [one.attributes["data-path"] for one in page.find("data")]
+    for path in typical:
+        for key in ("low", "high"):
+            other = path.removesuffix("typical") + key
+            assert paths.count(other) >= 1, path
+
+
+def test_self_contained(case):
+    """Nothing is fetched: no address but fragments of the page, and a policy that forbids it."""
+    _, page = case
+    for one in page.elements:
+        for name in ("src", "href", "srcset", "action", "data"):
+            value = one.attributes.get(name, "")
+            assert not value or value.startswith("#"), one
+        assert "url(" not in one.attributes.get("style", "")
+    assert not page.find("link") and not page.find("img") and not page.find("iframe")
+    policy = page.find("meta", **{"http-equiv": "Content-Security-Policy"})[0]
+    script = next(one for one in page.find("script") if "type" not in one.attributes)
+    digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy.attributes["content"]
+    assert "default-src 'none'" in policy.attributes["content"]
+    assert "://" not in page.find("style")[0].text
+
+
+def test_ids_are_there_once(case):
+    _, page = case
+    ids = [one.attributes["id"] for one in page.elements if "id" in one.attributes]
+    assert len(ids) == len(set(ids))
+    for one in page.elements:
+        targets = re.findall(r"url\(#([^)]*)\)", " ".join(map(str, one.attributes.values())))
+        targets += [one.attributes["href"][1:]] if "href" in one.attributes else []
+        assert set(targets) <= set(ids), targets
+
+
+def test_colors_are_the_themes(case):
+    """No colour of matplotlib is left in a plot, and text is text."""
+    _, page = case
+    inside = [one for one in page.elements if "svg" in one.parents]
+    assert len(inside) > 100
+    for one in inside:
+        style = one.attributes.get("style", "")
+        assert "#" not in style.replace("url(#", ""), style
+        for name in ("fill", "stroke"):
+            assert not one.attributes.get(name, "").startswith("#")
+    assert [one for one in inside if one.tag == "text"]
+
+
+def test_same_arguments_same_bytes():
+    found = documents(DIGITS, "tiny")
+    first = build_page(*found, [drawn_kernels()])
+    assert build_page(*documents(DIGITS, "tiny"), [drawn_kernels()]) == first
+    assert "matplotlib" not in first.lower().replace("matplotlib-axis", "")
+
+
+def test_names_are_escaped():
+    """Names from files are text wherever they stand."""
+    found = documents({HOSTILE: 1e6, "b" + HOSTILE: 2e6}, network=HOSTILE)
+    found[0]["image"] = found[0]["technology"]["title"] = HOSTILE
+    found[0]["area"]["library"] = found[0]["area"]["blocks"][0]["name"] = HOSTILE
+    found[2]["extra"] = {"provenance": {"statement": HOSTILE}}
+    text = build_page(*found, [drawn_kernels(HOSTILE)], commands=[(HOSTILE, HOSTILE)],
+                      versions={HOSTILE: HOSTILE})
+    assert "<script>alert" not in text and "alert(1)</script>" not in text
+    page = Page(text)
+    assert len(page.find("script")) == 5
+    assert page.documents()["estimate"] == found[0]
+    assert page.find("title")[0].text.startswith(HOSTILE)
+    shown = [one.text.strip() for one in page.elements if one.tag == "th"]
+    assert HOSTILE in shown
+    drawn = [one.text.strip() for one in page.elements if one.tag == "text"]
+    assert shortened(HOSTILE) in drawn
+
+
+def test_names_that_look_like_colors():
+    """What stands for colours in tags is left alone in texts."""
+    name = f'style="{INKS["ink"]}"'
+    page = Page(build_page(*documents({name: 1e6}), []))
+    assert name in [one.text.strip() for one in page.find("text")]
+
+
+def test_shortened():
+    assert shortened("conv1") == "conv1"
+    assert shortened("a" * 30 + "b" * 30) == "a" * 10 + "…" + "b" * 11
+    assert shortened("a\x00\x1bb\n") == "a\ufffd\ufffdb\ufffd"
+
+
+def test_control_characters_and_other_scripts():
+    page = Page(build_page(*documents({"\x1b[31m卷积\u202e": 1e6}), []))
+    assert any("卷积" in one.text for one in page.find("text"))
+
+
+def test_is_page(tmp_path):
+    path = tmp_path / "x.html"
+    assert not is_page(path)
+    path.write_text("<html>")
+    assert not is_page(path)
+    path.write_text(build_page(*documents(DIGITS, "tiny"), []), encoding="utf-8")
+    assert is_page(path)
+    path.write_bytes(b"\xff\xfe")
+    assert not is_page(path) and not is_page(tmp_path)
+
+
+def test_streamed_tells_of_the_host_port():
+    text = Page(build_page(*documents(DIGITS, "tiny", streamed=True), [])).source
+    assert "Through the host port" in text and "it is sent while the array computes" in text
+    assert "Through the host port" not in build_page(*documents(DIGITS, "tiny"), [])
+
+
+def test_every_cause_and_component_has_a_color():
+    assert set(CAUSES) == set(CLUSTER_CYCLES)
+    members = [one for _, chosen in GROUPS.values() for one in chosen]
+    assert sorted(members) == sorted(set(COMPONENTS) - {OFF_CHIP})
+
+
+def themes():
+    """Variables of the light, dark and print themes."""
+    import tritforge.report.page as module
+    style = (Path(module.__file__).parent / "page.css").read_text()
+    return [dict(re.findall(r"--(\w+): (#\w{6})", block))
+            for block in re.findall(r"\{([^{}]*--paper:[^{}]*)\}", style)]
+
+
+def contrast(first, second):
+    """As WCAG 2 has it."""
+    def luminance(color):
+        parts = [int(color[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4
+                  for one in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_contrast():
+    found = themes()
+    assert len(found) == 3
+    for theme in found:
+        for name in ("ink", "faint", "link"):
+            assert contrast(theme[name], theme["paper"]) >= 4.5, name
+            assert contrast(theme[name], theme["card"]) >= 4.5, name
+        for name in ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "plus", "minus"):
+            assert contrast(theme[name], theme["paper"]) >= 3, name
+        # what must be told apart where it touches
+        assert contrast(theme["c1"], theme["c5"]) >= 1.5
+        assert contrast(theme["plus"], theme["zero"]) >= 2.5
+        assert contrast(theme["minus"], theme["zero"]) >= 2.5
