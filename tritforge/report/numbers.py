@@ -1,8 +1,9 @@
 """Numbers of a page: every one is written by one class, with its raw value and where that stands.
 
 A page embeds the documents that its numbers come from. A number on it is ``<data value="RAW"
-data-in="DOCUMENT" data-path="PATH" data-kind="KIND" data-unit="UNIT">TEXT</data>``: TEXT times ``KINDS[KIND][UNIT]`` is RAW, rounded, and RAW is what DOCUMENT holds at PATH, keys and
-indices joined by dots. Texts of plots are in a group with the same attributes.
+data-in="DOCUMENT" data-path="PATH" data-kind="KIND" data-unit="UNIT">TEXT</data>``: TEXT times
+``KINDS[KIND][UNIT]`` is RAW, rounded, and RAW is what DOCUMENT holds at PATH, keys and indices
+joined by dots. Texts of plots are in a group with the same attributes.
 """
 
 import json

@@ -77,7 +77,8 @@ def build_page(estimate: Mapping[str, Any], run: Mapping[str, Any], image: Mappi
         backend=_BACKENDS.get(str(estimate["backend"]), _OTHER_BACKEND),
         streamed=any(layer["passes"] for layer in run["layers"]),
         units=_units(numbers, estimate), macro_sources=list(dict.fromkeys(
-            one["source"] for one in estimate["technology"]["memories"])), style=Markup(_source("page.css")),
+            one["source"] for one in estimate["technology"]["memories"])),
+        style=Markup(_source("page.css")),
         script=Markup(script), script_hash=_hash(script),
         documents={name: _json(document) for name, document in documents.items()})
     return re.sub(r"\n{2,}", "\n", text)

@@ -436,7 +436,7 @@ def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, floa
                   fixed: Sequence[Any], roof: tuple[float, float, float]) -> None:
     """Names beside points, each at the nearest place where it covers nothing, with a line to its
     point where that is far."""
-    drawing.figure.canvas.draw()            # the layout must stand
+    drawing.figure.draw_without_rendering()         # the layout must stand
     renderer = drawing.figure.canvas.get_renderer()      # type: ignore[attr-defined]
     area = axes.get_window_extent(renderer).padded(-3)
     change = axes.transData.transform
@@ -460,7 +460,8 @@ def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, floa
         middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
         taken.append(box)
         text.set_transform(axes.transAxes)
-        text.set_position(axes.transAxes.inverted().transform(middle))
+        at = axes.transAxes.inverted().transform(middle)
+        text.set_position((float(at[0]), float(at[1])))
         text.set_in_layout(False)
         gap = math.hypot(max(box.x0 - x, x - box.x1, 0), max(box.y0 - y, y - box.y1, 0))
         nearest = min(spots, key=lambda one: math.dist(one, middle))
@@ -477,15 +478,18 @@ def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, floa
 def _free(x: float, y: float, width: float, height: float, taken: Sequence[Bbox],
           area: Bbox) -> Bbox | None:
     """The free box of a size nearest to a point."""
+    left, bottom, right, top = np.array([one.extents for one in taken]).T
+    angles = np.radians((0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202, 67, 113, 247, 293))
+    along, up = np.cos(angles), np.sin(angles)
     for distance in range(8, 400, 5):
-        for angle in (0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202, 67, 113, 247, 293):
-            along, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-            left = x + along * distance - width * (1 - along) / 2
-            bottom = y + up * distance - height * (1 - up) / 2
-            box = Bbox.from_bounds(left, bottom, width, height)
-            if area.x0 <= box.x0 and box.x1 <= area.x1 and area.y0 <= box.y0 \
-                    and box.y1 <= area.y1 and not any(box.overlaps(one) for one in taken):
-                return box
+        x0 = x + along * distance - width * (1 - along) / 2
+        y0 = y + up * distance - height * (1 - up) / 2
+        inside = ((area.x0 <= x0) & (x0 + width <= area.x1)
+                  & (area.y0 <= y0) & (y0 + height <= area.y1))
+        covers = ((x0[:, None] < right) & (x0[:, None] + width > left)
+                  & (y0[:, None] < top) & (y0[:, None] + height > bottom)).any(axis=1)
+        if (found := np.flatnonzero(inside & ~covers)).size:
+            return Bbox.from_bounds(x0[found[0]], y0[found[0]], width, height)
     return None
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -30,7 +31,7 @@ _STYLE = {
     "text.parse_math": False,       # a dollar sign in a name is one
     "axes.unicode_minus": False,
     "text.color": INKS["ink"], "axes.labelcolor": INKS["ink"], "axes.edgecolor": INKS["faint"],
-    "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none",
+    "axes.facecolor": "none", "figure.facecolor": "none",
     "xtick.color": INKS["faint"], "ytick.color": INKS["faint"],
     "xtick.labelcolor": INKS["ink"], "ytick.labelcolor": INKS["ink"],
     "grid.color": INKS["grid"], "grid.linewidth": 0.8,
@@ -99,7 +100,8 @@ def draw(name: str, title: str, size: tuple[float, float],
             for axes in drawing.figure.axes:
                 for axis in (axes.xaxis, axes.yaxis):
                     axis.label.set_gid("axis-label")
-            drawing.figure.savefig(buffer, format="svg", metadata={
+            # savefig would lay everything out once more
+            FigureCanvasSVG(drawing.figure).print_svg(buffer, metadata={
                 "Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(buffer.getvalue(), name, title, size, drawing.numbers)
 

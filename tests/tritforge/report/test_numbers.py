@@ -9,7 +9,8 @@ from tritforge.report.numbers import KINDS, Numbers, rounded
 
 @pytest.mark.parametrize("value, text", [
     (0, "0"), (0.0, "0"), (12.0, "12"), (1234.5678, "1,235"), (0.00123456, "0.00123"),
-    (9.996, "10.00"), (99.96, "100.0"), (1.88e-12, "1.88e-12"), (-2.5, "-2.50"), (5e9, "5,000,000,000")])
+    (9.996, "10.00"), (99.96, "100.0"), (1.88e-12, "1.88e-12"), (-2.5, "-2.50"),
+    (5e9, "5,000,000,000")])
 def test_rounded(value, text):
     assert rounded(value) == text
     assert math.isclose(float(text.replace(",", "")), value, rel_tol=5e-3, abs_tol=0)
