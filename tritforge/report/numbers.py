@@ -38,8 +38,6 @@ def rounded(value: float, digits: int = 3) -> str:
     """A number with so many significant digits, but no fewer than its whole part has."""
     if value == 0:
         return "0"
-    if abs(value) < 1e6 and float(value).is_integer():
-        return f"{value:,.0f}"
     places = digits - 1 - math.floor(math.log10(abs(value)))
     if places > 7:
         return f"{value:.{digits - 1}e}"
@@ -83,6 +81,8 @@ class Numbers:
             return f"{round(value):,}"
         if kind == "share":         # of a whole: one place is enough, and columns line up
             return "0" if value == 0 else f"{scaled:.1f}"
+        if kind in ("clock", "number") and float(scaled).is_integer() and abs(scaled) < 1e6:
+            return f"{scaled:,.0f}"
         return rounded(scaled, digits)
 
     def bare(self, path: str, kind: str = "number", source: str = "estimate", *,

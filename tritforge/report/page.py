@@ -72,8 +72,10 @@ def build_page(estimate: Mapping[str, Any], run: Mapping[str, Any], image: Mappi
     script = _source("page.js")
     text = template.render(
         n=numbers, generator=Markup(GENERATOR), estimate=estimate, run=run, image=image,
+        names_width=max(10, min(26, max(len(one["name"]) for one in estimate["layers"]))),
         derived=derived, plots=_plots(numbers, kernels), kernels=kernels, causes=plots.CAUSES,
-        groups=plots.GROUPS, off_chip=OFF_CHIP, commands=commands, versions=versions or {},
+        groups=plots.GROUPS, named=len(estimate["layers"]) <= plots.MOST_NAMED,
+        off_chip=OFF_CHIP, commands=commands, versions=versions or {},
         backend=_BACKENDS.get(str(estimate["backend"]), _OTHER_BACKEND),
         streamed=any(layer["passes"] for layer in run["layers"]),
         units=_units(numbers, estimate), macro_sources=list(dict.fromkeys(

@@ -17,10 +17,10 @@ from matplotlib.transforms import Bbox
 from tritforge.cost.energy import OFF_CHIP
 from tritforge.report.facts import Kernels
 from tritforge.report.numbers import KINDS, Numbers
-from tritforge.report.svg import INKS, Drawing, draw, shortened
+from tritforge.report.svg import INKS, Drawing, draw, labels, shortened
 
-__all__ = ["CAUSES", "GROUPS", "areas", "baselines", "components", "compression", "cycles",
-           "densities", "energies", "kernels", "roofline", "utilization"]
+__all__ = ["CAUSES", "GROUPS", "MOST_NAMED", "areas", "baselines", "components", "compression",
+           "cycles", "densities", "energies", "kernels", "roofline", "utilization"]
 
 #: What cluster cycles went into: colour, name, and what it means.
 CAUSES: dict[str, tuple[str, str, str]] = {
@@ -45,6 +45,8 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
 #: Width of plots, in the units of their text's size.
 _WIDTH = 760.0
 _BAR = 0.66
+#: Layers whose points in a roofline have names; those of more have numbers.
+MOST_NAMED = 20
 
 
 def _height(count: int, each: float = 24.0, around: float = 62.0) -> float:
@@ -66,7 +68,7 @@ def _short(value: float) -> str:
 
 def _bars(axes: Axes, names: Sequence[str], label: str) -> None:
     """A panel of lying bars: names, grid, the axis' label."""
-    axes.set_yticks(_places(len(names)), [shortened(name) for name in names])
+    axes.set_yticks(_places(len(names)), labels(names))
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel(label)
     axes.grid(axis="x")
@@ -181,7 +183,7 @@ def energies(numbers: Numbers) -> Markup:
     host = numbers.value("host")
     if host["on_chip"]["high"] or host["off_chip"]["high"]:
         entries.append((host["name"], "host", host))
-    outside = any(entry["off_chip"]["high"] for _, _, entry in entries)
+    outside = any(layer["off_chip"]["high"] for layer in numbers.value("layers"))
     names = [name for name, _, _ in entries]
     places = _places(len(entries))
 
@@ -370,25 +372,26 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
     facts = numbers.value(path, "derived")
     peak = facts["peak_adds_per_cycle"]
     bandwidth = facts["host_bytes_per_cycle" if host else "on_chip_bytes_per_cycle"]
-    points: list[tuple[str, float, float, bool]] = []
-    for layer in facts["layers"]:
+    points: list[tuple[int, str, float, float, bool]] = []
+    for number, layer in enumerate(facts["layers"], 1):
         if not layer["adds_per_cycle"]:
             continue
         if not host:
-            points.append((layer["name"], layer["adds_per_on_chip_byte"],
+            points.append((number, layer["name"], layer["adds_per_on_chip_byte"],
                            layer["adds_per_cycle"], True))
         elif layer["adds_per_host_byte"]:
-            points.append((layer["name"], layer["adds_per_host_byte"], layer["adds_per_cycle"],
-                           True))
+            points.append((number, layer["name"], layer["adds_per_host_byte"],
+                           layer["adds_per_cycle"], True))
         elif layer["adds_per_packed_byte"]:
-            points.append((layer["name"], layer["adds_per_packed_byte"],
+            points.append((number, layer["name"], layer["adds_per_packed_byte"],
                            layer["adds_per_cycle"], False))
-    points = [point for point in points if point[1]]
+    points = [point for point in points if point[2]]
     if not points:
         return None
     ridge = peak / bandwidth
-    xs = [x for _, x, _, _ in points] + [ridge]
-    ys = [y for _, _, y, _ in points]
+    named = len(facts["layers"]) <= MOST_NAMED
+    xs = [x for _, _, x, _, _ in points] + [ridge]
+    ys = [y for _, _, _, y, _ in points]
     low_x, high_x = min(xs) / 4, max(xs) * 6
     low_y, high_y = min(*ys, peak / 4) / 1.8, peak * 2
     height = 340.0 + 6.0 * max(0, len(points) - 12)
@@ -405,7 +408,7 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=12))
         axes.plot([ridge, high_x], [peak, peak], color=INKS["ink"], linewidth=2)
         axes.plot([low_x, ridge], [low_x * bandwidth, peak], color=INKS["c2"], linewidth=2)
-        for _, x, y, filled in points:
+        for _, _, x, y, filled in points:
             axes.plot([x], [y], "o", markersize=7, color=INKS["c1"],
                       markerfacecolor=INKS["c1"] if filled else INKS["paper"],
                       markeredgewidth=1.6)
@@ -423,9 +426,8 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
                                    (level / bandwidth, level), (10, 0),
                                    textcoords="offset points", ha="left", va="center",
                                    fontsize=10, color=INKS["c2"]))
-        _place_labels(drawing, axes, [(shortened(name, 18) if len(points) <= 20 else str(index),
-                                       x, y) for index, (name, x, y, _)
-                                      in enumerate(points, 1)], fixed,
+        _place_labels(drawing, axes, [(shortened(name, 18) if named else str(number), x, y)
+                                      for number, name, x, y, _ in points], fixed,
                       (low_x, bandwidth, peak))
 
     title = ("Roofline of the host port" if host else "Roofline of the memories on the chip")

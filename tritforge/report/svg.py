@@ -8,7 +8,7 @@ alone, so that no name of a layer is touched. Texts that are numbers get the att
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import matplotlib as mpl
@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-__all__ = ["INKS", "Drawing", "draw", "shortened"]
+__all__ = ["INKS", "Drawing", "draw", "labels", "shortened"]
 
 _NAMES = ("ink", "faint", "grid", "paper", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8")
 #: Colours to draw with, by the CSS variable that takes their place.
@@ -71,6 +71,14 @@ def shortened(name: str, longest: int = _LONGEST) -> str:
         return clean
     tail = longest // 2
     return f"{clean[:longest - tail - 1]}…{clean[-tail:]}"
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """Names that fit a plot; numbered, from 1, if they cannot be told apart."""
+    short = [shortened(name) for name in names]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{number} {shortened(name, _LONGEST - 4)}" for number, name in enumerate(names, 1)]
 
 
 def draw(name: str, title: str, size: tuple[float, float],

@@ -1,8 +1,25 @@
-"""Reads a page: its numbers, its embedded documents, its elements."""
+"""Pages to test, and what reads them: numbers, embedded documents, elements."""
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
+
+from synthetic import ALEXNET, DIGITS, documents, drawn_kernels
+
+from tritforge.report.page import build_page
+
+#: Additions of layers, and options, of networks of all kinds.
+CASES = {
+    "alexnet": (ALEXNET, {}),
+    "digits": (DIGITS, {"config": "tiny", "images": 4}),
+    "streamed": (DIGITS, {"config": "tiny", "streamed": True, "baselines": False}),
+    "deep": ({f"stage{number // 6}.block_{number}.bottleneck.convolution_{number}_of_many":
+              1e6 * (1 + number % 7) for number in range(60)}, {"baselines": False}),
+    "alike": ({f"layer{number}.very.long.name.of.a.convolution.{number}": 1e6
+               for number in range(12)}, {"baselines": False, "checked": False, "seed": 3}),
+    "nothing": ({"pool": 0.0}, {"config": "tiny", "baselines": False, "network": "x" * 90}),
+}
 
 _EMPTY = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -63,3 +80,14 @@ class Page(HTMLParser):
 
     def numbers(self):
         return [one for one in self.elements if "data-path" in one.attributes]
+
+
+@cache
+def made(name):
+    """Documents, and the page of them."""
+    adds, options = CASES[name]
+    found = documents(adds, **options)
+    kernels = [] if name == "nothing" else [drawn_kernels()]
+    return found, Page(build_page(
+        *found, kernels, commands=[("Run it:", "tritforge simulate " + "x" * 200)],
+        versions={"Python": "3"}))

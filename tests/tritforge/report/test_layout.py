@@ -11,17 +11,13 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from synthetic import ALEXNET, DIGITS, documents, drawn_kernels
-
-from tritforge.report.page import build_page
+from pages import CASES, made
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
 WIDTHS = (1280, 390)
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
-
-ALIKE = {f"layer{number}.very.long.name.of.a.convolution.{number}": 1e6 for number in range(14)}
 
 
 def browse(folder, page, *flags):
@@ -47,26 +43,16 @@ def measured(folder, pages):
     return found
 
 
-def page(adds, *arguments, **options):
-    return build_page(*documents(adds, *arguments, **options), [drawn_kernels()],
-                      commands=[("Run it:", "tritforge simulate " + "x" * 200)],
-                      versions={"Python": "3"})
-
-
 @needs_browser
 def test_layout(tmp_path):
-    found = measured(tmp_path, {
-        "alexnet": page(ALEXNET), "digits": page(DIGITS, "tiny", images=4),
-        "streamed": page(DIGITS, "tiny", streamed=True, baselines=False, checked=False),
-        "one layer": page({"a": 0.0}, "tiny", network="x" * 90),
-        "alike": page(ALIKE, seed=3)})
+    found = measured(tmp_path, {name: made(name)[1].source for name in CASES})
     assert {name: sentences for name, sentences in found.items() if sentences} == {}
 
 
 @needs_browser
 def test_what_is_wrong_is_found(tmp_path):
     """The measuring script sees what it is there for."""
-    good = page(DIGITS, "tiny")
+    good = made("digits")[1].source
     bad = good.replace("</main>", """
         <p style="width: 2000px">wide</p>
         <p style="width: 20px; overflow: hidden; white-space: nowrap">clipped</p>

@@ -8,7 +8,7 @@ from tritforge.report.numbers import KINDS, Numbers, rounded
 
 
 @pytest.mark.parametrize("value, text", [
-    (0, "0"), (0.0, "0"), (12.0, "12"), (1234.5678, "1,235"), (0.00123456, "0.00123"),
+    (0, "0"), (0.0, "0"), (12.0, "12.0"), (1234.5678, "1,235"), (0.00123456, "0.00123"),
     (9.996, "10.00"), (99.96, "100.0"), (1.88e-12, "1.88e-12"), (-2.5, "-2.50"),
     (5e9, "5,000,000,000")])
 def test_rounded(value, text):
@@ -25,6 +25,15 @@ def test_units():
     assert numbers.unit([], "bytes") == "bytes"
     for units in KINDS.values():
         assert list(units.values()) == sorted(units.values())
+
+
+def test_text():
+    """Whole numbers stay whole where they are settings, not where they stand beside others."""
+    numbers = Numbers({})
+    assert numbers.text(800.0, "clock", "MHz") == "800"
+    assert numbers.text(3000.0, "power", "W") == "3.00"
+    assert numbers.text(12.0, "count", "") == "12" and numbers.text(0.25, "count", "") == "0.250"
+    assert numbers.text(0.4567, "share", "%") == "45.7" and numbers.text(0.0, "share", "%") == "0"
 
 
 def test_number():

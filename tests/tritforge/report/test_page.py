@@ -5,40 +5,18 @@ import hashlib
 import json
 import math
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
-from pages import Page
-from synthetic import ALEXNET, DIGITS, HOSTILE, documents, drawn_kernels
+from pages import CASES, Page, made
+from synthetic import HOSTILE, documents, drawn_kernels
 
 from sim.backend import CLUSTER_CYCLES
 from tritforge.cost.energy import COMPONENTS, OFF_CHIP
 from tritforge.report.numbers import KINDS
 from tritforge.report.page import build_page, is_page
 from tritforge.report.plots import CAUSES, GROUPS
-from tritforge.report.svg import INKS, shortened
-
-LONG = {f"stage{number // 6}.block_{number}.bottleneck.convolution_{number}_with_a_long_name":
-        1e6 * (1 + number % 7) for number in range(60)}
-CASES = {
-    "alexnet": (ALEXNET, {}),
-    "digits": (DIGITS, {"config": "tiny", "images": 4}),
-    "streamed": (DIGITS, {"config": "tiny", "streamed": True}),
-    "bare": (DIGITS, {"config": "tiny", "baselines": False, "checked": False}),
-    "deep": (LONG, {}),
-    "nothing": ({"pool": 0.0}, {"config": "tiny", "baselines": False}),
-}
-
-
-@cache
-def made(name):
-    """Documents, and the page of them."""
-    adds, options = CASES[name]
-    found = documents(adds, **options)
-    kernels = [] if name == "nothing" else [drawn_kernels()]
-    return found, Page(build_page(*found, kernels, commands=[("Run it:", "tritforge ..")],
-                                  versions={"Python": "3"}))
+from tritforge.report.svg import INKS, labels, shortened
 
 
 @pytest.fixture(params=CASES)
@@ -141,8 +119,7 @@ def test_colors_are_the_themes(case):
 
 def test_same_arguments_same_bytes():
     first = made("digits")[1].source
-    made.cache_clear()
-    assert made("digits")[1].source == first
+    assert made.__wrapped__("digits")[1].source == first
     assert "matplotlib" not in first.lower().replace("matplotlib-axis", "")
 
 
@@ -173,6 +150,11 @@ def test_shortened():
     assert shortened("conv1") == "conv1"
     assert shortened("a" * 30 + "b" * 30) == "a" * 10 + "…" + "b" * 11
     assert shortened("a\x00\x1bb\n") == "a\ufffd\ufffdb\ufffd"
+
+
+def test_labels():
+    assert labels(["a", "b"]) == ["a", "b"]
+    assert labels(["a" * 40, "a" * 41]) == [f"{number} aaaaaaaa…aaaaaaaaa" for number in (1, 2)]
 
 
 def test_is_page(tmp_path):
