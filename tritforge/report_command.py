@@ -55,6 +55,7 @@ def report_command(run: Path, image_path: Path | None, technology_name: str, clo
     from tritforge.cost.library import user_library
     from tritforge.cost.technology import load_macros, load_technology
     from tritforge.report.facts import image_facts, kernels_of
+    from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
     report = load_run(run)
     _check_report(report, run)
@@ -80,12 +81,14 @@ def report_command(run: Path, image_path: Path | None, technology_name: str, clo
         _write(target, text)
     energy = estimate["energy"]["on_chip"]
     area = estimate["area"]["total_um2"]
+    def band(values: Mapping[str, float]) -> str:
+        typical, low, high = (rounded(values[key] / 1e6) for key in ("typical", "low", "high"))
+        return f"{typical} ({low} to {high})"
+
     show(as_json, {**estimate, "seconds": seconds, "file": str(target)},
          f"network {estimate['network']} on configuration {estimate['configuration']['name']}, "
-         f"{technology.title}: {estimate['cycles']:,.0f} cycles an image, "
-         f"{energy['typical'] / 1e6:,.3g} uJ on the chip ({energy['low'] / 1e6:,.3g} to "
-         f"{energy['high'] / 1e6:,.3g}), {area['typical'] / 1e6:,.3g} mm2 "
-         f"({area['low'] / 1e6:,.3g} to {area['high'] / 1e6:,.3g})",
+         f"{technology.title}: {estimate['cycles']:,.0f} cycles an image; typical, and low to "
+         f"high: {band(energy)} uJ an image on the chip, {band(area)} mm2",
          f"{target}: {len(text.encode()):,} bytes, made in {seconds['in all']:.1f} s")
 
 

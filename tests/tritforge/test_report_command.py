@@ -60,7 +60,7 @@ def test_report(ran, capsys):
     assert sorted(one.name for one in (ran / "run").iterdir()) == ["output.npy", "report.json"]
     code, text, err = call(capsys, "report", ran / "run", "--input", ran / "x.npy")
     assert (code, err) == (0, "") and page.read_bytes() == first
-    assert "uJ on the chip" in text and "mm2" in text and str(page) in text
+    assert "uJ an image on the chip" in text and "mm2" in text and str(page) in text
 
 
 def test_image_moved(ran, tmp_path, capsys):

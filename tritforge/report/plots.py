@@ -279,17 +279,20 @@ def areas(numbers: Numbers) -> Markup:
                  for _, block in blocks]
         axes.set_xscale("log")
         _bars(axes, names, "area, mm² (logarithmic); mark: typical, line: low to high")
-        _log_ticks(axes, "x")
         if edge:
             axes.set_xlim(min(edge) / 1.6, max(edge) * 1.6)
+        _log_ticks(axes, "x")
 
     return draw("areas", "Area of logic and memories of every block",
                 (_WIDTH, _height(len(blocks))), paint)
 
 
 def _log_ticks(axes: Axes, which: str) -> None:
+    """Ticks of a logarithmic axis whose limits are set: few decades have more of them."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(10, numticks=12))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,),
+                                      numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
@@ -405,7 +408,6 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
         axes.grid()
         for which in "xy":
             _log_ticks(axes, which)
-        axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=12))
         axes.plot([ridge, high_x], [peak, peak], color=INKS["ink"], linewidth=2)
         axes.plot([low_x, ridge], [low_x * bandwidth, peak], color=INKS["c2"], linewidth=2)
         for _, _, x, y, filled in points:
