@@ -5,8 +5,10 @@ import hashlib
 import json
 import math
 import re
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import CASES, Page, made
 from synthetic import HOSTILE, documents, drawn_kernels
@@ -213,3 +215,34 @@ def test_contrast():
         assert contrast(theme["c1"], theme["c5"]) >= 1.5
         assert contrast(theme["plus"], theme["zero"]) >= 2.5
         assert contrast(theme["minus"], theme["zero"]) >= 2.5
+
+
+#: Linear RGB as seen without green, or red, cones: Machado, Oliveira and Fernandes, IEEE
+#: Transactions on Visualization and Computer Graphics 15(6), 2009, severity 1.0.
+BLINDNESS = {
+    "none": np.eye(3),
+    "green": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                       [-0.011820, 0.042940, 0.968881]]),
+    "red": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                     [-0.003882, -0.048116, 1.051998]])}
+
+
+def seen(color, blindness):
+    """CIE L*a*b* of a colour; distances of about 2 can just be seen side by side."""
+    parts = np.array([int(color[at:at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(BLINDNESS[blindness] @ linear, 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722],
+                    [0.0193, 0.1192, 0.9505]]) @ linear / (0.9505, 1.0, 1.089)
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+def test_colors_can_be_told_apart(blindness):
+    for theme in themes():
+        shown = {name: seen(theme[name], blindness)
+                 for name in (*(f"c{number}" for number in range(1, 9)), "plus", "minus")}
+        for first, second in [*combinations(list(shown)[:8], 2), ("plus", "minus")]:
+            distance = np.linalg.norm(shown[first] - shown[second])
+            assert distance >= 20, (first, second, distance)
