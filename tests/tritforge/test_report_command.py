@@ -99,7 +99,9 @@ def test_refusals(ran, tmp_path, capsys):
     ({"loading": {}}, "how the image was loaded"),
     ({"utilization": float("nan")}, "not finite"),
     ({"tritforge": ...}, "lacks 'tritforge'"),
-    ({"image": ...}, "lacks 'image'")])
+    ({"image": ...}, "lacks 'image'"),
+    ({"layers": 3}, "no list of layers"),
+    ({"layers": [{"name": "0"}]}, "lacks 'passes' of layer 0")])
 def test_damaged_report(ran, tmp_path, capsys, change, sentence):
     run = tmp_path / "run"
     shutil.copytree(ran / "run", run)
