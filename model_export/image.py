@@ -46,7 +46,7 @@ from model_export.packing import (
 )
 from model_export.schedule import Schedule
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "Image", "load_image", "write_image"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "Image", "is_ternary", "load_image", "write_image"]
 
 #: What a manifest begins with.
 FORMAT = "tritforge image"
@@ -304,13 +304,15 @@ def _layer_entry(network: Network, layer: Layer, memory: MemoryImage,
         "accumulator_bits": bits, "note": layer.note, "weights": int(layer.weight_count),
         "weight_error": float(layer.weight_error),
         "density": layer.nonzero_trits / trit_count if trit_count else 0.0,
-        "ternary": _is_ternary(layer),
+        "ternary": is_ternary(layer),
         "trits_bytes": -(-trit_count // 4), "packed_bytes": packed_bytes,
         "bits_per_weight": _quotient(8 * packed_bytes, layer.weight_count),
         "memory": {
             "tiles": place.tiles, "program_address": place.address,
             "trit_columns": place.columns,
-            "trit_bytes": place.columns * memory.trits.shape[0] * memory.trits.shape[2],
+            # where a layer has one pixel, each tile's columns are in one set alone
+            "trit_bytes": place.columns * memory.config.clusters * memory.trits.shape[2]
+            * (memory.config.sets if place.pixels > 1 else 1),
             "row_entries": place.row_entries},
         "groups": groups,
     }
@@ -328,7 +330,7 @@ def _streaming(memory: MemoryImage) -> dict[str, Any] | None:
             "sent_words": sent, "read_words": read}
 
 
-def _is_ternary(layer: Layer) -> bool:
+def is_ternary(layer: Layer) -> bool:
     """Trained weights, each of which is one trit."""
     seen = {(group.source, group.channels, group.rows) for group in layer.groups}
     return layer.weight_count > 0 and len(seen) == len(layer.groups)

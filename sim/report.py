@@ -15,7 +15,7 @@ from rich.table import Table
 from model_export.folders import new_folder, obstacle
 from sim.backend import CLUSTER_CYCLES, Simulation
 
-__all__ = ["DEFAULT_CLOCK", "FORMAT", "ReportError", "build_report", "causes_table",
+__all__ = ["DEFAULT_CLOCK", "FORMAT", "REPORT", "ReportError", "build_report", "causes_table",
            "check_run_folder", "dump", "layer_tables", "loading_sentence", "summary",
            "transfer_tables", "write_run"]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from tritforge.console import FiniteRange, json_option, progress_bar, show
+from tritforge.console import json_option, progress_bar, show
+from tritforge.estimate_command import cost_options, costs
 
 __all__ = ["report_command"]
 
@@ -23,22 +24,15 @@ _LAYER_NEEDED = ("passes", "sent_words", "read_words", "utilization", "lower_bou
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
               help="Image folder of the run. [default: where the run's report says it was]")
-@click.option("--technology", "technology_name", default="45nm", show_default=True,
-              metavar="NAME|FILE.toml", help="Where energies and areas come from.")
-@click.option("--clock", type=FiniteRange(min=1e-6), metavar="MHZ",
-              help="Clock at which cycles become time and leakage. [default: the technology's]")
 @click.option("--input", "inputs", metavar="X.npy", type=click.Path(path_type=Path),
               help="The input of the run: its additions are compared with it, and activation "
                    "densities and baselines are added.")
-@click.option("--liberty", metavar="FILE.lib", type=click.Path(path_type=Path),
-              help="Cells for area, instead of the technology's.")
-@click.option("--memories", metavar="FILE.toml", type=click.Path(path_type=Path),
-              help="Memory macros, instead of the technology's.")
+@cost_options
 @click.option("-o", "--output", metavar="FILE.html", type=click.Path(path_type=Path),
               help="The page; a former one is replaced. [default: RUN.html, beside RUN]")
 @json_option
-def report_command(run: Path, image_path: Path | None, technology_name: str, clock: float | None,
-                   inputs: Path | None, liberty: Path | None, memories: Path | None,
+def report_command(run: Path, image_path: Path | None, inputs: Path | None, technology_name: str,
+                   clock: float | None, liberty: Path | None, memories: Path | None,
                    output: Path | None, as_json: bool) -> None:
     """Write one HTML file on RUN, a folder of tritforge simulate or run: cycles and stalls,
     utilization, energy and area with bands, rooflines, compression, kernels, and all figures and
@@ -49,21 +43,14 @@ def report_command(run: Path, image_path: Path | None, technology_name: str, clo
     """
     target = output or run.resolve().with_name(f"{run.resolve().name}.html")
     _check_target(target)
-    from dataclasses import replace
-
     from tritforge import flows
     from tritforge.cost.estimate import load_run, run_estimate
-    from tritforge.cost.library import user_library
-    from tritforge.cost.technology import load_macros, load_technology
     from tritforge.report.facts import image_facts, kernels_of
     from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
     report = load_run(run)
     _check_report(report, run)
-    technology = load_technology(technology_name)
-    if memories is not None:
-        technology = replace(technology, macros=load_macros(memories))
-    library = None if liberty is None else user_library(liberty)
+    technology, library = costs(technology_name, liberty, memories)
     with progress_bar() as progress:
         if progress is not None:
             progress("loading image", 0.0)

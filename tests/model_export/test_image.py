@@ -362,3 +362,18 @@ def test_loading_runs_no_code(folder, tmp_path):
         (folder / name).write_bytes(good)
         (folder / "manifest.json").write_bytes(manifest)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("sets", [1, 2, 3])
+def test_layers_take_no_more_than_there_is(tmp_path, sets):
+    """Tiles of a layer of one pixel are dealt to the sets, all others are held by each."""
+    rng = np.random.default_rng(sets)
+    config = Config(sets=sets, clusters=2, elements=2, rows=2, scan_width=2)
+    network = random_network(rng, config)
+    memory = compile_network(network, config)
+    image = load_image(write_image(tmp_path / "image", network, config, memory))
+    layers = image.manifest["layers"]
+    column = memory.trits.shape[2]
+    for layer, place in zip(layers, memory.layers, strict=True):
+        held = layer["memory"]["trit_bytes"] / (config.clusters * column * place.columns)
+        assert held == (sets if place.pixels > 1 else 1)

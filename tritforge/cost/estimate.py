@@ -1,6 +1,6 @@
 """The whole estimate of a network on a configuration: events, energy, area, baselines."""
 
-import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from hw.config import Config
 from hw.program import COUNTERS
 from model_export.emit import MemoryImage
-from model_export.image import Image
+from model_export.image import Image, is_ternary
 from model_export.network import Layer
 from model_export.placement import place
 from model_export.streaming import fit
 from sim.backend import CycleBackend
 from sim.device import Progress
 from sim.golden import GoldenModel
-from sim.report import build_report
+from sim.report import FORMAT as RUN_FORMAT
+from sim.report import REPORT, build_report
 from tritforge.clock import WallClock
 from tritforge.cost.area import Area, measure_area
 from tritforge.cost.band import Band, total
@@ -157,7 +158,7 @@ def _estimate(report: Mapping[str, Any], image: Image, codes: NDArray[np.integer
     compared = {}
     if baselines:
         with timer.step("baselines"):
-            compared = _baselines(image, report, technology, area, terms, events, tensors, clock,
+            compared = _baselines(image, technology, area, terms, events, tensors, clock,
                                   timer.progress)
     layers = [_layer(layer, one, events[layer.name], energies[layer.name], densities, technology,
                      clock)
@@ -199,11 +200,6 @@ def _estimate(report: Mapping[str, Any], image: Image, codes: NDArray[np.integer
         "seconds": timer.summary(),
         "units": UNITS,
     }
-
-
-def is_ternary(layer: Layer) -> bool:
-    """Whether a layer's weights are ternary: one trit each, with coefficients of its own."""
-    return bool(layer.weight_count) and all(group.step == 0 for group in layer.groups)
 
 
 def _clock(technology: Technology, clock: float | None) -> Band:
@@ -328,7 +324,7 @@ def _power(energy: Mapping[str, float], cycles: float, clock: Band) -> dict[str,
     return dict(zip(("low", "typical", "high"), values, strict=True))
 
 
-def _baselines(image: Image, report: Mapping[str, Any], technology: Technology, area: Area,
+def _baselines(image: Image, technology: Technology, area: Area,
                terms: Sequence[Term], events: Mapping[str, Mapping[str, float]],
                tensors: Sequence[Mapping[str, NDArray[np.integer]]], clock: float | None,
                progress: Progress | None) -> dict[str, Any]:
@@ -368,7 +364,6 @@ def _baselines(image: Image, report: Mapping[str, Any], technology: Technology, 
             / max(1.0, sum(events[name]["cycles"] for name in counts)),
         }
 
-    del report
     return {
         "without_skipping": document("the same array, no zero skipped", slow, terms),
         "dense": {**document(f"{image.config.adders} dense 8-bit MAC units, always busy", macs,
@@ -385,22 +380,14 @@ def load_run(folder: Path) -> dict[str, Any]:
     CostError
         There is none.
     """
-    import json
-
-    from sim.report import FORMAT as RUN_FORMAT
-    from sim.report import REPORT
-    place_ = folder / REPORT
+    path = folder / REPORT
     try:
-        document = json.loads(place_.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CostError(f"run {folder} cannot be read: {place_.name}: {error.strerror}") from error
+        raise CostError(f"run {folder} cannot be read: {path.name}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CostError(f"{place_} is not JSON: {error}") from error
+        raise CostError(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != RUN_FORMAT:
-        raise CostError(f"{place_} is not a {RUN_FORMAT}")
+        raise CostError(f"{path} is not a {RUN_FORMAT}")
     return document
 
-
-def config_of(image: Image) -> dict[str, Any]:
-    """The configuration as JSON values."""
-    return dataclasses.asdict(image.config)
