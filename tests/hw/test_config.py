@@ -153,11 +153,19 @@ def test_identity():
                "result_depth": 1025, "layer_count": 17, "packet_words": 127,
                "window_count": 3, "single_port": True, "short_queues": True,
                "response_places": 7, "unpack_trits": False,
-               "skip_zero_weights": False, "skip_zero_activations": False}
+               "skip_zero_weights": False, "skip_zero_activations": False,
+               "gate_clocks": True}
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {dataclasses.replace(config, **{field: value}).identity
                   for field, value in changed.items()}
     assert len(identities) == len(changed) and config.identity not in identities
+
+
+def test_identity_outlives_new_fields():
+    """Images and bitstreams of a configuration stay valid when another field is invented."""
+    assert PRESETS["tiny"].identity.startswith("848115c5f008ebe5")
+    assert PRESETS["icebreaker"].identity.startswith("786ae253d2f31297")
+    assert PRESETS["ulx3s_85f"].identity.startswith("f0bca1119b6c343d")
 
 
 def test_dictionary_and_back():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hw.config import Config
 from hw.program import COUNTERS
 from model_export.emit import MemoryImage
+from model_export.errors import ExportError
 from model_export.image import Image, is_ternary
 from model_export.network import Layer
 from model_export.placement import place
@@ -20,6 +21,7 @@ from sim.device import Progress
 from sim.golden import GoldenModel
 from sim.report import FORMAT as RUN_FORMAT
 from sim.report import REPORT, build_report
+from tritforge import flows
 from tritforge.clock import WallClock
 from tritforge.cost.area import Area, measure_area
 from tritforge.cost.band import Band, total
@@ -69,18 +71,20 @@ def recompiled(image: Image, config: Config, codes: NDArray[np.integer]) -> Imag
 
     Raises
     ------
-    ExportError
-        It does not fit it.
+    CostError
+        It does not fit it: its numbers are as wide as the image's configuration has them.
     """
     if config.identity == image.config.identity:
         return image
-    golden = GoldenModel(image.network)
-    tensors = golden.run_all(codes[:1])
-    densities = {name: np.mean(values != 0, axis=(0, 2, 3)) for name, values in tensors.items()
-                 if name in image.network.tensors}
-    placement = place(image.network, config, densities)
-    memory: MemoryImage = fit(image.network, placement, config)
-    return Image(image.path, image.manifest, config, memory, image.network)
+    network = image.network
+    samples = codes[:flows.DENSITY_SAMPLES] * network.tensors[network.input].scale
+    densities = flows.activation_densities(network, samples, GoldenModel(network))
+    try:
+        memory: MemoryImage = fit(network, place(network, config, densities), config)
+    except ExportError as error:
+        raise CostError(f"the image's network cannot be compiled for configuration {config.name} "
+                        f"as it is: {error}; export it for that one") from error
+    return Image(image.path, image.manifest, config, memory, network)
 
 
 def estimate(image: Image, codes: NDArray[np.integer], technology: Technology, *,

@@ -166,6 +166,9 @@ def test_another_configuration(example, technology, area, monkeypatch):
     found = estimate(other, codes, technology, baselines=False)
     assert found["adders"] == 8
     assert found["adds_checked"]
+    narrow = dataclasses.replace(MINI, name="narrow", coefficient_width=2)
+    with pytest.raises(CostError, match=r"compiled for configuration narrow as it is: .*; export"):
+        recompiled(image, narrow, codes)
 
 
 @pytest.mark.parametrize("text, complaint", [
