@@ -221,7 +221,8 @@ def _counted(image: Image, codes: NDArray[np.integer], keep: bool) -> tuple[
     kept = []
     for start in range(0, len(codes), _CHUNK):
         part = golden.run_all(codes[start:start + _CHUNK], unpooled=keep)
-        for name, count in nonzero_products(image.network, part).items():
+        for name, count in nonzero_products(
+                image.network, part, not image.config.skip_zero_activations).items():
             expected[name] = expected.get(name, 0) + count
         for name, values in part.items():
             nonzero[name] = nonzero.get(name, 0) + int(np.count_nonzero(values))

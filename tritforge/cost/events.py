@@ -117,8 +117,8 @@ def check_adds(report: Mapping[str, Any], image: Image,
                 f"trits meet nonzero activations {want:,} times")
 
 
-def nonzero_products(network: Network,
-                     tensors: Mapping[str, NDArray[np.integer]]) -> dict[str, int]:
+def nonzero_products(network: Network, tensors: Mapping[str, NDArray[np.integer]],
+                     zeros: bool = False) -> dict[str, int]:
     """Additions of each layer: how often a nonzero trit meets a nonzero activation.
 
     Counted from weights and activations, without any model of hardware: for each kernel position,
@@ -129,19 +129,21 @@ def nonzero_products(network: Network,
     tensors
         Codes (images, channels, height, width) of all tensors, as
         :meth:`sim.golden.GoldenModel.run_all` gives them.
+    zeros
+        Activations that are zero count too, as on an array that does not skip them.
     """
-    return {layer.name: _products(network, layer, tensors) for layer in network.layers}
+    return {layer.name: _products(network, layer, tensors, zeros) for layer in network.layers}
 
 
-def _products(network: Network, layer: Layer,
-              tensors: Mapping[str, NDArray[np.integer]]) -> int:
+def _products(network: Network, layer: Layer, tensors: Mapping[str, NDArray[np.integer]],
+              zeros: bool) -> int:
     places = [_computed(length, layer.pool, axis)
               for axis, length in enumerate((layer.height, layer.width))]
     count = 0
     for group in layer.groups:
         tensor = network.tensors[group.source]
         for codes in tensors[group.source]:
-            nonzero = np.asarray(tensor.stored(np.asarray(codes)) != 0)
+            nonzero = np.asarray(tensor.stored(np.asarray(codes)) != 0) | zeros
             nonzero = nonzero[slice(*group.channels)]
             weights = np.count_nonzero(group.trits, axis=0)         # (channels, kh, kw)
             for ky in range(group.kernel[0]):

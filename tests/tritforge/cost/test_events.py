@@ -40,6 +40,18 @@ def test_additions_follow_from_weights_and_activations(tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_an_array_that_does_not_skip(tmp_path, seed):
+    """It adds products of zero activations; zero trits it visits, but does not add."""
+    image, codes, report = simulated(tmp_path, seed, skip_zero_activations=False,
+                                     skip_zero_weights=bool(seed))
+    tensors = GoldenModel(image.network).run_all(codes)
+    check_run(report, image)
+    check_adds(report, image, nonzero_products(image.network, tensors, zeros=True))
+    with pytest.raises(CostError, match="do not add up"):
+        check_adds(report, image, nonzero_products(image.network, tensors))
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_streamed(tmp_path, seed):
     image, codes, report = simulated(tmp_path, seed, stream=True)
     check_run(report, image)
