@@ -100,10 +100,11 @@ def _native_version(path: str, option: str | None) -> str:
 
 
 def run(tool: Tool, arguments: Sequence[str], folder: Path, log: str,
-        seen: Callable[[str], None] | None = None) -> None:
+        seen: Callable[[str], None] | None = None, *, scratch: Path | None = None) -> None:
     """Run a tool in ``folder``, with all it says in ``folder/log``.
 
-    ``seen`` gets every line. Interrupted, the tool and its children end before this returns.
+    ``seen`` gets every line. Temporary files go to ``scratch``, where it is given. Interrupted,
+    the tool and its children end before this returns.
 
     Raises
     ------
@@ -118,7 +119,8 @@ def run(tool: Tool, arguments: Sequence[str], folder: Path, log: str,
             child = subprocess.Popen(
                 [tool.path, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                start_new_session=True)
+                start_new_session=True,
+                env=None if scratch is None else {**os.environ, "TMPDIR": str(scratch)})
             try:
                 assert child.stdout is not None
                 for line in child.stdout:
@@ -143,7 +145,7 @@ def run_aside(name: str, arguments: Sequence[str], folder: Path) -> None:
         It is missing, cannot be run or fails.
     """
     try:
-        run(find(name), arguments, folder, "log.txt")
+        run(find(name), arguments, folder, "log.txt", scratch=folder)
     except ToolError as error:
         raise BuildError(error.sentence) from error
 

@@ -24,7 +24,7 @@ def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> st
         return sentence
     if not path.is_symlink() and not path.exists():
         return None
-    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
+    if path.is_dir() and Path.cwd().is_relative_to(os.path.realpath(path)):
         return f"{path} is the folder that you are in, or holds it; give another one"
     if path.is_dir() and not path.is_symlink():
         names = {entry.name for entry in path.iterdir()}
@@ -36,7 +36,7 @@ def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> st
 
 def finished_parent(path: Path) -> str | None:
     """That ``path`` lies in a finished folder, whose files are checked, as a sentence, or None."""
-    for parent in path.resolve().parents:
+    for parent in Path(os.path.realpath(path)).parents:
         for name in _MARKERS:
             if (parent / name).is_file() and str(_format(parent / name)).startswith("tritforge"):
                 return f"{path} lies in {parent}, which is a {_format(parent / name)}"

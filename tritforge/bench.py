@@ -142,7 +142,11 @@ def run(output: Path, topology: str = "alexnet_dorefa", config: str | Config = "
             result["divisor"] = divisor
             result["commands"] = {"the same on any backend": (
                 f"tritforge simulate {output}/image --input {output}/input.npy --backend {backend} "
-                f"-o {output}/run")}
+                f"-o {output}/run"),
+                "energy and area": (
+                    f"tritforge estimate {output}/image --input {output}/input.npy"),
+                "all of it on a page": (
+                    f"tritforge report {output}/run --input {output}/input.npy -o report.html")}
             text = dump(result)
             (folder / MARKER).write_text(text, encoding="utf-8")
     except OSError as error:

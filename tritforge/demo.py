@@ -195,6 +195,7 @@ def _commands(output: Path, config: str, checked: int, baseline: bool) -> dict[s
                           f"--backend rtl -o {output}/run",
         "every integer": f"tritforge verify {output}/image --input {output}/test_images.npy "
                          f"--backend rtl",
+        "energy and area": f"tritforge estimate {output}/image --input {output}/test_images.npy",
     }
     if baseline:
         commands["without skipping"] = (

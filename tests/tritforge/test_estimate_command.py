@@ -44,7 +44,7 @@ def test_json_is_what_the_file_holds(exported, capsys, estimated):
     for document in (printed, kept):
         del document["seconds"]
     assert printed == kept
-    assert set(kept["baselines"]) == {"without_skipping", "dense"}
+    assert set(kept["baselines"]) == {"without_skipping", "dense", "dense_reused"}
 
 
 def test_sources_are_in_the_file(estimated):
@@ -101,7 +101,7 @@ def test_refused(exported, capsys, more, sentence, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("clock", ["0", "-5", "nan", "inf", "fast"])
+@pytest.mark.parametrize("clock", ["0", "-5", "nan", "inf", "fast", "1e308"])
 def test_clocks_that_are_none(exported, capsys, clock):
     refused(capsys, *arguments(exported, "--clock", clock), code=2)
 
@@ -114,6 +114,12 @@ def test_output_in_the_way(exported, capsys, estimated, tmp_path):
     assert foreign.read_text() == "{}"
     refused(capsys, *arguments(exported, "-o", exported / "image" / "estimate.json"))
     assert "cannot be written" in refused(capsys, *arguments(exported, "-o", foreign / "e.json"))
+    for odd in ("/dev/zero", "/dev/null"):
+        assert "it is left as it is" in refused(capsys, *arguments(exported, "-o", odd))
+    loop = tmp_path / "loop.json"
+    loop.symlink_to(loop)
+    assert "it is left as it is" in refused(capsys, *arguments(exported, "-o", loop))
+    loop.unlink()
     former = tmp_path / "former.json"
     former.write_text(estimated.read_text())
     assert call(capsys, *arguments(exported, "-o", former))[0] == 0
@@ -135,6 +141,7 @@ def test_a_users_files(exported, capsys, estimated, tmp_path):
                      'write = [2.0, 2.5, 3.0], leakage = 0.1, area = 9000 }]\n')
     code, out, _ = call(capsys, *arguments(exported, "--memories", table, "--json"))
     assert code == 0
+    assert json.loads(out)["technology"]["title"].endswith(f"; memories of {table}")
     trits, = (one for block in json.loads(out)["area"]["blocks"] for one in block["memories"]
               if one["holds"] == "trits")
     assert trits["composition"] == "1 x 4 macros of 512 x 32 bits"

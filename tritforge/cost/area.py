@@ -125,6 +125,7 @@ class Area:
                 "logic_um2": block.logic.to_dict(), "cells_um2": block.cells.to_dict(),
                 "memory_um2": block.memory.to_dict(), "flip_flops": block.flip_flops,
                 "gated_flip_flops": block.gated_flip_flops,
+                "all_flip_flops": block.flip_flops + block.gated_flip_flops,
                 "memories": [{
                     "holds": one.memory.name, "count": one.memory.count,
                     "bits": one.memory.bits, **one.cost.to_dict(),

@@ -43,7 +43,7 @@ COMPONENTS: dict[str, str] = {
 #: The component that is not on the chip.
 OFF_CHIP = "off chip"
 #: Events at the host port, in 32-bit words, beside the hardware's counters.
-HOST_EVENTS = ("sent_trit_words", "sent_activation_words", "read_words")
+HOST_EVENTS = ("sent_trit_words", "sent_activation_words", "read_words", "result_words")
 
 
 @dataclass(frozen=True)
@@ -331,8 +331,9 @@ def _surroundings(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     for event, what, memory, write in (
             ("sent_trit_words", "a word of trits, rows or program sent", "trits", True),
             ("sent_activation_words", "a word of activations sent", "activations", True),
-            ("read_words", "a word read by the host", "activations", False)):
-        target = area.memory_of(memory)
+            ("read_words", "a word of activations read by the host", "activations", False),
+            ("result_words", "a word of results read by the host", "results", False)):
+        target = _results(area) if memory == "results" else area.memory_of(memory)
         # a port word reaches the macros that hold its bits
         share = -(-PORT_WIDTH * target.cost.columns // target.cost.width) / target.cost.columns
         yield Term("host port", "host port", event, what, (

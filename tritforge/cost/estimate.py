@@ -61,7 +61,11 @@ UNITS = {
               "clock cycles; sent and read words are 32 bits",
     "terms": "pJ of one event, and the figures that it takes: figure x times",
     "area": "um2; mm2 where it is said",
-    "average_power_mw": "mW on the chip: energy of an image over its time",
+    "energy": "all layers, input and results",
+    "host.port_words": "32-bit words of input and results; the port takes one per cycle at best, "
+                       "which is not in the cycles",
+    "average_power_mw": "mW on the chip: energy of an image, input and results included, over the "
+                        "time of its cycles",
     "loading": "pJ, once: writing trits, rows and program into the memories",
 }
 
@@ -176,6 +180,7 @@ def _estimate(report: Mapping[str, Any], image: Image, codes: NDArray[np.integer
     totals = {name: _total(chosen, events, energies, chosen_clock)
               for name, chosen in groups.items() if chosen}
     host = energies[HOST]
+    everything = _energy(_sum("all", [*energies.values()]))
     loading = report["loading"]["port_words"]
     once = layer_energy("loading", terms, {"sent_trit_words": loading}) if not streamed else None
     return {
@@ -189,13 +194,14 @@ def _estimate(report: Mapping[str, Any], image: Image, codes: NDArray[np.integer
         "clock_mhz": chosen_clock.to_dict(),
         "cycles": cycles, "microseconds": cycles / chosen_clock.typical,
         "layers": layers,
-        "host": {"name": HOST, "events": events[HOST], **_energy(host)},
+        "host": {"name": HOST, "events": events[HOST],
+                 "port_words": sum(events[HOST].values()), **_energy(host)},
         "totals": totals,
-        "energy": _energy(_sum("all", [*energies.values()])),
+        "energy": everything,
         "loading": None if once is None else {
             "port_words": loading, "on_chip": once.on_chip.to_dict(),
             "off_chip": once.off_chip.to_dict()},
-        "average_power_mw": _power(totals[ALL]["on_chip"], cycles, chosen_clock),
+        "average_power_mw": _power(everything["on_chip"], cycles, chosen_clock),
         "components": dict(COMPONENTS),
         "terms": [term.to_dict() for term in terms],
         "area": area.to_dict(),
@@ -256,7 +262,7 @@ def _events(report: Mapping[str, Any], image: Image) -> dict[str, dict[str, floa
     read = result_words(config, final.rows) * final.height * final.width
     sent = 0 if schedule is not None else (
         memory.tensors[memory.input].size * config.clusters * config.memory_chunks("activations"))
-    result[HOST] = {"sent_activation_words": float(sent), "read_words": float(read)}
+    result[HOST] = {"sent_activation_words": float(sent), "result_words": float(read)}
     return result
 
 
@@ -345,8 +351,6 @@ def _baselines(image: Image, technology: Technology, area: Area,
             for layer, counts in zip(network.layers, plain, strict=True)}
     dense = DenseArray(image.config, technology, area,
                        sum(layer.weight_count for layer in network.layers))
-    macs = {layer.name: dense.events(layer.mac_count, events[layer.name])
-            for layer in network.layers}
     dense_terms = dense.terms(terms, clock)
     own = {layer.name: layer_energy(layer.name, terms, events[layer.name])
            for layer in network.layers}
@@ -369,11 +373,16 @@ def _baselines(image: Image, technology: Technology, area: Area,
             / max(1.0, sum(events[name]["cycles"] for name in counts)),
         }
 
+    def macs(once: bool) -> dict[str, dict[str, float]]:
+        return {layer.name: dense.events(layer, events[layer.name], once)
+                for layer in network.layers}
+
+    units = f"{image.config.adders} dense 8-bit MAC units"
     return {
         "without_skipping": document("the same array, no zero skipped", slow, terms),
-        "dense": {**document(f"{image.config.adders} dense 8-bit MAC units, always busy", macs,
-                             dense_terms), **dense.to_dict(),
-                  "terms": [term.to_dict() for term in dense_terms]},
+        "dense": {**document(f"{units}, a weight read for each MAC", macs(False), dense_terms),
+                  **dense.to_dict(), "terms": [term.to_dict() for term in dense_terms]},
+        "dense_reused": document(f"{units}, each weight read once", macs(True), dense_terms),
     }
 
 

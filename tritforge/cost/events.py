@@ -14,7 +14,22 @@ from tritforge.cost.errors import CostError
 
 __all__ = ["check_adds", "check_layer", "check_run", "nonzero_products"]
 
+#: No count of a run is greater.
+_MOST = 1 << 62
 _STALLS = ("stall_queue_full", "stall_imbalance", "stall_drain")
+
+
+#: What a run's report must have, and each of its layers: types.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "network": (str,), "image": (str,), "image_manifest_sha256": (str,), "configuration": (str,),
+    "configuration_identity": (str,), "backend": (str,), "tritforge": (str,), "images": (int,),
+    "layer": (str, type(None)), "total_cycles": (int, type(None)), "loading": (dict,),
+    "wall_seconds": (int, float), "layers": (list,)}
+_LAYER_FIELDS: dict[str, tuple[type, ...]] = {
+    "name": (str,), "cycles": (int, type(None)), "cycles_per_image": (list,),
+    "lower_bound": (int, type(None)), "utilization": (int, float, type(None)),
+    "counters": (dict,), "cluster_cycles": (dict,), "passes": (int,), "sent_words": (int,),
+    "read_words": (int,)}
 
 
 def check_run(report: Mapping[str, Any], image: Image) -> None:
@@ -23,39 +38,81 @@ def check_run(report: Mapping[str, Any], image: Image) -> None:
     Raises
     ------
     CostError
-        Another configuration or image, one layer alone, no counters, or counters that do not add
-        up.
+        A field is missing or of another type; another configuration or image, one layer alone, no
+        counters, or counters that do not add up.
     """
+    _fields(report, _FIELDS, "the run's report")
+    layers = report["layers"]
+    for layer in layers:
+        if not isinstance(layer, dict):
+            raise CostError("the run's report has a layer that is no object")
+        _fields(layer, _LAYER_FIELDS, f"layer {layer.get('name')} of the run's report")
+    _fields(report["loading"], {"how": (str,), "port_words": (int,)}, "loading of the run's report")
     config = image.config
-    try:
-        identity, name = report["configuration_identity"], report["configuration"]
-        made, layers = report["image_manifest_sha256"], report["layers"]
-        images, alone, cycles = report["images"], report["layer"], report["total_cycles"]
-        found = [layer["name"] for layer in layers]
-    except (KeyError, TypeError) as error:
-        raise CostError(f"the run's report lacks {error}") from error
-    if identity != config.identity:
-        raise CostError(f"the run is of configuration {name} ({str(identity)[:8]}), the image of "
-                        f"{config.name} ({config.identity[:8]})")
-    if made != image.manifest.get("manifest_sha256", ""):
+    if report["configuration_identity"] != config.identity:
+        raise CostError(f"the run is of configuration {report['configuration']} "
+                        f"({report['configuration_identity'][:8]}), the image of {config.name} "
+                        f"({config.identity[:8]})")
+    if report["image_manifest_sha256"] != image.manifest.get("manifest_sha256", ""):
         raise CostError("the run is of another image than this one: their manifests differ")
-    if alone is not None:
-        raise CostError(f"the run is of layer {alone} alone; an estimate needs the whole network")
-    if cycles is None:
-        raise CostError(f"the run is of backend {report.get('backend')}, which counts no events; "
+    if report["layer"] is not None:
+        raise CostError(f"the run is of layer {report['layer']} alone; an estimate needs the whole "
+                        f"network")
+    if report["total_cycles"] is None:
+        raise CostError(f"the run is of backend {report['backend']}, which counts no events; "
                         f"cycle and rtl do")
-    names = [layer.name for layer in image.network.layers]
+    names, found = [layer.name for layer in image.network.layers], [one["name"] for one in layers]
     if found != names:
-        raise CostError(f"the run has layers {', '.join(map(str, found))}, the image "
-                        f"{', '.join(names)}")
-    if isinstance(images, bool) or not isinstance(images, int) or images < 1:
-        raise CostError(f"the run has {images!r} images")
+        raise CostError(f"the run has layers {', '.join(found)}, the image {', '.join(names)}")
+    images = report["images"]
+    if images < 1:
+        raise CostError(f"the run has {images} images")
+    if report["loading"]["port_words"] < 0:
+        raise CostError(f"the run says that loading took {report['loading']['port_words']} words")
     for layer in layers:
         check_layer(config, layer)
-    if sum(layer["cycles"] for layer in layers) != cycles:
+        if layer["lower_bound"] is None or layer["utilization"] is None:
+            raise CostError(f"layer {layer['name']} of the run's report has no lower_bound or no "
+                            f"utilization")
+        each = layer["cycles_per_image"]
+        if (len(each) != images or any(isinstance(one, bool) or not isinstance(one, int)
+                                       for one in each) or sum(each) != layer["cycles"]):
+            raise CostError(f"counters of layer {layer['name']} do not add up: its cycles are "
+                            f"{layer['cycles']:,}, those of its images are not")
+        if image.memory.schedule is None:
+            _check_drain(image, layer, images)
+    if sum(layer["cycles"] for layer in layers) != report["total_cycles"]:
         raise CostError(f"counters do not add up: the layers' cycles are "
                         f"{sum(layer['cycles'] for layer in layers):,} in all, the run's "
-                        f"{cycles:,}")
+                        f"{report['total_cycles']:,}")
+
+
+def _fields(values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], where: str) -> None:
+    for field, types in fields.items():
+        if field not in values:
+            raise CostError(f"{where} lacks {field!r}")
+        value = values[field]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise CostError(f"{where} has {field} {value!r:.60}, which is no "
+                            f"{types[0].__name__}")
+        if isinstance(value, int | float) and abs(value) > _MOST:
+            raise CostError(f"{where} has {field} {value!r:.30}.., which is out of all proportion")
+
+
+def _check_drain(image: Image, layer: Mapping[str, Any], images: int) -> None:
+    """Steps of the drain follow from the program: pixels, rows in use, blocks; results from them.
+
+    Raises
+    ------
+    CostError
+    """
+    place = image.memory.layer(layer["name"])
+    steps = images * place.pixels * place.rows_used * image.config.blocks
+    results = steps if image.network.layer(layer["name"]).final else 0
+    for name, want in (("drain_steps", steps), ("result_writes", results)):
+        if layer["counters"][name] != want:
+            raise CostError(f"counters of layer {layer['name']} do not add up: {name} is "
+                            f"{layer['counters'][name]:,}, the program makes {want:,}")
 
 
 def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
@@ -66,15 +123,12 @@ def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
     CostError
         One is missing, or they do not add up; the message says which.
     """
-    name = layer.get("name")
-    counters = layer.get("counters")
-    if not isinstance(counters, Mapping):
-        raise CostError(f"layer {name} of the run has no counters")
+    name, counters = layer.get("name"), layer["counters"]
     values: dict[str, int] = {}
     for counter in COUNTERS:
         value = layer.get("cycles") if counter == "cycles" else counters.get(counter)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise CostError(f"counter {counter} of layer {name} is {value!r}, not a count")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+            raise CostError(f"counter {counter} of layer {name} is {value!r:.40}, not a count")
         values[counter] = value
 
     def refuse(sentence: str) -> None:
@@ -85,6 +139,19 @@ def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
     if spent > config.cluster_count * cycles:
         refuse(f"broadcasts, empty scans and stalls are {spent:,} cluster cycles, of "
                f"{config.cluster_count * cycles:,} that there were")
+    for one in ("drain_steps", "result_writes", "stall_write_back", "stall_refill"):
+        if values[one] > cycles:
+            refuse(f"{one} is {values[one]:,} in {cycles:,} cycles")
+    reads = values["activation_reads"] + values["merge_reads"]
+    if values["activation_reads"] > config.clusters * cycles or reads > (
+            config.clusters * (1 + config.window_count) * cycles):
+        refuse(f"{reads:,} words read by walkers and for pooling from {config.clusters} memories "
+               f"in {cycles:,} cycles")
+    if values["write_backs"] > config.clusters * config.window_count * cycles:
+        refuse(f"{values['write_backs']:,} write-backs to {config.clusters} memories in "
+               f"{cycles:,} cycles")
+    if values["merge_reads"] > values["write_backs"]:
+        refuse(f"{values['merge_reads']:,} merge reads of {values['write_backs']:,} write-backs")
     if adds > config.adders * cycles:
         refuse(f"{adds:,} adds by {config.adders} adders in {cycles:,} cycles")
     if writes > config.elements * values["broadcasts"]:
@@ -111,7 +178,7 @@ def check_adds(report: Mapping[str, Any], image: Image,
     """
     for layer in report["layers"]:
         adds, want = layer["counters"]["adds"], expected[layer["name"]]
-        if adds != want if not layer.get("passes") else adds < want:
+        if adds != want if image.memory.schedule is None else adds < want:
             raise CostError(
                 f"counters of layer {layer['name']} do not add up: {adds:,} adds, but nonzero "
                 f"trits meet nonzero activations {want:,} times")

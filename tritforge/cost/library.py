@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
-from tritforge.cost.technology import CELL_KINDS, Technology
+from tritforge.cost.technology import CELL_KINDS, TAKEN, Technology
 
 __all__ = ["Library", "built_in_library", "user_library"]
 
@@ -35,7 +35,7 @@ class Library:
 
 def built_in_library(technology: Technology) -> Library:
     """The cells of a technology. Areas in the text are typical ones."""
-    lines = [f"library({_identifier(technology.name)}) {{"]
+    lines = ["library(cells) {"]
     for kind, (pins, function) in CELL_KINDS.items():
         cell = technology.cells[kind]
         lines.append(f"  cell({cell.cell}) {{ area : {cell.area.typical};")
@@ -58,15 +58,14 @@ def user_library(path: Path) -> Library:
     ------
     CostError
         It cannot be read, is no Liberty library, a cell has no area, or it has no cell of a kind
-        that every design needs: flip-flop, inverter, NAND or NOR of two inputs.
+        that mapping needs: flip-flop, inverter, buffer, NAND or NOR of two inputs.
     """
     where = f"liberty file {path}"
     try:
-        text = path.read_text(encoding="utf-8")
+        # names are ASCII; comments may be anything
+        text = path.read_bytes().decode("ascii", errors="replace")
     except OSError as error:
         raise CostError(f"{where} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CostError(f"{where} is not text: {error}") from error
     bodies = _cells(text, where)
     areas: dict[str, Band] = {}
     functions: set[str] = set()
@@ -77,8 +76,12 @@ def user_library(path: Path) -> Library:
             area = float(found[1]) if found else -1.0
         except ValueError:
             area = -1.0
+        if found is None and not re.search(r"\bfunction\s*:|\bff\s*\(|\blatch\s*\(", body):
+            continue                    # fillers and the like
         if not 0 <= area < 1e12:
             raise CostError(f"cell {name} of {where} has no area")
+        if name in TAKEN:
+            raise CostError(f"{where} has a cell {name}, as a module of the design is called")
         areas[name] = Band.exact(area)
         if re.search(r"\bff\s*\(", body):
             flip_flops.append(name)
@@ -92,16 +95,17 @@ def user_library(path: Path) -> Library:
     if not functions & {"(A*B)'", "A'+B'", "(A+B)'", "A'*B'"}:
         raise CostError(f"{where} has neither a NAND nor a NOR of two inputs, which every design "
                         f"needs")
+    if not functions & {"A"}:
+        raise CostError(f"{where} has no buffer, which mapping needs")
     return Library(path.name, text, areas, tuple(flip_flops))
-
-
-def _identifier(name: str) -> str:
-    return "lib_" + re.sub(r"\W", "_", name)
 
 
 def _cells(text: str, where: str) -> dict[str, str]:
     """Bodies of the cells of a Liberty text, by name."""
-    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    # strings stay, without brackets; comments go
+    text = re.sub(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|//[^\n]*',
+                  lambda match: re.sub(r"[{}]", " ", match[0]) if match[0][0] == '"' else " ",
+                  text, flags=re.DOTALL)
     text = re.sub(r"\\\r?\n", " ", text)
     if not re.search(r"\blibrary\s*\(", text):
         raise CostError(f"{where} has no library")
@@ -145,6 +149,16 @@ def _normal(function: str) -> str:
     text = re.sub(r"!(\([^()]*\))", r"\1'", text)
     while (inner := re.sub(r"\((\w'?)\)", r"\1", text)) != text:
         text = inner
-    if text.startswith("(") and text.endswith(")") and text.count("(") == 1:
+    while text.startswith("(") and text.endswith(")") and _closes(text) == len(text) - 1:
         text = text[1:-1]
     return text
+
+
+def _closes(text: str) -> int:
+    """Where the bracket that a text begins with closes."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if not depth:
+            return place
+    return -1

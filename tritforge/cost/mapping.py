@@ -39,7 +39,7 @@ _COARSE = ("proc -norom", "opt_expr", "opt_clean", "opt -full -nodffe -nosdff",
            "opt -fast")
 #: ABC's commands; the ones that Yosys has by default take ten times as long and save 2 % of area.
 _ABC = "+strash;dch;map;topo"
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -158,18 +158,26 @@ def map_design(config: Config, library: Library,
 
 def _cached(place: Path) -> dict[str, Block] | None:
     try:
-        document = json.loads(place.read_text(encoding="utf-8"))
+        kept = json.loads(place.read_text(encoding="utf-8"))
+        document = kept["blocks"]
+        if kept["digest"] != _digest(document):
+            return None
         return {kind: Block(one["count"], Counter(one["cells"]), one["flip_flops"],
                             one["gated_flip_flops"],
                             [Memory(**memory) for memory in one["memories"]])
                 for kind, one in document.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _digest(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _keep(place: Path, blocks: dict[str, Block]) -> None:
     """Write the result for the next time; where that is not possible it is made again."""
-    text = json.dumps({kind: block.to_dict() for kind, block in blocks.items()})
+    document = {kind: block.to_dict() for kind, block in blocks.items()}
+    text = json.dumps({"blocks": document, "digest": _digest(document)})
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")

@@ -10,7 +10,7 @@ from tritforge.cost.technology import Macro, Technology
 __all__ = ["MemoryCost", "Share", "macro_name", "memory_cost", "register_file"]
 
 #: How much more area than the smallest composition the one with the least energy may take.
-_AREA_SLACK = 1.15
+_AREA_SLACK = 1.05
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def memory_cost(technology: Technology, width: int, depth: int, *, two_port: boo
 
     Macros of one kind stand side by side for the width and behind each other for the depth, of
     which one row is accessed; narrow words share a macro's word, all of which is accessed. Of all
-    kinds the one with the least energy of a read is taken among those within 15 % of the least
+    kinds the one with the least energy of a read is taken among those within 5 % of the least
     area. Small memories become registers where that takes less area.
 
     Parameters
@@ -148,6 +148,14 @@ def _composed(technology: Technology, macro: Macro, width: int, depth: int, two_
             result.append(Share("wire", ("toggle", "area", *ports), length * bits,
                                 "mm of wires whose value changes",
                                 technology["wire"] * length * bits))
+            # The address goes to every macro: once along the square that all of them cover.
+            whole = macro.area * count
+            side = Band(*(math.sqrt(value) * 1e-3 if count > 1 else 0.0 for value in (
+                whole.low, whole.typical, whole.high)))
+            lines = toggle * energy * math.ceil(math.log2(max(2, depth)))
+            result.append(Share("wire", ("toggle", "area", *ports), side * lines,
+                                "mm of address wires whose value changes",
+                                technology["wire"] * side * lines))
             if rows * packed > 1:
                 choices = bits * math.log2(rows * packed)
                 result.append(Share("select_bit", ("toggle", *ports), choices,

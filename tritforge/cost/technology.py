@@ -1,11 +1,12 @@
 """Technologies: what one bit of one event costs in energy and area, each figure with its source.
 
-A technology is a TOML file. ``[figures]`` holds single figures, ``[cells]`` logic cells and
-``[[memories]]`` memory macros; ``docs/estimate.md`` describes the format. Every figure has a unit,
-a source and a band; a file that lacks one is refused.
+A technology is a TOML file, whole or ``based_on`` one that ships. ``[figures]`` holds single
+figures, ``[cells]`` logic cells and ``[[memories]]`` memory macros; ``docs/estimate.md`` describes
+the format. Every figure has a unit, a source and a band; a file that lacks one is refused.
 """
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from typing import Any
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
 
-__all__ = ["CELL_KINDS", "FIGURES", "TECHNOLOGIES", "Cell", "Figure", "Macro", "Technology",
-           "load_macros", "load_technology"]
+__all__ = ["CELL_KINDS", "FIGURES", "TAKEN", "TECHNOLOGIES", "Cell", "Figure", "Macro",
+           "Technology", "load_macros", "load_technology"]
 
 FORMAT = "tritforge technology 1"
 _FOLDER = Path(__file__).with_name("technologies")
 #: Names of the technologies that ship with the program.
 TECHNOLOGIES = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
+#: Numbers of a file are not greater, nor, unless they are 0, less than its reciprocal.
+_MOST = 1e15
 #: Units of a file, by dimension, and what one of them is in the unit that everything is computed
 #: in (the first of each).
 _UNITS: dict[str, dict[str, float]] = {
@@ -65,6 +68,13 @@ FIGURES: dict[str, tuple[str, str]] = {
     "two_port_energy": ("share", "energy of an access to it over one with a single port"),
     "off_chip": ("energy", "one bit to or from memory outside the chip"),
 }
+
+#: Least and greatest value of figures that could not be otherwise.
+_RANGES = {"placement": (0.0, 1.0), "toggle": (0.0, 1.0), "two_port_area": (1.0, math.inf),
+           "two_port_energy": (1.0, math.inf)}
+#: Names of cells that the design's own modules have.
+TAKEN = ("accelerator", "accumulators", "chunk_memory", "cluster", "lookup_memory",
+          "memory_macro", "processing_element")
 
 #: Kinds of logic cells: input pins, and the output's function in Liberty's words. Of a flip-flop
 #: the pins are clock and data.
@@ -238,12 +248,14 @@ def load_technology(name: str) -> Technology:
                             f"({', '.join(TECHNOLOGIES)}) nor a .toml file")
     where = f"technology file {path.name if name in TECHNOLOGIES else name}"
     values = _toml(path, where)
+    if (base := values.pop("based_on", None)) is not None:
+        values = _based(values, base, where)
     _only(values, where, ("format", "title", "figures", "cells", "memories"))
     if values.get("format") != FORMAT:
         raise CostError(f"{where} does not begin with format = {FORMAT!r}")
     title = values.get("title")
-    if not isinstance(title, str) or not title:
-        raise CostError(f"{where} has no title")
+    if not isinstance(title, str) or not title or not title.isprintable():
+        raise CostError(f"{where} has no title of printable characters")
     return Technology(path.stem, title, _figures(values.get("figures"), where),
                       _cells(values.get("cells"), where),
                       _macros(values.get("memories"), where), where)
@@ -267,18 +279,32 @@ def load_macros(path: Path) -> tuple[Macro, ...]:
 
 def _toml(path: Path, where: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CostError(f"{where} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CostError(f"{where} is not TOML: {error}") from error
+
+
+def _based(values: dict[str, Any], base: Any, where: str) -> dict[str, Any]:
+    """What a file says, and for all it does not say what the technology says that it names."""
+    if base not in TECHNOLOGIES:
+        raise CostError(f"{where} is based on {base!r}; it must be one of "
+                        f"{', '.join(TECHNOLOGIES)}")
+    whole = _toml(_FOLDER / f"{base}.toml", f"technology file {base}.toml")
+    merged = whole | values
+    for table in ("figures", "cells"):
+        own = values.get(table, {})
+        if isinstance(own, dict):
+            merged[table] = whole[table] | own
+    return merged
 
 
 def _only(values: Mapping[str, Any], where: str, known: tuple[str, ...]) -> None:
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise CostError(f"{where} has unknown entries {', '.join(unknown)}; known are "
-                        f"{', '.join(known)}")
+        names = ", ".join(name if name.isprintable() else repr(name) for name in unknown)
+        raise CostError(f"{where} has unknown entries {names}; known are {', '.join(known)}")
 
 
 def _table(value: Any, where: str, what: str) -> dict[str, Any]:
@@ -290,14 +316,18 @@ def _table(value: Any, where: str, what: str) -> dict[str, Any]:
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CostError(f"{where} is {value!r}, not a number")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise CostError(f"{where} is {value}, not a finite number")
+    if abs(value) > _MOST or 0 < abs(value) < 1 / _MOST:
+        raise CostError(f"{where} is out of all proportion")
     return float(value)
 
 
 def _source(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise CostError(f"{where} has no source")
+    if not " ".join(value.split()).isprintable():
+        raise CostError(f"{where} has a source with characters that cannot be printed")
     return " ".join(value.split())
 
 
@@ -334,8 +364,13 @@ def _figures(tables: Any, where: str) -> dict[str, Figure]:
         figures[name] = Figure(
             name, _band(values["low"], values["typical"], values["high"], factor, here),
             next(iter(_UNITS[dimension])), _source(values.get("source"), here))
-        if figures[name].band.typical <= 0:
-            raise CostError(f"{here} is 0; it must be greater")
+        band = figures[name].band
+        if band.low <= 0:
+            raise CostError(f"low of {here} is 0; it must be greater")
+        least, most = _RANGES.get(name, (0.0, math.inf))
+        if not least <= band.low <= band.high <= most:
+            raise CostError(f"{here} is {band.low:g} to {band.high:g}; it must be "
+                            f"{f'at most {most:g}' if most < math.inf else f'at least {least:g}'}")
     return figures
 
 
@@ -365,7 +400,7 @@ def _cells(values: Any, where: str) -> dict[str, Cell]:
     units = _units(values, _CELL_FIELDS, here)
     source = _source(values.get("source"), here)
     _only(values, here, ("units", "source", *CELL_KINDS))
-    cells = {}
+    cells: dict[str, Cell] = {}
     for kind in CELL_KINDS:
         if kind not in values:
             raise CostError(f"{where} lacks cell {kind}")
@@ -376,8 +411,11 @@ def _cells(values: Any, where: str) -> dict[str, Cell]:
         for field in ("cell", *_CELL_FIELDS, *clocked):
             if field not in one:
                 raise CostError(f"{name} lacks {field}")
-        if not isinstance(one["cell"], str) or not one["cell"].isidentifier():
-            raise CostError(f"{name} is called {one['cell']!r}, which is no name of a cell")
+        called = one["cell"]
+        if not isinstance(called, str) or not re.fullmatch(r"[A-Za-z_]\w{0,99}", called, re.ASCII):
+            raise CostError(f"{name} is called {called!r:.120}, which is no name of a cell")
+        if called in TAKEN or called in [cell.cell for cell in cells.values()]:
+            raise CostError(f"{name} is called {called}, as something else is")
         bands = {field: _triple(one[field], units[field], f"{field} of {name}")
                  for field in _CELL_FIELDS}
         if bands["area"].low <= 0:
@@ -392,7 +430,7 @@ def _cells(values: Any, where: str) -> dict[str, Cell]:
 def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
     if not isinstance(tables, list) or not tables:
         raise CostError(f"{where} has no memories")
-    macros = []
+    macros: list[Macro] = []
     for values in tables:
         values = _table(values, where, "[[memories]]")
         here = f"[[memories]] of {where}"
@@ -408,9 +446,9 @@ def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
             _only(row, name, ("words", "width", *_MACRO_FIELDS))
             for field in ("words", "width"):
                 size = row.get(field)
-                if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                    raise CostError(f"{field} of {name} is {size!r}; it must be an integer of at "
-                                    f"least 1")
+                if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 1 << 40:
+                    raise CostError(f"{field} of {name:.120} is {size!r:.40}; it must be an "
+                                    f"integer of at least 1")
             for field in _MACRO_FIELDS:
                 if field not in row:
                     raise CostError(f"{name} lacks {field}")
@@ -418,5 +456,7 @@ def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
                      for field in _MACRO_FIELDS}
             if bands["area"].low <= 0:
                 raise CostError(f"area of {name} is 0; it must be greater")
+            if any((row["words"], row["width"]) == (one.words, one.width) for one in macros):
+                raise CostError(f"{name} is there twice")
             macros.append(Macro(row["words"], row["width"], source=source, **bands))
     return tuple(macros)

@@ -86,7 +86,7 @@ def test_densities(document, example):
 
 
 def test_power(document):
-    everything, clock = document["totals"]["all layers"], document["clock_mhz"]["typical"]
+    everything, clock = document["energy"], document["clock_mhz"]["typical"]
     assert document["microseconds"] == pytest.approx(document["cycles"] / clock)
     # pJ over us is uW
     assert document["average_power_mw"]["typical"] == pytest.approx(
@@ -95,7 +95,8 @@ def test_power(document):
 
 def test_baselines(document):
     """Nothing skipped takes more cycles and more energy; dense units multiply every weight."""
-    plain, dense = document["baselines"]["without_skipping"], document["baselines"]["dense"]
+    plain, dense, reused = (document["baselines"][name] for name in (
+        "without_skipping", "dense", "dense_reused"))
     assert plain["cycles"] > document["cycles"]
     assert plain["times_energy"]["typical"] > 1
     assert [layer["name"] for layer in plain["layers"]] == [
@@ -106,6 +107,15 @@ def test_baselines(document):
              if term["component"] == "scalers" and term["event"] == "macs")
     assert dense["components"]["scalers"]["typical"] == pytest.approx(
         macs * term["pj_per_event"]["typical"])
+    # a weight is read for each multiplication, or once
+    term, = (term for term in dense["terms"] if term["event"] == "weight_reads")
+    weights = sum(layer["weights"] for layer in document["layers"])
+    assert dense["components"]["trit memory"]["typical"] == pytest.approx(
+        macs / MINI.elements * term["pj_per_event"]["typical"])
+    assert reused["components"]["trit memory"]["typical"] == pytest.approx(
+        weights / MINI.elements * term["pj_per_event"]["typical"])
+    for one in (dense, reused):     # it has no use for trits, and its input is not a layer's
+        assert one["off_chip"]["high"] == one["components"]["host port"]["high"] == 0
 
 
 def test_a_run_gives_the_same(document, example, technology):

@@ -21,8 +21,13 @@ def write(path, *cells):
     return path
 
 
+BUFFER = 'cell(buf) { area : 1; pin(a) { direction : input; } ' \
+         'pin(y) { direction : output; function : "a"; } }'
+
+
 def whole(path, inverter="!i", nand="!(x & y)"):
-    return write(path, INVERTER.format(area=1.5, function=inverter), NAND % nand, FLIP_FLOP)
+    return write(path, INVERTER.format(area=1.5, function=inverter), NAND % nand, BUFFER,
+                 FLIP_FLOP)
 
 
 @pytest.mark.parametrize("name", TECHNOLOGIES)
@@ -43,13 +48,13 @@ def test_areas(tmp_path):
     library = user_library(whole(tmp_path / "mine.lib"))
     assert library.name == "mine.lib"
     assert library.areas == {"inv": Band.exact(1.5), "nd2": Band.exact(2.5),
-                             "dff": Band.exact(9)}
+                             "buf": Band.exact(1), "dff": Band.exact(9)}
     assert library.flip_flops == ("dff",)
 
 
 @pytest.mark.parametrize("inverter", ["!i", "i'", "(!i)", " ! i", "(i)'", "!(i)"])
 @pytest.mark.parametrize("nand", ["!(x & y)", "(x*y)'", "!(x y)", "(!x) | (!y)", "x'+y'",
-                                  "!(x+y)", "((x)|(y))'", "!x & !y"])
+                                  "((x * y)')", "!(x+y)", "((x)|(y))'", "!x & !y"])
 def test_functions_are_known_however_written(tmp_path, inverter, nand):
     assert user_library(whole(tmp_path / "mine.lib", inverter, nand)).flip_flops == ("dff",)
 
@@ -60,6 +65,7 @@ def test_functions_are_known_however_written(tmp_path, inverter, nand):
     ((INVERTER.format(area=1, function="!i"), FLIP_FLOP), "neither a NAND nor a NOR"),
     ((INVERTER.format(area=1, function="!i"), NAND % "x*y", FLIP_FLOP), "neither a NAND"),
     ((INVERTER.format(area=1, function="!i"), NAND % "!(x*y)"), "has no flip-flop"),
+    ((INVERTER.format(area=1, function="!i"), NAND % "!(x*y)", FLIP_FLOP), "has no buffer"),
     ((INVERTER.format(area="big", function="!i"), NAND % "!(x*y)", FLIP_FLOP),
      "cell inv of .* has no area"),
     ((INVERTER.format(area="-1", function="!i"), NAND % "!(x*y)", FLIP_FLOP),
@@ -85,5 +91,24 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(CostError, match="has no library"):
         user_library(path)
     path.write_bytes(b"library(\xff)")
-    with pytest.raises(CostError, match="is not text"):
+    with pytest.raises(CostError, match="has no cells"):
+        user_library(path)
+
+
+def test_comments_strings_and_fillers(tmp_path):
+    """Comments in any alphabet and of both kinds, brackets in strings, cells that do nothing."""
+    path = whole(tmp_path / "mine.lib")
+    text = path.read_text().replace("/* cell(no) { */", """
+      /* \u00b5m2 } */ // cell(no) { }
+      comment : "}}";
+      cell(fill) { leakage : 1; }""")
+    path.write_bytes(text.encode("latin-1"))
+    assert set(user_library(path).areas) == {"inv", "nd2", "buf", "dff"}
+
+
+@pytest.mark.parametrize("name", ["memory_macro", "accelerator"])
+def test_names_of_the_design(tmp_path, name):
+    path = whole(tmp_path / "mine.lib")
+    path.write_text(path.read_text().replace("cell(inv)", f"cell({name})"))
+    with pytest.raises(CostError, match=f"has a cell {name}, as a module of the design"):
         user_library(path)

@@ -71,11 +71,15 @@ def test_kept(technology, monkeypatch, tmp_path):
     assert first == second
     assert len(ran) == 1
     kept, = (tmp_path / "cache").iterdir()
-    kept.write_text(json.dumps({"top": {}}))
-    assert map_design(MINI, library) == first
-    assert len(ran) == 2
+    whole = kept.read_text()
+    for number, text in enumerate(("{}", json.dumps({"top": {}}), whole.replace("3", "4", 1),
+                                   "[" * 100_000, whole[:-9]), 2):
+        kept.write_text(text)
+        assert map_design(MINI, library) == first
+        assert len(ran) == number
+    assert kept.read_text() == whole
     assert map_design(PRESETS["tiny"], library) == first     # another configuration is another file
-    assert len(ran) == 3
+    assert len(ran) == 7
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path / "file"))
     assert map_design(MINI, library) == first
@@ -89,6 +93,8 @@ def test_library_that_cannot_do_it(tmp_path):
         pin(y) { direction : output; function : "!a"; } }
       cell(nd2) { area : 1; pin(a) { direction : input; } pin(b) { direction : input; }
         pin(y) { direction : output; function : "!(a*b)"; } }
+      cell(buf) { area : 1; pin(a) { direction : input; }
+        pin(y) { direction : output; function : "a"; } }
       cell(dff) { area : 4; ff(IQ, IQN) { clocked_on : "c*d"; next_state : "d"; }
         pin(c) { direction : input; } pin(d) { direction : input; }
         pin(q) { direction : output; function : "IQ"; } }

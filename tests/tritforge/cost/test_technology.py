@@ -81,6 +81,26 @@ def test_units_are_converted(values, tmp_path):
     assert found["clock"] == Band(800, 800, 800)
 
 
+def test_based_on_another(tmp_path):
+    """What a file does not say is the other's; a figure that it says, it says whole."""
+    path = tmp_path / "mine.toml"
+    path.write_text('format = "tritforge technology 1"\ntitle = "mine"\nbased_on = "45nm"\n'
+                    "[figures.add_bit]\nlow = 1\ntypical = 2\nhigh = 3\nunit = 'fJ'\n"
+                    "source = 'measured'\n")
+    mine, base = load_technology(str(path)), load_technology("45nm")
+    assert mine.title == "mine"
+    assert mine["add_bit"] == Band(1e-3, 2e-3, 3e-3)
+    assert mine.figures["add_bit"].source == "measured"
+    assert {name for name in FIGURES if mine.figures[name] != base.figures[name]} == {"add_bit"}
+    assert (mine.cells, mine.macros) == (base.cells, base.macros)
+    path.write_text(path.read_text().replace('"45nm"', '"3nm"'))
+    with pytest.raises(CostError, match=r"mine\.toml is based on '3nm'; it must be one of"):
+        load_technology(str(path))
+    path.write_text(path.read_text().replace('"3nm"', '"45nm"').replace("high = 3\n", ""))
+    with pytest.raises(CostError, match=r"figure add_bit of .* lacks high"):
+        load_technology(str(path))
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_missing_figure(values, tmp_path, name):
     del values["figures"][name]
@@ -100,6 +120,11 @@ def test_missing_figure(values, tmp_path, name):
     ({"high": "much"}, "high of figure add_bit .* is 'much', not a number"),
     ({"high": True}, "is True, not a number"),
     ({"low": 0, "typical": 0, "high": 0}, "add_bit .* is 0; it must be greater"),
+    ({"low": 0}, "low of figure add_bit .* is 0; it must be greater"),
+    ({"high": 1e308}, "high of figure add_bit .* out of all proportion"),
+    ({"low": 1e-300}, "low of figure add_bit .* out of all proportion"),
+    ({"high": 10 ** 400}, "high of figure add_bit .* out of all proportion"),
+    ({"source": "a\u001b[31m"}, "characters that cannot be printed"),
     ({"source": ""}, "figure add_bit of .* has no source"),
     ({"source": "  "}, "has no source"),
     ({"source": None}, "has no source"),
@@ -122,6 +147,14 @@ def test_figure_without_a_part(values, tmp_path, field):
 @pytest.mark.parametrize("path, value, complaint", [
     (("format",), "tritforge technology 2", "does not begin with format"),
     (("title",), "", "has no title"),
+    (("title",), "two\nlines", "has no title of printable"),
+    (("figures", "placement", "high"), 70, "placement .* it must be at most 1"),
+    (("figures", "toggle", "high"), 1.5, "toggle .* it must be at most 1"),
+    (("figures", "two_port_area", "low"), 0.5, "two_port_area .* it must be at least 1"),
+    (("cells", "NAND2", "cell"), "NAND\u00e9", "no name of a cell"),
+    (("cells", "NAND2", "cell"), "memory_macro", "as something else is"),
+    (("cells", "NAND2", "cell"), "DFF_X1", "as something else is"),
+    (("memories", 0, "macros", 0, "words"), 512, "is there twice"),
     (("more",), 1, "unknown entries more"),
     (("figures", "subtract_bit"), {}, "unknown entries subtract_bit"),
     (("figures",), 3, r"has no table \[figures\]"),

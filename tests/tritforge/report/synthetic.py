@@ -114,7 +114,7 @@ def documents(adds, config="alexnet", images=1, streamed=False, baselines=True, 
     area = [{"name": name, "count": number, "logic_um2": band(size, 1.2),
              "memory_um2": band(kept, 1.5), "cells_um2": band(size, 1.0),
              "area_um2": plus([band(size, 1.2), band(kept, 1.5)]), "flip_flops": 100,
-             "gated_flip_flops": 0, "memories": [] if not kept else [{
+             "gated_flip_flops": 20, "all_flip_flops": 120, "memories": [] if not kept else [{
                  "holds": "trits", "count": number, "bits": 4096, "width_bits": 64, "depth": 64,
                  "composition": "1 x 1 macros of 64 x 64 bits", "read_pj": band(2.0),
                  "write_pj": band(3.0), "leakage_mw": band(0.1), "area_um2": band(kept / number),
