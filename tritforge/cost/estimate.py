@@ -386,6 +386,10 @@ def _baselines(image: Image, technology: Technology, area: Area,
     }
 
 
+def _not_finite(name: str) -> float:
+    raise ValueError(f"{name} is no number that JSON has")
+
+
 def load_run(folder: Path) -> dict[str, Any]:
     """``report.json`` of a run folder.
 
@@ -396,7 +400,7 @@ def load_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / REPORT
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
     except OSError as error:
         raise CostError(f"run {folder} cannot be read: {path.name}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -95,7 +95,7 @@ def _fields(values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], w
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise CostError(f"{where} has {field} {value!r:.60}, which is no "
                             f"{types[0].__name__}")
-        if isinstance(value, int | float) and abs(value) > _MOST:
+        if isinstance(value, int | float) and not abs(value) <= _MOST:     # NaN is not
             raise CostError(f"{where} has {field} {value!r:.30}.., which is out of all proportion")
 
 
