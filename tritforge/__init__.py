@@ -15,6 +15,7 @@ name                                          what it is
 :func:`~tritforge.flows.verify`               every layer's integers on every backend
 :func:`~sim.event_log.compare_logs`           the first difference between two event logs
 :func:`~tritforge.flows.generate`             configuration -> Verilog and JSON side-car
+:func:`~tritforge.cost.estimate.estimate`     image and inputs -> energy, area, baselines
 :func:`~hw.config.load_config`, ``PRESETS``   configurations by name or TOML file
 ``Config``                                    a configuration: all parameters of an accelerator
 ``TernaryConv2d``, ``TernaryLinear``          TTQ as PyTorch modules to train with
@@ -42,14 +43,18 @@ if TYPE_CHECKING:
     from sim.event_log import EventLogError, compare_logs
     from sim.native import SimulatorError
     from sim.verify import Verification
+    from tritforge.cost.errors import CostError
+    from tritforge.cost.estimate import estimate
+    from tritforge.cost.technology import Technology, load_technology
     from tritforge.flows import Export, export, generate, simulate, verify
 
 __all__ = [
-    "PRESETS", "CheckpointError", "Config", "ConfigError", "DeviceError", "EventLogError",
-    "Export", "ExportError", "Image", "ImageError", "ModelError", "Simulation",
-    "SimulationError", "SimulatorError", "TernaryConv2d", "TernaryLinear", "Verification", "bake",
-    "compare_logs", "export", "generate", "load_checkpoint", "load_config", "load_image",
-    "load_into", "load_model", "simulate", "ternarize_model", "verify",
+    "PRESETS", "CheckpointError", "Config", "ConfigError", "CostError", "DeviceError",
+    "EventLogError", "Export", "ExportError", "Image", "ImageError", "ModelError", "Simulation",
+    "SimulationError", "SimulatorError", "Technology", "TernaryConv2d", "TernaryLinear",
+    "Verification", "bake", "compare_logs", "estimate", "export", "generate", "load_checkpoint",
+    "load_config", "load_image", "load_into", "load_model", "load_technology", "simulate",
+    "ternarize_model", "verify",
 ]
 
 _HOMES = {
@@ -64,6 +69,9 @@ _HOMES = {
     "sim.event_log": ("EventLogError", "compare_logs"),
     "sim.native": ("SimulatorError",),
     "sim.verify": ("Verification",),
+    "tritforge.cost.errors": ("CostError",),
+    "tritforge.cost.estimate": ("estimate",),
+    "tritforge.cost.technology": ("Technology", "load_technology"),
     "tritforge.flows": ("Export", "export", "generate", "simulate", "verify"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

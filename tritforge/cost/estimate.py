@@ -20,7 +20,7 @@ from sim.backend import CycleBackend
 from sim.device import Progress
 from sim.golden import GoldenModel
 from sim.report import FORMAT as RUN_FORMAT
-from sim.report import REPORT, build_report
+from sim.report import REPORT
 from tritforge import flows
 from tritforge.clock import WallClock
 from tritforge.cost.area import Area, measure_area
@@ -38,7 +38,7 @@ from tritforge.cost.energy import (
 from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_run, nonzero_products
 from tritforge.cost.library import Library
-from tritforge.cost.technology import Technology
+from tritforge.cost.technology import Technology, load_technology
 
 __all__ = ["FORMAT", "UNITS", "estimate", "recompiled", "run_estimate"]
 
@@ -91,21 +91,23 @@ def recompiled(image: Image, config: Config, codes: NDArray[np.integer]) -> Imag
     return Image(image.path, image.manifest, config, memory, network)
 
 
-def estimate(image: Image, codes: NDArray[np.integer], technology: Technology, *,
-             library: Library | None = None, clock: float | None = None, baselines: bool = True,
+def estimate(image: str | Path | Image, inputs: str | Path | NDArray[Any],
+             technology: str | Technology = "45nm", *, library: Library | None = None,
+             clock: float | None = None, baselines: bool = True,
              progress: Progress | None = None) -> dict[str, Any]:
     """Energy and area of an image on inputs: the cycle model counts, and its additions are
     compared with what weights and activations say.
 
     Parameters
     ----------
-    codes : (images, channels, height, width)
-        Activation codes of the inputs.
-    technology : Technology
+    image : path or Image
+    inputs : path or array (images, channels, height, width)
+        Real numbers are quantized, integers are activation codes.
+    technology : name, path of a TOML file, or Technology
     library : Library, optional
-        A user's cells, for area.
+        A user's cells.
     clock : float, optional
-        MHz.
+        MHz; the technology's where it is not given.
     baselines : bool
         Also what the same network costs without skipping and as dense multiply-accumulates.
 
@@ -116,13 +118,20 @@ def estimate(image: Image, codes: NDArray[np.integer], technology: Technology, *
     Raises
     ------
     CostError
-        Counters that do not add up; as :func:`measure_area`.
+        Counters that do not add up; as :func:`tritforge.cost.technology.load_technology` and
+        :func:`tritforge.cost.area.measure_area`.
+    ImageError, ExportError
+        As :func:`tritforge.flows.simulate`.
     """
+    if not isinstance(technology, Technology):
+        technology = load_technology(str(technology))
+    loaded = flows.opened(image)
+    codes = flows.input_codes(loaded, inputs)
     timer = WallClock(progress)
-    with timer.step("cycle model"), CycleBackend(image, progress) as backend:
+    with timer.step("cycle model"), CycleBackend(loaded, progress) as backend:
         simulation = backend.run(codes, progress=progress)
-    report = build_report(simulation, str(image.path), image.manifest.get("manifest_sha256", ""))
-    return _estimate(report, image, codes, technology, library, clock, baselines, timer)
+    return _estimate(flows.report_of(simulation, loaded), loaded, codes, technology, library,
+                     clock, baselines, timer)
 
 
 def run_estimate(report: Mapping[str, Any], image: Image, technology: Technology, *,
