@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from conftest import MINI
+from mini import MINI
 
 from tritforge.cost.area import measure_area
 from tritforge.cost.band import total

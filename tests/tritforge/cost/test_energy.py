@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from conftest import MINI
+from mini import MINI
 
 from hw.program import COUNTERS
 from tritforge.cost.area import area_of

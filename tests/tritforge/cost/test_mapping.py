@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import MINI
+from mini import MINI
 
 import tritforge.cost.mapping as mapping
 from hw.config import PRESETS

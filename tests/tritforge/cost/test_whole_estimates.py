@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import MINI
+from mini import MINI
 from networks import compile_network, random_codes, random_network, streamed
 
 from model_export.image import Image
