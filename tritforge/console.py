@@ -2,16 +2,18 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["FiniteRange", "input_option", "json_option", "progress_bar", "show"]
+__all__ = ["FiniteRange", "captioned_table", "input_option", "json_option", "progress_bar", "show",
+           "significant"]
 
 
 class FiniteRange(click.FloatRange):
@@ -32,6 +34,25 @@ input_option = click.option(
     "--input", "inputs", required=True, metavar="X.npy", type=click.Path(path_type=Path),
     help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
          "was trained on, and are quantized; integer arrays hold activation codes.")
+
+
+def captioned_table(title: str, caption: str, left: Sequence[str],
+                    right: Sequence[str]) -> Table:
+    """An empty table with a title and an explanation: columns of names, and of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption,
+                  caption_justify="left", padding=(0, 1, 0, 0))
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
+def significant(value: float, digits: int) -> str:
+    """A number with so many significant digits, but no fewer than its whole part has."""
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
 def _console() -> Console:

@@ -1,15 +1,21 @@
 """The command ``tritforge estimate``: energy and area of a network on a configuration."""
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.table import Table
 
-from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
+from tritforge.console import (
+    FiniteRange,
+    captioned_table,
+    input_option,
+    json_option,
+    progress_bar,
+    show,
+    significant,
+)
 
 __all__ = ["cost_options", "costs", "estimate_command"]
 
@@ -135,21 +141,12 @@ def _check_output(path: Path) -> None:
     """
     import json
 
-    from model_export.folders import finished_parent
+    from model_export.folders import file_obstacle
     from sim.report import ReportError
     from tritforge.cost.estimate import FORMAT
-    if sentence := finished_parent(path):
+    begin = f'{{\n  "format": {json.dumps(FORMAT)},'      # as sim.report.dump() has it
+    if sentence := file_obstacle(path, f"is not a {FORMAT}", lambda text: text.startswith(begin)):
         raise ReportError(sentence)
-    if not path.exists() and not path.is_symlink():
-        return
-    former = False
-    if path.is_file():                  # no device, no pipe
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            # what dump() begins with
-            former = file.read(200).startswith(
-                f'{{\n  "format": {json.dumps(FORMAT)},'.encode())
-    if not former:
-        raise ReportError(f"{path} exists and is not a {FORMAT}; it is left as it is")
 
 
 # ----- showing
@@ -174,17 +171,8 @@ def _band(band: Mapping[str, float] | None, scale: float) -> str:
         return "-"
     if band["high"] == 0:
         return "0"
-    low, high = (_significant(band[name] / scale, 2) for name in ("low", "high"))
-    return f"{_significant(band['typical'] / scale, 3)} ({low}-{high})"
-
-
-def _significant(value: float, digits: int) -> str:
-    """A number with so many significant digits, without an exponent."""
-    if value == 0:
-        return "0"
-    from math import floor, log10
-    places = max(0, digits - 1 - floor(log10(abs(value))))
-    return f"{value:,.{places}f}"
+    low, high = (significant(band[name] / scale, 2) for name in ("low", "high"))
+    return f"{significant(band['typical'] / scale, 3)} ({low}-{high})"
 
 
 def _sentences(document: Mapping[str, Any], unit: str, scale: float) -> list[str]:
@@ -218,22 +206,12 @@ def _sentences(document: Mapping[str, Any], unit: str, scale: float) -> list[str
     return ["\n".join(lines)]
 
 
-def _table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption,
-                  caption_justify="left", padding=(0, 1, 0, 0))
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
-
-
 def _layer_table(document: Mapping[str, Any], unit: str, scale: float) -> Table:
-    table = _table("energy of one image by layer, typical (low-high)",
-                   "on chip, leakage included; add: addition of a nonzero trit; MAC: dense "
-                   "multiply-accumulate of the trained layer", ("layer",),
-                   ("cycles", "adds", unit, "pJ / add", "pJ / MAC",
-                                             f"off chip, {unit}"))
+    table = captioned_table(
+        "energy of one image by layer, typical (low-high)",
+        "on chip, leakage included; add: addition of a nonzero trit; MAC: dense "
+        "multiply-accumulate of the trained layer", ("layer",),
+        ("cycles", "adds", unit, "pJ / add", "pJ / MAC", f"off chip, {unit}"))
     for layer in document["layers"]:
         table.add_row(layer["name"], f"{layer['cycles']:,.0f}",
                       f"{layer['events']['adds']:,.0f}", _band(layer["on_chip"], scale),
@@ -248,27 +226,29 @@ def _layer_table(document: Mapping[str, Any], unit: str, scale: float) -> Table:
 def _component_table(document: Mapping[str, Any], unit: str, scale: float) -> Table:
     names = [layer["name"] for layer in document["layers"]]
     shown = names if len(names) <= _MOST_COLUMNS else []
-    table = _table(f"by component, {unit} an image",
-                   "all: typical (low-high), input and results included; layers: typical"
-                   if shown else "typical (low-high); by layer: --json", ("component",),
-                   ("all", "%", *shown))
+    table = captioned_table(
+        f"by component, {unit} an image",
+        "all: typical (low-high), input and results included; layers: typical"
+        if shown else "typical (low-high); by layer: --json", ("component",),
+        ("all", "%", *shown))
     energy = document["energy"]
     whole = energy["on_chip"]["typical"]
     for component in document["components"]:
         band = energy["components"][component]
         share = "-" if component == "off chip" else f"{100 * band['typical'] / whole:.1f}"
         table.add_row(component, _band(band, scale), share, *(
-            _significant(layer["components"][component]["typical"] / scale, 2)
+            significant(layer["components"][component]["typical"] / scale, 2)
             for layer in document["layers"] if shown))
     return table
 
 
 def _area_table(document: Mapping[str, Any]) -> Table:
     area = document["area"]
-    table = _table("area by block, mm2, typical (low-high)",
-                   "all blocks of a kind, without those inside them that have their own line; "
-                   "logic: cells and the space between them", ("block",),
-                   ("count", "logic", "memory", "flip-flops"))
+    table = captioned_table(
+        "area by block, mm2, typical (low-high)",
+        "all blocks of a kind, without those inside them that have their own line; "
+        "logic: cells and the space between them", ("block",),
+        ("count", "logic", "memory", "flip-flops"))
     for block in sorted(area["blocks"], key=lambda one: -one["area_um2"]["typical"]):
         table.add_row(block["name"], str(block["count"]), _band(block["logic_um2"], 1e6),
                       _band(block["memory_um2"], 1e6),
@@ -281,11 +261,12 @@ def _area_table(document: Mapping[str, Any]) -> Table:
 def _baseline_tables(document: Mapping[str, Any], unit: str, scale: float) -> list[str | Table]:
     if not document["baselines"]:
         return []
-    table = _table("beside it, with the same figures; layers only",
-                   "x: times this design. MAC units lose no cycle, pay for no wires and no "
-                   "control, and have all weights on the chip in 8 bits; reuse of a weight is "
-                   "free",
-                   ("machine",), ("cycles", "x", f"{unit} on chip", "x", "without leakage", "x"))
+    table = captioned_table(
+        "beside it, with the same figures; layers only",
+        "x: times this design. MAC units lose no cycle, pay for no wires and no "
+        "control, and have all weights on the chip in 8 bits; reuse of a weight is "
+        "free",
+        ("machine",), ("cycles", "x", f"{unit} on chip", "x", "without leakage", "x"))
     mine = document["totals"]["all layers"]
 
     def row(title: str, one: Mapping[str, Any]) -> None:

@@ -79,20 +79,12 @@ def fit_command(image: Path, board_name: str, target: float | None, clock: float
 def _check_output(path: Path) -> None:
     """Refuse a file that would not load, or that is somebody else's."""
     from fpga.errors import BuildError
-    from model_export.folders import finished_parent
+    from model_export.folders import file_obstacle
     if path.suffix != ".toml":
         raise BuildError(f"configuration file {path} must end in .toml")
-    if sentence := finished_parent(path):
+    if sentence := file_obstacle(path, "was not written by tritforge fit",
+                                 lambda text: text.startswith(MARKER)):
         raise BuildError(sentence)
-    if not path.is_symlink() and not path.exists():
-        return
-    try:
-        with path.open(encoding="utf-8") as file:
-            own = path.is_file() and not path.is_symlink() and file.readline().startswith(MARKER)
-    except (OSError, UnicodeDecodeError):
-        own = False
-    if not own:
-        raise BuildError(f"{path} exists and was not written by tritforge fit; it is left as it is")
 
 
 def _write(path: Path, best: Any, board: str, network: str) -> None:

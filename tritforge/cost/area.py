@@ -170,8 +170,6 @@ def area_of(config: Config, blocks: Mapping[str, Block], technology: Technology,
 def _block(name: str, block: Block, library: Library, technology: Technology,
            streamed: bool) -> BlockArea:
     cells = total(library.areas[cell] * count for cell, count in block.cells.items())
-    share = technology["placement"]
-    placed = Band(cells.low / share.high, cells.typical / share.typical, cells.high / share.low)
     memories = []
     for memory in block.memories:
         if memory.answers_at_once:
@@ -181,5 +179,5 @@ def _block(name: str, block: Block, library: Library, technology: Technology,
             cost = memory_cost(technology, memory.width, memory.depth, two_port=two_port,
                                spread=memory.name == "trits")
         memories.append(MemoryArea(memory, cost))
-    return BlockArea(name, block.count, placed, cells, tuple(memories), block.flip_flops,
-                     block.gated_flip_flops)
+    return BlockArea(name, block.count, technology.placed(cells), cells, tuple(memories),
+                     block.flip_flops, block.gated_flip_flops)

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from tritforge.cost.band import Band, total
-from tritforge.cost.published import macro_of, part, placed
+from tritforge.cost.published import macro_of, part
 from tritforge.cost.technology import Macro, Technology
 
 __all__ = ["CLOCK_MHZ", "ELEMENTS", "LAYERS", "QUEUE", "Layer", "Timing", "compare", "cycles_of",
@@ -389,7 +389,7 @@ def compare(technology: Technology, seed: int = 0) -> dict[str, Any]:
     for name, (power, size) in PUBLISHED.items():
         parts.append(part(name, _WHAT[name], "mW", energy[name] * to_mw, power))
         parts.append(part(name, _WHAT[name], "um2", area[name], size))
-    cells = placed(total(_cell_area(technology).values()), technology["placement"])
+    cells = technology.placed(total(_cell_area(technology).values()))
     parts += [
         part("memory", "all SRAM of an element", "mW",
              total(memory_energy(technology, timing).values()) * to_mw, PUBLISHED_MEMORY[0]),

@@ -177,15 +177,15 @@ def _estimate(report: Mapping[str, Any], image: Image, codes: NDArray[np.integer
         with timer.step("baselines"):
             compared = _baselines(image, technology, area, terms, events, tensors, clock,
                                   timer.progress)
-    layers = [_layer(layer, one, events[layer.name], energies[layer.name], densities, technology,
-                     clock)
+    chosen_clock = technology["clock"] if clock is None else Band.exact(clock)
+    layers = [_layer(layer, one, events[layer.name], energies[layer.name], densities, images,
+                     chosen_clock)
               for layer, one in zip(image.network.layers, report["layers"], strict=True)]
     groups = {ALL: image.network.layers,
               TERNARY_CONVS: [one for one in image.network.layers
                               if is_ternary(one) and one.kind == "conv"],
               LINEAR: [one for one in image.network.layers if one.kind == "linear"]}
     cycles = sum(events[layer.name]["cycles"] for layer in image.network.layers)
-    chosen_clock = _clock(technology, clock)
     totals = {name: _total(chosen, events, energies, chosen_clock)
               for name, chosen in groups.items() if chosen}
     host = energies[HOST]
@@ -219,10 +219,6 @@ def _estimate(report: Mapping[str, Any], image: Image, codes: NDArray[np.integer
         "seconds": timer.summary(),
         "units": UNITS,
     }
-
-
-def _clock(technology: Technology, clock: float | None) -> Band:
-    return technology["clock"] if clock is None else Band.exact(clock)
 
 
 def _counted(image: Image, codes: NDArray[np.integer], keep: bool) -> tuple[
@@ -286,8 +282,8 @@ def _per(energy: Band, count: float) -> dict[str, float] | None:
 
 
 def _layer(layer: Layer, reported: Mapping[str, Any], events: Mapping[str, float],
-           energy: LayerEnergy, densities: Mapping[str, float], technology: Technology,
-           clock: float | None) -> dict[str, Any]:
+           energy: LayerEnergy, densities: Mapping[str, float], images: int,
+           clock: Band) -> dict[str, Any]:
     trits = sum(group.trits.size for group in layer.groups)
     seen = events["broadcasts"] + events["skipped_activations"]
     return {
@@ -300,19 +296,14 @@ def _layer(layer: Layer, reported: Mapping[str, Any], events: Mapping[str, float
         "activation_density": densities.get(layer.groups[0].source),
         "broadcast_density": events["broadcasts"] / seen if seen else None,
         "cycles": events["cycles"], "utilization": reported["utilization"],
-        "lower_bound": reported["lower_bound"] / reported_images(reported),
-        "microseconds": events["cycles"] / _clock(technology, clock).typical,
+        "lower_bound": reported["lower_bound"] / images,
+        "microseconds": events["cycles"] / clock.typical,
         "events": dict(events), **_energy(energy),
         "pj_per_mac": _per(energy.on_chip, layer.mac_count),
         "pj_per_add": _per(energy.on_chip, events["adds"]),
-        "cluster_cycles": {name: value / reported_images(reported)
+        "cluster_cycles": {name: value / images
                            for name, value in reported["cluster_cycles"].items()},
     }
-
-
-def reported_images(layer: Mapping[str, Any]) -> int:
-    """Images that a reported layer was run on."""
-    return max(1, len(layer["cycles_per_image"]))
 
 
 def _sum(name: str, energies: Iterable[LayerEnergy]) -> LayerEnergy:

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritforge.cost.band import Band, total
-from tritforge.cost.published import macro_of, part, placed
+from tritforge.cost.published import macro_of, part
 from tritforge.cost.technology import Technology
 
 __all__ = ["CLOCK_MHZ", "COMPONENTS", "ELEMENTS", "LAYERS", "Layer", "compare", "core_area",
@@ -173,7 +173,7 @@ def layer_energy(technology: Technology, layer: Layer) -> dict[str, Band]:
 def core_area(technology: Technology) -> Band:
     """um2 of the gates, with the space between them, and of the memories."""
     gates = technology.cells["NAND2"].area * GATES
-    return (placed(gates, technology["placement"]) + macro_of(technology, 4, 64).area * BANKS
+    return (technology.placed(gates) + macro_of(technology, 4, 64).area * BANKS
             + macro_of(technology, 0.5, 16).area * ELEMENTS)
 
 

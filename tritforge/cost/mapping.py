@@ -2,13 +2,14 @@
 
 Modules stay apart, so that a repeated block is mapped once and every block's share is known. Large
 memories become macros (``chunk_memory.v``); small ones that answer at once stay memories of
-registers. The result depends on Verilog, library and Yosys alone and is kept in the cache folder.
+registers. The result depends on the hardware's sources, library and Yosys alone and is kept in the
+cache folder.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections import Counter
@@ -17,12 +18,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fpga.structure
 import hw.memory
 from fpga.errors import BuildError
 from fpga.structure import kind_of
 from fpga.tools import find, run_aside
 from hw.config import Config
-from hw.verilog import TOP_NAME, generate_verilog
+from hw.verilog import TOP_NAME, generate_verilog, hardware_digest
+from model_export.folders import new_file
 from sim.native import cache_folder
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import Library
@@ -32,6 +35,8 @@ __all__ = ["Block", "Memory", "accelerator_verilog", "content_of", "gates_script
 
 _MEMORY = Path(__file__).with_name("chunk_memory.v")
 _CHUNK_MEMORY = Path(hw.memory.__file__).with_name("chunk_memory.v")
+#: Where kinds of blocks are told apart.
+_KINDS = Path(fpga.structure.__file__)
 #: What is done before gates: memories are collected and kept, flip-flops have no initial values,
 #: which chips have not either.
 _COARSE = ("proc -norom", "opt_expr", "opt_clean", "opt -full -nodffe -nosdff",
@@ -39,7 +44,6 @@ _COARSE = ("proc -norom", "opt_expr", "opt_clean", "opt -full -nodffe -nosdff",
            "opt -fast")
 #: ABC's commands; the ones that Yosys has by default take ten times as long and save 2 % of area.
 _ABC = "+strash;dch;map;topo"
-_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -135,18 +139,20 @@ def map_design(config: Config, library: Library,
     if progress is not None:
         progress(f"mapping configuration {config.name} to cells", 0.0)
     try:
-        verilog = accelerator_verilog(config)
         tool = find("yosys")
         script = mapping_script(
             ("tee -q -o gates.json stat -json",),
             ("tee -q -o cells.json stat -json",
              "tee -q -o memories.il dump t:$mem_v2 t:memory_macro t:*chunk_memory*"))
-        digest = hashlib.sha256("\0".join(
-            (str(_VERSION), tool.version, verilog, library.text, script)).encode()).hexdigest()
+        # Verilog takes longer to generate than its sources to read.
+        made_from = [hardware_digest(), config.identity.encode(), *(
+            path.read_bytes() for path in (Path(__file__), _MEMORY, _KINDS)),
+            *(text.encode() for text in (tool.version, library.text, script))]
+        digest = hashlib.sha256(b"\0".join(made_from)).hexdigest()
         place = cache_folder() / f"cells-{digest[:32]}.json"
         blocks = _cached(place)
         if blocks is None:
-            blocks = _map(verilog, library, script)
+            blocks = _map(accelerator_verilog(config), library, script)
             _keep(place, blocks)
         return blocks
     except BuildError as error:
@@ -178,14 +184,8 @@ def _keep(place: Path, blocks: dict[str, Block]) -> None:
     """Write the result for the next time; where that is not possible it is made again."""
     document = {kind: block.to_dict() for kind, block in blocks.items()}
     text = json.dumps({"blocks": document, "digest": _digest(document)})
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(place)
-    except OSError:
-        return
+    with contextlib.suppress(OSError), new_file(place) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 # ----- Yosys

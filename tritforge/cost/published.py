@@ -6,7 +6,7 @@ from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
 from tritforge.cost.technology import Macro, Technology
 
-__all__ = ["macro_of", "part", "placed"]
+__all__ = ["macro_of", "part"]
 
 
 def macro_of(technology: Technology, kilobytes: float, width: int) -> Macro:
@@ -38,9 +38,3 @@ def part(name: str, what: str, unit: str, model: Band, published: float) -> dict
     return {"name": name, "what": what, "unit": unit, "model": model.to_dict(),
             "published": published, "within": model.contains(published)}
 
-
-
-def placed(cells: Band, placement: Band) -> Band:
-    """Area that cells take with the space between them; the densest placement is the smallest."""
-    return Band(cells.low / placement.high, cells.typical / placement.typical,
-                cells.high / placement.low)

@@ -211,6 +211,12 @@ class Technology:
         """Band of a figure, in the unit that :class:`Figure` states."""
         return self.figures[name].band
 
+    def placed(self, cells: Band) -> Band:
+        """um2 that cells take with the space between them; the densest placement is the
+        smallest."""
+        share = self["placement"]
+        return Band(cells.low / share.high, cells.typical / share.typical, cells.high / share.low)
+
     def to_dict(self) -> dict[str, Any]:
         """All figures with units and sources, as JSON values."""
         return {

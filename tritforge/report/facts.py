@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from model_export.image import is_ternary
 from model_export.network import Layer, Network
 from tritforge.cost.energy import OFF_CHIP
-from tritforge.cost.estimate import is_ternary
 
 __all__ = ["Kernels", "derive", "image_facts", "kernels_of"]
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tritforge.console import significant
+
 __all__ = ["KINDS", "Numbers", "rounded"]
 
 #: Units of every kind of quantity, smallest first, each in the unit that documents use.
@@ -35,13 +37,11 @@ NOTHING = Markup('<span class="none" title="not counted, or not applicable">\u20
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, but no fewer than its whole part has."""
-    if value == 0:
-        return "0"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    if places > 7:
+    """As :func:`tritforge.console.significant`, with an exponent where more than seven decimal
+    places would be needed."""
+    if value and digits - 1 - math.floor(math.log10(abs(value))) > 7:
         return f"{value:.{digits - 1}e}"
-    return f"{value:,.{max(0, places)}f}"
+    return significant(value, digits)
 
 
 class Numbers:

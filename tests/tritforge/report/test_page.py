@@ -13,6 +13,7 @@ import pytest
 from pages import CASES, Page, made
 from synthetic import HOSTILE, documents, drawn_kernels
 
+from model_export.folders import file_obstacle
 from sim.backend import CLUSTER_CYCLES
 from tritforge.cost.energy import COMPONENTS, OFF_CHIP
 from tritforge.report.numbers import KINDS
@@ -160,14 +161,20 @@ def test_labels():
 
 
 def test_is_page(tmp_path):
+    """A page may be replaced, other files and folders may not."""
+    def foreign(path):
+        return file_obstacle(path, "is foreign", is_page)
+
     path = tmp_path / "x.html"
-    assert not is_page(path)
+    assert not is_page("") and foreign(path) is None
     path.write_text("<html>")
-    assert not is_page(path)
+    assert foreign(path) == f"{path} exists and is foreign; it is left as it is"
     path.write_text(made("digits")[1].source, encoding="utf-8")
-    assert is_page(path)
+    assert foreign(path) is None
+    link = tmp_path / "link.html"
+    link.symlink_to(path)
     path.write_bytes(b"\xff\xfe")
-    assert not is_page(path) and not is_page(tmp_path)
+    assert foreign(path) and foreign(tmp_path) and foreign(link)
 
 
 def test_streamed_tells_of_the_host_port():
