@@ -8,6 +8,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 JOBS ?= 2
 
+# Folders that install as packages below tritforge; mypy sees them where they install.
+PARTS := common hw model_export sim fpga
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -24,6 +26,8 @@ test-slow: $(VENV)/.installed-test
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	mkdir -p build/types/tritforge
+	ln -sfn $(foreach part,$(wildcard tritforge/*) $(PARTS),../../../$(part)) build/types/tritforge/
 	$(BIN)/mypy
 
 $(VENV)/.torch:
@@ -40,4 +44,4 @@ $(VENV)/.installed-test: $(VENV)/.installed pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) build demo-out

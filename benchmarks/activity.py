@@ -17,13 +17,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from model_export.digits import digits_data
-from tritforge import flows
 from tritforge.console import progress_bar
-from tritforge.cost.activity import switching_activity
-from tritforge.cost.agreement import compare_blocks
 from tritforge.cost.estimate import estimate
+from tritforge.cost.netlist.activity import switching_activity
+from tritforge.cost.netlist.agreement import compare_blocks
 from tritforge.cost.technology import load_technology
+from tritforge.flows import network as flows
+from tritforge.model_export.training.digits import digits_data
 
 
 @click.command()

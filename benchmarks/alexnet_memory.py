@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import Config
-from model_export.alexnet import alexnet
-from model_export.calibrate import calibrate
-from model_export.emit import MemoryImage, emit
-from model_export.fold import fold_input
-from model_export.network import Network
-from model_export.photographs import calibration_images, sample_photographs
-from model_export.placement import place
-from model_export.quantize import quantize
-from model_export.trace import trace
-from sim.golden import GoldenModel, quantize_input
-from tritforge.flows import activation_densities
+from tritforge.flows.network import activation_densities
+from tritforge.hw.config import Config
+from tritforge.model_export.alexnet.network import alexnet
+from tritforge.model_export.alexnet.photographs import calibration_images, sample_photographs
+from tritforge.model_export.memory.emit import MemoryImage, emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.network import Network
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.fold import fold_input
+from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.sim.golden import GoldenModel, quantize_input
 
 __all__ = ["Prepared", "prepare"]
 

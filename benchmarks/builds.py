@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from fpga.board import board
-from fpga.build import build
-from fpga.plan import make_plan
-from hw.config import load_config
 from tritforge.console import progress_bar
+from tritforge.fpga.bitstream.build import build
+from tritforge.fpga.bitstream.plan import make_plan
+from tritforge.fpga.boards.board import board
+from tritforge.hw.config import load_config
 
 #: Board, configuration, clock in MHz.
 ROWS = (("icebreaker", "icebreaker", 21.0), ("icebreaker", "icebreaker", 24.0),

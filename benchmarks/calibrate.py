@@ -23,9 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from fpga.board import Board, board
-from fpga.board_top import INSTANCE, TOP
-from fpga.estimate import (
+from tritforge.common.files import new_file
+from tritforge.console import progress_bar
+from tritforge.fpga.bitstream.netlist_report import block_of, read_cells, totals
+from tritforge.fpga.bitstream.plan import BuildPlan, make_plan
+from tritforge.fpga.boards.board import Board, board
+from tritforge.fpga.boards.board_top import INSTANCE, TOP
+from tritforge.fpga.fit.estimate import (
     CALIBRATION,
     RESOURCES,
     Estimate,
@@ -33,15 +37,11 @@ from fpga.estimate import (
     estimate_with,
     load_calibration,
 )
-from fpga.netlist_report import block_of, read_cells, totals
-from fpga.plan import BuildPlan, make_plan
-from fpga.room import EXACT
-from fpga.structure import BLOCKS, TERMS, kind_of
-from fpga.tools import Tool, find, run
-from hw.config import PRESETS, Config
-from model_export.folders import new_file
-from sim.native import cache_folder
-from tritforge.console import progress_bar
+from tritforge.fpga.fit.room import EXACT
+from tritforge.fpga.fit.structure import BLOCKS, TERMS, kind_of
+from tritforge.fpga.toolchain.tools import Tool, find, run
+from tritforge.hw.config import PRESETS, Config
+from tritforge.sim.native import cache_folder
 
 #: What a small ECP5 configuration has unless a row says otherwise.
 SMALL = Config(name="small", clusters=1, elements=2, rows=4, queue_depth=4, scan_width=2,

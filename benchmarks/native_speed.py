@@ -17,18 +17,18 @@ from pathlib import Path
 
 import click
 
-from hw.config import load_config
-from model_export.calibrate import calibrate
-from model_export.checkpoint import load_into
-from model_export.digits import digits_data
-from model_export.emit import emit
-from model_export.placement import place
-from model_export.quantize import quantize
-from model_export.trace import trace
-from model_export.zoo import load_model
-from sim.device import Device
-from sim.golden import GoldenModel, quantize_input
-from sim.native import NativeLink
+from tritforge.hw.config import load_config
+from tritforge.model_export.formats.checkpoint import load_into
+from tritforge.model_export.memory.emit import emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.model_export.training.digits import digits_data
+from tritforge.model_export.zoo import load_model
+from tritforge.sim.device import Device
+from tritforge.sim.golden import GoldenModel, quantize_input
+from tritforge.sim.native import NativeLink
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "tritforge" / "data" / "digits_ttq.pt"
 

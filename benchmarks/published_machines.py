@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tritforge.cost import eie, eyeriss
+from tritforge.cost.published import eie, eyeriss
 from tritforge.cost.technology import load_technology
 
 _VARIANTS = ("densities", "entries")

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from alexnet_memory import prepare
 
-from hw.config import PRESETS
-from sim.cycle import CycleModel
-from sim.device import Device
-from sim.native import NativeLink
+from tritforge.hw.config import PRESETS
+from tritforge.sim.cycle.model import CycleModel
+from tritforge.sim.device import Device
+from tritforge.sim.native import NativeLink
 
 #: Layer: padded input height, width, kernel height, width, channels and filters of one group,
 #: groups. The topology of the paper's author; the stride is 1.

@@ -14,8 +14,8 @@ import dataclasses
 
 from alexnet_memory import prepare
 
-from hw.config import PRESETS
-from sim.cycle import CycleModel
+from tritforge.hw.config import PRESETS
+from tritforge.sim.cycle.model import CycleModel
 
 #: (multipliers, layer): cycles of one of its two groups.
 SIGMA = {(128, "conv1"): 1_091_617, (128, "conv3"): 238_295, (128, "conv4"): 163_219,

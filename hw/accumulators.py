@@ -6,9 +6,9 @@ from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, Signal, sign
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import Config
-from hw.hierarchy import SharedModules
-from hw.payloads import index_shape
+from tritforge.hw.config import Config
+from tritforge.hw.hierarchy import SharedModules
+from tritforge.hw.payloads import index_shape
 
 __all__ = ["Accumulators"]
 
@@ -27,7 +27,7 @@ class Accumulators(wiring.Component):
     each says whether it counts as zero, so that taking writes no zeros.
 
     In Verilog it is an instance of ``accumulators``, written by hand in ``accumulators.v``, for the
-    reason that :class:`hw.memory.ChunkMemory` gives.
+    reason that :class:`tritforge.hw.memory.ChunkMemory` gives.
 
     Parameters
     ----------

@@ -6,11 +6,11 @@ from amaranth.hdl import Array, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from hw.config import PORT_WIDTH, Config
-from hw.delay import delayed
-from hw.hierarchy import repeated
-from hw.memory import ChunkMemory
-from hw.payloads import (
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.delay import delayed
+from tritforge.hw.hierarchy import repeated
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import (
     address_width,
     broadcast,
     drain_command,
@@ -19,10 +19,10 @@ from hw.payloads import (
     trit_word,
     walk_job,
 )
-from hw.processing_element import ProcessingElement
-from hw.scaler import Scaler
-from hw.walker import Walker
-from hw.zero_skip import ZeroSkip
+from tritforge.hw.processing_element import ProcessingElement
+from tritforge.hw.scaler import Scaler
+from tritforge.hw.walker import Walker
+from tritforge.hw.zero_skip import ZeroSkip
 
 __all__ = ["Cluster", "sums_latency"]
 

@@ -239,11 +239,11 @@ class Config:
     @property
     def row_entry_width(self) -> int:
         """Bits of one lane of the row memory, padded to whole port words."""
-        from hw.program import row_layout  # the layout needs a Config
+        from tritforge.hw.program import row_layout  # the layout needs a Config
         return -(-row_layout(self).size // PORT_WIDTH) * PORT_WIDTH
 
     def memory_width(self, kind: str) -> int:
-        """Bits of one word of a memory (``kind`` as in :data:`hw.program.MEMORIES`)."""
+        """Bits of one word of a memory (``kind`` as in :data:`tritforge.hw.program.MEMORIES`)."""
         return {
             "program": PORT_WIDTH,
             "trits": 2 * self.slots,
@@ -255,7 +255,7 @@ class Config:
 
     def memory_depth(self, kind: str) -> int:
         """Words of a memory (per cluster or slice where each has its own)."""
-        from hw.program import COUNTER_SLOTS
+        from tritforge.hw.program import COUNTER_SLOTS
         return {
             "program": self.program_depth,
             "trits": self.trit_depth,

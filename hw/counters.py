@@ -4,10 +4,10 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Member, Out
 
-from hw.config import Config
-from hw.lookup_memory import LookupMemory
-from hw.payloads import EVENTS, event_layout, index_shape
-from hw.program import COUNTER_SLOTS, COUNTERS
+from tritforge.hw.config import Config
+from tritforge.hw.lookup_memory import LookupMemory
+from tritforge.hw.payloads import EVENTS, event_layout, index_shape
+from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
 
 __all__ = ["Counters", "NoCounters"]
 
@@ -23,9 +23,9 @@ class Counters(wiring.Component):
     to be added to its sum, so all sums share one adder and stand in one memory.
 
     Timing: a dump takes ``COUNTER_SLOTS`` cycles, one counter each in the order of
-    :data:`hw.program.COUNTERS`; an event of cycle t is in a dump that begins in cycle t+3.
-    ``cycles`` comes last and includes its own. Events count from ``COUNTER_SLOTS`` cycles after a
-    reset on. The host's read data stand two cycles after the address.
+    :data:`tritforge.hw.program.COUNTERS`; an event of cycle t is in a dump that begins in cycle
+    t+3. ``cycles`` comes last and includes its own. Events count from ``COUNTER_SLOTS`` cycles
+    after a reset on. The host's read data stand two cycles after the address.
 
     Parameters
     ----------

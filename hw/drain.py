@@ -4,8 +4,8 @@ from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import Config
-from hw.payloads import (
+from tritforge.hw.config import Config
+from tritforge.hw.payloads import (
     address_width,
     drain_command,
     drain_job,

@@ -4,11 +4,11 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import PORT_WIDTH, Config
-from hw.packet_buffer import PacketBuffer
-from hw.payloads import address_width, command_word, index_shape, port_word
-from hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
-from hw.protocol import (
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.packet_buffer import PacketBuffer
+from tritforge.hw.payloads import address_width, command_word, index_shape, port_word
+from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.protocol import (
     COUNT_WIDTH,
     ERROR_WIDTH,
     FINISHED,
@@ -18,7 +18,7 @@ from hw.protocol import (
     ErrorCode,
     Opcode,
 )
-from hw.unpacker import Unpacker, can_unpack
+from tritforge.hw.unpacker import Unpacker, can_unpack
 
 __all__ = ["HostPort", "memory_address_width"]
 

@@ -6,8 +6,8 @@ from amaranth.hdl import ClockSignal, Instance, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.hierarchy import SharedModules
-from hw.payloads import address_width
+from tritforge.hw.hierarchy import SharedModules
+from tritforge.hw.payloads import address_width
 
 __all__ = ["ChunkMemory"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ACTIVATION_WIDTH, Config
-from hw.lookup_memory import Queue
-from hw.memory import ChunkMemory
-from hw.payloads import address_width, write_back
+from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.lookup_memory import Queue
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import address_width, write_back
 
 __all__ = ["MERGE_LATENCY", "WRITE_BACK_FLIGHT", "Merge", "merge_level", "merge_places"]
 

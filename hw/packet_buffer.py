@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import PORT_WIDTH, Config
-from hw.payloads import address_width, command_word
-from hw.protocol import ERROR_WIDTH, HEADER_WORDS, ErrorCode
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.payloads import address_width, command_word
+from tritforge.hw.protocol import ERROR_WIDTH, HEADER_WORDS, ErrorCode
 
 __all__ = ["PacketBuffer", "buffer_words", "packet_places"]
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Mux, Shape, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
 
 __all__ = [
     "EVENTS",
@@ -168,7 +168,7 @@ def write_back(config: Config) -> data.StructLayout:
     })
 
 
-#: Events of one cluster in one cycle, in the order of :data:`hw.program.COUNTERS`.
+#: Events of one cluster in one cycle, in the order of :data:`tritforge.hw.program.COUNTERS`.
 EVENTS = ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
           "empty_scans", "stall_queue_full", "stall_imbalance", "stall_drain")
 

@@ -6,10 +6,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.accumulators import Accumulators
-from hw.config import Config
-from hw.lookup_memory import LookupMemory
-from hw.payloads import broadcast, index_shape, tag_width, trit_word
+from tritforge.hw.accumulators import Accumulators
+from tritforge.hw.config import Config
+from tritforge.hw.lookup_memory import LookupMemory
+from tritforge.hw.payloads import broadcast, index_shape, tag_width, trit_word
 
 __all__ = ["BROADCAST_FLIGHT", "ProcessingElement", "queue_places"]
 
@@ -47,9 +47,9 @@ class ProcessingElement(wiring.Component):
     still in flight. All outputs but ``full`` are registers: they show the state of the cycle
     before.
 
-    Cost: a queue of ``queue_places`` entries; :class:`hw.accumulators.Accumulators`, which must
-    hold zeros at the start: the drain takes everything once after a reset. It never takes from the
-    bank that is being added to, so no adder cycle is lost.
+    Cost: a queue of ``queue_places`` entries; :class:`tritforge.hw.accumulators.Accumulators`,
+    which must hold zeros at the start: the drain takes everything once after a reset. It never
+    takes from the bank that is being added to, so no adder cycle is lost.
 
     Parameters
     ----------

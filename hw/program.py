@@ -23,7 +23,7 @@ from amaranth.hdl import ShapeCastable, signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import PORT_WIDTH, Config
 
 __all__ = [
     "COUNTERS", "COUNTER_SLOTS", "DESTINATION", "GEOMETRY", "GROUP", "LAYER", "LAYER_OPCODE",

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from hw.config import Config
-from hw.program import MEMORIES
+from tritforge.hw.config import Config
+from tritforge.hw.program import MEMORIES
 
 __all__ = ["ErrorCode", "Opcode", "Packet", "Status", "label", "read", "run", "signal", "status",
            "wait", "write", "write_counts", "write_packed"]
@@ -36,7 +36,7 @@ class Opcode(IntEnum):
     RUN = 2
     READ = 3
     STATUS = 4
-    WRITE_PACKED = 5    # only where trits can be unpacked: hw.unpacker.can_unpack
+    WRITE_PACKED = 5    # only where trits can be unpacked: tritforge.hw.unpacker.can_unpack
     SIGNAL = 6          # to the running program: what was sent before is there
     WAIT = 7            # packets after it wait for the program's next release, or its end
     LABEL = 8           # what the memories hold from now on: STATUS's ``contents``
@@ -112,7 +112,7 @@ def write_counts(config: Config, memory: str, count: int) -> list[int]:
 def write_packed(cluster: int, address: int, count: int, rows_used: int,
                  words: Iterable[int]) -> Packet:
     """Write ``count`` columns of trits from ``words`` of
-    :func:`model_export.packing.pack_columns`."""
+    :func:`tritforge.model_export.image.packing.pack_columns`."""
     return Packet(Opcode.WRITE_PACKED, MEMORIES.index("trits"), cluster,
                   (address, count, rows_used, *words))
 

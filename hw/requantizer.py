@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ACTIVATION_WIDTH, RESULT_WIDTH, Config
-from hw.delay import delayed
+from tritforge.hw.config import ACTIVATION_WIDTH, RESULT_WIDTH, Config
+from tritforge.hw.delay import delayed
 
 __all__ = [
     "CODE_WIDTH",

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.config import ACTIVATION_WIDTH, Config
 
 __all__ = ["Scaler"]
 

@@ -6,11 +6,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import Config
-from hw.delay import delayed
-from hw.memory import ChunkMemory
-from hw.payloads import address_width, drain_job, following, index_shape, probe, walk_job
-from hw.program import (
+from tritforge.hw.config import Config
+from tritforge.hw.delay import delayed
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import address_width, drain_job, following, index_shape, probe, walk_job
+from tritforge.hw.program import (
     DESTINATION,
     GEOMETRY,
     GROUP,
@@ -21,7 +21,7 @@ from hw.program import (
     TILE,
     record_words,
 )
-from hw.protocol import ErrorCode
+from tritforge.hw.protocol import ErrorCode
 
 __all__ = ["Sequencer", "fetch_latency"]
 

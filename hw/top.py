@@ -6,20 +6,20 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.activation_slice import ActivationSlice
-from hw.cluster import Cluster, sums_latency
-from hw.config import PORT_WIDTH, RESULT_WIDTH, Config
-from hw.counters import Counters, NoCounters
-from hw.delay import delayed
-from hw.drain import Drain
-from hw.hierarchy import repeated
-from hw.host_port import HostPort
-from hw.memory import ChunkMemory
-from hw.merge import MERGE_LATENCY
-from hw.payloads import address_width, command_word, port_word, probe, write_back
-from hw.program import MEMORIES, row_layout
-from hw.requantizer import CODE_WIDTH, Requantizer, requantizer_latency, result_latency
-from hw.sequencer import Sequencer
+from tritforge.hw.activation_slice import ActivationSlice
+from tritforge.hw.cluster import Cluster, sums_latency
+from tritforge.hw.config import PORT_WIDTH, RESULT_WIDTH, Config
+from tritforge.hw.counters import Counters, NoCounters
+from tritforge.hw.delay import delayed
+from tritforge.hw.drain import Drain
+from tritforge.hw.hierarchy import repeated
+from tritforge.hw.host_port import HostPort
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.merge import MERGE_LATENCY
+from tritforge.hw.payloads import address_width, command_word, port_word, probe, write_back
+from tritforge.hw.program import MEMORIES, row_layout
+from tritforge.hw.requantizer import CODE_WIDTH, Requantizer, requantizer_latency, result_latency
+from tritforge.hw.sequencer import Sequencer
 
 __all__ = ["Accelerator", "settle", "write_back_latency"]
 
@@ -58,7 +58,7 @@ class Accelerator(wiring.Component):
     ----------
     config : Config
     contents : int
-        As for :class:`hw.host_port.HostPort`.
+        As for :class:`tritforge.hw.host_port.HostPort`.
     counters : bool
         Without them a READ of counters gives zeros; nothing else changes, no cycle either.
 

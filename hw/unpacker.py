@@ -4,8 +4,8 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import PORT_WIDTH, Config
-from hw.payloads import address_width, index_shape, port_word
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.payloads import address_width, index_shape, port_word
 
 __all__ = ["Unpacker", "can_unpack", "trit_chunk", "unpack_job"]
 
@@ -37,7 +37,7 @@ def trit_chunk(config: Config) -> data.StructLayout:
 
 
 class Unpacker(wiring.Component):
-    """Decodes what :func:`model_export.packing.pack_columns` makes.
+    """Decodes what :func:`tritforge.model_export.image.packing.pack_columns` makes.
 
     A group of up to 16 trits is a mask, a bit per trit, and a sign for every 1 of the mask; the
     mask of the next group stands before the signs, so its ones are counted a cycle ahead. With

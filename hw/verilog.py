@@ -14,11 +14,11 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from hw.config import ACTIVATION_WIDTH, Config
-from hw.hierarchy import SharedModules
-from hw.payloads import command_word, port_word, probe
-from hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
-from hw.top import Accelerator
+from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.hierarchy import SharedModules
+from tritforge.hw.payloads import command_word, port_word, probe
+from tritforge.hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.top import Accelerator
 
 __all__ = ["TOP_NAME", "convert", "generate_separate", "generate_verilog", "hardware_digest",
            "sidecar"]

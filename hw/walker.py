@@ -4,10 +4,10 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import Config
-from hw.lookup_memory import Queue
-from hw.memory import ChunkMemory
-from hw.payloads import address_width, scan_word, walk_job
+from tritforge.hw.config import Config
+from tritforge.hw.lookup_memory import Queue
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import address_width, scan_word, walk_job
 
 __all__ = ["Walker", "job_places", "word_places"]
 

@@ -15,7 +15,7 @@ pass               adds
 
 Up to here the network depends on ``coefficient_width``, ``accumulator_width`` and
 ``multiplier_width`` only; places, addresses and memory contents are in
-:mod:`model_export.placement` and :mod:`model_export.emit`.
+:mod:`tritforge.model_export.memory.placement` and :mod:`tritforge.model_export.memory.emit`.
 """
 
 from dataclasses import dataclass, field

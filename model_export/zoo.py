@@ -2,8 +2,8 @@
 
 A model specification is ``zoo:NAME`` or ``FILE.py:NAME``; :func:`load_model` builds either. The
 networks of the zoo are plain ``nn.Module`` objects with random weights: train them, make them
-ternary with :func:`model_export.ttq.ternarize_model`, or give them a checkpoint with
-:func:`model_export.checkpoint.load_into`.
+ternary with :func:`tritforge.model_export.training.ttq.ternarize_model`, or give them a checkpoint
+with :func:`tritforge.model_export.formats.checkpoint.load_into`.
 """
 
 import importlib.util

@@ -24,21 +24,21 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import Config
-from hw.program import COUNTERS
-from model_export.emit import MemoryImage
-from model_export.image import Image
-from model_export.network import Network
-from model_export.schedule import Schedule
-from sim.cycle import CycleModel, lower_bound
-from sim.device import Device, Progress
-from sim.event_log import Record
-from sim.golden import GoldenModel
-from sim.host import HostTensors
-from sim.interpreter import Interpreter
-from sim.native import NativeLink
-from sim.observer import Observer
-from sim.pysim import PythonLink
+from tritforge.hw.config import Config
+from tritforge.hw.program import COUNTERS
+from tritforge.model_export.image.folder import Image
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.schedule import Schedule
+from tritforge.model_export.network import Network
+from tritforge.sim.cycle.model import CycleModel, lower_bound
+from tritforge.sim.device import Device, Progress
+from tritforge.sim.event_log import Record
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.host import HostTensors
+from tritforge.sim.interpreter import Interpreter
+from tritforge.sim.native import NativeLink
+from tritforge.sim.observer import Observer
+from tritforge.sim.pysim import PythonLink
 
 __all__ = [
     "BACKENDS", "CLUSTER_CYCLES", "Backend", "CycleBackend", "DeviceBackend", "GoldenBackend",
@@ -63,8 +63,8 @@ class SimulationError(ValueError):
 class LayerRun:
     """What one layer cost, summed over images.
 
-    ``counters`` has the names of :data:`hw.program.COUNTERS`, ``cycles`` apart (counts, or cluster
-    cycles where the name starts with ``stall_``); empty where the backend has none.
+    ``counters`` has the names of :data:`tritforge.hw.program.COUNTERS`, ``cycles`` apart (counts,
+    or cluster cycles where the name starts with ``stall_``); empty where the backend has none.
     """
 
     name: str
@@ -75,13 +75,14 @@ class LayerRun:
     cycles: int | None = None         # clock cycles
     cycles_per_image: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
-    lower_bound: int | None = None    # cycles it takes at least, see :func:`sim.cycle.lower_bound`
+    #: cycles it takes at least, see :func:`tritforge.sim.cycle.model.lower_bound`
+    lower_bound: int | None = None
     passes: int = 0                   # of a streamed image; and, per image,
     sent_words: int = 0               # port words that it needs from the host
     read_words: int = 0               # and that the host reads back
 
     def add(self, values: Mapping[str, int]) -> None:
-        """Add one image's counters, by the names of :data:`hw.program.COUNTERS`."""
+        """Add one image's counters, by the names of :data:`tritforge.hw.program.COUNTERS`."""
         self.cycles_per_image.append(values.get("cycles", 0))
         self.cycles = sum(self.cycles_per_image)
         for name, value in values.items():
@@ -218,7 +219,7 @@ class Backend(ABC):
         Parameters
         ----------
         codes : integer array (images, channels, height, width)
-            Input codes, as :func:`sim.golden.quantize_input` gives them.
+            Input codes, as :func:`tritforge.sim.golden.quantize_input` gives them.
         layer : str, optional
             Run this layer alone, on the golden activations before it.
         log : list, optional

@@ -11,22 +11,30 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hw import protocol
-from hw.config import PORT_WIDTH, Config
-from hw.program import COUNTER_SLOTS, COUNTERS
-from hw.protocol import (
+from tritforge.hw import protocol
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
+from tritforge.hw.protocol import (
     PACKED_ARGUMENTS,
     ErrorCode,
     Opcode,
     Packet,
     Status,
 )
-from hw.unpacker import can_unpack
-from model_export import packing
-from model_export.emit import MemoryImage
-from model_export.schedule import Await, Load, ReadCounters, Signal, Store, Write, lap
-from sim.host import HostTensors
-from sim.observer import Observer
+from tritforge.hw.unpacker import can_unpack
+from tritforge.model_export.image import packing
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.schedule import (
+    Await,
+    Load,
+    ReadCounters,
+    Signal,
+    Store,
+    Write,
+    lap,
+)
+from tritforge.sim.host import HostTensors
+from tritforge.sim.observer import Observer
 
 __all__ = ["Device", "DeviceError", "Link"]
 

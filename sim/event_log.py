@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_export.folders import file_obstacle, new_file
+from tritforge.common.files import file_obstacle, new_file
 
 __all__ = ["KINDS", "EventLog", "EventLogError", "LogComparison", "Record", "check_log_file",
            "compare_logs", "first_difference", "in_order", "read_log", "write_log"]
@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 
 #: Kinds of records, in the order that they have within one cycle, and which of a record's
 #: numbers each of them has; the others are 0. The cycle model is compiled with this list, the
-#: hardware's side is :class:`sim.observer.Observer`.
+#: hardware's side is :class:`tritforge.sim.observer.Observer`.
 KINDS: dict[str, tuple[str, ...]] = {
     "layer_started": (),                                # first fetch of the layer's record
     "tile_started": ("tile",),                          # first fetch of the tile's record
@@ -77,7 +77,7 @@ class EventLog:
     network, configuration : str
         Names.
     configuration_identity : str
-        As :attr:`hw.config.Config.identity`.
+        As :attr:`tritforge.hw.config.Config.identity`.
     image_manifest_sha256 : str
         Checksum that the image's manifest states of itself; empty without a file.
     input_sha256 : str

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from model_export.errors import ExportError
-from model_export.network import Layer, Network, Pool, Requantization, Tensor
-from model_export.quantize import EffectiveGroup, effective_groups
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.network import Layer, Network, Pool, Requantization, Tensor
+from tritforge.model_export.passes.quantize import EffectiveGroup, effective_groups
 
 __all__ = ["FloatReference", "GoldenModel", "LayerResult", "quantize_input", "requantize",
            "requantize_rows"]

@@ -3,12 +3,21 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hw import protocol
-from hw.program import COUNTER_SLOTS
-from hw.protocol import Opcode
-from model_export.emit import MemoryImage
-from model_export.schedule import Await, Load, ReadCounters, Signal, Step, Store, Strip, Write
-from sim.records import Records
+from tritforge.hw import protocol
+from tritforge.hw.program import COUNTER_SLOTS
+from tritforge.hw.protocol import Opcode
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.schedule import (
+    Await,
+    Load,
+    ReadCounters,
+    Signal,
+    Step,
+    Store,
+    Strip,
+    Write,
+)
+from tritforge.sim.records import Records
 
 __all__ = ["HostTensors", "Shape", "packet_shapes"]
 
@@ -82,7 +91,8 @@ class HostTensors:
 
 
 def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
-    """The packets that :meth:`sim.device.Device.run_schedule` sends for passes ``numbers``."""
+    """The packets that :meth:`tritforge.sim.device.Device.run_schedule` sends for passes
+    ``numbers``."""
     schedule, config = memory.schedule, memory.config
     assert schedule is not None
 

@@ -12,8 +12,8 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from hw.config import Config
-from hw.program import (
+from tritforge.hw.config import Config
+from tritforge.hw.program import (
     DESTINATION,
     GEOMETRY,
     GROUP,
@@ -24,10 +24,10 @@ from hw.program import (
     TILE,
     record_words,
 )
-from model_export.schedule import Await, Load, Schedule, Signal, Store, Write, lap
-from sim.golden import requantize
-from sim.host import HostTensors
-from sim.records import Records
+from tritforge.model_export.memory.schedule import Await, Load, Schedule, Signal, Store, Write, lap
+from tritforge.sim.golden import requantize
+from tritforge.sim.host import HostTensors
+from tritforge.sim.records import Records
 
 __all__ = ["Interpreter"]
 
@@ -55,8 +55,9 @@ class Interpreter:
         The accelerator.
     memories : object
         Has ``program`` (words,) uint32, ``trits`` (sets * clusters, columns, bytes) uint8 and
-        ``rows`` (entries, port words) uint32, such as :class:`model_export.emit.MemoryImage`.
-        Where it has a schedule, only what is resident is in the memories from the beginning.
+        ``rows`` (entries, port words) uint32, such as
+        :class:`tritforge.model_export.memory.emit.MemoryImage`. Where it has a schedule, only what
+        is resident is in the memories from the beginning.
 
     Members
     -------

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import Config
-from hw.verilog import TOP_NAME, generate_separate, generate_verilog, hardware_digest
-from sim.device import DeviceError, Link
-from sim.observer import Observer
+from tritforge.hw.config import Config
+from tritforge.hw.verilog import TOP_NAME, generate_separate, generate_verilog, hardware_digest
+from tritforge.sim.device import DeviceError, Link
+from tritforge.sim.observer import Observer
 
 __all__ = ["NativeLink", "SimulatorError", "cache_folder", "cached", "compile_library",
            "compile_native", "compiler", "compiler_digest", "verilate", "verilator_folder"]

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hw.config import Config
-from hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
-from sim.event_log import EventLogError, Record, in_order
+from tritforge.hw.config import Config
+from tritforge.hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
+from tritforge.sim.event_log import EventLogError, Record, in_order
 
 __all__ = ["Observer"]
 

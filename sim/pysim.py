@@ -6,10 +6,10 @@ from typing import Any
 
 from amaranth.sim import Simulator
 
-from hw.config import Config
-from hw.top import Accelerator
-from sim.device import DeviceError, Link
-from sim.observer import Observer
+from tritforge.hw.config import Config
+from tritforge.hw.top import Accelerator
+from tritforge.sim.device import DeviceError, Link
+from tritforge.sim.observer import Observer
 
 __all__ = ["PythonLink"]
 

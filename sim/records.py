@@ -1,4 +1,5 @@
-"""Decoding of program and row memory: the inverse of :func:`hw.program.encode`, vectorised."""
+"""Decoding of program and row memory: the inverse of :func:`tritforge.hw.program.encode`,
+vectorised."""
 
 from collections.abc import Sequence
 
@@ -6,8 +7,8 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from hw.config import PORT_WIDTH, Config
-from hw.program import record_words, row_layout, to_words
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.program import record_words, row_layout, to_words
 
 __all__ = ["Records", "decode"]
 
@@ -61,7 +62,7 @@ class Records:
 
 
 def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
-    """Named fields of a packed record: the inverse of :func:`hw.program.encode`."""
+    """Named fields of a packed record: the inverse of :func:`tritforge.hw.program.encode`."""
     names = [name for name, _ in layout]
     words = np.array([to_words(packed, record_words(layout))], np.uint32)
     return dict(zip(names, _fields(layout, words, names)[0].tolist(), strict=True))

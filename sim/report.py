@@ -12,8 +12,8 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from model_export.folders import new_folder, obstacle
-from sim.backend import CLUSTER_CYCLES, Simulation
+from tritforge.common.files import new_folder, obstacle
+from tritforge.sim.backend import CLUSTER_CYCLES, Simulation
 
 __all__ = ["DEFAULT_CLOCK", "FORMAT", "REPORT", "ReportError", "build_report", "causes_table",
            "check_run_folder", "dump", "layer_tables", "loading_sentence", "summary",

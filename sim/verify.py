@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_export.image import Image
-from sim.backend import (
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import (
     Backend,
     GoldenBackend,
     InterpreterBackend,
@@ -15,8 +15,8 @@ from sim.backend import (
     RtlBackend,
     SimulationError,
 )
-from sim.device import Progress
-from sim.pysim import ELEMENT_LIMIT
+from tritforge.sim.device import Progress
+from tritforge.sim.pysim import ELEMENT_LIMIT
 
 __all__ = ["CHECKED", "Comparison", "Difference", "Verification", "compare", "verify"]
 
@@ -114,7 +114,7 @@ def verify(image: Image, codes: NDArray[np.integer], *,
     codes : integer array (images, channels, height, width)
         Input codes.
     backends : names from :data:`CHECKED`
-        ``memory`` is :mod:`sim.interpreter`. ``pysim`` is skipped, and the result says
+        ``memory`` is :mod:`tritforge.sim.interpreter`. ``pysim`` is skipped, and the result says
         so, where the configuration is too large for it.
     pysim_images : int
         How many of the images, from the first on, ``pysim`` computes.

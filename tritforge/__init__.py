@@ -9,19 +9,20 @@
 ============================================  ==============================================
 name                                          what it is
 ============================================  ==============================================
-:func:`~tritforge.flows.export`               network and calibration samples -> image folder
-:func:`~model_export.image.load_image`        image folder -> ``Image``, checksums verified
-:func:`~tritforge.flows.simulate`             image and inputs -> integers, cycles, counters
-:func:`~tritforge.flows.verify`               every layer's integers on every backend
-:func:`~sim.event_log.compare_logs`           the first difference between two event logs
-:func:`~tritforge.flows.generate`             configuration -> Verilog and JSON side-car
-:func:`~tritforge.cost.estimate.estimate`     image and inputs -> energy, area, baselines
-:func:`~hw.config.load_config`, ``PRESETS``   configurations by name or TOML file
-``Config``                                    a configuration: all parameters of an accelerator
-``TernaryConv2d``, ``TernaryLinear``          TTQ as PyTorch modules to train with
-``ternarize_model``, ``bake``                 ordinary model -> ternary; ternary -> plain layers
-``load_checkpoint``, ``load_into``            checkpoints, read without running code
-============================================  ==============================================
+:func:`~tritforge.flows.network.export`               network and calibration samples -> image
+folder :func:`~tritforge.model_export.image.folder.load_image`        image folder -> ``Image``,
+checksums verified :func:`~tritforge.flows.network.simulate`             image and inputs ->
+integers, cycles, counters :func:`~tritforge.flows.network.verify`               every layer's
+integers on every backend :func:`~tritforge.sim.event_log.compare_logs`           the first
+difference between two event logs :func:`~tritforge.flows.network.generate`
+configuration -> Verilog and JSON side-car :func:`~tritforge.cost.estimate.estimate`     image and
+inputs -> energy, area, baselines :func:`~tritforge.hw.config.load_config`, ``PRESETS``
+configurations by name or TOML file ``Config``                                    a configuration:
+all parameters of an accelerator ``TernaryConv2d``, ``TernaryLinear``          TTQ as PyTorch
+modules to train with ``ternarize_model``, ``bake``                 ordinary model -> ternary;
+ternary -> plain layers ``load_checkpoint``, ``load_into``            checkpoints, read without
+running code ============================================
+==============================================
 
 The command ``tritforge`` offers the same. Names are imported when they are first used, so that
 ``import tritforge`` does not wait for PyTorch.
@@ -32,21 +33,30 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hw.config import PRESETS, Config, ConfigError, load_config
-    from model_export.checkpoint import CheckpointError, load_checkpoint, load_into
-    from model_export.errors import ExportError, ImageError
-    from model_export.image import Image, load_image
-    from model_export.ttq import TernaryConv2d, TernaryLinear, bake, ternarize_model
-    from model_export.zoo import ModelError, load_model
-    from sim.backend import Simulation, SimulationError
-    from sim.device import DeviceError
-    from sim.event_log import EventLogError, compare_logs
-    from sim.native import SimulatorError
-    from sim.verify import Verification
     from tritforge.cost.errors import CostError
     from tritforge.cost.estimate import estimate
     from tritforge.cost.technology import Technology, load_technology
-    from tritforge.flows import Export, export, generate, simulate, verify
+    from tritforge.flows.network import Export, export, generate, simulate, verify
+    from tritforge.hw.config import PRESETS, Config, ConfigError, load_config
+    from tritforge.model_export.errors import ExportError, ImageError
+    from tritforge.model_export.formats.checkpoint import (
+        CheckpointError,
+        load_checkpoint,
+        load_into,
+    )
+    from tritforge.model_export.image.folder import Image, load_image
+    from tritforge.model_export.training.ttq import (
+        TernaryConv2d,
+        TernaryLinear,
+        bake,
+        ternarize_model,
+    )
+    from tritforge.model_export.zoo import ModelError, load_model
+    from tritforge.sim.backend import Simulation, SimulationError
+    from tritforge.sim.device import DeviceError
+    from tritforge.sim.event_log import EventLogError, compare_logs
+    from tritforge.sim.native import SimulatorError
+    from tritforge.sim.verify import Verification
 
 __all__ = [
     "PRESETS", "CheckpointError", "Config", "ConfigError", "CostError", "DeviceError",
@@ -58,21 +68,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "hw.config": ("PRESETS", "Config", "ConfigError", "load_config"),
-    "model_export.checkpoint": ("CheckpointError", "load_checkpoint", "load_into"),
-    "model_export.errors": ("ExportError", "ImageError"),
-    "model_export.image": ("Image", "load_image"),
-    "model_export.ttq": ("TernaryConv2d", "TernaryLinear", "bake", "ternarize_model"),
-    "model_export.zoo": ("ModelError", "load_model"),
-    "sim.backend": ("Simulation", "SimulationError"),
-    "sim.device": ("DeviceError",),
-    "sim.event_log": ("EventLogError", "compare_logs"),
-    "sim.native": ("SimulatorError",),
-    "sim.verify": ("Verification",),
+    "tritforge.hw.config": ("PRESETS", "Config", "ConfigError", "load_config"),
+    "tritforge.model_export.formats.checkpoint": (
+        "CheckpointError", "load_checkpoint", "load_into"),
+    "tritforge.model_export.errors": ("ExportError", "ImageError"),
+    "tritforge.model_export.image.folder": ("Image", "load_image"),
+    "tritforge.model_export.training.ttq": (
+        "TernaryConv2d", "TernaryLinear", "bake", "ternarize_model"),
+    "tritforge.model_export.zoo": ("ModelError", "load_model"),
+    "tritforge.sim.backend": ("Simulation", "SimulationError"),
+    "tritforge.sim.device": ("DeviceError",),
+    "tritforge.sim.event_log": ("EventLogError", "compare_logs"),
+    "tritforge.sim.native": ("SimulatorError",),
+    "tritforge.sim.verify": ("Verification",),
     "tritforge.cost.errors": ("CostError",),
     "tritforge.cost.estimate": ("estimate",),
     "tritforge.cost.technology": ("Technology", "load_technology"),
-    "tritforge.flows": ("Export", "export", "generate", "simulate", "verify"),
+    "tritforge.flows.network": ("Export", "export", "generate", "simulate", "verify"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

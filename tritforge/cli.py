@@ -14,13 +14,13 @@ from typing import Any
 
 import click
 
-from hw.config import PRESETS
-from tritforge.build_command import build_command
+from tritforge.commands.build import build_command
+from tritforge.commands.estimate import estimate_command
+from tritforge.commands.fit import fit_command
+from tritforge.commands.report import report_command
+from tritforge.commands.run import run_command
 from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
-from tritforge.estimate_command import estimate_command
-from tritforge.fit_command import fit_command
-from tritforge.report_command import report_command
-from tritforge.run_command import run_command
+from tritforge.hw.config import PRESETS
 
 __all__ = ["main"]
 
@@ -29,17 +29,17 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 #: What a user can cause, by the module that defines it: those not imported were not raised.
 _USER_ERRORS = {
-    "fpga.errors": ("BuildError",),
-    "hw.config": ("ConfigError",),
-    "model_export.checkpoint": ("CheckpointError",),
-    "model_export.errors": ("ExportError", "ImageError"),
-    "model_export.zoo": ("ModelError",),
-    "sim.backend": ("SimulationError",),
-    "sim.cycle": ("CycleModelError",),
-    "sim.device": ("DeviceError",),
-    "sim.event_log": ("EventLogError",),
-    "sim.native": ("SimulatorError",),
-    "sim.report": ("ReportError",),
+    "tritforge.fpga.errors": ("BuildError",),
+    "tritforge.hw.config": ("ConfigError",),
+    "tritforge.model_export.formats.checkpoint": ("CheckpointError",),
+    "tritforge.model_export.errors": ("ExportError", "ImageError"),
+    "tritforge.model_export.zoo": ("ModelError",),
+    "tritforge.sim.backend": ("SimulationError",),
+    "tritforge.sim.cycle.model": ("CycleModelError",),
+    "tritforge.sim.device": ("DeviceError",),
+    "tritforge.sim.event_log": ("EventLogError",),
+    "tritforge.sim.native": ("SimulatorError",),
+    "tritforge.sim.report": ("ReportError",),
     "tritforge.cost.errors": ("CostError",),
 }
 
@@ -55,7 +55,7 @@ class _ExportCommand(click.Command):
     """Lists the zoo, whose import takes seconds, only where help is asked for."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from model_export.zoo import ZOO
+        from tritforge.model_export.zoo import ZOO
         formatter.write_paragraph()
         formatter.write_text("Networks of the zoo:")
         with formatter.indentation():
@@ -144,7 +144,7 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
     if seed is not None and (checkpoint is not None or threshold is not None):
         raise click.UsageError("--drawn draws all weights: it goes with neither CHECKPOINT nor "
                                "--threshold", click.get_current_context())
-    from tritforge import flows
+    from tritforge.flows import network as flows
     provenance = None
     with progress_bar() as progress:
         network: Any = model
@@ -197,7 +197,7 @@ def generate(config: str, output: Path, as_json: bool) -> None:
     """Write the Verilog of a configuration, and a JSON side-car that describes it."""
     import json
 
-    from tritforge import flows
+    from tritforge.flows import network as flows
     with progress_bar() as progress:
         if progress is not None:
             progress("generating Verilog", 0.0)
@@ -247,8 +247,8 @@ def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output:
     and the input and reading results is not included, unless the image does not fit the memories:
     then it is sent in every run, and that is in the cycles.
     """
-    from sim.report import layer_tables, summary
-    from tritforge import flows
+    from tritforge.flows import network as flows
+    from tritforge.sim.report import layer_tables, summary
     loaded = flows.opened(image, config)
     with progress_bar() as progress:
         simulation = flows.simulate(loaded, inputs, backend, layer=layer, output=output, log=log,
@@ -272,7 +272,7 @@ def compare_logs(first: Path, second: Path, as_json: bool) -> None:
     on, whatever their counters say at the layer's end. The exit code is then 1. Logs of other
     networks, configurations, images, inputs or layers are refused.
     """
-    from sim.event_log import compare_logs as compare
+    from tritforge.sim.event_log import compare_logs as compare
     result = compare(first, second)
     show(as_json, result.to_dict(), *([] if not result.equal else [
         f"{first} ({result.first['backend']}) and {second} ({result.second['backend']}) are equal: "
@@ -303,7 +303,7 @@ def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: i
     The first difference is named by layer, row (output channel), pixel and image; the exit code
     is then 1.
     """
-    from tritforge import flows
+    from tritforge.flows import network as flows
     loaded = flows.opened(image, config)
     with progress_bar() as progress:
         result = flows.verify(loaded, inputs, backends=backends or None,
@@ -341,7 +341,7 @@ def demo(output: Path, config: str, images: int, checked: int, baseline: bool, c
     utilization, and the commands that give the same numbers. Ends within five minutes, most of
     which goes into compiling the simulator the first time. The exit code is 1 if anything differs.
     """
-    from tritforge import demo as program
+    from tritforge.flows import demo as program
     with progress_bar() as progress:
         result = program.run(output, config, images=images, checked=checked, baseline=baseline,
                              progress=progress)
@@ -402,7 +402,7 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
     whose memories are too small (ulx3s_85f) all that is sent while the array computes, and is in
     the cycles.
     """
-    from tritforge import bench as program
+    from tritforge.flows import bench as program
     with progress_bar() as progress:
         result = program.run(
             output, f"alexnet_{topology}", config, backend=backend, photograph=photograph,

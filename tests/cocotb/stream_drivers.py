@@ -11,7 +11,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from hw.config import Config
+from tritforge.hw.config import Config
 
 __all__ = ["CONFIG_VARIABLE", "StreamDriver", "StreamMonitor", "configuration", "reset"]
 

@@ -4,11 +4,11 @@ import cocotb
 import numpy as np
 import torch
 from cocotb.triggers import FallingEdge, ReadOnly
-from stream_drivers import configuration, reset
 
-from hw.memory import ChunkMemory
-from hw.payloads import write_back
-from hw.program import encode, to_words
+from tests.cocotb.stream_drivers import configuration, reset
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import write_back
+from tritforge.hw.program import encode, to_words
 
 
 class Host:

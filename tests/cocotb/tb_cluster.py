@@ -3,14 +3,14 @@
 import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
-from stream_drivers import StreamDriver, configuration, reset
 
-from hw.cluster import sums_latency
-from hw.memory import ChunkMemory
-from hw.payloads import drain_command, walk_job
-from hw.program import encode, to_words
-from model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
-from sim.golden import GoldenModel
+from tests.cocotb.stream_drivers import StreamDriver, configuration, reset
+from tritforge.hw.cluster import sums_latency
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import drain_command, walk_job
+from tritforge.hw.program import encode, to_words
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
+from tritforge.sim.golden import GoldenModel
 
 
 class Model:

@@ -6,10 +6,10 @@ import cocotb
 import numpy as np
 import torch
 from cocotb.triggers import FallingEdge, ReadOnly
-from stream_drivers import configuration, reset
 
-from hw.payloads import broadcast, trit_word
-from hw.program import encode
+from tests.cocotb.stream_drivers import configuration, reset
+from tritforge.hw.payloads import broadcast, trit_word
+from tritforge.hw.program import encode
 
 #: From a decision to broadcast to the entry's arrival.
 FLIGHT = 4

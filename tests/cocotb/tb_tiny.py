@@ -5,12 +5,12 @@ from itertools import pairwise
 import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
-from networks import compile_network, random_codes, random_network
-from stream_drivers import StreamDriver, StreamMonitor, configuration, reset
 
-from hw import protocol
-from hw.protocol import HEADER_WORDS, RESPONSE, ErrorCode, Opcode, Packet
-from sim.golden import GoldenModel
+from tests.cocotb.stream_drivers import StreamDriver, StreamMonitor, configuration, reset
+from tests.model_export.networks import compile_network, random_codes, random_network
+from tritforge.hw import protocol
+from tritforge.hw.protocol import HEADER_WORDS, RESPONSE, ErrorCode, Opcode, Packet
+from tritforge.sim.golden import GoldenModel
 
 #: Seeds of networks that have between them every kind of layer that is asked for below.
 SEEDS = range(8)

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 from cocotb_tools.runner import get_results, get_runner
-from stream_drivers import CONFIG_VARIABLE
 
-from hw.activation_slice import ActivationSlice
-from hw.cluster import Cluster
-from hw.config import PRESETS, Config
-from hw.processing_element import ProcessingElement
-from hw.verilog import TOP_NAME, convert, generate_verilog
-from sim.native import verilator_folder
+from tests.cocotb.stream_drivers import CONFIG_VARIABLE
+from tritforge.hw.activation_slice import ActivationSlice
+from tritforge.hw.cluster import Cluster
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.processing_element import ProcessingElement
+from tritforge.hw.verilog import TOP_NAME, convert, generate_verilog
+from tritforge.sim.native import verilator_folder
 
 #: Testbench, top module, configuration, Verilog of it.
 DESIGNS = {
@@ -73,7 +73,8 @@ def test_design(design, simulator, tmp_path, monkeypatch):
         results = folder / "results.xml"
         # The runner leaves the process where a test failed; the results say which.
         with contextlib.suppress(SystemExit):
-            runner.test(test_module=bench, hdl_toplevel=top, build_dir=folder, waves=waves, seed=1,
+            runner.test(test_module=f"tests.cocotb.{bench}", hdl_toplevel=top, build_dir=folder,
+                        waves=waves, seed=1,
                         results_xml=str(results), timescale=("1ns", "1ps"), log_file=log,
                         extra_env={CONFIG_VARIABLE: json.dumps(config.to_dict())})
         return get_results(results)

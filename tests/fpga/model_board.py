@@ -7,10 +7,10 @@ import dataclasses
 import time
 from collections import deque
 
-from fpga.frames import SESSIONS, SYNC, Decoder, Reply, reply_frame
-from hw.config import PORT_WIDTH
-from hw.program import MEMORIES
-from hw.protocol import FINISHED, RESPONSE, ErrorCode, Opcode, Packet, Status
+from tritforge.fpga.link.frames import SESSIONS, SYNC, Decoder, Reply, reply_frame
+from tritforge.hw.config import PORT_WIDTH
+from tritforge.hw.program import MEMORIES
+from tritforge.hw.protocol import FINISHED, RESPONSE, ErrorCode, Opcode, Packet, Status
 
 #: Bytes of a word.
 WORD = PORT_WIDTH // 8

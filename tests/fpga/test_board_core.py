@@ -4,16 +4,16 @@ import re
 
 import pytest
 import serial
-from benches import lint
 
-from fpga.core import CORE_NAME, BoardCore
-from fpga.frames import SYNC, Decoder, frame
-from fpga.link import BoardLink
-from fpga.virtual import virtual_board
-from hw import protocol
-from hw.config import PRESETS, Config
-from hw.protocol import Packet, Status
-from hw.verilog import convert
+from tests.hw.benches import lint
+from tritforge.fpga.link.board_link import BoardLink
+from tritforge.fpga.link.core import CORE_NAME, BoardCore
+from tritforge.fpga.link.frames import SYNC, Decoder, frame
+from tritforge.fpga.run.virtual import virtual_board
+from tritforge.hw import protocol
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.protocol import Packet, Status
+from tritforge.hw.verilog import convert
 
 SMALL = Config(clusters=1, elements=2, rows=2, scan_width=1, trit_depth=64, activation_depth=64,
                program_depth=64, row_depth=8, result_depth=8, layer_count=1, packet_words=34)

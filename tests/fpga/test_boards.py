@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 from amaranth_boards.ice40_hx8k_b_evn import ICE40HX8KBEVNPlatform
 
-from fpga.board import BAUD_TOLERANCE, board, boards
-from fpga.board_top import TOP, top_files
-from fpga.errors import BuildError
-from fpga.uart import LEAST_DIVISOR
-from hw.config import PRESETS
+from tritforge.fpga.boards.board import BAUD_TOLERANCE, board, boards
+from tritforge.fpga.boards.board_top import TOP, top_files
+from tritforge.fpga.errors import BuildError
+from tritforge.fpga.link.uart import LEAST_DIVISOR
+from tritforge.hw.config import PRESETS
 
 
 @pytest.mark.parametrize("one", boards().values(), ids=boards())

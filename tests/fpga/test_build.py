@@ -7,20 +7,27 @@ import re
 
 import numpy as np
 import pytest
-from networks import compile_network, random_network
 
-from fpga import build as builds
-from fpga import room
-from fpga.backend import memory_label
-from fpga.board import board
-from fpga.build import build, digest, former_report
-from fpga.errors import BuildError
-from fpga.netlist_report import block_of, blocks, check_contents, critical_path, timing, totals
-from fpga.plan import make_plan
-from fpga.preload import Contents, contents_of, obstacle
-from fpga.tools import Tool, ToolError
-from hw.config import Config
-from model_export.image import Image
+from tests.model_export.networks import compile_network, random_network
+from tritforge.fpga.bitstream import build as builds
+from tritforge.fpga.bitstream.build import build, digest, former_report
+from tritforge.fpga.bitstream.netlist_report import (
+    block_of,
+    blocks,
+    check_contents,
+    critical_path,
+    timing,
+    totals,
+)
+from tritforge.fpga.bitstream.plan import make_plan
+from tritforge.fpga.boards.board import board
+from tritforge.fpga.errors import BuildError
+from tritforge.fpga.fit import room
+from tritforge.fpga.run.backend import memory_label
+from tritforge.fpga.toolchain.preload import Contents, contents_of, obstacle
+from tritforge.fpga.toolchain.tools import Tool, ToolError
+from tritforge.hw.config import Config
+from tritforge.model_export.image.folder import Image
 
 CONFIG = Config(name="small", clusters=2, elements=2, rows=2, scan_width=2, trit_depth=256,
                 activation_depth=256, program_depth=256, row_depth=64, result_depth=32,

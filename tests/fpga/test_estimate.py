@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-import hw.memory
-from fpga.board import board
-from fpga.errors import BuildError
-from fpga.estimate import RESOURCES, estimate, load_calibration
-from fpga.memory_mapping import Mapped, Memory, map_memory
-from fpga.netlist_report import read_cells, totals
-from fpga.plan import make_plan
-from fpga.structure import kind_of, structure
-from fpga.synthesis import SYNTHESES
-from fpga.tools import find, run
-from hw.config import PRESETS, Config
-from hw.memory import ChunkMemory
+from tritforge.fpga.bitstream.netlist_report import read_cells, totals
+from tritforge.fpga.bitstream.plan import make_plan
+from tritforge.fpga.boards.board import board
+from tritforge.fpga.errors import BuildError
+from tritforge.fpga.fit.estimate import RESOURCES, estimate, load_calibration
+from tritforge.fpga.fit.memory_mapping import Mapped, Memory, map_memory
+from tritforge.fpga.fit.structure import kind_of, structure
+from tritforge.fpga.toolchain.synthesis import SYNTHESES
+from tritforge.fpga.toolchain.tools import find, run
+from tritforge.hw import memory as memory_module
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.memory import ChunkMemory
 
 ULX3S, ICEBREAKER = board("ulx3s_85f"), board("icebreaker")
 MINI = Config(name="mini", clusters=1, elements=1, rows=2, queue_depth=1, scan_width=1,
@@ -90,7 +90,7 @@ def test_against_yosys(family, tmp_path):
             f".read_data(read_data_{number}));")
     (tmp_path / "top.v").write_text(f"module top(input clk, {', '.join(ports)});\n"
                                     + "\n".join(instances) + "\nendmodule\n")
-    source = Path(hw.memory.__file__).with_name("chunk_memory.v").read_text()
+    source = Path(memory_module.__file__).with_name("chunk_memory.v").read_text()
     # contents change nothing, and take long
     (tmp_path / "chunk_memory.v").write_text(re.sub(r"initial for .*", "", source))
     chosen = SYNTHESES[family]

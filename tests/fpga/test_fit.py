@@ -5,16 +5,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import compile_network, random_network
 
-from fpga import fit, room, sizes
-from fpga.board import board
-from fpga.errors import BuildError
-from fpga.estimate import Estimate
-from hw.config import PRESETS, Config
-from model_export.emit import DoesNotFitError
-from sim.cycle import CycleModel
-from sim.golden import GoldenModel
+from tests.model_export.networks import compile_network, random_network
+from tritforge.fpga.boards.board import board
+from tritforge.fpga.errors import BuildError
+from tritforge.fpga.fit import room, sizes
+from tritforge.fpga.fit import search as fit
+from tritforge.fpga.fit.estimate import Estimate
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.memory.emit import DoesNotFitError
+from tritforge.sim.cycle.model import CycleModel
+from tritforge.sim.golden import GoldenModel
 
 BOARD = board("ulx3s_85f")
 CONFIG = Config(name="small", clusters=2, elements=4, rows=4, coefficient_width=9,

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from benches import lint, simulate
 
-from fpga.frame_receiver import FrameReceiver
-from fpga.frames import ESCAPE, FLAG, SYNC, frame
-from fpga.noise import Noise
+from tests.hw.benches import lint, simulate
+from tritforge.fpga.link.frame_receiver import FrameReceiver
+from tritforge.fpga.link.frames import ESCAPE, FLAG, SYNC, frame
+from tritforge.fpga.link.noise import Noise
 
 #: Cycles from a byte to the next, as with the fastest UART.
 PACE = 40

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from fpga.frame_transmitter import FrameTransmitter
-from fpga.frames import Decoder, Reply, reply_frame
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.fpga.link.frame_transmitter import FrameTransmitter
+from tritforge.fpga.link.frames import Decoder, Reply, reply_frame
 
 
 def collect(responses, answers=(), state=(5, 7, 0, 0), willing=1.0, offered=1.0, cycles=None):

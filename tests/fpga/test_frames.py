@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import pytest
 
-from fpga.frames import ESCAPE, FLAG, SYNC, Decoder, Reply, frame, reply_frame
-from fpga.noise import Noise
+from tritforge.fpga.link.frames import ESCAPE, FLAG, SYNC, Decoder, Reply, frame, reply_frame
+from tritforge.fpga.link.noise import Noise
 
 
 def test_layout():

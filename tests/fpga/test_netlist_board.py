@@ -1,23 +1,24 @@
 """The synthesized netlist of the iCEBreaker's own configuration runs the network that ships."""
 
 import json
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import pytest
 
-from fpga.backend import BoardBackend
-from fpga.board import board
-from fpga.board_top import TOP
-from fpga.netlist import netlist_verilog
-from fpga.plan import make_plan
-from fpga.serial_link import SerialLink
-from fpga.tools import find, run
-from fpga.virtual import VirtualBoard
-from hw.config import PRESETS
-from model_export.digits import digits_data
-from sim.backend import create
-from tritforge import demo, flows
+from tritforge.flows import demo
+from tritforge.flows import network as flows
+from tritforge.fpga.bitstream.plan import make_plan
+from tritforge.fpga.boards.board import board
+from tritforge.fpga.boards.board_top import TOP
+from tritforge.fpga.link.serial_link import SerialLink
+from tritforge.fpga.run.backend import BoardBackend
+from tritforge.fpga.run.netlist import netlist_verilog
+from tritforge.fpga.run.virtual import VirtualBoard
+from tritforge.fpga.toolchain.tools import find, run
+from tritforge.hw.config import PRESETS
+from tritforge.model_export.training.digits import digits_data
+from tritforge.sim.backend import create
 
 
 @pytest.mark.slow
@@ -25,7 +26,7 @@ def test_icebreaker(tmp_path):
     """All logits of 10 images equal the golden model's; block RAM, SPRAM and multipliers are the
     chip's cells."""
     images, _, tests, _ = digits_data()
-    image = flows.export(Path(demo.__file__).with_name("data") / demo.CHECKPOINT, demo.MODEL,
+    image = flows.export(files("tritforge") / "data" / demo.CHECKPOINT, demo.MODEL,
                          images[:demo.CALIBRATION], "icebreaker", tmp_path / "image",
                          digits=6).image
     plan = make_plan(board("icebreaker"), PRESETS["icebreaker"], image)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fpga.errors import BuildError
-from fpga.pll import Ecp5Pll, Ice40Pll
+from tritforge.fpga.boards.pll import Ecp5Pll, Ice40Pll
+from tritforge.fpga.errors import BuildError
 
 
 @pytest.mark.parametrize(("wanted", "divisors"), [      # icepll -i 12 -o ..: DIVR, DIVF, DIVQ

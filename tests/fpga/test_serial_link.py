@@ -6,17 +6,17 @@ import tty
 
 import numpy as np
 import pytest
-from model_board import ModelBoard, Queue
 
-from fpga import serial_link, transport
-from fpga.frames import Reply, reply_frame
-from fpga.noise import Noise
-from fpga.serial_link import SerialLink
-from fpga.serial_port import open_port
-from hw import protocol
-from hw.config import Config
-from hw.protocol import RESPONSE, ErrorCode, Opcode, Packet
-from sim.device import Device, DeviceError
+from tests.fpga.model_board import ModelBoard, Queue
+from tritforge.fpga.link import serial_link, transport
+from tritforge.fpga.link.frames import Reply, reply_frame
+from tritforge.fpga.link.noise import Noise
+from tritforge.fpga.link.serial_link import SerialLink
+from tritforge.fpga.link.serial_port import open_port
+from tritforge.hw import protocol
+from tritforge.hw.config import Config
+from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet
+from tritforge.sim.device import Device, DeviceError
 
 CONFIG = Config()
 

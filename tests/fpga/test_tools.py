@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fpga.errors import BuildError
-from fpga.tools import Tool, ToolError, find, run
+from tritforge.fpga.errors import BuildError
+from tritforge.fpga.toolchain.tools import Tool, ToolError, find, run
 
 
 def script(folder, name, text):

@@ -6,9 +6,9 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from benches import lint, simulate
 
-from fpga.uart import LEAST_DIVISOR, Receiver, Transmitter
+from tests.hw.benches import lint, simulate
+from tritforge.fpga.link.uart import LEAST_DIVISOR, Receiver, Transmitter
 
 
 class Wires(wiring.Component):

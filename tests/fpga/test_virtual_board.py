@@ -4,15 +4,15 @@ import time
 
 import numpy as np
 import pytest
-from model_board import ModelBoard
-from networks import compile_network, random_codes, random_network, reference_run
 
-from fpga.backend import BoardBackend, memory_label
-from fpga.serial_link import SerialLink
-from fpga.virtual import IDLE_CYCLES, virtual_board
-from hw.config import PRESETS, Config
-from model_export.image import Image
-from sim.device import Device, DeviceError
+from tests.fpga.model_board import ModelBoard
+from tests.model_export.networks import compile_network, random_codes, random_network, reference_run
+from tritforge.fpga.link.serial_link import SerialLink
+from tritforge.fpga.run.backend import BoardBackend, memory_label
+from tritforge.fpga.run.virtual import IDLE_CYCLES, virtual_board
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.device import Device, DeviceError
 
 CONFIG = Config(name="virtual", clusters=1, elements=2, rows=2, scan_width=2, trit_depth=256,
                 activation_depth=256, program_depth=256, row_depth=64, result_depth=32,

@@ -7,8 +7,8 @@ import subprocess
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
-from hw.verilog import convert
-from sim.native import verilator_folder
+from tritforge.hw.verilog import convert
+from tritforge.sim.native import verilator_folder
 
 __all__ = ["Streams", "lint", "multiplications", "simulate", "to_signed"]
 

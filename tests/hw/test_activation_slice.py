@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from benches import lint, simulate
 
-from hw.activation_slice import ActivationSlice
-from hw.config import Config
-from hw.memory import ChunkMemory
-from hw.merge import MERGE_LATENCY
+from tests.hw.benches import lint, simulate
+from tritforge.hw.activation_slice import ActivationSlice
+from tritforge.hw.config import Config
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.merge import MERGE_LATENCY
 
 CONFIGS = [Config(scan_width=1, activation_depth=16),
            Config(sets=3, scan_width=6, activation_depth=16),

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from hw.config import LIMITS, PRESETS, Config, ConfigError, load_config
-from hw.program import COUNTER_SLOTS, MEMORIES, row_layout
+from tritforge.hw.config import LIMITS, PRESETS, Config, ConfigError, load_config
+from tritforge.hw.program import COUNTER_SLOTS, MEMORIES, row_layout
 
 #: What must go along with an extreme value so that nothing else is out of its limits.
 COMPANIONS = {

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from benches import lint, simulate
 
-from hw.config import Config
-from hw.counters import CENTRAL_EVENTS, Counters
-from hw.payloads import EVENTS, event_layout
-from hw.program import COUNTER_SLOTS, COUNTERS
+from tests.hw.benches import lint, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.counters import CENTRAL_EVENTS, Counters
+from tritforge.hw.payloads import EVENTS, event_layout
+from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
 
 CONFIGS = [Config(clusters=3, elements=5, scan_width=3, layer_count=4),
            Config(clusters=1, elements=1, scan_width=1, layer_count=1, packet_words=126),

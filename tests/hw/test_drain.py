@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from hw.config import Config
-from hw.drain import Drain, clear_latency, pixel_places
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.drain import Drain, clear_latency, pixel_places
 
 CONFIGS = [Config(rows=3, elements=4), Config(rows=1, elements=1, packet_words=126, sets=2),
            Config(rows=5, elements=6, drain_width=2, row_depth=500, activation_depth=300, sets=3),

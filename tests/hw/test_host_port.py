@@ -5,15 +5,15 @@ from collections import deque
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from hw import protocol
-from hw.config import PRESETS, Config
-from hw.host_port import HostPort
-from hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
-from hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
-from hw.unpacker import can_unpack
-from model_export.packing import pack_columns
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.hw import protocol
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.host_port import HostPort
+from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
+from tritforge.hw.unpacker import can_unpack
+from tritforge.model_export.image.packing import pack_columns
 
 CONFIG = Config(sets=2, clusters=3, elements=3, rows=7, scan_width=5, trit_depth=20,
                 activation_depth=13, program_depth=64, row_depth=11, result_depth=9, layer_count=2,

@@ -4,9 +4,9 @@ from collections import deque
 
 import numpy as np
 import pytest
-from benches import lint, simulate
 
-from hw.lookup_memory import LookupMemory, Queue
+from tests.hw.benches import lint, simulate
+from tritforge.hw.lookup_memory import LookupMemory, Queue
 
 
 @pytest.mark.parametrize(("width", "depth"), [(1, 2), (5, 3), (40, 32)])

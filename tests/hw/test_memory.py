@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from benches import lint, simulate
 
-from hw.memory import ChunkMemory
+from tests.hw.benches import lint, simulate
+from tritforge.hw.memory import ChunkMemory
 
 
 class Holder(wiring.Component):

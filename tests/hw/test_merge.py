@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from amaranth.hdl import Module
-from benches import lint, simulate, to_signed
 
-from hw.config import Config
-from hw.drain import Drain
-from hw.memory import ChunkMemory
-from hw.merge import MERGE_LATENCY, WRITE_BACK_FLIGHT, Merge, merge_level, merge_places
-from hw.program import MOST_WINDOWS
-from hw.top import write_back_latency
+from tests.hw.benches import lint, simulate, to_signed
+from tritforge.hw.config import Config
+from tritforge.hw.drain import Drain
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.merge import MERGE_LATENCY, WRITE_BACK_FLIGHT, Merge, merge_level, merge_places
+from tritforge.hw.program import MOST_WINDOWS
+from tritforge.hw.top import write_back_latency
 
 CONFIGS = [Config(scan_width=1, activation_depth=3), Config(scan_width=3, activation_depth=90),
            Config(scan_width=16, activation_depth=40, clusters=8)]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from hw.config import Config
-from hw.packet_buffer import PacketBuffer, packet_places
-from hw.protocol import ErrorCode
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.packet_buffer import PacketBuffer, packet_places
+from tritforge.hw.protocol import ErrorCode
 
 CONFIG = Config(packet_words=34)
 #: Results stand in the same memory.

@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 import pytest
-from benches import lint, multiplications, simulate
 
-from hw.config import Config
-from hw.processing_element import BROADCAST_FLIGHT, ProcessingElement, queue_places
+from tests.hw.benches import lint, multiplications, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.processing_element import BROADCAST_FLIGHT, ProcessingElement, queue_places
 
 #: From an entry's arrival to its first addition.
 ADDITION_LATENCY = 3

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hw.config import PRESETS, Config
-from hw.payloads import window
-from hw.program import (
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.payloads import window
+from tritforge.hw.program import (
     COUNTER_SLOTS,
     COUNTERS,
     DESTINATION,

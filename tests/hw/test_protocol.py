@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_network, reference_run
-from test_host_port import bad_packets
 
-from hw import protocol
-from hw.config import Config
-from hw.program import (
+from tests.hw.test_host_port import bad_packets
+from tests.model_export.networks import compile_network, random_codes, random_network, reference_run
+from tritforge.hw import protocol
+from tritforge.hw.config import Config
+from tritforge.hw.program import (
     DESTINATION,
     LAYER,
     LAYER_OPCODE,
@@ -16,10 +16,10 @@ from hw.program import (
     encode_words,
     record_words,
 )
-from hw.protocol import ErrorCode, Opcode, Packet
-from sim.device import Device, DeviceError
-from sim.pysim import PythonLink
-from sim.records import decode
+from tritforge.hw.protocol import ErrorCode, Opcode, Packet
+from tritforge.sim.device import Device, DeviceError
+from tritforge.sim.pysim import PythonLink
+from tritforge.sim.records import decode
 
 CONFIG = Config(clusters=2, elements=2, rows=3, queue_depth=2, scan_width=5, banks=2,
                 trit_depth=120, activation_depth=64, program_depth=200, row_depth=24,

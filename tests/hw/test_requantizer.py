@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benches import lint, multiplications, simulate, to_signed
 
-from hw.config import PRESETS, Config
-from hw.requantizer import (
+from tests.hw.benches import lint, multiplications, simulate, to_signed
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.requantizer import (
     Requantizer,
     multiplier_parts,
     requantizer_latency,
     result_latency,
 )
-from sim.golden import requantize
+from tritforge.sim.golden import requantize
 
 CONFIGS = [Config(), Config(accumulator_width=32, multiplier_width=18),
            Config(accumulator_width=8, multiplier_width=4), Config(accumulator_width=28),

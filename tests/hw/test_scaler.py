@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 import pytest
-from benches import lint, multiplications, simulate, to_signed
 
-from hw.config import Config
-from hw.scaler import Scaler
+from tests.hw.benches import lint, multiplications, simulate, to_signed
+from tritforge.hw.config import Config
+from tritforge.hw.scaler import Scaler
 
 
 def run(config, inputs):

@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import bound_network, compile_network
 
-from hw import protocol
-from hw.config import Config
-from hw.program import SYNC, SYNC_OPCODE, encode_words
-from hw.protocol import ErrorCode, Opcode, Packet
-from sim.device import Device, DeviceError
-from sim.golden import GoldenModel
-from sim.pysim import PythonLink
+from tests.model_export.networks import bound_network, compile_network
+from tritforge.hw import protocol
+from tritforge.hw.config import Config
+from tritforge.hw.program import SYNC, SYNC_OPCODE, encode_words
+from tritforge.hw.protocol import ErrorCode, Opcode, Packet
+from tritforge.sim.device import Device, DeviceError
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.pysim import PythonLink
 
 CONFIG = Config(clusters=2, elements=2, rows=3, trit_depth=64, activation_depth=64,
                 program_depth=256, row_depth=16, result_depth=64)

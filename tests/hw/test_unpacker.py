@@ -3,11 +3,11 @@
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from hw.config import Config
-from hw.unpacker import Unpacker
-from model_export.packing import pack_columns
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.unpacker import Unpacker
+from tritforge.model_export.image.packing import pack_columns
 
 CONFIGS = [Config(elements=elements, rows=rows, trit_depth=64, packet_words=200)
            for elements, rows in ((4, 4), (16, 16), (1, 1), (5, 2), (3, 8), (16, 1), (2, 32),

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from hw.config import PRESETS, Config
-from hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
-from hw.requantizer import multiplier_parts
-from hw.verilog import TOP_NAME, generate_verilog, sidecar, write_verilog
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
+from tritforge.hw.requantizer import multiplier_parts
+from tritforge.hw.verilog import TOP_NAME, generate_verilog, sidecar, write_verilog
 
 
 def modules(verilog):

@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from hw.config import Config
-from hw.walker import Walker, job_places, word_places
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.walker import Walker, job_places, word_places
 
 CONFIGS = [Config(scan_width=3, activation_depth=1000, trit_depth=3000),
            Config(scan_width=1, activation_depth=37, trit_depth=50, rows=1),

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from benches import Streams, lint, simulate
 
-from hw.config import Config
-from hw.payloads import tag_width
-from hw.zero_skip import ZeroSkip
+from tests.hw.benches import Streams, lint, simulate
+from tritforge.hw.config import Config
+from tritforge.hw.payloads import tag_width
+from tritforge.hw.zero_skip import ZeroSkip
 
 
 def configuration(lanes, **values):

@@ -8,13 +8,13 @@ import dataclasses
 
 import numpy as np
 
-from hw.config import Config, ConfigError
-from model_export.emit import MemoryImage, emit
-from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
-from model_export.placement import place
-from model_export.quantize import partial_bounds
-from model_export.streaming import emit_streamed
+from tritforge.hw.config import Config, ConfigError
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.emit import MemoryImage, emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.streaming import emit_streamed
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
+from tritforge.model_export.passes.quantize import partial_bounds
 
 __all__ = ["bound_network", "compile_network", "random_codes", "random_config",
            "random_network", "reference_run", "streamed", "windows_network"]

@@ -11,13 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from model_export.alexnet import PUBLISHED, TOPOLOGIES, Provenance, alexnet
-from model_export.checkpoint import CheckpointError
-from model_export.densities import stages
-from model_export.photographs import PREPROCESSING, PhotographError, calibration_images
-from model_export.trace import trace
-from model_export.zoo import ModelError
-from sim.golden import FloatReference
+from tritforge.model_export.alexnet.densities import stages
+from tritforge.model_export.alexnet.network import PUBLISHED, TOPOLOGIES, Provenance, alexnet
+from tritforge.model_export.alexnet.photographs import (
+    PREPROCESSING,
+    PhotographError,
+    calibration_images,
+)
+from tritforge.model_export.formats.checkpoint import CheckpointError
+from tritforge.model_export.passes.trace import trace
+from tritforge.model_export.zoo import ModelError
+from tritforge.sim.golden import FloatReference
 
 NAMES = ("conv0", "conv1", "conv2", "conv3", "conv4", "fc0", "fc1", "fct")
 TERNARY = NAMES[1:-1]
@@ -215,8 +219,8 @@ def test_the_authors_topology_at_full_size():
 
 @pytest.mark.slow
 def test_memory_of_the_authors_topology():
-    program = ("import resource; from model_export.alexnet import alexnet; alexnet(); "
-               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    program = ("import resource\nfrom tritforge.model_export.alexnet.network import alexnet\n"
+               "alexnet()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert int(result.stdout) < 1_500_000    # kB
 

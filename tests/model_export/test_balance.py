@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_export.balance import deal
+from tritforge.model_export.memory.balance import deal
 
 
 def loads(items, chosen, bins):

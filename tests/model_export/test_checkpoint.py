@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from model_export import zoo
-from model_export.checkpoint import CheckpointError, load_checkpoint, load_into
-from model_export.ttq import bake, ternarize_model
+from tritforge.model_export import zoo
+from tritforge.model_export.formats.checkpoint import CheckpointError, load_checkpoint, load_into
+from tritforge.model_export.training.ttq import bake, ternarize_model
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from hw.config import PRESETS
-from model_export.calibrate import calibrate
-from model_export.densities import (
+from tritforge.hw.config import PRESETS
+from tritforge.model_export.alexnet.densities import (
     input_densities,
     input_scales,
     set_input_densities,
     stages,
 )
-from model_export.quantize import quantize
-from model_export.trace import trace
-from sim.golden import GoldenModel, quantize_input
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.sim.golden import GoldenModel, quantize_input
 
 
 def small_net(order: str = "norm pool relu") -> nn.Module:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model_export.densities import spread
-from model_export.draw import (
+from tritforge.model_export.alexnet.densities import spread
+from tritforge.model_export.alexnet.draw import (
     CHANNEL_CONCENTRATION,
     ROW_CONCENTRATION,
     draw_filters,

@@ -5,7 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
-from networks import (
+
+from tests.model_export.networks import (
     bound_network,
     compile_network,
     random_codes,
@@ -13,15 +14,14 @@ from networks import (
     random_network,
     reference_run,
 )
-
-from hw.config import Config
-from hw.program import DESTINATION, LAYER, LAYER_OPCODE, MOST_WINDOWS, record_words
-from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
-from model_export.placement import place
-from model_export.quantize import partial_bounds
-from sim.interpreter import Interpreter
-from sim.records import decode
+from tritforge.hw.config import Config
+from tritforge.hw.program import DESTINATION, LAYER, LAYER_OPCODE, MOST_WINDOWS, record_words
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
+from tritforge.model_export.passes.quantize import partial_bounds
+from tritforge.sim.interpreter import Interpreter
+from tritforge.sim.records import decode
 
 ROOMY = Config(name="roomy", trit_depth=1 << 16, activation_depth=1 << 15,
                program_depth=1 << 14, row_depth=1 << 12, result_depth=1 << 14)

@@ -5,17 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from networks import compile_network, random_codes, reference_run
 from torch import nn
 
-from hw.config import PRESETS, Config
-from model_export.calibrate import calibrate
-from model_export.fold import MOST_CHANNELS, fold_input
-from model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
-from model_export.quantize import partial_bounds, quantize
-from model_export.trace import trace
-from sim.golden import FloatReference, GoldenModel, quantize_input
-from sim.interpreter import Interpreter
+from tests.model_export.networks import compile_network, random_codes, reference_run
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.fold import MOST_CHANNELS, fold_input
+from tritforge.model_export.passes.quantize import partial_bounds, quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.sim.golden import FloatReference, GoldenModel, quantize_input
+from tritforge.sim.interpreter import Interpreter
 
 
 def strided(rng, *, channels=None, groups=None):

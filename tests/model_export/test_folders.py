@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model_export.folders import new_folder, obstacle
+from tritforge.common.files import new_folder, obstacle
 
 KIND = ("manifest.json", "tritforge image", {"manifest.json", "data.bin"})
 

@@ -10,7 +10,9 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import (
+
+import tritforge.model_export.image.folder as image_module
+from tests.model_export.networks import (
     bound_network,
     compile_network,
     random_codes,
@@ -18,15 +20,13 @@ from networks import (
     random_network,
     streamed,
 )
-
-import model_export.image as image_module
-from hw.config import Config
-from model_export import folders
-from model_export.errors import ImageError
-from model_export.fold import fold_input
-from model_export.image import FILES, load_image, write_image
-from model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
-from model_export.packing import pack_flat, pack_plain
+from tritforge.common import files as folders
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ImageError
+from tritforge.model_export.image.folder import FILES, load_image, write_image
+from tritforge.model_export.image.packing import pack_flat, pack_plain
+from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
+from tritforge.model_export.passes.fold import fold_input
 
 
 @pytest.fixture

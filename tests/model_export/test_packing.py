@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model_export import packing
-from model_export.packing import (
+from tritforge.model_export.image import packing
+from tritforge.model_export.image.packing import (
     columns_per_block,
     pack_columns,
     pack_flat,

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_export.errors import ExportError
-from model_export.photographs import (
+from tritforge.model_export.alexnet.photographs import (
     MOST_PIXELS,
     PREPROCESSING,
     PhotographError,
@@ -17,7 +16,8 @@ from model_export.photographs import (
     load_photograph,
     sample_photographs,
 )
-from model_export.zoo import ModelError
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.zoo import ModelError
 
 TOPOLOGY = "alexnet_torchvision"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from model_export.checkpoint import CheckpointError, load_checkpoint
-from model_export.pickled_arrays import RefusedPickleError, read_pickled_arrays
+from tritforge.model_export.formats.checkpoint import CheckpointError, load_checkpoint
+from tritforge.model_export.formats.pickled_arrays import RefusedPickleError, read_pickled_arrays
 
 ARRAYS = {
     "conv1/W:0": np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4),

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import random_config, random_network
 
-from hw.config import Config
-from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
-from model_export.placement import place
+from tests.model_export.networks import random_config, random_network
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 
 
 def requantization(rows):

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from hw.config import PRESETS, Config
-from model_export.calibrate import calibrate
-from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
-from model_export.quantize import effective_groups, partial_bounds, quantize
-from model_export.trace import trace
-from sim.golden import GoldenModel, requantize
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.quantize import effective_groups, partial_bounds, quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.sim.golden import GoldenModel, requantize
 
 TINY = PRESETS["tiny"]
 

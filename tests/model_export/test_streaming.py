@@ -4,10 +4,11 @@ the schedule allows, they must give the golden model's integers."""
 import dataclasses
 import json
 
-import networks
 import numpy as np
 import pytest
-from networks import (
+
+from tests.model_export import networks
+from tests.model_export.networks import (
     compile_network,
     random_codes,
     random_config,
@@ -15,20 +16,28 @@ from networks import (
     reference_run,
     streamed,
 )
-from test_emit import ROOMY, chain
-
-from hw.config import Config
-from hw.program import LAYER_OPCODE, SYNC_OPCODE
-from model_export.emit import Columns, DoesNotFitError, emit
-from model_export.errors import ExportError
-from model_export.network import Pool
-from model_export.placement import place
-from model_export.schedule import Await, Load, ReadCounters, Schedule, Signal, Store, Write, lap
-from model_export.streaming import _Ring, _Streamer, emit_streamed, fit
-from sim.cycle import CycleModel
-from sim.golden import GoldenModel
-from sim.host import HostTensors, packet_shapes
-from sim.interpreter import Interpreter
+from tests.model_export.test_emit import ROOMY, chain
+from tritforge.hw.config import Config
+from tritforge.hw.program import LAYER_OPCODE, SYNC_OPCODE
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.emit import Columns, DoesNotFitError, emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.schedule import (
+    Await,
+    Load,
+    ReadCounters,
+    Schedule,
+    Signal,
+    Store,
+    Write,
+    lap,
+)
+from tritforge.model_export.memory.streaming import _Ring, _Streamer, emit_streamed, fit
+from tritforge.model_export.network import Pool
+from tritforge.sim.cycle.model import CycleModel
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.host import HostTensors, packet_shapes
+from tritforge.sim.interpreter import Interpreter
 
 
 def make(seed, **fixed):

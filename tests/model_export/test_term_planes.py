@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from hw.config import Config
-from model_export.calibrate import calibrate
-from model_export.emit import emit
-from model_export.errors import ExportError
-from model_export.image import load_image, write_image
-from model_export.placement import place
-from model_export.quantize import effective_groups, quantize
-from model_export.term_planes import LARGEST_SEARCHED, signed_digits, term_planes
-from model_export.trace import trace
-from model_export.weights import classify
-from sim.verify import verify
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.image.folder import load_image, write_image
+from tritforge.model_export.memory.emit import emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.quantize import effective_groups, quantize
+from tritforge.model_export.passes.term_planes import LARGEST_SEARCHED, signed_digits, term_planes
+from tritforge.model_export.passes.trace import trace
+from tritforge.model_export.passes.weights import classify
+from tritforge.sim.verify import verify
 
 
 def total(planes, shape):

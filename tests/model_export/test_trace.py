@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model_export.errors import ExportError
-from model_export.trace import trace
-from sim.golden import FloatReference
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.passes.trace import trace
+from tritforge.sim.golden import FloatReference
 
 
 class Lambda(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from model_export.ttq import (
+from tritforge.model_export.training.ttq import (
     ConstantSparsity,
     FractionOfMax,
     TernaryConv2d,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model_export.errors import ExportError
-from model_export.weights import classify
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.passes.weights import classify
 
 
 def ternary(rng, wp, wn, shape=(6, 3, 3, 3)):

@@ -9,10 +9,11 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from model_export import train_digits, zoo
-from model_export.checkpoint import load_into
-from model_export.digits import digits_data
-from model_export.zoo import ModelError, load_model
+from tritforge.model_export import zoo
+from tritforge.model_export.formats.checkpoint import load_into
+from tritforge.model_export.training import train_digits
+from tritforge.model_export.training.digits import digits_data
+from tritforge.model_export.zoo import ModelError, load_model
 
 
 @pytest.mark.parametrize(("name", "shape", "classes", "weights"), [

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_network, windows_network
 
-from hw.config import PRESETS, Config
-from hw.program import COUNTERS
-from model_export.errors import ExportError
-from model_export.image import Image
-from sim.backend import (
+from tests.model_export.networks import (
+    compile_network,
+    random_codes,
+    random_network,
+    windows_network,
+)
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.program import COUNTERS
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import (
     BACKENDS,
     CLUSTER_CYCLES,
     CycleBackend,
@@ -22,8 +27,8 @@ from sim.backend import (
     create,
     port_word_count,
 )
-from sim.device import DeviceError
-from sim.report import (
+from tritforge.sim.device import DeviceError
+from tritforge.sim.report import (
     ReportError,
     build_report,
     check_run_folder,
@@ -146,10 +151,10 @@ def test_large_contents_go_through_the_back_door(monkeypatch):
     with create("rtl", image) as rtl:
         expected = rtl.run(codes)
     words = port_word_count(image.memory)
-    monkeypatch.setattr("sim.backend.BACK_DOOR_WORDS", words)
+    monkeypatch.setattr("tritforge.sim.backend.BACK_DOOR_WORDS", words)
     with create("rtl", image) as rtl:
         assert rtl.run(codes).loading.how == "host port"
-    monkeypatch.setattr("sim.backend.BACK_DOOR_WORDS", words - 1)
+    monkeypatch.setattr("tritforge.sim.backend.BACK_DOOR_WORDS", words - 1)
     with create("rtl", image) as rtl:
         found = rtl.run(codes)
         same_costs(found, expected)

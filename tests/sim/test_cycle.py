@@ -7,14 +7,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_config, random_network
 
-from hw.config import PRESETS
-from hw.program import COUNTERS
-from sim.cycle import CycleModel, CycleModelError, lower_bound
-from sim.event_log import in_order
-from sim.golden import GoldenModel
-from sim.interpreter import Interpreter
+from tests.model_export.networks import compile_network, random_codes, random_config, random_network
+from tritforge.hw.config import PRESETS
+from tritforge.hw.program import COUNTERS
+from tritforge.sim.cycle.model import CycleModel, CycleModelError, lower_bound
+from tritforge.sim.event_log import in_order
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.interpreter import Interpreter
 
 TIMELESS = ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
             "drain_steps", "merge_reads", "write_backs", "result_writes")

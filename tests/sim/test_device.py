@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from amaranth.lib import memory
-from networks import compile_network, random_codes, random_network, reference_run
 
-from hw.config import Config
-from hw.protocol import HEADER_WORDS, Opcode
-from sim.device import Device
-from sim.pysim import PythonLink
+from tests.model_export.networks import compile_network, random_codes, random_network, reference_run
+from tritforge.hw.config import Config
+from tritforge.hw.protocol import HEADER_WORDS, Opcode
+from tritforge.sim.device import Device
+from tritforge.sim.pysim import PythonLink
 
 CONFIG = Config(sets=2, clusters=2, elements=2, rows=4, queue_depth=2, scan_width=5, banks=2,
                 trit_depth=317, activation_depth=200, program_depth=600, row_depth=80,
@@ -33,7 +33,7 @@ class OpenLink(PythonLink):
                     found.append(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr("hw.memory.memory", SimpleNamespace(Memory=Known))
+            patch.setattr("tritforge.hw.memory.memory", SimpleNamespace(Memory=Known))
             super().__init__(config)
 
     async def _bench(self, ctx):

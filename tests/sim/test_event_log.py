@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from sim.event_log import (
+from tritforge.sim.event_log import (
     KINDS,
     EventLog,
     EventLogError,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from hw.config import PRESETS, Config
-from model_export.calibrate import calibrate
-from model_export.errors import ExportError
-from model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
-from model_export.quantize import quantize
-from model_export.trace import trace
-from sim.golden import GoldenModel, quantize_input, requantize
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.sim.golden import GoldenModel, quantize_input, requantize
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -257,7 +257,7 @@ def test_batches_make_no_difference(monkeypatch):
     network = quantize(calibrate(trace(model, (3, 5, 5)), x), PRESETS["tiny"])
     codes = quantize_input(x, network.tensors["input"])
     whole = GoldenModel(network).run(codes)
-    monkeypatch.setattr("sim.golden._BATCH_VALUES", 2 * 4 * 9)
+    monkeypatch.setattr("tritforge.sim.golden._BATCH_VALUES", 2 * 4 * 9)
     assert np.array_equal(GoldenModel(network).run(codes), whole)
 
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from networks import (
+
+from tests.model_export.networks import (
     bound_network,
     compile_network,
     random_codes,
@@ -13,13 +14,12 @@ from networks import (
     random_network,
     reference_run,
 )
-
-from hw.config import PRESETS, Config
-from hw.program import GROUP, LAYER, TILE, encode, row_layout
-from model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
-from sim.golden import GoldenModel
-from sim.interpreter import Interpreter
-from sim.records import decode
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.program import GROUP, LAYER, TILE, encode, row_layout
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.interpreter import Interpreter
+from tritforge.sim.records import decode
 
 BATCH = 30
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import PRESETS
-from model_export.calibrate import calibrate
-from model_export.checkpoint import load_into
-from model_export.emit import emit
-from model_export.placement import place
-from model_export.quantize import quantize
-from model_export.trace import trace
-from model_export.zoo import load_model
-from sim.device import Device
-from sim.golden import GoldenModel, quantize_input
-from sim.native import NativeLink
-from sim.pysim import PythonLink
+from tritforge.hw.config import PRESETS
+from tritforge.model_export.formats.checkpoint import load_into
+from tritforge.model_export.memory.emit import emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.trace import trace
+from tritforge.model_export.zoo import load_model
+from tritforge.sim.device import Device
+from tritforge.sim.golden import GoldenModel, quantize_input
+from tritforge.sim.native import NativeLink
+from tritforge.sim.pysim import PythonLink
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = [

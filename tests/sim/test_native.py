@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_network
 
-import sim.native
-from hw.config import Config
-from sim.device import Device, DeviceError
-from sim.golden import GoldenModel
-from sim.native import NativeLink
+from tests.model_export.networks import compile_network, random_codes, random_network
+from tritforge.hw.config import Config
+from tritforge.sim import native
+from tritforge.sim.device import Device, DeviceError
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.native import NativeLink
 
 CONFIG = Config(sets=2, clusters=2, elements=4, rows=4, scan_width=3, drain_width=2,
                 packet_words=60)
@@ -20,7 +20,7 @@ CONFIG = Config(sets=2, clusters=2, elements=4, rows=4, scan_width=3, drain_widt
 def apart(request, monkeypatch, tmp_path):
     """Clusters compiled as a library of their own, as large configurations have them."""
     if request.param:
-        monkeypatch.setattr(sim.native, "_INLINE_LIMIT", 0)
+        monkeypatch.setattr(native, "_INLINE_LIMIT", 0)
         monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path))
     return request.param
 
@@ -58,6 +58,6 @@ def test_the_back_door_knows_its_limits():
 
 
 def test_configurations_compile_apart():
-    one = sim.native.compile_native(CONFIG, optimize=False)
-    other = sim.native.compile_native(dataclasses.replace(CONFIG, banks=4), optimize=False)
+    one = native.compile_native(CONFIG, optimize=False)
+    other = native.compile_native(dataclasses.replace(CONFIG, banks=4), optimize=False)
     assert one != other

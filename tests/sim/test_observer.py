@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_network, windows_network
 
-from hw.config import PRESETS, Config
-from hw.payloads import probe
-from model_export.image import Image
-from sim.backend import InterpreterBackend, SimulationError, create
-from sim.event_log import EventLogError, Record, first_difference
-from sim.observer import Observer
+from tests.model_export.networks import (
+    compile_network,
+    random_codes,
+    random_network,
+    windows_network,
+)
+from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.payloads import probe
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import InterpreterBackend, SimulationError, create
+from tritforge.sim.event_log import EventLogError, Record, first_difference
+from tritforge.sim.observer import Observer
 
 CONFIG = Config(sets=3)
 

@@ -7,19 +7,25 @@ memory contents.
 
 import numpy as np
 import pytest
-from networks import bound_network, compile_network, random_codes, random_config, random_network
 
-from hw.config import Config
-from hw.program import COUNTERS
-from hw.verilog import generate_verilog
-from sim import native
-from sim.cycle import CycleModel
-from sim.device import Device
-from sim.event_log import first_difference
-from sim.golden import GoldenModel
-from sim.interpreter import Interpreter
-from sim.native import NativeLink
-from sim.observer import Observer
+from tests.model_export.networks import (
+    bound_network,
+    compile_network,
+    random_codes,
+    random_config,
+    random_network,
+)
+from tritforge.hw.config import Config
+from tritforge.hw.program import COUNTERS
+from tritforge.hw.verilog import generate_verilog
+from tritforge.sim import native
+from tritforge.sim.cycle.model import CycleModel
+from tritforge.sim.device import Device
+from tritforge.sim.event_log import first_difference
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.interpreter import Interpreter
+from tritforge.sim.native import NativeLink
+from tritforge.sim.observer import Observer
 
 #: Clock cycles after which a small network counts as hung.
 LIMIT = 3_000_000

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_codes, random_config, random_network, streamed
 
-from hw.config import Config
-from model_export.errors import ExportError
-from model_export.image import Image
-from model_export.placement import place
-from model_export.schedule import Await, Schedule, Signal
-from model_export.streaming import emit_streamed
-from sim.backend import CycleBackend, PythonBackend
-from sim.cycle import CycleModel, CycleModelError
-from sim.device import Device
-from sim.event_log import first_difference
-from sim.golden import GoldenModel
-from sim.host import HostTensors
-from sim.interpreter import Interpreter
-from sim.native import NativeLink
-from sim.observer import Observer
-from sim.pysim import PythonLink
+from tests.model_export.networks import random_codes, random_config, random_network, streamed
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.image.folder import Image
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.schedule import Await, Schedule, Signal
+from tritforge.model_export.memory.streaming import emit_streamed
+from tritforge.sim.backend import CycleBackend, PythonBackend
+from tritforge.sim.cycle.model import CycleModel, CycleModelError
+from tritforge.sim.device import Device
+from tritforge.sim.event_log import first_difference
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.host import HostTensors
+from tritforge.sim.interpreter import Interpreter
+from tritforge.sim.native import NativeLink
+from tritforge.sim.observer import Observer
+from tritforge.sim.pysim import PythonLink
 
 
 def tensors_of(network, codes):

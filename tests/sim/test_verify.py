@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_network
 
-from hw.config import PRESETS, Config
-from model_export.image import Image
-from sim.backend import SimulationError
-from sim.verify import CHECKED, compare, verify
+from tests.model_export.networks import compile_network, random_codes, random_network
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import SimulationError
+from tritforge.sim.verify import CHECKED, compare, verify
 
 
 def make(seed, config=None, images=2, **sizes):

@@ -1,13 +1,8 @@
 """Exports the small network once for all tests of this folder."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-support = importlib.import_module("support")
+from tests.tritforge import support
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from model_export.ttq import ternarize_model
 from tritforge.cli import run
+from tritforge.model_export.training.ttq import ternarize_model
 
 MODEL = '''
 from torch import nn

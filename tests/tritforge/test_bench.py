@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from support import call, refused
 
-from sim.report import ReportError
-from tritforge import bench
+from tests.tritforge.support import call, refused
+from tritforge.flows import bench
+from tritforge.sim.report import ReportError
 
 ARGUMENTS = ("--divisor", "16")
 

@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-import support
-from support import call, refused
 
-from fpga import netlist
-from fpga.build import digest
+from tests.tritforge import support
+from tests.tritforge.support import call, refused
+from tritforge.fpga.bitstream.build import digest
+from tritforge.fpga.run import netlist
 
 CONFIG = """
 clusters = 1

@@ -14,11 +14,11 @@ import click
 import numpy as np
 import pytest
 import torch
-from support import call, export_arguments, pickle_bomb, refused, small_model
 
-from hw.config import PRESETS
-from hw.program import COUNTERS
+from tests.tritforge.support import call, export_arguments, pickle_bomb, refused, small_model
 from tritforge.cli import cli
+from tritforge.hw.config import PRESETS
+from tritforge.hw.program import COUNTERS
 
 PYTHON = [sys.executable, "-m", "tritforge.cli"]
 
@@ -158,7 +158,7 @@ def test_export_names_unsupported_layers(capsys, files):
 
 
 def eval_model(folder, name):
-    from model_export.zoo import load_model
+    from tritforge.model_export.zoo import load_model
     return load_model(f"{folder / 'models.py'}:{name}")
 
 
@@ -272,19 +272,19 @@ def test_an_interrupted_export_leaves_nothing(files):
 
 
 def test_an_export_interrupted_while_writing_leaves_nothing(capsys, files, monkeypatch):
-    import model_export.folders
+    from tritforge.common import files as files_module
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_export.folders, "_replace", interrupted)
+    monkeypatch.setattr(files_module, "_replace", interrupted)
     code, _, err = call(capsys, *export_arguments(files, files / "image"))
     assert code == 130 and err.count("\n") == 1
     assert not leftovers(files)
 
 
 def test_export_of_drawn_weights_says_so(capsys, tmp_path, monkeypatch, quick_alexnet):
-    from tritforge import flows
+    from tritforge.flows import network as flows
     monkeypatch.setattr(flows, "alexnet", functools.partial(flows.alexnet, divisor=16))
     code, out, err = call(capsys, "export", "--drawn", "3", "--model", "zoo:alexnet_dorefa",
                           "--config", quick_alexnet, "-o", tmp_path / "image", "--no-check")
@@ -470,9 +470,9 @@ def test_damaged_images_are_refused(capsys, exported, tmp_path, damage):
 
 
 def test_no_compiler_is_one_sentence(capsys, exported, tmp_path, monkeypatch):
-    import sim.native
+    from tritforge.sim import native
     monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sim.native, "compiler", lambda: "/nonexistent/g++")
+    monkeypatch.setattr(native, "compiler", lambda: "/nonexistent/g++")
     said = refused(capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o",
                    tmp_path / "run")
     assert "g++" in said
@@ -557,8 +557,8 @@ def test_logs_that_cannot_be_compared_are_refused(capsys, exported, one_image, t
 
 def test_logs_that_cannot_be_written_are_refused_before_anything_runs(
         capsys, exported, one_image, tmp_path, monkeypatch):
-    import tritforge.flows
-    monkeypatch.setattr(tritforge.flows, "create", None)
+    from tritforge.flows import network as network_module
+    monkeypatch.setattr(network_module, "create", None)
     kept = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
 
     def said(*arguments, inputs=one_image):
@@ -589,7 +589,7 @@ def test_verify_says_equal(capsys, exported):
 
 
 def test_verify_names_the_first_difference(capsys, exported, monkeypatch):
-    from sim.backend import InterpreterBackend
+    from tritforge.sim.backend import InterpreterBackend
     original = InterpreterBackend.capture
 
     def wrong(self, codes, progress=None):

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from support import call
 
-from model_export.network import Network
-from sim.report import ReportError
-from tritforge import demo, pictures
+from tests.tritforge.support import call
 from tritforge.cli import run
+from tritforge.flows import demo, pictures
+from tritforge.model_export.network import Network
+from tritforge.sim.report import ReportError
 
 
 def test_a_small_demo(capsys, tmp_path):
@@ -39,7 +39,7 @@ def test_a_small_demo(capsys, tmp_path):
 
 
 def test_a_difference_is_told_and_fails(capsys, tmp_path, monkeypatch):
-    from sim.backend import RtlBackend
+    from tritforge.sim.backend import RtlBackend
     original = RtlBackend.run
 
     def wrong(self, codes, layer=None, progress=None):
@@ -58,7 +58,7 @@ def test_a_difference_is_told_and_fails(capsys, tmp_path, monkeypatch):
 
 
 def verified(image, codes):
-    from sim.verify import verify
+    from tritforge.sim.verify import verify
     return verify(image, codes[:1], backends=("memory",))
 
 

@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from support import call, refused
 
+from tests.tritforge.support import call, refused
 from tritforge.cost.technology import load_technology
 
 

@@ -4,11 +4,11 @@
 import json
 
 import pytest
-from support import call, refused
 
-from fpga import fit
-from hw.config import load_config
-from model_export.image import load_image
+from tests.tritforge.support import call, refused
+from tritforge.fpga.fit import search as fit
+from tritforge.hw.config import load_config
+from tritforge.model_export.image.folder import load_image
 
 
 @pytest.fixture

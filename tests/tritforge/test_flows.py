@@ -7,16 +7,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from support import prepare, samples, small_model
 from torch import nn
 
 import tritforge
-from hw.config import PRESETS, Config
-from model_export.errors import ExportError
-from model_export.image import Image
-from sim.backend import InterpreterBackend
-from sim.report import ReportError
-from tritforge import flows
+from tests.tritforge.support import prepare, samples, small_model
+from tritforge.flows import network as flows
+from tritforge.hw.config import PRESETS, Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import InterpreterBackend
+from tritforge.sim.report import ReportError
 
 
 def test_every_name_is_there_and_documented():

@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from support import call, refused
 
+from tests.tritforge.support import call, refused
 from tritforge.cost import estimate as estimates
 
 
@@ -16,7 +16,7 @@ def ran(exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ran")
     shutil.copytree(exported / "image", folder / "image")
     shutil.copy(exported / "x.npy", folder / "x.npy")
-    from support import run
+    from tests.tritforge.support import run
     assert run(["simulate", str(folder / "image"), "--input", str(folder / "x.npy"), "--backend",
                 "cycle", "-o", str(folder / "run")]) == 0
     return folder

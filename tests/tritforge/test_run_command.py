@@ -1,15 +1,16 @@
 """tritforge run: on a virtual board, and what a user can get wrong."""
 
 import json
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import pytest
-from support import call, refused
 
-from hw.config import Config
-from model_export.digits import digits_data
-from tritforge import demo, flows
+from tests.tritforge.support import call, refused
+from tritforge.flows import demo
+from tritforge.flows import network as flows
+from tritforge.hw.config import Config
+from tritforge.model_export.training.digits import digits_data
 
 #: Its memories do not hold the digits network, so that trits cross the line for every image.
 STREAMED = Config(name="streamed", clusters=1, elements=8, rows=4, queue_depth=4, scan_width=2,
@@ -81,7 +82,7 @@ def test_digits(noise, tmp_path, capsys):
     """The network that ships with tritforge, streamed to memories too small for it."""
     images, _, tests, _ = digits_data()
     np.save(tmp_path / "x.npy", tests[:20])
-    flows.export(Path(demo.__file__).with_name("data") / demo.CHECKPOINT, demo.MODEL,
+    flows.export(files("tritforge") / "data" / demo.CHECKPOINT, demo.MODEL,
                  images[:demo.CALIBRATION], STREAMED, tmp_path / "image")
     code, out, _ = call(capsys, "run", "--virtual", "--noise", noise, "--seed", 1, "--json",
                         "--image", tmp_path / "image", "--input", tmp_path / "x.npy")

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hw.config import Config
 from tritforge.cost.band import Band, total
 from tritforge.cost.library import Library, built_in_library
 from tritforge.cost.mapping import Block, Memory, map_design
 from tritforge.cost.memory import MemoryCost, memory_cost, register_file
 from tritforge.cost.technology import Technology
+from tritforge.hw.config import Config
 
 __all__ = ["Area", "BlockArea", "MemoryArea", "area_of", "measure_area"]
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import ACTIVATION_WIDTH, Config
-from model_export.image import Image
-from model_export.network import Layer
-from sim.cycle import CycleModel
 from tritforge.cost.area import Area
 from tritforge.cost.band import Band, total
 from tritforge.cost.energy import Part, Term
 from tritforge.cost.memory import MemoryCost, memory_cost
 from tritforge.cost.technology import Technology
+from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.model_export.image.folder import Image
+from tritforge.model_export.network import Layer
+from tritforge.sim.cycle.model import CycleModel
 
 __all__ = ["DenseArray", "without_skipping"]
 

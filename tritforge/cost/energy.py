@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
-from hw.payloads import address_width
 from tritforge.cost.area import Area, MemoryArea
 from tritforge.cost.band import Band, total
 from tritforge.cost.memory import macro_name
 from tritforge.cost.technology import Technology
+from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
+from tritforge.hw.payloads import address_width
 
 __all__ = ["COMPONENTS", "HOST_EVENTS", "OFF_CHIP", "LayerEnergy", "Part", "Term",
            "energy_terms", "layer_energy"]
@@ -85,10 +85,10 @@ class Term:
     component : str
         Of :data:`COMPONENTS`.
     block : str
-        Kind of block in which it is spent, as :func:`fpga.structure.kind_of`; "memories" for
-        memories that are read at a clock edge, "" for what is outside.
+        Kind of block in which it is spent, as :func:`tritforge.fpga.fit.structure.kind_of`;
+        "memories" for memories that are read at a clock edge, "" for what is outside.
     event : str
-        A counter of :data:`hw.program.COUNTERS`, or of :data:`HOST_EVENTS`.
+        A counter of :data:`tritforge.hw.program.COUNTERS`, or of :data:`HOST_EVENTS`.
     what : str
         What the event is to the component.
     parts : tuple of Part

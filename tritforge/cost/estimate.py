@@ -8,21 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import Config
-from hw.program import COUNTERS
-from model_export.emit import MemoryImage
-from model_export.errors import ExportError
-from model_export.image import Image, is_ternary
-from model_export.network import Layer
-from model_export.placement import place
-from model_export.streaming import fit
-from sim.backend import CycleBackend
-from sim.device import Progress
-from sim.golden import GoldenModel
-from sim.report import FORMAT as RUN_FORMAT
-from sim.report import REPORT
-from tritforge import flows
-from tritforge.clock import WallClock
 from tritforge.cost.area import Area, measure_area
 from tritforge.cost.band import Band, total
 from tritforge.cost.baselines import DenseArray, without_skipping
@@ -39,6 +24,21 @@ from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_run, nonzero_products
 from tritforge.cost.library import Library
 from tritforge.cost.technology import Technology, load_technology
+from tritforge.flows import network as flows
+from tritforge.flows.wall_clock import WallClock
+from tritforge.hw.config import Config
+from tritforge.hw.program import COUNTERS
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.image.folder import Image, is_ternary
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.streaming import fit
+from tritforge.model_export.network import Layer
+from tritforge.sim.backend import CycleBackend
+from tritforge.sim.device import Progress
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.report import FORMAT as RUN_FORMAT
+from tritforge.sim.report import REPORT
 
 __all__ = ["FORMAT", "UNITS", "estimate", "recompiled", "run_estimate"]
 
@@ -121,7 +121,7 @@ def estimate(image: str | Path | Image, inputs: str | Path | NDArray[Any],
         Counters that do not add up; as :func:`tritforge.cost.technology.load_technology` and
         :func:`tritforge.cost.area.measure_area`.
     ImageError, ExportError
-        As :func:`tritforge.flows.simulate`.
+        As :func:`tritforge.flows.network.simulate`.
     """
     if not isinstance(technology, Technology):
         technology = load_technology(str(technology))

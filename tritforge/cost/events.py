@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import Config
-from hw.program import COUNTERS
-from model_export.image import Image
-from model_export.network import Layer, Network, Pool
 from tritforge.cost.errors import CostError
+from tritforge.hw.config import Config
+from tritforge.hw.program import COUNTERS
+from tritforge.model_export.image.folder import Image
+from tritforge.model_export.network import Layer, Network, Pool
 
 __all__ = ["check_adds", "check_layer", "check_run", "nonzero_products"]
 
@@ -195,7 +195,7 @@ def nonzero_products(network: Network, tensors: Mapping[str, NDArray[np.integer]
     ----------
     tensors
         Codes (images, channels, height, width) of all tensors, as
-        :meth:`sim.golden.GoldenModel.run_all` gives them.
+        :meth:`tritforge.sim.golden.GoldenModel.run_all` gives them.
     zeros
         Activations that are zero count too, as on an array that does not skip them.
     """

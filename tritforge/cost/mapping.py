@@ -18,25 +18,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fpga.structure
-import hw.memory
-from fpga.errors import BuildError
-from fpga.structure import kind_of
-from fpga.tools import find, run_aside
-from hw.config import Config
-from hw.verilog import TOP_NAME, generate_verilog, hardware_digest
-from model_export.folders import new_file
-from sim.native import cache_folder
+from tritforge.common.files import new_file
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import Library
+from tritforge.fpga.errors import BuildError
+from tritforge.fpga.fit import structure
+from tritforge.fpga.fit.structure import kind_of
+from tritforge.fpga.toolchain.tools import find, run_aside
+from tritforge.hw import memory as memory_module
+from tritforge.hw.config import Config
+from tritforge.hw.verilog import TOP_NAME, generate_verilog, hardware_digest
+from tritforge.sim.native import cache_folder
 
 __all__ = ["Block", "Memory", "accelerator_verilog", "content_of", "gates_script",
            "map_design", "mapping_script", "place"]
 
 _MEMORY = Path(__file__).with_name("chunk_memory.v")
-_CHUNK_MEMORY = Path(hw.memory.__file__).with_name("chunk_memory.v")
+_CHUNK_MEMORY = Path(memory_module.__file__).with_name("chunk_memory.v")
 #: Where kinds of blocks are told apart.
-_KINDS = Path(fpga.structure.__file__)
+_KINDS = Path(structure.__file__)
 #: What is done before gates: memories are collected and kept, flip-flops have no initial values,
 #: which chips have not either.
 _COARSE = ("proc -norom", "opt_expr", "opt_clean", "opt -full -nodffe -nosdff",
@@ -129,7 +129,7 @@ def mapping_script(before: tuple[str, ...] = (), after: tuple[str, ...] = ()) ->
 
 def map_design(config: Config, library: Library,
                progress: Callable[[str, float], None] | None = None) -> dict[str, Block]:
-    """Blocks of the accelerator by kind, see :func:`fpga.structure.kind_of`.
+    """Blocks of the accelerator by kind, see :func:`tritforge.fpga.fit.structure.kind_of`.
 
     Raises
     ------

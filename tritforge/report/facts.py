@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
-from model_export.image import is_ternary
-from model_export.network import Layer, Network
 from tritforge.cost.energy import OFF_CHIP
+from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from tritforge.model_export.image.folder import is_ternary
+from tritforge.model_export.network import Layer, Network
 
 __all__ = ["Kernels", "derive", "image_facts", "kernels_of"]
 
@@ -64,7 +64,7 @@ def image_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     manifest
-        As :class:`model_export.image.Image` has it.
+        As :class:`tritforge.model_export.image.folder.Image` has it.
     """
     keys = ("name", "kind", "ternary", "weights", "trits_bytes", "packed_bytes", "bits_per_weight",
             "density", "note", "memory")
@@ -89,7 +89,7 @@ def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
     estimate
         As :func:`tritforge.cost.estimate.run_estimate` gives it.
     run
-        As :func:`sim.report.build_report` gives it.
+        As :func:`tritforge.sim.report.build_report` gives it.
     image
         As :func:`image_facts` gives it.
     kernels

@@ -1,8 +1,8 @@
 """One small configuration, mapped once, for all tests of this folder."""
 
 import pytest
-from mini import MINI
 
+from tests.tritforge.cost.mini import MINI
 from tritforge.cost.area import measure_area
 from tritforge.cost.technology import load_technology
 

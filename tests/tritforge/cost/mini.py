@@ -1,6 +1,6 @@
 """The configuration that the tests of this folder map."""
 
-from hw.config import Config
+from tritforge.hw.config import Config
 
 #: As small as it can be, without the unpacker, so that mapping it takes seconds.
 MINI = Config(name="mini", clusters=2, elements=2, rows=2, scan_width=2, queue_depth=2,

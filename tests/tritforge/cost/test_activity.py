@@ -6,17 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from hw import protocol
-from hw.config import load_config
-from model_export.digits import digits_data
-from tritforge import flows
-from tritforge.cost.activity import load_energy, summarize, switching_activity
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import map_design
-from tritforge.cost.netlist import Group, cell_expression, flat_netlist, map_netlist
-from tritforge.cost.netlist_simulator import NetlistLink, compile_counting
+from tritforge.cost.netlist.activity import load_energy, summarize, switching_activity
+from tritforge.cost.netlist.flat import Group, cell_expression, flat_netlist, map_netlist
+from tritforge.cost.netlist.simulator import NetlistLink, compile_counting
 from tritforge.cost.technology import CELL_KINDS, load_technology
+from tritforge.flows import network as flows
+from tritforge.hw import protocol
+from tritforge.hw.config import load_config
+from tritforge.model_export.training.digits import digits_data
 
 #: What the cells are called after, of the pins in their order.
 FUNCTIONS = {

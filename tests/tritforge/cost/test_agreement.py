@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritforge.cost.agreement import compare_blocks
+from tritforge.cost.netlist.agreement import compare_blocks
 
 
 def band(typical):

@@ -4,8 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from mini import MINI
 
+from tests.tritforge.cost.mini import MINI
 from tritforge.cost.area import measure_area
 from tritforge.cost.band import total
 from tritforge.cost.library import user_library

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tritforge.cost import eie
 from tritforge.cost.band import Band, total
-from tritforge.cost.eie import Layer, cycles_of, entries_of, expected_entries, simulate
 from tritforge.cost.errors import CostError
+from tritforge.cost.published import eie
+from tritforge.cost.published.eie import Layer, cycles_of, entries_of, expected_entries, simulate
 from tritforge.cost.technology import Technology, load_technology
 
 #: Model over published actual time with seed 0: at published densities, at published entries.

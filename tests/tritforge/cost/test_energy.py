@@ -3,15 +3,15 @@
 import dataclasses
 
 import pytest
-from mini import MINI
 
-from hw.program import COUNTERS
+from tests.tritforge.cost.mini import MINI
 from tritforge.cost.area import area_of
 from tritforge.cost.band import Band
 from tritforge.cost.energy import COMPONENTS, HOST_EVENTS, OFF_CHIP, energy_terms, layer_energy
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import map_design
 from tritforge.cost.technology import CELL_KINDS, FIGURES, Figure
+from tritforge.hw.program import COUNTERS
 
 #: Figures that decide areas, and by these the lengths of wires and what leaks.
 AREAS = {"register_file_area", "placement", "two_port_area"}

@@ -4,14 +4,20 @@ import copy
 
 import numpy as np
 import pytest
-from networks import compile_network, random_codes, random_config, random_network, streamed
 
-from model_export.image import Image
-from sim.backend import CycleBackend
-from sim.golden import GoldenModel
-from sim.report import build_report
+from tests.model_export.networks import (
+    compile_network,
+    random_codes,
+    random_config,
+    random_network,
+    streamed,
+)
 from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_run, nonzero_products
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import CycleBackend
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.report import build_report
 
 
 def simulated(tmp_path, seed, stream=False, **fields):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tritforge.cost import eyeriss
 from tritforge.cost.band import Band, total
 from tritforge.cost.errors import CostError
+from tritforge.cost.published import eyeriss
 from tritforge.cost.technology import Technology, load_technology
 
 #: Typical value over published energy.

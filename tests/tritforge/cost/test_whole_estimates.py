@@ -6,15 +6,15 @@ import json
 
 import numpy as np
 import pytest
-from mini import MINI
-from networks import compile_network, random_codes, random_network, streamed
 
-from model_export.image import Image
-from sim.backend import CycleBackend
-from sim.report import build_report
+from tests.model_export.networks import compile_network, random_codes, random_network, streamed
+from tests.tritforge.cost.mini import MINI
 from tritforge.cost.energy import COMPONENTS
 from tritforge.cost.errors import CostError
 from tritforge.cost.estimate import HOST, estimate, load_run, recompiled, run_estimate
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import CycleBackend
+from tritforge.sim.report import build_report
 
 KEYS = ("low", "typical", "high")
 

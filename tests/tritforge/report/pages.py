@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
 
-from synthetic import ALEXNET, DIGITS, documents, drawn_kernels
-
+from tests.tritforge.report.synthetic import ALEXNET, DIGITS, documents, drawn_kernels
 from tritforge.report.page import build_page
 
 #: Additions of layers, and options, of networks of all kinds.

@@ -9,12 +9,12 @@ import random
 
 import numpy as np
 
-from hw.config import load_config
-from hw.program import COUNTERS
-from sim.backend import CLUSTER_CYCLES
 from tritforge.cost.energy import COMPONENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.technology import load_technology
+from tritforge.hw.config import load_config
+from tritforge.hw.program import COUNTERS
 from tritforge.report.facts import Kernels
+from tritforge.sim.backend import CLUSTER_CYCLES
 
 #: Adds of AlexNet's layers, roughly.
 ALEXNET = {"conv0": 2.5e8, "conv1": 1.2e8, "conv2": 4.1e7, "conv3": 1.0e7, "conv4": 7.3e6,

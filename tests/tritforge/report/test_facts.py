@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from synthetic import ALEXNET, DIGITS, documents, drawn_kernels
 
-from model_export.network import ColumnGroup, Layer, Network
+from tests.tritforge.report.synthetic import ALEXNET, DIGITS, documents, drawn_kernels
+from tritforge.model_export.network import ColumnGroup, Layer, Network
 from tritforge.report.facts import derive, kernels_of
 
 

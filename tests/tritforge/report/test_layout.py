@@ -11,7 +11,8 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from pages import CASES, made
+
+from tests.tritforge.report.pages import CASES, made
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
 WIDTHS = (1280, 390)

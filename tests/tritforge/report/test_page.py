@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import CASES, Page, made
-from synthetic import HOSTILE, documents, drawn_kernels
 
-from model_export.folders import file_obstacle
-from sim.backend import CLUSTER_CYCLES
+from tests.tritforge.report.pages import CASES, Page, made
+from tests.tritforge.report.synthetic import HOSTILE, documents, drawn_kernels
+from tritforge.common.files import file_obstacle
 from tritforge.cost.energy import COMPONENTS, OFF_CHIP
 from tritforge.report.numbers import KINDS
 from tritforge.report.page import build_page, is_page
 from tritforge.report.plots import CAUSES, GROUPS
 from tritforge.report.svg import INKS, labels, shortened
+from tritforge.sim.backend import CLUSTER_CYCLES
 
 
 @pytest.fixture(params=CASES)

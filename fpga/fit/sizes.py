@@ -1,0 +1,205 @@
+"""What a network needs of a configuration: widths of numbers, depths of memories, cycles."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritforge.fpga.fit.memory_mapping import Memory, map_memory
+from tritforge.hw.config import ACTIVATION_WIDTH, LIMITS, PORT_WIDTH, Config
+from tritforge.model_export.memory.emit import MemoryImage, emit
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.streaming import fit as fit_memories
+from tritforge.model_export.network import ColumnGroup, Layer, Network
+from tritforge.model_export.passes.quantize import partial_bounds
+
+__all__ = ["DEPTHS", "PACKET_WORDS", "ROOMY", "LayerWork", "compiled", "expected_cycles",
+           "layer_work", "memory_of", "streamed", "widths", "with_packets"]
+
+#: Fields that say how deep a memory is, and the memory.
+DEPTHS = {"trit_depth": "trits", "activation_depth": "activations", "program_depth": "program",
+          "row_depth": "rows", "result_depth": "results"}
+#: Depths that are large enough for any network: the limits of a configuration.
+ROOMY: dict[str, Any] = {name: LIMITS[name][1] for name in DEPTHS}
+#: Words of a packet, at least and at most.
+PACKET_WORDS = LIMITS["packet_words"]
+#: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
+LAYER_OVERHEAD = 120
+
+
+# ----- numbers and memories
+
+def widths(network: Network) -> dict[str, Any]:
+    """Fields of a configuration that the numbers of a quantized network ask for, at least."""
+    coefficient, accumulator, multiplier, total, windows = 1, 8, 4, 0, 1
+    for layer in network.layers:
+        rule = layer.requantization
+        assert rule is not None
+        for group in layer.groups:
+            for value in (group.coefficient_plus, group.coefficient_minus):
+                coefficient = max(coefficient, abs(value).bit_length() + 1)
+        low, high = partial_bounds(network, layer)
+        accumulator = max(accumulator, _signed_bits(low), _signed_bits(high))
+        multiplier = max(multiplier, _signed_bits(rule.multiplier))
+        offset = rule.bias + ((np.int64(1) << rule.shift) >> 1)
+        total = max(total, _signed_bits(offset), *(
+            _signed_bits(end * rule.multiplier + offset) for end in (low, high)))
+        if layer.pool is not None:
+            windows = max(windows, *(-(-kernel // stride) for kernel, stride in zip(
+                layer.pool.kernel, layer.pool.stride, strict=True)))
+    return {"coefficient_width": max(2, coefficient),
+            "accumulator_width": max(accumulator, total - multiplier),
+            "multiplier_width": multiplier, "window_count": windows}
+
+
+def _signed_bits(values: NDArray[np.int64]) -> int:
+    """Bits of the widest value."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
+
+
+def compiled(network: Network, config: Config,
+             densities: Mapping[str, NDArray[np.float64]] | None = None, *,
+             family: str = "ecp5") -> tuple[Config, MemoryImage]:
+    """A network compiled for an arrangement, whole in memories that are as deep as it needs.
+
+    Parameters
+    ----------
+    network : Network
+    config : Config
+        Its depths do not count; packets are as long as its, or as a memory word asks for.
+    densities : dict, optional
+        As for :func:`tritforge.model_export.memory.placement.place`.
+    family : str
+        Whose memories are filled up where that costs no more of them.
+
+    Raises
+    ------
+    DoesNotFitError
+        A memory would be deeper than any.
+    ExportError
+        The configuration's numbers are too narrow.
+    """
+    roomy = dataclasses.replace(config, **ROOMY, packet_words=PACKET_WORDS[1])
+    placement = place(network, roomy, dict(densities or {}))
+    memory = emit(network, placement, roomy)
+    needed = {"trit_depth": memory.trits.shape[1], "activation_depth": memory.activation_words,
+              "program_depth": len(memory.program), "row_depth": len(memory.rows),
+              "result_depth": memory.results.entries if memory.results else 1}
+    depths: dict[str, Any] = {
+        name: _depth(family, roomy, name, count) for name, count in needed.items()}
+    fitted = with_packets(dataclasses.replace(roomy, **depths), config)
+    return fitted, emit(network, placement, fitted)
+
+
+def streamed(network: Network, config: Config,
+             densities: Mapping[str, NDArray[np.float64]]) -> MemoryImage:
+    """A network compiled for a configuration as it is, sent in every run where it does not fit.
+
+    Raises
+    ------
+    ExportError
+        Not even its smallest pieces fit.
+    """
+    return fit_memories(network, place(network, config, dict(densities)), config)
+
+
+def _depth(family: str, config: Config, name: str, needed: int) -> int:
+    """Words of a memory that holds ``needed``: what the same cells hold, up to a power of two."""
+    needed = max(needed, LIMITS[name][0])
+    rounded = 1 << (needed - 1).bit_length()
+    if rounded == needed:
+        return needed
+    one, other = (map_memory(family, memory_of(config, DEPTHS[name], depth))
+                  for depth in (needed, rounded))
+    return rounded if one.count == other.count else needed
+
+
+def memory_of(config: Config, kind: str, depth: int) -> Memory:
+    """A memory of the accelerator with that many words."""
+    width = config.memory_width(kind)
+    chunk = min(width, {"activations": ACTIVATION_WIDTH, "results": width}.get(kind, PORT_WIDTH))
+    huge = config.single_port and kind in ("trits", "activations", "program")
+    return Memory(-(-width // chunk) * chunk, depth, chunk, style="huge" if huge else "auto")
+
+
+def with_packets(config: Config, base: Config) -> Config:
+    """With packets as long as the base's, or as its memory words ask for."""
+    longest = 2 + max(config.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
+    return dataclasses.replace(
+        config, packet_words=max(base.packet_words, longest, PACKET_WORDS[0]))
+
+
+# ----- cycles
+
+@dataclass(frozen=True)
+class LayerWork:
+    """A layer's work on one input."""
+
+    rows: int
+    pixels: int
+    adds: float
+    reads: tuple[tuple[int, float, float], ...]     # channels, positions, density; by group
+    columns: tuple[tuple[int, int], ...]            # channels, columns of each; by group
+    groups: int
+    writes: float
+
+
+def layer_work(layer: Layer, network: Network,
+               tensors: Mapping[str, NDArray[np.integer]]) -> LayerWork:
+    """The work of a layer on the golden model's activations of one input."""
+    adds, reads = 0.0, []
+    for group in layer.groups:
+        source = network.tensors[group.source]
+        codes = source.stored(np.asarray(tensors[group.source]))[slice(*group.channels)]
+        density = (codes != 0).mean(axis=(1, 2))
+        positions = _positions(layer, group, source.height, source.width)
+        nonzero = np.count_nonzero(group.trits, axis=(0, 2, 3)) / (
+            group.trits.shape[2] * group.trits.shape[3])
+        adds += float((nonzero * density).sum()) * positions
+        reads.append((len(codes), positions, float(density.mean())))
+    columns = tuple((group.channels[1] - group.channels[0],
+                     group.trits.shape[2] * group.trits.shape[3]) for group in layer.groups)
+    pixels = layer.height * layer.width
+    return LayerWork(layer.rows, pixels, adds, tuple(reads), columns, len(reads),
+                 float(layer.rows * pixels))
+
+
+def _positions(layer: Layer, group: ColumnGroup, height: int, width: int) -> float:
+    """Kernel positions inside the source, over all output pixels."""
+    inside = 1.0
+    for axis, (out, size) in enumerate(((layer.height, height), (layer.width, width))):
+        at = (np.arange(out)[:, None] * group.stride[axis] - group.padding[axis]
+              + np.arange(group.kernel[axis]) * group.dilation[axis])
+        inside *= float(((at >= 0) & (at < size)).sum())
+    return inside
+
+
+def expected_cycles(work: Iterable[LayerWork], config: Config) -> float:
+    """Clock cycles that an input takes if nothing but the busiest part of the array limits it:
+    a guess to choose shapes by, mostly below what the cycle model finds."""
+    total = 0.0
+    for one in work:
+        tiles = -(-one.rows // config.slots)
+        rows_used = -(-one.rows // (tiles * config.elements))
+        broadcasts = scans = 0.0
+        for channels, positions, density in one.reads:
+            words = -(-channels // (config.clusters * config.scan_width))
+            scans += positions * words
+            broadcasts += positions * (channels * density / config.clusters
+                                       + words * (1 - density) ** config.scan_width)
+        in_parallel = min(config.sets, max(1, one.pixels * tiles))
+        jobs = one.pixels * tiles * one.groups
+        total += LAYER_OVERHEAD + max(
+            one.adds / (in_parallel * config.clusters * config.elements),
+            tiles * broadcasts / in_parallel,
+            tiles * scans,
+            one.pixels * tiles * rows_used * config.blocks,
+            one.writes / config.clusters,
+            (8 if one.groups == 1 else 13) * config.program_reads * jobs)
+    return total
+
+

@@ -1,0 +1,701 @@
+"""Addresses, program and memory contents from a placed network.
+
+The result is what :doc:`hardware.md` describes: nothing in it refers to the network, except the
+maps by which a host writes inputs and reads tensors and results.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.program import (
+    GROUP,
+    LAYER,
+    LAYER_OPCODE,
+    TILE,
+    encode,
+    encode_words,
+    record_words,
+    row_layout,
+    to_words,
+)
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.geometry import (
+    Tables,
+    check_pool,
+    computed,
+    destination,
+    geometry,
+    pool_axis,
+)
+from tritforge.model_export.memory.placement import Placement, Tile, TileGroup
+from tritforge.model_export.memory.schedule import Schedule
+from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network
+from tritforge.model_export.passes.quantize import partial_bounds
+
+__all__ = ["Columns", "DoesNotFitError", "Emitter", "Held", "LayerPlace", "MemoryImage",
+           "ResultPlace", "TensorPlace", "Window", "emit"]
+
+
+class DoesNotFitError(ExportError):
+    """The network does not fit a memory whole."""
+
+
+@dataclass(eq=False)
+class TensorPlace:
+    """A tensor in the activation memories: shape, first word, and each channel's place.
+
+    Sizes are those in memory; with a ``fold``, codes go in and come out as its ``shape``.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    signed: bool
+    base: int                         # address of its first word, the same in every cluster
+    words: int                        # words per pixel
+    cluster: NDArray[np.int64]        # (channels,)
+    word: NDArray[np.int64]
+    lane: NDArray[np.int64]
+    fold: Fold | None = None
+    external: bool = False            # kept by the host, strips of it come and go; no base
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of the codes that go in and come out."""
+        return (self.channels, self.height, self.width) if self.fold is None else self.fold.shape
+
+    @property
+    def size(self) -> int:
+        """Words of every cluster's activation memory that the tensor takes."""
+        return self.height * self.width * self.words
+
+
+@dataclass(eq=False)
+class LayerPlace:
+    """Where a layer's records, columns and row entries begin, and how many there are."""
+
+    name: str
+    address: int                      # program address for RUN
+    output: str
+    tiles: int
+    rows_used: int                    # accumulators per element, summed over tiles
+    groups: int                       # group records, summed over tiles
+    pixels: int                       # output pixels computed per tile
+    columns: int                      # trit-memory columns that it reads
+    row_entries: int
+    accumulator_low: int              # over all rows, for any input
+    accumulator_high: int
+
+
+@dataclass(eq=False)
+class ResultPlace:
+    """The last layer's rows in the result memory: pixel n of row r is entry first + n * step."""
+
+    rows: int
+    height: int
+    width: int
+    base: int
+    entries: int                      # to read, from ``base``
+    first: NDArray[np.int64]          # (rows,)
+    step: NDArray[np.int64]
+    lane: NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class MemoryImage:
+    """Memory contents for one configuration, and the maps a host needs.
+
+    ``program`` is (words,) uint32. ``trits`` is (sets * clusters, columns, bytes) uint8: every
+    column is ``2*P*R`` bits, lowest first, in whole bytes. ``rows`` is (entries, port words)
+    uint32. With a ``schedule`` the three are longer than the memories: addresses go on behind
+    their ends (:mod:`tritforge.model_export.memory.schedule`).
+    """
+
+    config: Config
+    program: NDArray[np.uint32]
+    trits: NDArray[np.uint8]
+    rows: NDArray[np.uint32]
+    input: str
+    tensors: dict[str, TensorPlace]
+    layers: list[LayerPlace]
+    results: ResultPlace | None
+    activation_words: int             # words of each activation memory in use
+    stale_lanes: bool                 # lanes that no channel owns may hold old values
+    schedule: Schedule | None = None  # None: everything is in the memories at once
+
+    def layer(self, name: str) -> LayerPlace:
+        """The layer called ``name``; ``KeyError`` if there is none."""
+        for place in self.layers:
+            if place.name == name:
+                return place
+        raise KeyError(f"the image has no layer {name!r}; "
+                       f"it has {', '.join(place.name for place in self.layers)}")
+
+    def port_words(self, kind: str, cluster: int = 0) -> NDArray[np.uint32]:
+        """Memory words as the host port carries them: (words, ``memory_chunks``) uint32.
+
+        ``kind`` is ``program``, ``trits`` or ``rows``; only trits differ between clusters.
+        """
+        if kind == "program":
+            return self.program.reshape(-1, 1)
+        if kind == "rows":
+            return self.rows
+        if kind != "trits":
+            raise KeyError(f"an image holds program, trits and rows, not {kind}")
+        return _port_words(self.trits[cluster], self.config.memory_chunks("trits"))
+
+    def activation_port_words(self, words: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Activation words (n, S) of one cluster as the host port carries them."""
+        return _port_words(words, self.config.memory_chunks("activations"))
+
+    def activations_from_port_words(self, words: NDArray[np.uint32]) -> NDArray[np.uint8]:
+        """Inverse of :meth:`activation_port_words`: (n, chunks) uint32 -> (n, S) uint8."""
+        raw = np.ascontiguousarray(words, "<u4").view(np.uint8)
+        return raw.reshape(len(words), -1)[:, :self.config.scan_width]
+
+    def tensor_words(self, name: str, codes: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Activation codes (C, H, W) as memory words (clusters, words, S) from the tensor's base.
+
+        C, H, W are the place's ``shape``; folding is done here. Lanes that no channel owns are
+        zero.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, not integers, or codes outside the tensor's range.
+        """
+        place = self.tensors[name]
+        codes = np.asarray(codes)
+        if codes.shape != place.shape:
+            raise ValueError(f"tensor {name} has shape {place.shape}, not {codes.shape}")
+        if codes.dtype.kind not in "iu":
+            raise ValueError(f"codes of tensor {name} must be integers, not {codes.dtype}")
+        low, high = (-128, 127) if place.signed else (0, 255)
+        if codes.size and not low <= int(codes.min()) <= int(codes.max()) <= high:
+            raise ValueError(f"codes of tensor {name} run from {codes.min()} to {codes.max()}; "
+                             f"they must lie between {low} and {high}")
+        if place.fold is not None:
+            codes = place.fold.apply(codes)
+        pixels = place.height * place.width
+        words = np.zeros((self.config.clusters, pixels, place.words, self.config.scan_width),
+                         np.uint8)
+        words[place.cluster, :, place.word, place.lane] = (
+            codes.reshape(place.channels, pixels).astype(np.int16) & 0xFF)
+        return words.reshape(self.config.clusters, place.size, self.config.scan_width)
+
+    def input_words(self, codes: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """:meth:`tensor_words` of the network's input."""
+        return self.tensor_words(self.input, codes)
+
+    def tensor_from_words(self, name: str, words: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Inverse of :meth:`tensor_words`: (clusters, words, S) uint8 -> codes (C, H, W) int16."""
+        place = self.tensors[name]
+        pixels = place.height * place.width
+        shaped = np.asarray(words, np.uint8).reshape(
+            self.config.clusters, pixels, place.words, self.config.scan_width)
+        codes = shaped[place.cluster, :, place.word, place.lane]
+        signed = codes.view(np.int8).astype(np.int16) if place.signed else codes.astype(np.int16)
+        values = signed.reshape(place.channels, place.height, place.width)
+        return values if place.fold is None else place.fold.undo(values)
+
+    def results_from_entries(self, entries: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Result entries (n, drain_width) from the result base -> (rows, height, width) int32."""
+        place = self.results
+        if place is None:
+            raise ValueError("the image has no final layer, so it writes no results")
+        entries = np.asarray(entries).reshape(-1, self.config.drain_width)
+        if len(entries) < place.entries:
+            raise ValueError(f"{len(entries)} result entries given; there are {place.entries}")
+        pixels = np.arange(place.height * place.width)
+        values = entries[place.first[:, None] + place.step[:, None] * pixels, place.lane[:, None]]
+        narrow = (values.astype(np.int64) & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
+        return narrow.reshape(place.rows, place.height, place.width)
+
+
+def _port_words(raw: NDArray[np.uint8], chunks: int) -> NDArray[np.uint32]:
+    padded = np.zeros((len(raw), chunks * PORT_WIDTH // 8), np.uint8)
+    padded[:, :raw.shape[1]] = raw
+    return padded.view("<u4").astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Trit columns of one column group: kernel positions ``kernel_y`` x ``kernel_x``, at each of
+    them words [word, word + words) of the source, of the last one ``lanes`` activations."""
+
+    word: int
+    words: int
+    lanes: int
+    kernel_y: range
+    kernel_x: range
+    scan: int                         # activations per word
+    shared: bool = False              # all positions have the same columns
+
+    @property
+    def step(self) -> int:
+        """Columns of a kernel position."""
+        return (self.words - 1) * self.scan + self.lanes
+
+    @property
+    def count(self) -> int:
+        """Columns in all."""
+        return self.step * (1 if self.shared else len(self.kernel_y) * len(self.kernel_x))
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows of a layer that are computed: ``rows`` before pooling, and the rows ``places`` of
+    its output tensor that come of them."""
+
+    rows: range
+    places: range
+
+    @classmethod
+    def whole(cls, layer: Layer) -> "Window":
+        """All of a layer."""
+        return cls(range(layer.height),
+                   range(layer.height if layer.pool is None else layer.pool.height))
+
+
+#: Where tensors are: the address of the first row that is there, and which that is.
+Held = dict[str, tuple[int, int]]
+
+
+class _Trits:
+    """Trit memories being filled, each set's on its own."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._used = [0] * config.sets
+        self._parts: list[tuple[range, int, NDArray[np.uint8]]] = []
+        self._known: dict[tuple[range, bytes], int] = {}
+
+    @property
+    def columns(self) -> int:
+        """Columns in use, or needed."""
+        return max(self._used)
+
+    def place(self, sets: range, count: int, make: Callable[[], NDArray[np.uint8]]) -> int:
+        """First column of ``count`` that ``sets`` alike hold; equal contents are held once.
+
+        ``make`` gives the contents (clusters, count, bytes), and is called where they fit.
+        """
+        base = max(self._used[index] for index in sets)
+        if base + count <= self._config.trit_depth:
+            part = make()
+            known = self._known.setdefault((sets, part.tobytes()), base)
+            if known != base:
+                return known
+            self._parts.append((sets, base, part))
+        for index in sets:
+            self._used[index] = base + count
+        return base
+
+    def contents(self) -> NDArray[np.uint8]:
+        """(sets * clusters, columns, bytes)."""
+        config = self._config
+        result = np.zeros((config.sets, config.clusters, self.columns,
+                           -(-config.memory_width("trits") // 8)), np.uint8)
+        for sets, base, part in self._parts:
+            result[sets.start:sets.stop, :, base:base + part.shape[1]] = part
+        return result.reshape(config.cluster_count, self.columns, -1)
+
+
+class Emitter:
+    """Makes the parts of a memory image; :meth:`run` makes one that fits the memories whole."""
+
+    def __init__(self, network: Network, placement: Placement, config: Config) -> None:
+        self.network = network
+        self.placement = placement
+        self.config = config
+
+    # ----- shapes and ranges
+
+    def check(self) -> dict[str, tuple[int, int]]:
+        """Shapes and ranges; the accumulators' bounds by layer name."""
+        config, network = self.config, self.network
+        bounds = {}
+        for layer in network.layers:
+            for group in layer.groups:
+                for which in (group.coefficient_plus, group.coefficient_minus):
+                    if abs(which) > config.coefficient_max:
+                        raise ExportError(
+                            f"layer {layer.name} has a coefficient {which}; configuration "
+                            f"{config.name} holds {-config.coefficient_max} to "
+                            f"{config.coefficient_max}")
+                if max(group.kernel) > 255:
+                    raise ExportError(
+                        f"layer {layer.name} has a kernel of {group.kernel[0]}x{group.kernel[1]}; "
+                        f"the hardware visits at most 255 positions each way")
+            low, high = partial_bounds(network, layer)
+            if low.min(initial=0) < -config.accumulator_max - 1 \
+                    or high.max(initial=0) > config.accumulator_max:
+                raise ExportError(
+                    f"layer {layer.name} has accumulators from {low.min()} to {high.max()}; "
+                    f"configuration {config.name} holds {-config.accumulator_max - 1} to "
+                    f"{config.accumulator_max}")
+            self._check_requantization(layer, low, high)
+            check_pool(layer, config)
+            if layer.final and layer.pool is not None:
+                raise ExportError(f"layer {layer.name} is the last and has a max-pool; results "
+                                  f"are not pooled")
+            if not layer.final:
+                tensor = network.tensors[layer.output]
+                expected = (layer.rows, layer.height, layer.width) if layer.pool is None \
+                    else (layer.rows, layer.pool.height, layer.pool.width)
+                if expected != (tensor.channels, tensor.height, tensor.width):
+                    raise ExportError(
+                        f"layer {layer.name} computes {expected}, but tensor {tensor.name} is "
+                        f"{(tensor.channels, tensor.height, tensor.width)}")
+            bounds[layer.name] = (int(low.min(initial=0)), int(high.max(initial=0)))
+        return bounds
+
+    def _check_requantization(self, layer: Layer, low: NDArray[np.int64],
+                              high: NDArray[np.int64]) -> None:
+        rule = layer.requantization
+        assert rule is not None
+        offset = rule.bias + ((np.int64(1) << rule.shift) >> 1)
+        limit = 1 << (self.config.offset_width - 1)
+        for end in (low, high):
+            total = end * rule.multiplier + offset
+            outside = np.flatnonzero((total < -limit) | (total >= limit))
+            if len(outside):
+                row = int(outside[0])
+                raise ExportError(
+                    f"layer {layer.name}, row {row}, scales accumulators up to {int(total[row])}; "
+                    f"configuration {self.config.name} holds {self.config.offset_width} bits there")
+            if layer.final and (total.min(initial=0) < -(1 << 31)
+                                or total.max(initial=0) >= 1 << 31):
+                raise ExportError(
+                    f"layer {layer.name} has results up to {int(abs(total).max())}; "
+                    f"a result is a signed 32-bit integer")
+        if layer.final and rule.shift.any():
+            raise ExportError(f"layer {layer.name} is the last; its results cannot be shifted")
+
+    # ----- activation memory
+
+    def lifetimes(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Layers, by number, that write each tensor (-1: the input) and that read it last.
+
+        Raises
+        ------
+        ExportError
+            A tensor is read before it is written.
+        """
+        network = self.network
+        born = {network.input: -1}
+        died = {network.input: 0}
+        for index, layer in enumerate(network.layers):
+            for group in layer.groups:
+                died[group.source] = index
+                if group.source not in born:
+                    raise ExportError(f"layer {layer.name} reads tensor {group.source} before "
+                                      f"any layer has written it")
+            if layer.output in self.placement.layouts:
+                born[layer.output] = index
+                died.setdefault(layer.output, index)
+        return born, died
+
+    def allocate(self) -> tuple[dict[str, int], bool, int]:
+        """Base address of every tensor, whether gaps may be stale, words in use."""
+        network, layouts = self.network, self.placement.layouts
+        size = {name: network.tensors[name].height * network.tensors[name].width * layout.words
+                for name, layout in layouts.items()}
+        born, died = self.lifetimes()
+        names = sorted(born, key=lambda name: born[name])
+        gaps = self._tensors_with_gaps() - {network.input}
+        depth = self.config.activation_depth
+
+        def conflict(one: str, other: str, exclusive: set[str]) -> bool:
+            return (one in exclusive or other in exclusive
+                    or (born[one] <= died[other] and born[other] <= died[one]))
+
+        def first_fit(order: list[str], exclusive: set[str]) -> dict[str, int]:
+            bases: dict[str, int] = {}
+            for name in order:
+                taken = sorted((bases[other], bases[other] + size[other]) for other in bases
+                               if conflict(name, other, exclusive))
+                base = 0
+                for start, stop in taken:
+                    if base + size[name] <= start:
+                        break
+                    base = max(base, stop)
+                bases[name] = base
+            return bases
+
+        by_size = sorted(names, key=lambda name: (-size[name], born[name]))
+        needed = 0
+        for exclusive in (gaps, set()):
+            fits = [first_fit(order, exclusive) for order in (names, by_size)]
+            used = [max(bases[name] + size[name] for name in names) for bases in fits]
+            needed = min(used)
+            for bases, words in zip(fits, used, strict=True):
+                if words <= depth:
+                    return bases, bool(gaps - exclusive), words
+        live = [sum(size[name] for name in names if born[name] <= index <= died[name])
+                for index in range(len(network.layers))]
+        full = next((index for index, words in enumerate(live) if words > depth),
+                    int(np.argmax(live)))
+        raise DoesNotFitError(
+            f"the activation memory is too small at layer {network.layers[full].name}: network "
+            f"{network.name} needs {needed} words per cluster, configuration {self.config.name} "
+            f"has {depth}")
+
+    def _tensors_with_gaps(self) -> set[str]:
+        """Tensors of which some lane is read that no channel owns."""
+        config = self.config
+        result = set()
+        owned = {}
+        for name, layout in self.placement.layouts.items():
+            mask = np.zeros((config.clusters, layout.words, config.scan_width), bool)
+            mask[layout.cluster, layout.word, layout.lane] = True
+            owned[name] = mask
+        for tiles in self.placement.tiles.values():
+            for tile in tiles:
+                for group in tile.groups:
+                    layout = self.placement.layouts[group.source]
+                    word, count, lanes = layout.read_range(group.channels, config)
+                    read = owned[group.source][:, word:word + count].reshape(config.clusters, -1)
+                    if not read[:, :(count - 1) * config.scan_width + lanes].all():
+                        result.add(group.source)
+        return result
+
+    # ----- trits
+
+    def columns(self, layer: Layer, group: TileGroup) -> Columns:
+        """The columns of a group."""
+        layout = self.placement.layouts[group.source]
+        rule = layer.groups[group.group]
+        return Columns(*layout.read_range(group.channels, self.config), range(rule.kernel[0]),
+                       range(rule.kernel[1]), self.config.scan_width, rule.shared)
+
+    def trit_columns(self, layer: Layer, tile: Tile, group: TileGroup) -> NDArray[np.uint8]:
+        """(clusters, columns, bytes): the trit memory's words of one column group of a tile."""
+        config = self.config
+        layout = self.placement.layouts[group.source]
+        columns = self.columns(layer, group)
+        first_word, step, count = columns.word, columns.step, columns.count
+        positions = count // step
+        trits = np.zeros((config.clusters, positions, step, config.slots), np.int8)
+        slot = tile.element * config.rows + tile.accumulator
+        for block in group.blocks:
+            here = np.flatnonzero((tile.rows >= block.rows[0]) & (tile.rows < block.rows[1]))
+            source: ColumnGroup = layer.groups[block.group]
+            channels = np.arange(*block.channels)
+            cube = source.trits[tile.rows[here] - source.rows[0]][
+                :, block.channels[0] - source.channels[0]:block.channels[1] - source.channels[0]]
+            values = cube.reshape(len(here), len(channels), positions)
+            column = (layout.word[channels] - first_word) * config.scan_width \
+                + layout.lane[channels]
+            trits[layout.cluster[channels][:, None, None], np.arange(positions)[None, :, None],
+                  column[:, None, None], slot[here][None, None, :]] = values.transpose(1, 2, 0)
+        flat = trits.reshape(config.clusters, count, config.elements, 1, config.rows)
+        bits = np.concatenate([flat != 0, flat < 0], axis=3)
+        return np.packbits(bits.reshape(config.clusters, count, 2 * config.slots), axis=2,
+                           bitorder="little")
+
+    # ----- everything
+
+    def run(self) -> MemoryImage:
+        config, network = self.config, self.network
+        bounds = self.check()
+        bases, stale_lanes, activation_words = self.allocate()
+        held: Held = {name: (base, 0) for name, base in bases.items()}
+        tensors = {name: self.tensor_place(name, base) for name, base in bases.items()}
+        tiles = self.placement.tiles
+        record_count = sum(
+            record_words(LAYER) + sum(record_words(TILE) + record_words(GROUP) * len(tile.groups)
+                                      for tile in tiles[layer.name]) for layer in network.layers)
+        tables = Tables(record_count)
+        program: list[int] = []
+        trits = _Trits(config)
+        rows: list[list[int]] = []
+        layers = []
+        program_full: str | None = None
+        trits_full: str | None = None
+        rows_full: str | None = None
+        result_place = None
+        for layer in network.layers:
+            window = Window.whole(layer)
+            pixels = self.pixels(layer, window)
+            try:
+                address = len(program)
+                own_tiles = tiles[layer.name]
+                program += self.layer_record(layer, len(own_tiles), tables, held, window)
+                column_count = 0
+                row_start = len(rows)
+                for number, tile in enumerate(own_tiles):
+                    program += encode_words(TILE, rows_used=tile.rows_used,
+                                            group_count=len(tile.groups), row_base=len(rows))
+                    sets = range(config.sets) if pixels > 1 else \
+                        range(number % config.sets, number % config.sets + 1)
+                    for group in tile.groups:
+                        columns = self.columns(layer, group)
+                        column_count += columns.count
+                        base = trits.place(sets, columns.count,
+                                           partial(self.trit_columns, layer, tile, group))
+                        program += self.group_record(layer, group, columns, base, tables, held,
+                                                     window)
+                    rows += self.row_entries(layer, tile)
+            except OverflowError as error:
+                raise ExportError(f"layer {layer.name} does not fit the program's fields: "
+                                  f"{error}") from error
+            layers.append(LayerPlace(
+                layer.name, address, layer.output, len(own_tiles),
+                sum(tile.rows_used for tile in own_tiles),
+                sum(len(tile.groups) for tile in own_tiles), pixels, column_count,
+                len(rows) - row_start, *bounds[layer.name]))
+            if layer.final:
+                result_place = self.results(layer)
+            if trits.columns > config.trit_depth:
+                trits_full = trits_full or layer.name
+            if len(rows) > config.row_depth:
+                rows_full = rows_full or layer.name
+            if record_count + len(tables.words) > config.program_depth:
+                program_full = program_full or layer.name
+        program += tables.words
+        for kind, at, needed, depth, unit in (
+                ("trit memory", trits_full, trits.columns, config.trit_depth,
+                 "columns per cluster"),
+                ("row memory", rows_full, len(rows), config.row_depth, "entries"),
+                ("program memory", program_full, len(program),
+                 config.program_depth, "words")):
+            if at is not None:
+                raise DoesNotFitError(
+                    f"the {kind} is too small at layer {at}: network {network.name} needs "
+                    f"{needed} {unit}, configuration {config.name} has {depth}")
+        return MemoryImage(
+            config, np.array(program, np.uint32), trits.contents(),
+            np.array(rows, np.uint32).reshape(-1, config.memory_chunks("rows")), network.input,
+            tensors, layers, result_place, activation_words, stale_lanes)
+
+    def pixels(self, layer: Layer, window: Window) -> int:
+        """Output pixels that a tile computes."""
+        pooled_width = layer.width if layer.pool is None else layer.pool.width
+        return (computed(window.rows, pool_axis(layer.pool, 0), window.places)
+                * computed(range(layer.width), pool_axis(layer.pool, 1), range(pooled_width)))
+
+    def tensor_place(self, name: str, base: int, external: bool = False) -> TensorPlace:
+        """Where a tensor is."""
+        tensor, layout = self.network.tensors[name], self.placement.layouts[name]
+        return TensorPlace(name, tensor.channels, tensor.height, tensor.width, tensor.signed, base,
+                           layout.words, layout.cluster, layout.word, layout.lane, tensor.fold,
+                           external)
+
+    def layer_record(self, layer: Layer, tile_count: int, tables: Tables, held: Held,
+                     window: Window, result_base: int = 0) -> list[int]:
+        """LAYER for the rows of ``window``; results go to entry ``result_base`` on."""
+        rule = layer.requantization
+        assert rule is not None
+        pooled_width = layer.width if layer.pool is None else layer.pool.width
+        step_x = step_y = 0
+        base = result_base
+        if not layer.final:
+            step_x = self.placement.layouts[layer.output].words
+            step_y = pooled_width * step_x
+            base = held[layer.output][0]
+        return encode_words(
+            LAYER, opcode=LAYER_OPCODE, raw=int(layer.final), tile_count=tile_count,
+            low=0 if layer.final else rule.low, high=0 if layer.final else rule.high,
+            out_height=len(window.rows), out_width=layer.width,
+            destination_y=tables.add(destination(
+                window.rows, pool_axis(layer.pool, 0), step_y, window.places)),
+            destination_x=tables.add(destination(
+                range(layer.width), pool_axis(layer.pool, 1), step_x, range(pooled_width))),
+            step_x=step_x, step_y=step_y, base=base)
+
+    def group_record(self, layer: Layer, group: TileGroup, columns: Columns, trit_base: int,
+                     tables: Tables, held: Held, window: Window, *, wait: bool = False,
+                     release: bool = False) -> list[int]:
+        """GROUP for ``columns``, all of a group's or some."""
+        rule = layer.groups[group.group]
+        source = self.network.tensors[group.source]
+        base, first = held[group.source]
+        words = self.placement.layouts[group.source].words
+        trit_x = 0 if rule.shared else columns.step
+        trit_y = 0 if rule.shared else columns.step * len(columns.kernel_x)
+        row_words = source.width * words
+        return encode_words(
+            GROUP, plus=rule.coefficient_plus, minus=-rule.coefficient_minus,
+            base=base + columns.word, signed=int(source.signed), wait=int(wait),
+            release=int(release),
+            geometry_y=tables.add(geometry(
+                window.rows, len(columns.kernel_y), rule.stride[0],
+                rule.padding[0] - columns.kernel_y.start * rule.dilation[0], rule.dilation[0],
+                source.height, row_words, trit_y, first)),
+            geometry_x=tables.add(geometry(
+                range(layer.width), len(columns.kernel_x), rule.stride[1],
+                rule.padding[1] - columns.kernel_x.start * rule.dilation[1], rule.dilation[1],
+                source.width, words, trit_x)),
+            word_count=columns.words, last_lanes=columns.lanes, step_x=rule.dilation[1] * words,
+            step_y=rule.dilation[0] * row_words, trit_base=trit_base, trit_step_x=trit_x,
+            trit_step_y=trit_y)
+
+    def row_entries(self, layer: Layer, tile: Tile) -> list[list[int]]:
+        """Row-memory entries of a tile."""
+        config = self.config
+        rule = layer.requantization
+        assert rule is not None
+        layout = row_layout(config)
+        lane_words = config.row_entry_width // PORT_WIDTH
+        entries = [[0] * (lane_words * config.drain_width)
+                   for _ in range(tile.rows_used * config.blocks)]
+        target = None if layer.final else self.placement.layouts[layer.output]
+        for row, element, accumulator in zip(
+                tile.rows.tolist(), tile.element.tolist(), tile.accumulator.tolist(), strict=True):
+            shift = int(rule.shift[row])
+            place = {} if target is None else {
+                "cluster": int(target.cluster[row]), "word": int(target.word[row]),
+                "lane": int(target.lane[row])}
+            packed = encode(
+                layout, multiplier=int(rule.multiplier[row]),
+                offset=int(rule.bias[row]) + (1 << shift >> 1), shift=shift, enable=1, **place)
+            lane = element % config.drain_width
+            entry = entries[accumulator * config.blocks + element // config.drain_width]
+            entry[lane * lane_words:(lane + 1) * lane_words] = to_words(packed, lane_words)
+        return entries
+
+    def results(self, layer: Layer) -> ResultPlace:
+        """Where the last layer's results are: tile after tile, pixel after pixel."""
+        config, tiles = self.config, self.placement.tiles[layer.name]
+        pixels = layer.height * layer.width
+        first = np.zeros(layer.rows, np.int64)
+        step = np.zeros(layer.rows, np.int64)
+        lane = np.zeros(layer.rows, np.int64)
+        start = 0
+        for tile in tiles:
+            per_pixel = tile.rows_used * config.blocks
+            first[tile.rows] = (start + tile.accumulator * config.blocks
+                                + tile.element // config.drain_width)
+            step[tile.rows] = per_pixel
+            lane[tile.rows] = tile.element % config.drain_width
+            start += pixels * per_pixel
+        if start > config.result_depth:
+            raise ExportError(
+                f"the result memory is too small at layer {layer.name}: network "
+                f"{self.network.name} needs {start} entries, configuration {config.name} has "
+                f"{config.result_depth}")
+        return ResultPlace(layer.rows, layer.height, layer.width, 0, start, first, step, lane)
+
+
+def emit(network: Network, placement: Placement, config: Config) -> MemoryImage:
+    """Activation addresses, program, trits and row entries of a placed network.
+
+    Tensors are given addresses by first fit over their lifetimes. Where a reader passes over
+    lanes that no channel owns, the tensor's words are not shared with any other, so that those
+    lanes stay zero (cycle counts then do not depend on what ran before); if memory is too small
+    for that they are shared all the same, which changes no integer, since their trits are zero.
+
+    Raises
+    ------
+    ExportError
+        A memory is too small (memory, layer, needed and available are named), or a value does
+        not fit its field.
+    """
+    return Emitter(network, placement, config).run()

@@ -1,0 +1,486 @@
+"""Where everything goes: channels to clusters, rows to tiles, elements and accumulators.
+
+The input is a quantized :class:`~tritforge.model_export.network.Network`; nothing here depends on
+memory sizes. All choices are deterministic.
+
+* *Super-groups.* A layer's rows are cut where no column group joins the two sides (grouped and
+  depthwise convolutions, identities). Consecutive blocks are joined again, block-diagonally, as
+  long as they fit one evenly filled tile together, or while they are too narrow to fill the
+  clusters' words.
+* *Tiles.* A super-group's rows are spread evenly over as few tiles as possible, and dealt to the
+  elements of all of these at once, so that in every cluster the nonzero trits of an element,
+  weighted with activation density, are about equal.
+* *Layouts.* A tensor's channels are cut where a reader starts or stops; every such segment is
+  spread evenly over all clusters, and starts a new word in each.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.balance import deal
+from tritforge.model_export.network import Layer, Network
+
+__all__ = ["Block", "Layout", "Placement", "Segment", "Tile", "TileGroup", "place"]
+
+Interval = tuple[int, int]
+#: Trits that are counted at a time, so that intermediate arrays stay small.
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Channels [start, stop) of a tensor: words [word, word + words) of every pixel."""
+
+    start: int
+    stop: int
+    word: int
+    words: int
+
+    def lanes(self, clusters: int) -> int:
+        """Most channels of the segment that one cluster holds."""
+        return -(-(self.stop - self.start) // clusters)
+
+
+@dataclass(eq=False)
+class Layout:
+    """Where the channels of one tensor live: ``cluster``, ``word``, ``lane``, each (channels,)."""
+
+    tensor: str
+    words: int                        # words per pixel, the same in every cluster
+    segments: tuple[Segment, ...]
+    cluster: NDArray[np.int64]
+    word: NDArray[np.int64]
+    lane: NDArray[np.int64]
+
+    def read_range(self, channels: Interval, config: Config) -> tuple[int, int, int]:
+        """(first word, word count, lanes used of the last word) that hold ``channels``.
+
+        The interval must start and stop at segment borders.
+        """
+        inside = [segment for segment in self.segments
+                  if channels[0] <= segment.start and segment.stop <= channels[1]]
+        first, last = inside[0], inside[-1]
+        lanes = last.lanes(config.clusters) - (last.words - 1) * config.scan_width
+        return first.word, last.word + last.words - first.word, lanes
+
+
+@dataclass(frozen=True)
+class Block:
+    """A rectangle of trits of column group ``group`` of the layer; the rest is zero."""
+
+    group: int
+    rows: Interval
+    channels: Interval                # channels of the source tensor
+
+
+@dataclass(eq=False)
+class TileGroup:
+    """One column group of a super-group: trits of ``blocks`` over channels [start, stop).
+
+    Geometry and coefficients are those of column group ``group``, which its blocks share.
+    """
+
+    group: int
+    source: str
+    channels: Interval
+    blocks: list[Block]
+
+
+@dataclass(eq=False)
+class Tile:
+    """Rows computed together: layer row ``rows[i]`` is ``accumulator[i]`` of ``element[i]``."""
+
+    rows: NDArray[np.int64]
+    element: NDArray[np.int64]
+    accumulator: NDArray[np.int64]
+    groups: list[TileGroup]
+
+    @property
+    def rows_used(self) -> int:
+        """Accumulators in use per element: what a drain has to visit."""
+        return int(self.accumulator.max()) + 1
+
+
+@dataclass(eq=False)
+class Placement:
+    """Layouts by tensor name (not of the last layer's results) and tiles by layer name."""
+
+    layouts: dict[str, Layout]
+    tiles: dict[str, list[Tile]]
+
+
+@dataclass(eq=False)
+class _SuperGroup:
+    rows: Interval
+    groups: list[TileGroup] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Family:
+    """Column groups that read the same channels of the same tensor for the same rows."""
+
+    source: str
+    channels: Interval
+    rows: Interval
+    low: NDArray[np.int64]            # (rows + 1,): lowest channel at which row cut i may cut,
+    high: NDArray[np.int64]           # and highest; low > high: no cut there
+
+    @classmethod
+    def of(cls, layer: Layer, members: list[int]) -> "_Family":
+        group = layer.groups[members[0]]
+        count = group.channels[1] - group.channels[0]
+        used = np.zeros((group.rows[1] - group.rows[0], count), bool)
+        for index in members:
+            used |= layer.groups[index].trits.any(axis=(2, 3))
+        any_used = used.any(axis=1)
+        first = np.where(any_used, used.argmax(axis=1), count)
+        last = np.where(any_used, count - used[:, ::-1].argmax(axis=1), 0)
+        low = np.concatenate([[0], np.maximum.accumulate(last)])
+        high = np.concatenate([np.minimum.accumulate(first[::-1])[::-1], [count]])
+        low[-1], high[0] = count, 0
+        return cls(group.source, group.channels, group.rows, low, high)
+
+    def cut(self, row: int) -> int:
+        """The channel that separates rows below ``row`` from the others, near proportional."""
+        index = min(max(row, self.rows[0]), self.rows[1]) - self.rows[0]
+        count, rows = self.channels[1] - self.channels[0], self.rows[1] - self.rows[0]
+        even = index * count // rows
+        return self.channels[0] + int(min(max(even, self.low[index]), self.high[index]))
+
+
+def _families(layer: Layer) -> tuple[list[_Family], list[int]]:
+    """The families of a layer, and the family of each column group."""
+    members: dict[tuple[str, Interval, Interval], list[int]] = {}
+    for index, group in enumerate(layer.groups):
+        members.setdefault((group.source, group.channels, group.rows), []).append(index)
+    families = [_Family.of(layer, indices) for indices in members.values()]
+    number = {index: place for place, indices in enumerate(members.values()) for index in indices}
+    return families, [number[index] for index in range(len(layer.groups))]
+
+
+def _row_intervals(layer: Layer, families: list[_Family], config: Config) -> list[Interval]:
+    """Rows of each super-group."""
+    cuttable = np.ones(layer.rows + 1, bool)
+    for family in families:
+        start, stop = family.rows
+        cuttable[start + 1:stop] &= (family.low <= family.high)[1:-1]
+    cuts = np.flatnonzero(cuttable).tolist()
+    tile_count = -(-layer.rows // config.slots)
+    target = -(-layer.rows // tile_count)
+    narrow = config.clusters * config.scan_width
+
+    # What a family reads for rows [a, b) is cut(b) - cut(a), so widths add up over families.
+    sources = sorted({family.source for family in families})
+    reach = {source: np.zeros(layer.rows + 1, np.int64) for source in sources}
+    for family in families:
+        positions = np.array([family.cut(row) for row in cuts], np.int64)
+        reach[family.source][cuts] += positions - family.channels[0]
+
+    def width(start: int, stop: int) -> int:
+        return max((int(values[stop] - values[start]) for values in reach.values()), default=0)
+
+    intervals: list[Interval] = []
+    start = 0
+    for stop, following in zip(cuts[1:], [*cuts[2:], None], strict=True):
+        if following is None:
+            if intervals and width(start, stop) < narrow and stop - start < target:
+                start = intervals.pop()[0]   # a narrow rest joins the one before it
+            intervals.append((start, stop))
+        elif width(start, stop) >= narrow and following - start > target:
+            intervals.append((start, stop))
+            start = stop
+    return intervals
+
+
+def _tile_groups(layer: Layer, families: list[_Family], family_of: list[int], rows: Interval,
+                 config: Config) -> list[TileGroup]:
+    """Column groups of the super-group ``rows``, similar ones joined block-diagonally."""
+    narrow = config.clusters * config.scan_width
+    pieces: list[tuple[Interval, Interval]] = []     # rows, channels of each family here
+    for family in families:
+        start, stop = max(rows[0], family.rows[0]), min(rows[1], family.rows[1])
+        if start >= stop:
+            pieces.append(((0, 0), (0, 0)))
+            continue
+        pieces.append(((start, stop), (family.cut(start), family.cut(stop))))
+
+    # Narrow pieces of different rows that lie close together are read as one range, by all of
+    # their column groups alike: a plane that happens to lack a block cuts no segment.
+    reads = [channels for _, channels in pieces]
+    parts: dict[str, list[tuple[int, int, int, list[int]]]] = {}
+    order = sorted(range(len(pieces)), key=lambda index: (pieces[index], index))
+    for index in order:
+        (row, row_stop), (channel, channel_stop) = pieces[index]
+        if channel >= channel_stop or channel_stop - channel >= narrow:
+            continue
+        known = parts.setdefault(families[index].source, [])
+        for number, (last_row, low, high, joined) in enumerate(known):
+            if row >= last_row and channel <= high + narrow and channel_stop >= low - narrow:
+                known[number] = (row_stop, min(low, channel), max(high, channel_stop),
+                                 [*joined, index])
+                break
+        else:
+            known.append((row_stop, channel, channel_stop, [index]))
+    for known in parts.values():
+        for _, low, high, joined in known:
+            for index in joined:
+                reads[index] = (low, high)
+
+    merged: dict[tuple[object, ...], list[TileGroup]] = {}
+    result: list[TileGroup] = []
+    for number, group in enumerate(layer.groups):
+        piece_rows, piece_channels = pieces[family_of[number]]
+        channels = reads[family_of[number]]
+        if piece_rows[0] >= piece_rows[1] or channels[0] >= channels[1]:
+            continue
+        block = Block(number, piece_rows, piece_channels)
+        key = (group.source, channels, group.kernel, group.stride, group.padding, group.dilation,
+               group.shared, group.coefficient_plus, group.coefficient_minus)
+        for candidate in merged.setdefault(key, []):
+            if candidate.blocks[-1].rows[1] <= piece_rows[0]:
+                candidate.blocks.append(block)
+                break
+        else:
+            tile_group = TileGroup(number, group.source, channels, [block])
+            merged[key].append(tile_group)
+            result.append(tile_group)
+
+    def nonzero(tile_group: TileGroup) -> bool:
+        return any(_block_trits(layer, block).any() for block in tile_group.blocks)
+
+    kept = [tile_group for tile_group in result if nonzero(tile_group)]
+    return kept or result[:1]
+
+
+def _block_trits(layer: Layer, block: Block) -> NDArray[np.int8]:
+    """(rows, channels, kh, kw) of a block."""
+    group = layer.groups[block.group]
+    row, channel = group.rows[0], group.channels[0]
+    return group.trits[block.rows[0] - row:block.rows[1] - row,
+                       block.channels[0] - channel:block.channels[1] - channel]
+
+
+def _super_groups(layer: Layer, config: Config) -> list[_SuperGroup]:
+    families, family_of = _families(layer)
+    result = [_SuperGroup(rows, _tile_groups(layer, families, family_of, rows, config))
+              for rows in _row_intervals(layer, families, config)]
+    spare = next((part.groups[0] for part in result if part.groups), None)
+    if spare is None:
+        raise ExportError(f"layer {layer.name} has no column group: nothing feeds its rows")
+    for part in result:
+        if not part.groups:          # rows that nothing feeds: any columns do, their trits are 0
+            part.groups = [TileGroup(spare.group, spare.source, spare.channels, [])]
+    return result
+
+
+def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interval],
+            weights: NDArray[np.float64], work: NDArray[np.float64], config: Config) -> Layout:
+    """Deal a tensor's channels to clusters, evenly for reader and producer.
+
+    ``weights`` (channels,) is what a channel costs the clusters that read it; ``work`` (channels,
+    clusters) what the row that computes it costs the elements of each cluster, which share rows
+    by the cluster that they go to. ``blocks`` are the producer's super-groups.
+    """
+    clusters, lanes, classes = config.clusters, config.scan_width, config.drain_width
+    cuts = sorted({0, channels}.union(*({start, stop} for start, stop in reads)))
+    segments: list[Segment] = []
+    cluster = np.zeros(channels, np.int64)
+    word = np.zeros(channels, np.int64)
+    lane = np.zeros(channels, np.int64)
+    total = [0] * clusters
+    class_count = {block: [0] * classes for block in blocks}
+    block_load = {block: np.zeros((clusters, work.shape[1])) for block in blocks}
+    next_word = 0
+    for start, stop in itertools.pairwise(cuts):
+        count = [0] * clusters
+        load = np.zeros((clusters, 1))
+        part = _relative(weights[start:stop, None]) * np.sqrt(max(1, work.shape[1]))
+        for block in blocks:
+            first, last = max(start, block[0]), min(stop, block[1])
+            if first >= last:
+                continue
+            room = [(last - first) // clusters] * clusters
+            count = [value + room[0] for value in count]
+            total = [value + room[0] for value in total]
+            shares = class_count[block]
+            for _ in range((last - first) % clusters):
+                index = min(range(clusters), key=lambda g: (
+                    count[g], shares[g % classes], total[g], g))
+                room[index] += 1
+                count[index] += 1
+                total[index] += 1
+                shares[index % classes] += 1
+            rows = slice(*block)
+            both = np.concatenate([part[first - start:last - start],
+                                   _relative(work[rows])[first - block[0]:last - block[0]]], axis=1)
+            held = np.concatenate([load, block_load[block]], axis=1)
+            cluster[first:last] = deal(both, room, held)
+            load, block_load[block] = held[:, :1], held[:, 1:]
+        for index in range(clusters):
+            own = start + np.flatnonzero(cluster[start:stop] == index)
+            number = np.arange(len(own))
+            word[own] = next_word + number // lanes
+            lane[own] = number % lanes
+        most = -(-(stop - start) // clusters)
+        words = -(-most // lanes)
+        segments.append(Segment(start, stop, next_word, words))
+        next_word += words
+    return Layout(name, next_word, tuple(segments), cluster, word, lane)
+
+
+def _relative(items: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Items (items, dimensions) as shares of each dimension's mean; 0 where it is empty."""
+    mean = items.mean(axis=0, keepdims=True) if len(items) else np.ones((1, items.shape[1]))
+    return np.divide(items, mean, out=np.zeros_like(items), where=mean > 0)
+
+
+def _nonzero(trits: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Nonzero trits of (rows, channels, kh, kw) by row and channel, a stretch of rows at a time:
+    (first row, (rows, channels) counts). Exact: a count is no more than the positions."""
+    rows, channels, *kernel = trits.shape
+    positions = kernel[0] * kernel[1]
+    step = max(1, _PIECE // max(1, channels * positions))
+    for first in range(0, rows, step):
+        is_set = (trits[first:first + step] != 0).reshape(-1, positions)
+        count = is_set[:, 0] if positions == 1 else np.count_nonzero(is_set, axis=1)
+        yield first, count.astype(np.float32).reshape(-1, channels)
+
+
+def _row_work(layer: Layer, parts: list[_SuperGroup], layouts: dict[str, Layout],
+              densities: dict[str, NDArray[np.float64]], config: Config) -> NDArray[np.float64]:
+    """Expected additions per output pixel of each row in each cluster: (rows, clusters)."""
+    work = np.zeros((layer.rows, config.clusters))
+    for part in parts:
+        for tile_group in part.groups:
+            layout = layouts[tile_group.source]
+            for block in tile_group.blocks:
+                group = layer.groups[block.group]
+                repeats = group.kernel[0] * group.kernel[1] if group.shared else 1
+                channels = slice(*block.channels)
+                share = np.zeros((block.channels[1] - block.channels[0], config.clusters),
+                                 np.float32)
+                share[np.arange(len(share)), layout.cluster[channels]] = \
+                    repeats * densities[tile_group.source][channels]
+                rows = work[slice(*block.rows)]
+                for first, nonzero in _nonzero(_block_trits(layer, block)):
+                    rows[first:first + len(nonzero)] += nonzero @ share
+    return work
+
+
+def _tiles(layer: Layer, part: _SuperGroup, classes: NDArray[np.int64], class_count: int,
+           work: NDArray[np.float64], config: Config) -> list[Tile]:
+    """Tiles of one super-group; a row of class q may go to elements p with p % W == q."""
+    count = part.rows[1] - part.rows[0]
+    per_class = config.elements // class_count
+    most = int(np.bincount(classes, minlength=class_count).max())
+    tile_count = max(-(-count // config.slots), -(-most // (per_class * config.rows)))
+    relative = _relative(work)
+    tile_of = np.zeros(count, np.int64)
+    element = np.zeros(count, np.int64)
+    filled = np.zeros((tile_count, config.elements), np.int64)
+    for which in range(class_count):
+        members = np.flatnonzero(classes == which)
+        # Bins are the class's elements in every tile, in turn, so that all tiles fill evenly.
+        own = np.arange(which, config.elements, class_count)
+        base, extra = divmod(len(members), tile_count * per_class)
+        order = np.argsort(filled.sum(axis=1), kind="stable")
+        room = np.full((tile_count, per_class), base)
+        for index in range(extra):
+            room[order[index % tile_count], index // tile_count] += 1
+        chosen = deal(relative[members], room.ravel().tolist())
+        tile_of[members] = chosen // per_class
+        element[members] = own[chosen % per_class]
+        filled[:, own] += room
+    tiles = []
+    for number in range(tile_count):
+        rows = np.flatnonzero(tile_of == number)
+        accumulator = np.zeros(len(rows), np.int64)
+        for index in range(config.elements):
+            mine = np.flatnonzero(element[rows] == index)
+            accumulator[mine] = np.arange(len(mine))
+        tiles.append(Tile(part.rows[0] + rows, element[rows], accumulator, part.groups))
+    return tiles
+
+
+def place(network: Network, config: Config,
+          densities: dict[str, NDArray[np.float64]] | None = None) -> Placement:
+    """Deal channels to clusters and rows to tiles, elements and accumulators.
+
+    Parameters
+    ----------
+    network : Network
+        Quantized: integer coefficients and requantization present.
+    config : Config
+        The accelerator.
+    densities : dict, optional
+        Fraction of nonzero activations per channel, by tensor name; 1 where missing.
+
+    Raises
+    ------
+    ExportError
+        The network is not quantized, a layer has no column groups, or it reads what only a later
+        one writes.
+    """
+    density: dict[str, NDArray[np.float64]] = {}
+    for name, tensor in network.tensors.items():
+        given = (densities or {}).get(name)
+        values = np.ones(tensor.channels) if given is None else np.asarray(given, np.float64)
+        if values.shape != (tensor.channels,):
+            raise ExportError(f"the activation densities of tensor {name} have shape "
+                              f"{values.shape}; it has {tensor.channels} channels")
+        density[name] = values
+
+    reads: dict[str, set[Interval]] = {name: set() for name in network.tensors}
+    channel_weights = {name: np.zeros(tensor.channels)
+                       for name, tensor in network.tensors.items()}
+    blocks = {name: [(0, tensor.channels)] for name, tensor in network.tensors.items()}
+    parts: dict[str, list[_SuperGroup]] = {}
+    for layer in network.layers:
+        if layer.requantization is None:
+            raise ExportError(f"layer {layer.name} is not quantized; run quantize first")
+        for group in layer.groups:
+            if group.source not in network.tensors:
+                raise ExportError(f"layer {layer.name} reads tensor {group.source}, "
+                                  f"which network {network.name} does not have")
+            nonzero = np.zeros(group.trits.shape[1])
+            for _, counts in _nonzero(group.trits):
+                nonzero += counts.sum(axis=0)
+            if group.shared:
+                nonzero *= group.kernel[0] * group.kernel[1]
+            start, stop = group.channels
+            channel_weights[group.source][start:stop] += nonzero * density[group.source][start:stop]
+        parts[layer.name] = _super_groups(layer, config)
+        blocks[layer.output] = [part.rows for part in parts[layer.name]]
+        for part in parts[layer.name]:
+            for tile_group in part.groups:
+                reads[tile_group.source].add(tile_group.channels)
+
+    source = network.tensors[network.input]
+    layouts = {source.name: _layout(
+        source.name, source.channels, reads[source.name], blocks[source.name],
+        channel_weights[source.name], np.zeros((source.channels, 0)), config)}
+    tiles: dict[str, list[Tile]] = {}
+    for layer in network.layers:
+        for group in layer.groups:
+            if group.source not in layouts:
+                raise ExportError(f"layer {layer.name} reads tensor {group.source} before any "
+                                  f"layer has written it")
+        work = _row_work(layer, parts[layer.name], layouts, density, config)
+        if not layer.final:
+            layouts[layer.output] = _layout(
+                layer.output, layer.rows, reads[layer.output], blocks[layer.output],
+                channel_weights[layer.output], work, config)
+        tiles[layer.name] = []
+        for part in parts[layer.name]:
+            rows = slice(*part.rows)
+            class_count = 1 if layer.final else config.drain_width
+            classes = (np.zeros(part.rows[1] - part.rows[0], np.int64) if layer.final
+                       else layouts[layer.output].cluster[rows] % class_count)
+            tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
+    return Placement(layouts, tiles)

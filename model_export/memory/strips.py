@@ -1,0 +1,200 @@
+"""Strips: which tensors stay on the chip, and how layers work on parts of the others.
+
+Tensors keep their places on the chip while they fit. The largest of those that do not stay with the
+host; layers that read or write them work on strips of rows, in one or two buffers each.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.emit import Emitter, Window
+from tritforge.model_export.network import Layer, Network
+
+__all__ = ["Buffers", "StripPlanner", "too_small"]
+
+#: Share of activations that are taken to be nonzero where strips are chosen, and cycles in which
+#: a port word of activations is read back.
+_DENSITY = 0.4
+_READ_CYCLES = 4
+
+
+@dataclass(eq=False)
+class Buffers:
+    """How a layer's tensors stand in the activation memories, and the strips it is cut into."""
+
+    windows: list[Window]
+    places: dict[str, list[int]]      # base addresses of an external tensor's buffers
+    sizes: dict[str, int]             # words of each of them
+
+
+class StripPlanner:
+    """Plans the activation memories of a network that does not fit them.
+
+    Parameters
+    ----------
+    emitter : Emitter
+        Of the placed network.
+
+    Members
+    -------
+    row_words, size : dict[str, int]
+        Activation words of a tensor's row, and of all of it, in each slice.
+    """
+
+    def __init__(self, emitter: Emitter) -> None:
+        network, placement = emitter.network, emitter.placement
+        self.network = network
+        self.config = emitter.config
+        self.emitter = emitter
+        self.row_words = {name: network.tensors[name].width * layout.words
+                          for name, layout in placement.layouts.items()}
+        self.size = {name: network.tensors[name].height * words
+                     for name, words in self.row_words.items()}
+
+    def source_rows(self, layer: Layer, source: str, rows: range) -> range:
+        """Rows of a tensor that a layer reads to compute ``rows``; at least one."""
+        height = self.network.tensors[source].height
+        low, high = height, 0
+        for group in layer.groups:
+            if group.source != source:
+                continue
+            top = rows.start * group.stride[0] - group.padding[0]
+            bottom = ((rows.stop - 1) * group.stride[0] - group.padding[0]
+                      + (group.kernel[0] - 1) * group.dilation[0])
+            if top < height and bottom >= 0:
+                low, high = min(low, max(0, top)), max(high, min(height, bottom + 1))
+        return range(low, high) if low < high else range(1)
+
+    def windows(self, layer: Layer, count: int) -> list[Window]:
+        """A layer's output cut evenly into ``count`` strips."""
+        whole = Window.whole(layer)
+        result = []
+        for part in np.array_split(np.arange(len(whole.places)), count):
+            places = range(int(part[0]), int(part[-1]) + 1)
+            rows = places
+            if layer.pool is not None:
+                kernel, stride, padding = (values[0] for values in (
+                    layer.pool.kernel, layer.pool.stride, layer.pool.padding))
+                rows = range(max(0, places.start * stride - padding),
+                             min(layer.height, (places.stop - 1) * stride - padding + kernel))
+            result.append(Window(rows, places))
+        return result
+
+    def plan(self) -> tuple[dict[str, int], dict[str, Buffers]]:
+        """Addresses of the tensors that stay on the chip, buffers of every layer for others."""
+        network, depth = self.network, self.config.activation_depth
+        born, died = self.emitter.lifetimes()
+        external = {network.input}
+        while True:
+            bases: dict[str, int] = {}
+            for name in sorted(set(born) - external, key=lambda one: (-self.size[one], born[one])):
+                bases[name] = _first_fit(
+                    self.size[name],
+                    [(bases[other], bases[other] + self.size[other]) for other in bases
+                     if born[name] <= died[other] and born[other] <= died[name]])
+            full = next((name for name, base in bases.items()
+                         if base + self.size[name] > depth), None)
+            problem = None if full is None else born[full]
+            buffers = {}
+            if problem is None:
+                for index, layer in enumerate(network.layers):
+                    live = [(bases[name], bases[name] + self.size[name]) for name in bases
+                            if born[name] <= index <= died[name]]
+                    found = self.buffers(layer, external, live)
+                    if found is None:
+                        problem = index
+                        break
+                    buffers[layer.name] = found
+                else:
+                    return bases, buffers
+            candidates = [name for name in bases if born[name] <= problem <= died[name]]
+            if not candidates:
+                layer = network.layers[problem]
+                window = self.windows(layer, len(Window.whole(layer).places))
+                raise too_small(self.config, self.network, "activations", layer.name, max(
+                    sum(self.strip_sizes(layer, external, [one]).values()) for one in window),
+                    "words per slice", "one output row")
+            external.add(max(candidates, key=lambda name: (self.size[name], -born[name])))
+
+    def strip_sizes(self, layer: Layer, external: set[str],
+                    windows: list[Window]) -> dict[str, int]:
+        """Words of the largest strip of every external tensor that a layer reads or writes."""
+        sizes = {}
+        for source in sorted({group.source for group in layer.groups} & external):
+            sizes[source] = self.row_words[source] * max(
+                len(self.source_rows(layer, source, window.rows)) for window in windows)
+        if layer.output in external:
+            sizes[layer.output] = self.row_words[layer.output] * max(
+                len(window.places) for window in windows)
+        return sizes
+
+    def buffers(self, layer: Layer, external: set[str],
+                live: list[tuple[int, int]]) -> Buffers | None:
+        """The strips and buffers, one or two for sources and output each, that should take the
+        fewest cycles; None: no room even for single rows."""
+        depth = self.config.activation_depth
+        best: tuple[float, Buffers] | None = None
+        most = len(Window.whole(layer).places)
+        if not (external & {layer.output, *(group.source for group in layer.groups)}):
+            most = 1
+        for count in range(1, most + 1):
+            windows = self.windows(layer, count)
+            sizes = self.strip_sizes(layer, external, windows)
+            for copies in itertools.product((2, 1), repeat=2) if count > 1 else ((1, 1),):
+                cost = self.cost(layer, external, windows, *copies)
+                if best is not None and cost >= best[0]:
+                    continue
+                taken = list(live)
+                places: dict[str, list[int]] = {name: [] for name in sizes}
+                for name in sorted(sizes, key=lambda one: -sizes[one]):
+                    for _ in range(copies[name == layer.output]):
+                        base = _first_fit(sizes[name], taken)
+                        places[name].append(base)
+                        taken.append((base, base + sizes[name]))
+                if all(base + sizes[name] <= depth for name in sizes for base in places[name]):
+                    best = cost, Buffers(windows, places, sizes)
+        return None if best is None else best[1]
+
+    def cost(self, layer: Layer, external: set[str], windows: list[Window], source_copies: int,
+             output_copies: int) -> float:
+        """About the clock cycles that a layer takes in these strips: overlapping windows are
+        computed twice, and what has no second buffer is moved while the array waits."""
+        config = self.config
+        port = config.clusters * config.memory_chunks("activations")
+        per_row = _DENSITY * layer.nonzero_trits * layer.width / config.adders
+        sources = {group.source for group in layer.groups} & external
+        total = 0.0
+        for window in windows:
+            compute = len(window.rows) * per_row
+            load = port * sum(self.row_words[source] * len(self.source_rows(layer, source,
+                                                                            window.rows))
+                              for source in sources)
+            store = 0
+            if layer.output in external:
+                store = _READ_CYCLES * port * len(window.places) * self.row_words[layer.output]
+            hidden = load * (source_copies == 2) + store * (output_copies == 2)
+            total += compute + load + store - min(hidden, compute)
+        return total
+
+
+def _first_fit(size: int, taken: list[tuple[int, int]]) -> int:
+    """The lowest address at which ``size`` words overlap none of the intervals ``taken``."""
+    base = 0
+    for start, stop in sorted(taken):
+        if base + size <= start:
+            break
+        base = max(base, stop)
+    return base
+
+
+def too_small(config: Config, network: Network, memory: str, layer: str, needed: int, unit: str,
+              what: str) -> ExportError:
+    """What to raise where not even ``what`` of a network fits a memory."""
+    return ExportError(
+        f"the {memory.removesuffix('s')} memory is too small at layer {layer}: {what} of network "
+        f"{network.name} needs {needed} {unit}, configuration {config.name} has "
+        f"{config.memory_depth(memory)}")

@@ -1,0 +1,82 @@
+"""Second pass: a scale for every tensor, from sample inputs."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.network import Layer, Network, Tensor
+from tritforge.sim.golden import FloatReference
+
+__all__ = ["calibrate"]
+
+#: A tensor whose largest magnitude is below this counts as all zero.
+_SMALLEST = 1e-30
+
+
+def calibrate(network: Network, samples: NDArray[np.floating], *,
+              percentile: float | None = None,
+              reference: FloatReference | None = None) -> Network:
+    """Give every tensor its scale and sign.
+
+    Precondition: a network from ``trace``. It is not changed; the result shares its layers.
+
+    Parameters
+    ----------
+    network : Network
+    samples : float array (samples, channels, height, width)
+        Inputs like those to come; (samples, features) for an input of one pixel.
+    percentile : float, optional
+        Clip at this percentile of a tensor's values (and at 100 minus it below zero) instead of
+        the largest; e.g. 99.99.
+    reference : FloatReference, optional
+        Of the network; made if it is not given.
+
+    Returns
+    -------
+    Network
+        Tensors without negative values are unsigned, codes 0 to 255, the others signed, codes
+        -128 to 127. A tensor that is zero for all samples gets scale 1.
+
+    Raises
+    ------
+    ExportError
+        Samples that are empty, of another shape, NaN or infinite.
+    """
+    if percentile is not None and not 50 < percentile <= 100:
+        raise ExportError(f"calibration percentile must be above 50 and at most 100, "
+                          f"not {percentile}")
+    samples = np.asarray(samples)
+    if samples.size == 0:
+        raise ExportError(f"calibration samples are empty (shape {samples.shape})")
+    if samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            broken = int(np.count_nonzero(~np.isfinite(samples.astype(np.float32))))
+        if broken:
+            raise ExportError(f"calibration samples have {broken} values that are NaN or infinite "
+                              f"in single precision")
+    ranges = (reference or FloatReference(network)).ranges(samples, percentile)
+    tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
+    for layer in network.layers:
+        source, output = tensors[layer.groups[0].source], tensors[layer.output]
+        # what only copies values must not round them: it keeps its source's codes
+        if _is_copy(layer) and source.signed == output.signed:
+            tensors[layer.output] = dataclasses.replace(output, scale=source.scale)
+    return dataclasses.replace(network, tensors=tensors)
+
+
+def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
+    signed = low < 0
+    scale = max(high / 127, -low / 128) if signed else high / 255
+    if max(high, -low) < _SMALLEST:
+        signed, scale = False, 1.0
+    return dataclasses.replace(tensor, scale=scale, signed=signed)
+
+
+def _is_copy(layer: Layer) -> bool:
+    """Whether the layer hands one tensor on unchanged, but for ReLU and max-pool."""
+    group = layer.groups[0]
+    return (layer.weight_count == 0 and len(layer.groups) == 1 and not group.shared
+            and group.channels[0] == 0 and bool((group.trits >= 0).all())
+            and bool((layer.gain == 1).all()) and not layer.offset.any())

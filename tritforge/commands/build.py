@@ -1,0 +1,148 @@
+"""The command ``tritforge build``: a configuration, or an image, as a bitstream for a board."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from tritforge.console import FiniteRange, json_option, progress_bar, show
+
+__all__ = ["build_command"]
+
+_RESOURCES = {"luts": "4-input lookup tables", "flip_flops": "flip-flops",
+              "block_rams": "block RAMs", "sprams": "single-port RAMs", "dsps": "multipliers",
+              "distributed_rams": "16 x 4 bit RAMs of lookup tables"}
+
+
+@click.command("build")
+@click.option("--board", "board_name", required=True, metavar="NAME",
+              help="The board, e.g. icebreaker; an unknown one lists those that are known.")
+@click.option("--config", metavar="NAME|FILE.toml",
+              help="Preset or a .toml file. [default: the image's, else the board's preset]")
+@click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
+              help="Image folder, as written by tritforge export: its program, trits and rows come "
+                   "with the bitstream, where the memories can hold them from the start.")
+@click.option("--clock", type=FiniteRange(1, 1000), metavar="MHZ",
+              help="Clock of the accelerator. [default: the board's]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Of placement: another one gives another clock, some percent up or down.")
+@click.option("--tries", type=click.IntRange(1, 100), default=4, show_default=True,
+              help="Seeds, from that one on, that are tried where cells find no place or the clock "
+                   "is missed; the fastest is kept.")
+@click.option("--force", is_flag=True, help="Build also what DIR holds already.")
+@click.option("--flash", is_flag=True,
+              help="Then write the bitstream into the board's flash memory, with openFPGALoader.")
+@click.option("--load", "volatile", is_flag=True,
+              help="Then configure the board until its power goes, with openFPGALoader.")
+@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder for bitstream, report, logs and sources; a former build there is "
+                   "replaced.")
+@json_option
+def build_command(board_name: str, config: str | None, image_path: Path | None,
+                  clock: float | None, seed: int, tries: int, force: bool, flash: bool,
+                  volatile: bool, output: Path, as_json: bool) -> None:
+    """Make the bitstream of a board.
+
+    Yosys, nextpnr and icepack or ecppack are used from PATH, where they are there, else as
+    WebAssembly from their PyPI packages. The same sources, options and tool versions are not
+    built twice. DIR/report.json has what is shown here, block by block.
+
+    If the design is too slow for the clock, bitstream and report are written all the same, but not
+    sent to a board, and the exit code is 1: build again with a lower --clock or more --tries.
+    """
+    if flash and volatile:
+        raise click.UsageError("give --flash or --load, not both", click.get_current_context())
+    from tritforge.flows import network as flows
+    from tritforge.fpga.bitstream.build import build, load
+    from tritforge.fpga.bitstream.plan import make_plan
+    from tritforge.fpga.boards.board import board as named_board
+    from tritforge.fpga.toolchain.tools import find
+    from tritforge.hw.config import load_config
+    board = named_board(board_name)
+    loader = find("openFPGALoader") if flash or volatile else None
+    image = None if image_path is None else flows.opened(image_path, config)
+    chosen = load_config(config or board.config) if image is None else image.config
+    with progress_bar() as progress:
+        if progress is not None:
+            progress("generating Verilog", 0.0)
+        plan = make_plan(board, chosen, image, seed=seed, tries=tries,
+                         clock_hz=None if clock is None else clock * 1e6)
+        built = build(plan, output, force=force, progress=progress)
+        met = built.report["timing"]["met"]
+        if met and loader is not None:
+            load(built, board, loader, flash=flash, progress=progress)
+    report = built.report
+    sent = None if loader is None or not met else "flash" if flash else "FPGA"
+    last = []
+    if sent is not None:
+        last = [f"the board's {sent} holds the bitstream"]
+    elif met:
+        last = [f"next: tritforge build .. --flash or --load sends it; tritforge run --board "
+                f"{output} --port DEVICE, or without a board tritforge run --netlist {output}"]
+    show(as_json, {**report, "folder": str(output), "fresh": built.fresh, "sent_to": sent},
+         *([] if built.fresh else [f"{output} holds this build already"]),
+         *_sentences(report), _resource_table(report), *_path(report),
+         f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
+         f"{report['identity'][:16]}", *last)
+    if not met:
+        raise click.ClickException(
+            f"the clock is missed: {chosen.name} reaches {report['timing']['fmax_mhz']:.1f} MHz on "
+            f"{board.name}, not {report['timing']['constraint_mhz']:.6g} MHz; a lower --clock or "
+            f"more --tries may do")
+
+
+def _sentences(report: dict[str, Any]) -> list[str]:
+    """What was built, how fast it is, what it holds, what made it."""
+    timing, clock, contents = report["timing"], report["clock"], report["contents"]
+    preloaded = contents["preloaded"]
+    bits = sum(one["bits"] for one in preloaded)
+    seconds = ", ".join(f"{one['phase']} {one['seconds']:.1f} s" for one in report["phases"])
+    return [
+        f"configuration {report['configuration']['name']} on {report['board']['title']}: "
+        f"{timing['fmax_mhz']:.1f} MHz reached, {timing['constraint_mhz']:.6g} MHz asked for; "
+        f"{clock['baud']:,} baud ({clock['baud_error']:+.2%})",
+        f"preloaded: {', '.join(one['memory'] for one in preloaded) or 'nothing'}"
+        f"{f' ({bits:,} bits, label ' + contents['label'] + ')' if preloaded else ''}; "
+        f"the host sends {contents['host_sends']}",
+        f"wall time: {seconds}",
+        f"tools: {', '.join(f'{name} ({version})' for name, version in report['tools'].items())}; "
+        f"seed {report['seed']}{_others(report)}",
+    ]
+
+
+def _others(report: dict[str, Any]) -> str:
+    """The seeds that were not kept."""
+    return "".join(
+        f", {attempt['seed']}: " + ("no legal placement" if attempt["fmax_mhz"] is None
+                                    else f"{attempt['fmax_mhz']:.1f} MHz")
+        for attempt in report["attempts"] if attempt["seed"] != report["seed"])
+
+
+def _resource_table(report: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="Resources", title_justify="left",
+                  padding=(0, 1, 0, 0))
+    table.add_column("of the chip")
+    for name in ("used", "available", "%"):
+        table.add_column(name, justify="right")
+    for name, row in report["resources"].items():
+        table.add_row(_RESOURCES[name], f"{row['used']:,}", f"{row['available']:,}",
+                      f"{row['percent']:.1f}")
+    return table
+
+
+def _path(report: dict[str, Any]) -> list[str | Table]:
+    """The slowest path, block by block."""
+    path = report["critical_path"]
+    if path is None:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
+                  title=f"Slowest path: {path['logic_ns']:.1f} ns logic, "
+                        f"{path['routing_ns']:.1f} ns routing"
+                        f"{', within half a cycle' if path['half_cycle'] else ''}")
+    table.add_column("block")
+    table.add_column("ns", justify="right")
+    for step in path["steps"]:
+        table.add_row(step["block"], f"{step['ns']:.2f}")
+    return [table]

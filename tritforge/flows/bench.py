@@ -1,0 +1,453 @@
+"""AlexNet on one configuration: cycles, utilization and stalls of every layer.
+
+The network is drawn with published densities, or a checkpoint's; one photograph goes through it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from tritforge import model_export
+from tritforge.common.files import new_folder, obstacle
+from tritforge.console import captioned_table
+from tritforge.flows import network as flows
+from tritforge.flows.pictures import utilization_picture
+from tritforge.flows.wall_clock import WallClock
+from tritforge.hw import config as config_module
+from tritforge.hw import program
+from tritforge.hw.config import Config, load_config
+from tritforge.model_export.alexnet.network import LayerRecord, Provenance, alexnet
+from tritforge.model_export.alexnet.photographs import (
+    calibration_images,
+    load_photograph,
+    sample_photographs,
+)
+from tritforge.model_export.errors import ExportError, ImageError
+from tritforge.model_export.image.folder import MANIFEST, Image, load_image
+from tritforge.sim.backend import create
+from tritforge.sim.cycle.model import CycleModel
+from tritforge.sim.device import Progress
+from tritforge.sim.golden import GoldenModel
+from tritforge.sim.report import (
+    DEFAULT_CLOCK,
+    ReportError,
+    build_report,
+    causes_table,
+    dump,
+    loading_sentence,
+    transfer_tables,
+    write_run,
+)
+
+__all__ = ["describe", "run"]
+
+FORMAT = "tritforge benchmark"
+MARKER = "bench.json"
+#: Everything that a benchmark's folder holds.
+CONTENTS = {MARKER, "image", "input.npy", "run", "bench.png"}
+#: Of the photographs that scikit-learn ships, the one that is run.
+PHOTOGRAPH = "china.jpg"
+
+UNITS = {
+    "macs": "dense multiply-accumulates of the trained layer, padding included",
+    "weight_density": "nonzero weights / all, 0..1",
+    "trits_per_weight": "nonzero trits / weights: above weight_density where weights are sums "
+                        "of several trits",
+    "activation_density": "nonzero 8-bit activations / all at the layer's input, of this "
+                          "photograph, 0..1",
+    "adds": "additions of a nonzero trit to an accumulator",
+    "cycles": "clock cycles; trits, rows, program and input are in the memories, loading them and "
+              "reading results is not included; where the image does not fit (passes in the "
+              "report's layers), all that goes through the host port meanwhile is",
+    "microseconds": "cycles at clock_mhz",
+    "lower_bound": "clock cycles that the layer takes at least on this configuration",
+    "dense_cycles": "macs / adders: one dense multiply-accumulate per adder and clock cycle",
+    "speed_up": "dense_cycles / cycles",
+    "share_of_dense": "cycles / dense_cycles",
+    "weight_skipping": "the same without skipping of zero activations, by the cycle model: cycles, "
+                       "share_of_dense",
+    "utilization": "adds / (cycles * adders), 0..1",
+    "weights": "of the trained layer",
+    "weight_density_requested": "published density that weights were drawn with, 0..1",
+    "activation_density_requested": "published density that batch norms were set for, 0..1",
+    "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause; idle is the remainder",
+    "seconds": "wall seconds on this computer",
+}
+
+#: Names of sums over layers.
+ALL, TERNARY, TERNARY_CONVS = "all layers", "ternary layers", "ternary convs"
+
+
+def run(output: Path, topology: str = "alexnet_dorefa", config: str | Config = "alexnet", *,
+        backend: str = "cycle", photograph: Path | None = None, checkpoint: Path | None = None,
+        threshold: float | None = None, seed: int = 0, divisor: int = 1,
+        clock: float = DEFAULT_CLOCK, progress: Progress | None = None) -> dict[str, Any]:
+    """Run one photograph through an AlexNet and leave everything in ``output``.
+
+    Parameters
+    ----------
+    output : path
+        A former benchmark there is replaced, anything else is left alone. Its image is used again
+        if network, photograph, configuration and compiler are the same.
+    topology : str
+        A key of :data:`tritforge.model_export.alexnet.network.TOPOLOGIES`.
+    config : str or Config
+    backend : str
+        ``cycle``, ``rtl`` or ``golden``.
+    photograph : path, optional
+        Instead of scikit-learn's ``china.jpg``; batch norms are set, or densities measured, and
+        activations calibrated on it and crops of it.
+    checkpoint, threshold, seed, divisor
+        As :func:`tritforge.model_export.alexnet.network.alexnet`.
+    clock : float
+        MHz at which cycles are shown as time.
+
+    Returns
+    -------
+    dict
+        JSON values, also in ``bench.json``: ``provenance``, ``layers``, ``totals``, ``report`` (see
+        :func:`tritforge.sim.report.build_report`), ``seconds`` by step, ``units``.
+
+    Raises
+    ------
+    ReportError, ConfigError, ModelError, CheckpointError, ExportError, SimulationError,
+    DeviceError, SimulatorError, CycleModelError
+        One sentence each.
+    """
+    chosen = load_config(config) if isinstance(config, str) else config
+    if sentence := obstacle(output, MARKER, FORMAT, CONTENTS):
+        raise ReportError(sentence)
+    timer = WallClock(progress)
+    if photograph is None:
+        name, pixels = PHOTOGRAPH, sample_photographs(topology)[PHOTOGRAPH]
+    else:
+        name, pixels = photograph.name, load_photograph(photograph, topology)
+    given = {"topology": topology, "seed": None if checkpoint else seed, "divisor": divisor,
+             "checkpoint": _digest([checkpoint]), "threshold": threshold,
+             "photograph": _digest([photograph]), "configuration": chosen.identity,
+             "compiler": _compiler()}
+    try:
+        with new_folder(output) as folder:
+            image, provenance = _image(folder / "image", output / "image", given, timer)
+            if image is None or provenance is None:
+                image, provenance = _made(folder / "image", topology, chosen, photograph,
+                                          checkpoint, threshold, seed, divisor, given, timer)
+            np.save(folder / "input.npy", pixels, allow_pickle=False)
+            result = _measure(folder, output, image, provenance, pixels, backend, clock, timer)
+            result["photograph"] = name
+            result["divisor"] = divisor
+            result["commands"] = {"the same on any backend": (
+                f"tritforge simulate {output}/image --input {output}/input.npy --backend {backend} "
+                f"-o {output}/run"),
+                "energy and area": (
+                    f"tritforge estimate {output}/image --input {output}/input.npy"),
+                "all of it on a page": (
+                    f"tritforge report {output}/run --input {output}/input.npy -o report.html")}
+            text = dump(result)
+            (folder / MARKER).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"benchmark {output} cannot be written: "
+                          f"{error.strerror or error}") from error
+    return dict(json.loads(text))
+
+
+# ----- the network and its image
+
+def _digest(paths: Sequence[Path | None]) -> str | None:
+    """SHA-256 of files' contents; None where none is given.
+
+    Raises
+    ------
+    ExportError
+        One cannot be read.
+    """
+    given = [path for path in paths if path is not None]
+    digest = hashlib.sha256()
+    for path in given:
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise ExportError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest() if given else None
+
+
+def _compiler() -> str:
+    """Which sources make an image: a change of any makes another."""
+    return str(_digest([*(Path(str(module.__file__)) for module in (config_module, program)),
+                        *(path for folder in model_export.__path__
+                          for path in sorted(Path(folder).rglob("*.py")))]))
+
+
+def _image(target: Path, former: Path, given: dict[str, Any],
+           timer: WallClock) -> tuple[Image | None, Provenance | None]:
+    """The image of a former run, copied to ``target``, if it was made from the same."""
+    try:
+        manifest = json.loads((former / MANIFEST).read_bytes())
+        if manifest["extra"]["provenance"]["made_from"] != given:
+            return None, None
+        with timer.step("load the image of the run before"):
+            shutil.copytree(former, target)
+            image = load_image(target)
+            recorded = dict(image.manifest["extra"]["provenance"])
+            del recorded["made_from"]
+            layers = tuple(LayerRecord(**layer) for layer in recorded.pop("layers"))
+            notes = tuple(recorded.pop("notes"))
+            return image, Provenance(layers=layers, notes=notes, **recorded)
+    except (ImageError, OSError, KeyError, TypeError, ValueError):
+        pass                            # it is made again
+    shutil.rmtree(target, ignore_errors=True)
+    return None, None
+
+
+def _made(target: Path, topology: str, config: Config, photograph: Path | None,
+          checkpoint: Path | None, threshold: float | None, seed: int, divisor: int,
+          given: dict[str, Any], timer: WallClock) -> tuple[Image, Provenance]:
+    photographs = None if photograph is None else [photograph]
+    with timer.step("read the checkpoint, measure densities" if checkpoint
+                    else "draw weights, set densities"):
+        module, provenance = alexnet(topology, checkpoint=checkpoint, threshold=threshold,
+                                     seed=seed, photographs=photographs, divisor=divisor)
+    with timer.step("export"):
+        samples = calibration_images(topology, flows.DRAWN_SAMPLES, photographs=photographs)
+        made = flows.export(None, module, samples, config, target, name=topology, check=False,
+                            provenance={**provenance.to_dict(), "made_from": given},
+                            progress=timer.progress)
+    return made.image, provenance
+
+
+# ----- measuring
+
+def _measure(folder: Path, output: Path, image: Image, provenance: Provenance,
+             pixels: NDArray[np.float32], backend: str, clock: float,
+             timer: WallClock) -> dict[str, Any]:
+    codes = flows.input_codes(image, pixels)
+    with timer.step("golden model"):
+        golden = {name: values[0] for name, values in
+                  GoldenModel(image.network).run_all(codes, unpooled=True).items()}
+    with timer.step(f"prepare backend {backend}"):
+        runner = create(backend, image, timer.progress)
+    with timer.step(f"backend {backend}"), runner:
+        simulation = runner.run(codes, progress=timer.progress)
+    if not np.array_equal(simulation.output[0], golden[image.network.final.output]):
+        raise ReportError(f"the results of backend {backend} differ from the golden model's; "
+                          f"tritforge verify {output}/image says where")
+    alone: list[dict[str, int]] = []
+    if backend != "golden":
+        with timer.step("cycle model, weight skipping alone"):
+            alone = _weight_skipping(image, golden, timer.progress)
+    report = build_report(simulation, str(output / "image"), image.manifest["manifest_sha256"])
+    write_run(folder / "run", report, simulation)
+    if report["total_cycles"] is not None:
+        with timer.step("picture"):
+            utilization_picture(report, folder / "bench.png",
+                                "weights drawn, not trained" if provenance.origin == "drawn"
+                                else provenance.statement)
+    layers = _layers(image, provenance, report, golden, alone, clock)
+    return {
+        "format": FORMAT, "topology": provenance.topology, "backend": backend,
+        "configuration": image.config.name, "configuration_identity": image.config.identity,
+        "adders": image.config.adders, "clock_mhz": clock,
+        "statement": provenance.statement, "provenance": provenance.to_dict(),
+        "layers": layers,
+        "totals": {name: _total(chosen, image.config.adders, clock) for name, chosen in (
+            (TERNARY_CONVS, [one for one in layers if one["ternary"] and one["kind"] == "conv"]),
+            (TERNARY, [one for one in layers if one["ternary"]]), (ALL, layers))},
+        "report": report, "seconds": timer.summary(), "units": UNITS,
+    }
+
+
+def _weight_skipping(image: Image, tensors: Mapping[str, NDArray[np.integer]],
+                     progress: Progress | None) -> list[dict[str, int]]:
+    """Counters on the same hardware without skipping of zero activations. Memory contents do not
+    depend on that."""
+    config = dataclasses.replace(image.config, skip_zero_activations=False)
+    model = CycleModel(image.network, dataclasses.replace(image.memory, config=config))
+
+    def tell(done: float) -> None:
+        if progress is not None:
+            progress("cycle model, weight skipping alone", done)
+
+    schedule = image.memory.schedule
+    if schedule is None:
+        return model.run(tensors, batch=config.layer_count, progress=tell)
+    counters = model.run_schedule(tensors, progress=tell)
+    return list(schedule.sum_by_layer(counters).values())
+
+
+def _layers(image: Image, provenance: Provenance, report: dict[str, Any],
+            golden: Mapping[str, NDArray[np.integer]], alone: list[dict[str, int]],
+            clock: float) -> list[dict[str, Any]]:
+    network = image.network
+    records = iter(provenance.layers)
+    result = []
+    for index, (layer, one) in enumerate(zip(network.layers, report["layers"], strict=True)):
+        record = next(records) if layer.weight_count else None
+        source = golden[layer.groups[0].source]
+        entry: dict[str, Any] = {
+            "name": layer.name, "kind": layer.kind, "paper": record and record.paper,
+            "ternary": bool(record and record.ternary),
+            "macs": layer.mac_count, "weights": layer.weight_count,
+            "weight_density": record and record.density,
+            "weight_density_requested": record and record.density_requested,
+            "trits_per_weight": layer.nonzero_trits / layer.weight_count if record else None,
+            "activation_density": float(np.mean(source != 0)),
+            "activation_density_requested": record and record.input_density_requested,
+            "dense_cycles": layer.mac_count / image.config.adders,
+            "cycles": one["cycles"], "lower_bound": one["lower_bound"],
+            "utilization": one["utilization"], "adds": one["counters"].get("adds"),
+            "cluster_cycles": one["cluster_cycles"],
+            "weight_skipping": None,
+        }
+        if alone:
+            entry["weight_skipping"] = {"cycles": alone[index]["cycles"]}
+        result.append(_derived(entry, clock))
+    return result
+
+
+def _derived(entry: dict[str, Any], clock: float) -> dict[str, Any]:
+    """The same with what follows from cycles and dense cycles."""
+    cycles, dense = entry["cycles"], entry["dense_cycles"]
+    known = bool(cycles) and dense > 0
+    entry["speed_up"] = dense / cycles if known else None
+    entry["share_of_dense"] = cycles / dense if known else None
+    entry["microseconds"] = cycles / clock if cycles is not None else None
+    if known and entry["weight_skipping"] is not None:
+        alone = entry["weight_skipping"]
+        alone["share_of_dense"] = alone["cycles"] / dense
+    return entry
+
+
+def _total(layers: list[dict[str, Any]], adders: int, clock: float) -> dict[str, Any]:
+    """Sums over layers, and what follows from them."""
+    def add(name: str) -> Any:
+        values = [layer[name] for layer in layers]
+        return None if None in values else sum(values)
+
+    cycles, adds = add("cycles"), add("adds")
+    alone = [layer["weight_skipping"] for layer in layers]
+    return _derived({
+        "macs": add("macs"), "weights": add("weights"), "dense_cycles": add("dense_cycles"),
+        "cycles": cycles, "lower_bound": add("lower_bound"), "adds": adds,
+        "utilization": adds / (cycles * adders) if cycles else None,
+        "weight_skipping": None if not alone or None in alone else {
+            "cycles": sum(one["cycles"] for one in alone)}}, clock)
+
+
+# ----- showing
+
+def describe(result: dict[str, Any], output: Path) -> list[str | Table]:
+    """Texts and tables that show a result."""
+    report, clock = result["report"], result["clock_mhz"]
+    head = result["statement"]
+    if result["provenance"]["origin"] == "drawn":
+        head = f"DRAWN, NOT TRAINED: {head}"
+    parts: list[str | Table] = [head + "."]
+    if result["divisor"] != 1:
+        parts.append(f"NARROWED: hidden layers have 1/{result['divisor']} of AlexNet's channels; "
+                     f"these are not AlexNet's cycles.")
+    parts += [f"{note}." for note in result["provenance"]["notes"]]
+    parts.append(_work_table(result))
+    if report["total_cycles"] is None:
+        parts.append(f"backend {result['backend']}: integers only, no clock.")
+    else:
+        total = result["totals"][ALL]
+        parts += [
+            _cycle_table(result), causes_table(report), *transfer_tables(report),
+            f"{result['configuration']} ({result['adders']} adders), backend "
+            f"{result['backend']}: {total['cycles']:,} cycles an image, "
+            f"{total['microseconds'] / 1000:.3f} ms at {clock:g} MHz, utilization "
+            f"{total['utilization']:.1%}. {loading_sentence(report['loading'])}",
+            _conclusion(result)]
+    parts.append("wall time: " + ", ".join(f"{name} {value:.1f} s"
+                                           for name, value in result["seconds"].items()))
+    picture = "" if report["total_cycles"] is None else f", picture {output}/bench.png"
+    parts.append(f"all figures: {output}/{MARKER}{picture}")
+    parts.append("the same again:\n" + "\n".join(
+        f"  {command}    # {what}" for what, command in result["commands"].items()))
+    return parts
+
+
+def _conclusion(result: dict[str, Any]) -> str:
+    """Shares of dense cycles, beside what the paper claims."""
+    sentences = []
+    for name, claim in ((TERNARY_CONVS, " (the paper expects a forward time under 30 %)"),
+                        (ALL, "")):
+        total = result["totals"][name]
+        if total["weight_skipping"] is None or total["share_of_dense"] is None:
+            continue
+        sentences.append(
+            f"{name}, of the {total['dense_cycles']:,.0f} cycles that dense MACs would take on as "
+            f"many adders: {total['weight_skipping']['share_of_dense']:.1%} with weight skipping "
+            f"alone{claim}, {total['share_of_dense']:.1%} with activation skipping too.")
+    return "\n".join(sentences)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _millions(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1e6:,.3f}"
+
+
+def _work_table(result: dict[str, Any]) -> Table:
+    table = captioned_table(
+        f"the work: {result['topology']}, one image, {result['photograph']}",
+        "density: share that is not zero; wanted, input: of the layer's activations, where a "
+        "density was asked for; trits: nonzero ones per weight; adds: of nonzero trits to "
+        "accumulators", ("layer", "paper", "weights are"),
+        ("MACs, M", "weights, M", "density, %", "trits", "input wanted, %", "input, %",
+         "adds, M"))
+    for layer in result["layers"]:
+        table.add_row(
+            layer["name"], layer["paper"] or "-",
+            "ternary" if layer["ternary"] else "sums of planes" if layer["weights"] else "none",
+            _millions(layer["macs"]), _millions(layer["weights"]),
+            _percent(layer["weight_density"]),
+            "-" if layer["trits_per_weight"] is None else f"{layer['trits_per_weight']:.2f}",
+            _percent(layer["activation_density_requested"]),
+            _percent(layer["activation_density"]), _millions(layer["adds"]))
+    table.add_section()
+    for name, total in result["totals"].items():
+        table.add_row(name, "", "", _millions(total["macs"]), _millions(total["weights"]), "", "",
+                      "", "", _millions(total["adds"]))
+    return table
+
+
+def _cycle_table(result: dict[str, Any]) -> Table:
+    table = captioned_table(
+        f"clock cycles of one image; time at {result['clock_mhz']:g} MHz",
+        "least: no schedule on this configuration takes fewer; dense: MACs / adders; both: cycles "
+        "/ dense; weights alone: the same without skipping of zero activations; speed-up: dense "
+        "/ cycles", ("layer",),
+        ("cycles", "time, us", "utilization, %", "least", "of least, %", "dense", "speed-up",
+         "both, %", "weights alone, %"))
+
+    def row(name: str, entry: dict[str, Any]) -> None:
+        cycles, least, alone = entry["cycles"], entry["lower_bound"], entry["weight_skipping"]
+        if cycles is None:
+            return
+        table.add_row(
+            name, _count(cycles), f"{entry['microseconds']:,.1f}", _percent(entry["utilization"]),
+            _count(least), _percent(least / cycles), _count(entry["dense_cycles"]),
+            "-" if entry["speed_up"] is None else f"{entry['speed_up']:.2f}x",
+            _percent(entry["share_of_dense"]), _percent(alone and alone.get("share_of_dense")))
+
+    for layer in result["layers"]:
+        row(layer["name"], layer)
+    table.add_section()
+    for name, total in result["totals"].items():
+        row(name, total)
+    return table
