@@ -26,6 +26,7 @@ test-slow: $(VENV)/.installed-test
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	mkdir -p build/types/tritforge
 	ln -sfn $(foreach part,$(wildcard tritforge/*) $(PARTS),../../../$(part)) build/types/tritforge/
 	$(BIN)/mypy

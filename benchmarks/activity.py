@@ -35,8 +35,9 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
     train, _, test, _ = digits_data()
     with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
         with as_file(files("tritforge") / "data" / "digits_ttq.pt") as checkpoint:
-            image = flows.export(checkpoint, "zoo:digits", train[:256], config,
-                                 Path(scratch) / "image").image
+            image = flows.export(
+                checkpoint, "zoo:digits", train[:256], config, Path(scratch) / "image"
+            ).image
         codes, figures = flows.input_codes(image, test[:images]), load_technology(technology)
         told = switching_activity(image, codes, figures, progress=progress)
         events = estimate(image, codes, figures, baselines=False, progress=progress)
@@ -45,44 +46,80 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
         output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     # A file or a pipe has no width; the tables need this much.
     console = Console(width=max(Console().width, 135))
-    console.print(_table(told), _memories(told), _comparison(told), *told["notes"],
-                  "seconds: " + ", ".join(f"{name} {value:g}"
-                                          for name, value in told["seconds"].items()), sep="\n")
+    console.print(
+        _table(told),
+        _memories(told),
+        _comparison(told),
+        *told["notes"],
+        "seconds: " + ", ".join(f"{name} {value:g}" for name, value in told["seconds"].items()),
+        sep="\n",
+    )
 
 
 def _table(told: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
-                  title=f"{told['network']} on {told['configuration']}, {told['technology']}: nJ "
-                        f"per image, mean of {told['images']}; "
-                        f"{told['cycles'] / told['images']:,.0f} cycles each")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        title=f"{told['network']} on {told['configuration']}, {told['technology']}: nJ "
+        f"per image, mean of {told['images']}; "
+        f"{told['cycles'] / told['images']:,.0f} cycles each",
+    )
     table.add_column("block", no_wrap=True)
-    for title in ("cells", "changes %", "flip-flops", "changes %", "logic", "registers",
-                  "memory data", "clock", "all", "low", "high", "gating saves"):
+    for title in (
+        "cells",
+        "changes %",
+        "flip-flops",
+        "changes %",
+        "logic",
+        "registers",
+        "memory data",
+        "clock",
+        "all",
+        "low",
+        "high",
+        "gating saves",
+    ):
         table.add_column(title, justify="right", no_wrap=True)
     for kind, block in (*told["blocks"].items(), ("all", told["total"])):
         energy = block["energy_pj"]
         table.add_row(
-            kind, f"{block['cells']:,}", f"{100 * block['toggle_rate']:.2f}",
-            f"{block['flip_flops']:,}", f"{100 * block['flip_flop_toggle_rate']:.2f}",
-            *(_nanojoules(energy[part], told["images"])
-              for part in ("logic", "registers", "memory_outputs", "clock", "all")),
+            kind,
+            f"{block['cells']:,}",
+            f"{100 * block['toggle_rate']:.2f}",
+            f"{block['flip_flops']:,}",
+            f"{100 * block['flip_flop_toggle_rate']:.2f}",
+            *(
+                _nanojoules(energy[part], told["images"])
+                for part in ("logic", "registers", "memory_outputs", "clock", "all")
+            ),
             *(_nanojoules(energy["all"], told["images"], name) for name in ("low", "high")),
-            _nanojoules(block["clock_gating_saves_pj"], told["images"]))
+            _nanojoules(block["clock_gating_saves_pj"], told["images"]),
+        )
     return table
 
 
 def _comparison(told: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
-                  title="event model beside switching activity, nJ per image: cells, flip-flops "
-                        "and clocks of gated ones")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        title="event model beside switching activity, nJ per image: cells, flip-flops "
+        "and clocks of gated ones",
+    )
     table.add_column("block")
     for title in ("events", "low", "high", "activity", "low", "high", "events / activity"):
         table.add_column(title, justify="right")
     for row in told["comparison"]:
-        table.add_row(row["block"], *(
-            f"{row[what][key] / 1e3:.2f}" for what in ("events_pj", "activity_pj")
-            for key in ("typical", "low", "high")),
-            "-" if row["ratio"] is None else f"{row['ratio']:.2f}")
+        table.add_row(
+            row["block"],
+            *(
+                f"{row[what][key] / 1e3:.2f}"
+                for what in ("events_pj", "activity_pj")
+                for key in ("typical", "low", "high")
+            ),
+            "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
+        )
     return table
 
 
@@ -97,10 +134,15 @@ def _memories(told: dict[str, Any]) -> Table:
     for title in ("count", "bits", "words", "reads", "writes", "bits changed %"):
         table.add_column(title, justify="right")
     for one in told["memories"]:
-        table.add_row(one["block"], one["name"], str(one["count"]), str(one["width_bits"]),
-                      str(one["depth"]), *(f"{one[name] / told['images']:,.0f}"
-                                           for name in ("reads", "writes")),
-                      "-" if one["changed_share"] is None else f"{100 * one['changed_share']:.0f}")
+        table.add_row(
+            one["block"],
+            one["name"],
+            str(one["count"]),
+            str(one["width_bits"]),
+            str(one["depth"]),
+            *(f"{one[name] / told['images']:,.0f}" for name in ("reads", "writes")),
+            "-" if one["changed_share"] is None else f"{100 * one['changed_share']:.0f}",
+        )
     return table
 
 

@@ -43,6 +43,8 @@ def prepare(config: Config) -> Prepared:
     network = fold_input(quantize(calibrate(trace(module, images.shape[1:]), images), config))
     photograph = next(iter(sample_photographs("alexnet_dorefa").values()))
     codes = quantize_input(photograph[None], network.tensors[network.input])
-    tensors = {name: values[0] for name, values in
-               GoldenModel(network).run_all(codes, unpooled=True).items()}
+    tensors = {
+        name: values[0]
+        for name, values in GoldenModel(network).run_all(codes, unpooled=True).items()
+    }
     return Prepared(network, activation_densities(network, images), tensors, provenance)

@@ -19,8 +19,12 @@ from tritforge.fpga.boards.board import board
 from tritforge.hw.config import load_config
 
 #: Board, configuration, clock in MHz.
-ROWS = (("icebreaker", "icebreaker", 21.0), ("icebreaker", "icebreaker", 24.0),
-        ("ulx3s_85f", "tiny", 40.0), ("ulx3s_85f", "ulx3s_85f", 65.0))
+ROWS = (
+    ("icebreaker", "icebreaker", 21.0),
+    ("icebreaker", "icebreaker", 24.0),
+    ("ulx3s_85f", "tiny", 40.0),
+    ("ulx3s_85f", "ulx3s_85f", 65.0),
+)
 
 
 @click.command()
@@ -33,18 +37,27 @@ def main(seeds: int, rows: tuple[str, ...], output: Path | None) -> None:
             if rows and config not in rows:
                 continue
             for seed in range(1, seeds + 1):
-                plan = make_plan(board(target), load_config(config), clock_hz=clock * 1e6,
-                                 seed=seed)
+                plan = make_plan(
+                    board(target), load_config(config), clock_hz=clock * 1e6, seed=seed
+                )
                 folder = (output or Path(scratch)) / f"{target}-{config}-{clock:g}-{seed}"
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 report = build(plan, folder, progress=progress).report
                 used = {name: row["used"] for name, row in report["resources"].items()}
-                click.echo(json.dumps({
-                    "board": target, "configuration": config, "seed": seed,
-                    "asked_mhz": report["timing"]["constraint_mhz"],
-                    "reached_mhz": round(report["timing"]["fmax_mhz"], 1), **used,
-                    "seconds": {one["phase"]: one["seconds"] for one in report["phases"]},
-                    "tools": report["tools"]}))
+                click.echo(
+                    json.dumps(
+                        {
+                            "board": target,
+                            "configuration": config,
+                            "seed": seed,
+                            "asked_mhz": report["timing"]["constraint_mhz"],
+                            "reached_mhz": round(report["timing"]["fmax_mhz"], 1),
+                            **used,
+                            "seconds": {one["phase"]: one["seconds"] for one in report["phases"]},
+                            "tools": report["tools"],
+                        }
+                    )
+                )
 
 
 if __name__ == "__main__":

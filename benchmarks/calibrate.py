@@ -44,78 +44,340 @@ from tritforge.hw.config import PRESETS, Config
 from tritforge.sim.native import cache_folder
 
 #: What a small ECP5 configuration has unless a row says otherwise.
-SMALL = Config(name="small", clusters=1, elements=2, rows=4, queue_depth=4, scan_width=2,
-               trit_depth=512, activation_depth=512, program_depth=512, row_depth=128,
-               result_depth=128, layer_count=4, packet_words=62, unpack_trits=False)
+SMALL = Config(
+    name="small",
+    clusters=1,
+    elements=2,
+    rows=4,
+    queue_depth=4,
+    scan_width=2,
+    trit_depth=512,
+    activation_depth=512,
+    program_depth=512,
+    row_depth=128,
+    result_depth=128,
+    layer_count=4,
+    packet_words=62,
+    unpack_trits=False,
+)
 _UP5K = PRESETS["icebreaker"]
 
 #: Board, base and what differs from it: for the fit.
 FITTED: tuple[tuple[str, Config, dict[str, Any]], ...] = (
     ("ulx3s_85f", SMALL, {}),
-    ("ulx3s_85f", SMALL, {"rows": 8, "accumulator_width": 28, "queue_depth": 12, "banks": 4,
-                          "clusters": 2, "trit_depth": 2048, "window_count": 3}),
-    ("ulx3s_85f", SMALL, {"rows": 16, "elements": 4, "scan_width": 4, "coefficient_width": 8,
-                          "accumulator_width": 20, "multiplier_width": 12, "packet_words": 254,
-                          "unpack_trits": True, "activation_depth": 4096}),
-    ("ulx3s_85f", SMALL, {"rows": 2, "elements": 8, "clusters": 4, "drain_width": 2,
-                          "scan_width": 1, "response_places": 2, "coefficient_width": 12}),
-    ("ulx3s_85f", SMALL, {"rows": 32, "elements": 4, "accumulator_width": 32, "queue_depth": 8,
-                          "multiplier_width": 18, "program_depth": 4096, "row_depth": 1024,
-                          "unpack_trits": True, "packet_words": 126}),
-    ("ulx3s_85f", SMALL, {"sets": 2, "clusters": 2, "elements": 2, "rows": 8, "scan_width": 4,
-                          "unpack_trits": True, "queue_depth": 8, "layer_count": 16}),
-    ("ulx3s_85f", SMALL, {"sets": 4, "clusters": 1, "elements": 1, "rows": 16, "scan_width": 8,
-                          "short_queues": True, "activation_depth": 2048, "queue_depth": 20}),
-    ("ulx3s_85f", SMALL, {"clusters": 8, "elements": 4, "rows": 4, "drain_width": 4,
-                          "accumulator_width": 24, "trit_depth": 1024, "layer_count": 32,
-                          "program_depth": 2048, "result_depth": 1024}),
-    ("ulx3s_85f", SMALL, {"elements": 16, "rows": 16, "banks": 2, "accumulator_width": 28,
-                          "queue_depth": 8, "scan_width": 4, "packet_words": 254,
-                          "activation_depth": 4096, "program_depth": 2048, "row_depth": 512}),
-    ("ulx3s_85f", SMALL, {"skip_zero_weights": False, "clusters": 2, "rows": 8,
-                          "accumulator_width": 28}),
-    ("ulx3s_85f", SMALL, {"skip_zero_activations": False, "scan_width": 16, "banks": 8,
-                          "rows": 2, "elements": 1, "coefficient_width": 16,
-                          "activation_depth": 256, "window_count": 2}),
-    ("ulx3s_85f", SMALL, {"rows": 12, "elements": 6, "clusters": 3, "scan_width": 3,
-                          "drain_width": 3, "accumulator_width": 26, "queue_depth": 16}),
-    ("ulx3s_85f", SMALL, {"rows": 2, "elements": 2, "unpack_trits": True, "multiplier_width": 8,
-                          "accumulator_width": 16, "coefficient_width": 6, "scan_width": 4,
-                          "response_places": 1, "program_depth": 8192, "trit_depth": 8192}),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "rows": 8,
+            "accumulator_width": 28,
+            "queue_depth": 12,
+            "banks": 4,
+            "clusters": 2,
+            "trit_depth": 2048,
+            "window_count": 3,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "rows": 16,
+            "elements": 4,
+            "scan_width": 4,
+            "coefficient_width": 8,
+            "accumulator_width": 20,
+            "multiplier_width": 12,
+            "packet_words": 254,
+            "unpack_trits": True,
+            "activation_depth": 4096,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "rows": 2,
+            "elements": 8,
+            "clusters": 4,
+            "drain_width": 2,
+            "scan_width": 1,
+            "response_places": 2,
+            "coefficient_width": 12,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "rows": 32,
+            "elements": 4,
+            "accumulator_width": 32,
+            "queue_depth": 8,
+            "multiplier_width": 18,
+            "program_depth": 4096,
+            "row_depth": 1024,
+            "unpack_trits": True,
+            "packet_words": 126,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "sets": 2,
+            "clusters": 2,
+            "elements": 2,
+            "rows": 8,
+            "scan_width": 4,
+            "unpack_trits": True,
+            "queue_depth": 8,
+            "layer_count": 16,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "sets": 4,
+            "clusters": 1,
+            "elements": 1,
+            "rows": 16,
+            "scan_width": 8,
+            "short_queues": True,
+            "activation_depth": 2048,
+            "queue_depth": 20,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "clusters": 8,
+            "elements": 4,
+            "rows": 4,
+            "drain_width": 4,
+            "accumulator_width": 24,
+            "trit_depth": 1024,
+            "layer_count": 32,
+            "program_depth": 2048,
+            "result_depth": 1024,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "elements": 16,
+            "rows": 16,
+            "banks": 2,
+            "accumulator_width": 28,
+            "queue_depth": 8,
+            "scan_width": 4,
+            "packet_words": 254,
+            "activation_depth": 4096,
+            "program_depth": 2048,
+            "row_depth": 512,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {"skip_zero_weights": False, "clusters": 2, "rows": 8, "accumulator_width": 28},
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "skip_zero_activations": False,
+            "scan_width": 16,
+            "banks": 8,
+            "rows": 2,
+            "elements": 1,
+            "coefficient_width": 16,
+            "activation_depth": 256,
+            "window_count": 2,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "rows": 12,
+            "elements": 6,
+            "clusters": 3,
+            "scan_width": 3,
+            "drain_width": 3,
+            "accumulator_width": 26,
+            "queue_depth": 16,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "rows": 2,
+            "elements": 2,
+            "unpack_trits": True,
+            "multiplier_width": 8,
+            "accumulator_width": 16,
+            "coefficient_width": 6,
+            "scan_width": 4,
+            "response_places": 1,
+            "program_depth": 8192,
+            "trit_depth": 8192,
+        },
+    ),
     ("icebreaker", _UP5K, {}),
     ("icebreaker", _UP5K, {"elements": 2, "accumulator_width": 24, "queue_depth": 8}),
-    ("icebreaker", _UP5K, {"elements": 1, "rows": 8, "coefficient_width": 10, "scan_width": 4,
-                           "activation_depth": 2048}),
-    ("icebreaker", _UP5K, {"elements": 1, "rows": 2, "multiplier_width": 14, "trit_depth": 8192,
-                           "window_count": 15}),
-    ("icebreaker", _UP5K, {"elements": 3, "rows": 4, "accumulator_width": 16,
-                           "program_depth": 2048, "trit_depth": 8192}),
-    ("icebreaker", _UP5K, {"elements": 1, "rows": 4, "response_places": 4, "banks": 4,
-                           "scan_width": 1, "window_count": 1, "activation_depth": 8192}),
-    ("icebreaker", _UP5K, {"elements": 2, "rows": 2, "single_port": False, "trit_depth": 512,
-                           "activation_depth": 512, "program_depth": 512, "drain_width": 1}),
+    (
+        "icebreaker",
+        _UP5K,
+        {
+            "elements": 1,
+            "rows": 8,
+            "coefficient_width": 10,
+            "scan_width": 4,
+            "activation_depth": 2048,
+        },
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {"elements": 1, "rows": 2, "multiplier_width": 14, "trit_depth": 8192, "window_count": 15},
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {
+            "elements": 3,
+            "rows": 4,
+            "accumulator_width": 16,
+            "program_depth": 2048,
+            "trit_depth": 8192,
+        },
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {
+            "elements": 1,
+            "rows": 4,
+            "response_places": 4,
+            "banks": 4,
+            "scan_width": 1,
+            "window_count": 1,
+            "activation_depth": 8192,
+        },
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {
+            "elements": 2,
+            "rows": 2,
+            "single_port": False,
+            "trit_depth": 512,
+            "activation_depth": 512,
+            "program_depth": 512,
+            "drain_width": 1,
+        },
+    ),
 )
 #: The same, held out.
 HELD_OUT: tuple[tuple[str, Config, dict[str, Any]], ...] = (
     ("ulx3s_85f", PRESETS["tiny"], {}),
     ("ulx3s_85f", PRESETS["ulx3s_85f"], {"clusters": 2, "elements": 8, "unpack_trits": False}),
-    ("ulx3s_85f", SMALL, {"clusters": 4, "elements": 8, "rows": 8, "scan_width": 4, "banks": 4,
-                          "queue_depth": 10, "accumulator_width": 26, "drain_width": 2,
-                          "coefficient_width": 9, "trit_depth": 1024}),
-    ("ulx3s_85f", SMALL, {"sets": 3, "clusters": 2, "elements": 3, "rows": 6,
-                          "accumulator_width": 22, "multiplier_width": 14, "program_depth": 1024,
-                          "activation_depth": 1024, "window_count": 4}),
-    ("ulx3s_85f", SMALL, {"clusters": 1, "elements": 1, "rows": 2, "queue_depth": 1,
-                          "scan_width": 1, "response_places": 2, "packet_words": 34,
-                          "activation_depth": 128, "row_depth": 64, "result_depth": 16}),
-    ("ulx3s_85f", SMALL, {"clusters": 4, "elements": 4, "rows": 16, "unpack_trits": True,
-                          "accumulator_width": 28, "short_queues": True, "packet_words": 254}),
-    ("icebreaker", _UP5K, {"elements": 3, "queue_depth": 16, "coefficient_width": 9,
-                           "accumulator_width": 18}),
-    ("icebreaker", _UP5K, {"elements": 2, "rows": 4, "response_places": 2, "accumulator_width": 22,
-                           "multiplier_width": 12, "program_depth": 512, "packet_words": 34}),
-    ("icebreaker", _UP5K, {"elements": 1, "rows": 8, "scan_width": 4, "clusters": 1,
-                           "queue_depth": 8, "trit_depth": 2048}),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "clusters": 4,
+            "elements": 8,
+            "rows": 8,
+            "scan_width": 4,
+            "banks": 4,
+            "queue_depth": 10,
+            "accumulator_width": 26,
+            "drain_width": 2,
+            "coefficient_width": 9,
+            "trit_depth": 1024,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "sets": 3,
+            "clusters": 2,
+            "elements": 3,
+            "rows": 6,
+            "accumulator_width": 22,
+            "multiplier_width": 14,
+            "program_depth": 1024,
+            "activation_depth": 1024,
+            "window_count": 4,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "clusters": 1,
+            "elements": 1,
+            "rows": 2,
+            "queue_depth": 1,
+            "scan_width": 1,
+            "response_places": 2,
+            "packet_words": 34,
+            "activation_depth": 128,
+            "row_depth": 64,
+            "result_depth": 16,
+        },
+    ),
+    (
+        "ulx3s_85f",
+        SMALL,
+        {
+            "clusters": 4,
+            "elements": 4,
+            "rows": 16,
+            "unpack_trits": True,
+            "accumulator_width": 28,
+            "short_queues": True,
+            "packet_words": 254,
+        },
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {"elements": 3, "queue_depth": 16, "coefficient_width": 9, "accumulator_width": 18},
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {
+            "elements": 2,
+            "rows": 4,
+            "response_places": 2,
+            "accumulator_width": 22,
+            "multiplier_width": 12,
+            "program_depth": 512,
+            "packet_words": 34,
+        },
+    ),
+    (
+        "icebreaker",
+        _UP5K,
+        {
+            "elements": 1,
+            "rows": 8,
+            "scan_width": 4,
+            "clusters": 1,
+            "queue_depth": 8,
+            "trit_depth": 2048,
+        },
+    ),
 )
 #: Most that an estimate of lookup tables may be off, as a fraction.
 TOLERANCE = 0.10
@@ -127,8 +389,9 @@ def configurations() -> list[tuple[Board, Config, bool]]:
     for rows, held_out in ((FITTED, False), (HELD_OUT, True)):
         for name, base, changes in rows:
             number = len(found) + 1
-            found.append((board(name), dataclasses.replace(base, **changes, name=f"c{number}"),
-                          held_out))
+            found.append(
+                (board(name), dataclasses.replace(base, **changes, name=f"c{number}"), held_out)
+            )
     return found
 
 
@@ -164,15 +427,17 @@ def measure(chosen: Board, config: Config, tools: dict[str, Tool], cache: Path) 
 def _pack_only(plan: BuildPlan, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """Place and route that stops when all is packed into the chip's cells."""
     at = arguments.index(plan.family.routed_option)
-    return (*arguments[:at], *arguments[at + 2:], "--pack-only", "--write", "packed.json")
+    return (*arguments[:at], *arguments[at + 2 :], "--pack-only", "--write", "packed.json")
 
 
 def _counts(plan: BuildPlan, folder: Path) -> dict[str, Any]:
     cells = read_cells(folder / f"{TOP}.json")
     packed = json.loads((folder / "packed.json").read_bytes())["modules"][TOP]["cells"]
     used = {"luts": sum(cell["type"] in _PACKED for cell in packed.values())}
-    return {**{name: (totals(cells) | used).get(name, 0) for name in RESOURCES},
-            "blocks": _by_block(cells, packed)}
+    return {
+        **{name: (totals(cells) | used).get(name, 0) for name in RESOURCES},
+        "blocks": _by_block(cells, packed),
+    }
 
 
 def _by_block(cells: dict[str, Any], packed: dict[str, Any]) -> dict[str, dict[str, int]]:
@@ -223,8 +488,14 @@ def _by_block(cells: dict[str, Any], packed: dict[str, Any]) -> dict[str, dict[s
 
 # ----- coefficients
 
-def _solve(terms: NDArray[np.float64], found: NDArray[np.float64], weights: NDArray[np.float64],
-           expected: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+
+def _solve(
+    terms: NDArray[np.float64],
+    found: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    strength: float,
+) -> NDArray[np.float64]:
     """Nonnegative coefficients: least squares of relative errors, and a pull to what is expected.
 
     The pull makes up for terms that always change together; it is relative to what each term
@@ -243,13 +514,17 @@ def fit(builds: list[tuple[Board, Config, dict[str, Any]]]) -> dict[str, Any]:
     families: dict[str, Any] = {}
     for family in sorted({chosen.family for chosen, _, _ in builds}):
         own = [one for one in builds if one[0].family == family]
-        rows = [(kind, terms, fixed, measured["blocks"][kind])
-                for chosen, config, measured in own
-                for kind, (terms, fixed) in block_terms(chosen, config).items()]
+        rows = [
+            (kind, terms, fixed, measured["blocks"][kind])
+            for chosen, config, measured in own
+            for kind, (terms, fixed) in block_terms(chosen, config).items()
+        ]
         result: dict[str, dict[str, dict[str, float]]] = {}
         for what in ("luts", "flip_flops"):
-            everything = [(terms, block.get(what, 0) - (fixed if what == "luts" else 0))
-                          for _, terms, fixed, block in rows]
+            everything = [
+                (terms, block.get(what, 0) - (fixed if what == "luts" else 0))
+                for _, terms, fixed, block in rows
+            ]
             matrix = np.array([[terms[name] for name in TERMS] for terms, _ in everything], float)
             values = np.array([max(0, value) for _, value in everything], float)
             weights = 1 / (values + 30)
@@ -259,11 +534,18 @@ def fit(builds: list[tuple[Board, Config, dict[str, Any]]]) -> dict[str, Any]:
                 chosen_rows = [index for index, row in enumerate(rows) if row[0] == kind]
                 if not matrix[chosen_rows].any():
                     continue
-                found = _solve(matrix[chosen_rows], values[chosen_rows], weights[chosen_rows],
-                               general, STRENGTH)
-                result[what][kind] = {name: round(float(value), 4)
-                                      for name, value in zip(TERMS, found, strict=True)
-                                      if value > 5e-5}
+                found = _solve(
+                    matrix[chosen_rows],
+                    values[chosen_rows],
+                    weights[chosen_rows],
+                    general,
+                    STRENGTH,
+                )
+                result[what][kind] = {
+                    name: round(float(value), 4)
+                    for name, value in zip(TERMS, found, strict=True)
+                    if value > 5e-5
+                }
         families[family] = result
     return families
 
@@ -277,12 +559,16 @@ def compare(estimated: Estimate, measured: dict[str, Any]) -> dict[str, Any]:
     return {
         "measured": {name: measured[name] for name in RESOURCES},
         "estimated": estimated.to_dict(),
-        "luts_error": round(estimated.luts / measured["luts"] - 1, 4)}
+        "luts_error": round(estimated.luts / measured["luts"] - 1, 4),
+    }
 
 
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Folder for the counts of every build. [default: in that of simulators]")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder for the counts of every build. [default: in that of simulators]",
+)
 @click.option("--check", is_flag=True, help="Compare with the coefficients that are there.")
 @click.option("--only", help="Make the builds of this board only, and write nothing.")
 def main(cache: Path | None, check: bool, only: str | None) -> None:
@@ -295,9 +581,17 @@ def main(cache: Path | None, check: bool, only: str | None) -> None:
             if progress is not None:
                 progress(f"{config.name} on {chosen.name}", number / len(rows))
             builds.append((chosen, config, held_out, measure(chosen, config, tools, cache)))
-    families = load_calibration()["families"] if check else fit(
-        [(chosen, config, measured) for chosen, config, held_out, measured in builds
-         if not held_out])
+    families = (
+        load_calibration()["families"]
+        if check
+        else fit(
+            [
+                (chosen, config, measured)
+                for chosen, config, held_out, measured in builds
+                if not held_out
+            ]
+        )
+    )
     entries, wrong = [], []
     for chosen, config, held_out, measured in builds:
         result = compare(estimate_with(families, chosen, config), measured)
@@ -305,20 +599,35 @@ def main(cache: Path | None, check: bool, only: str | None) -> None:
         good = exact and (abs(result["luts_error"]) <= TOLERANCE or not held_out)
         if not good:
             wrong.append(config.name)
-        entries.append({"board": chosen.name, "held_out": held_out,
-                        "configuration": config.differences(Config()), **result,
-                        "seconds": measured["seconds"]})
-        click.echo(f"{config.name:>4} {chosen.name:<11} {'held out' if held_out else 'fitted':<9}"
-                   f"LUTs {measured['luts']:>6} estimated {result['estimated']['luts']:>6} "
-                   f"({result['luts_error']:+.1%})  block RAMs {measured['block_rams']:>3} "
-                   f"{result['estimated']['block_rams']:>3}  {'' if exact else 'MEMORIES DIFFER'}")
+        entries.append(
+            {
+                "board": chosen.name,
+                "held_out": held_out,
+                "configuration": config.differences(Config()),
+                **result,
+                "seconds": measured["seconds"],
+            }
+        )
+        click.echo(
+            f"{config.name:>4} {chosen.name:<11} {'held out' if held_out else 'fitted':<9}"
+            f"LUTs {measured['luts']:>6} estimated {result['estimated']['luts']:>6} "
+            f"({result['luts_error']:+.1%})  block RAMs {measured['block_rams']:>3} "
+            f"{result['estimated']['block_rams']:>3}  {'' if exact else 'MEMORIES DIFFER'}"
+        )
     if not check and only is None:
         with new_file(CALIBRATION) as part:
-            part.write_text(_text({
-                "command": "python benchmarks/calibrate.py",
-                "tools": {name: tool.version for name, tool in tools.items()},
-                "tolerance": TOLERANCE, "families": families, "builds": entries}),
-                encoding="utf-8")
+            part.write_text(
+                _text(
+                    {
+                        "command": "python benchmarks/calibrate.py",
+                        "tools": {name: tool.version for name, tool in tools.items()},
+                        "tolerance": TOLERANCE,
+                        "families": families,
+                        "builds": entries,
+                    }
+                ),
+                encoding="utf-8",
+            )
     if wrong:
         raise click.ClickException(f"too far off: {', '.join(wrong)}")
 
@@ -326,8 +635,14 @@ def main(cache: Path | None, check: bool, only: str | None) -> None:
 def _text(document: dict[str, Any]) -> str:
     """JSON with a line for every block and build."""
     text = json.dumps(document, indent=1)
-    return re.sub(r"\{\s+([^{}]*?)\s+\}",
-                  lambda match: "{" + re.sub(r"\s*\n\s*", " ", match[1]) + "}", text) + "\n"
+    return (
+        re.sub(
+            r"\{\s+([^{}]*?)\s+\}",
+            lambda match: "{" + re.sub(r"\s*\n\s*", " ", match[1]) + "}",
+            text,
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

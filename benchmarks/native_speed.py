@@ -41,8 +41,10 @@ CHECKPOINT = Path(__file__).resolve().parents[1] / "tritforge" / "data" / "digit
 def main(name: str, images: int, runs: int, fresh: bool) -> None:
     config = load_config(name)
     figures: dict[str, object] = {
-        "config": config.name, "processing_elements": config.clusters * config.elements,
-        "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+        "config": config.name,
+        "processing_elements": config.clusters * config.elements,
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
     }
     with tempfile.TemporaryDirectory() as folder:
         if fresh:
@@ -75,9 +77,11 @@ def measure(config, images, runs):
             speeds.append((link.cycles - cycles) / (time.perf_counter() - begin))
             per_image = (link.cycles - cycles) / len(codes)
     return {
-        "images": len(codes), "clock_cycles_per_image": round(per_image),
+        "images": len(codes),
+        "clock_cycles_per_image": round(per_image),
         "cycles_per_s_median": round(statistics.median(speeds)),
-        "cycles_per_s_min": round(min(speeds)), "cycles_per_s_max": round(max(speeds)),
+        "cycles_per_s_min": round(min(speeds)),
+        "cycles_per_s_max": round(max(speeds)),
     }
 
 

@@ -30,24 +30,48 @@ from tritforge.sim.native import NativeLink
 #: Layer: padded input height, width, kernel height, width, channels and filters of one group,
 #: groups. The topology of the paper's author; the stride is 1.
 LAYERS = {
-    "conv1": (58, 58, 5, 5, 48, 128, 2), "conv2": (29, 29, 3, 3, 256, 384, 1),
-    "conv3": (16, 16, 3, 3, 192, 192, 2), "conv4": (16, 16, 3, 3, 192, 128, 2),
-    "fc0": (1, 1, 1, 1, 9216, 4096, 1), "fc1": (1, 1, 1, 1, 4096, 4096, 1),
+    "conv1": (58, 58, 5, 5, 48, 128, 2),
+    "conv2": (29, 29, 3, 3, 256, 384, 1),
+    "conv3": (16, 16, 3, 3, 192, 192, 2),
+    "conv4": (16, 16, 3, 3, 192, 128, 2),
+    "fc0": (1, 1, 1, 1, 9216, 4096, 1),
+    "fc1": (1, 1, 1, 1, 4096, 4096, 1),
 }
 REQUIREMENTS = ("scalesim==3.0.0", "numpy<2.4")
 _SETTINGS = {
     "general": {"run_name": "layer"},
     "architecture_presets": {
-        "ArrayHeight": 32, "ArrayWidth": 32, "IfmapSramSzkB": 512, "FilterSramSzkB": 512,
-        "OfmapSramSzkB": 256, "IfmapOffset": 0, "FilterOffset": 10_000_000,
-        "OfmapOffset": 20_000_000, "Bandwidth": 10, "Dataflow": "os", "MemoryBanks": 1,
-        "ReadRequestBuffer": 32, "WriteRequestBuffer": 32},
+        "ArrayHeight": 32,
+        "ArrayWidth": 32,
+        "IfmapSramSzkB": 512,
+        "FilterSramSzkB": 512,
+        "OfmapSramSzkB": 256,
+        "IfmapOffset": 0,
+        "FilterOffset": 10_000_000,
+        "OfmapOffset": 20_000_000,
+        "Bandwidth": 10,
+        "Dataflow": "os",
+        "MemoryBanks": 1,
+        "ReadRequestBuffer": 32,
+        "WriteRequestBuffer": 32,
+    },
     "layout": {
-        "IfmapCustomLayout": False, "IfmapSRAMBankBandwidth": 10, "IfmapSRAMBankNum": 10,
-        "IfmapSRAMBankPort": 2, "FilterCustomLayout": False, "FilterSRAMBankBandwidth": 10,
-        "FilterSRAMBankNum": 10, "FilterSRAMBankPort": 2},
-    "sparsity": {"SparsitySupport": "false", "SparseRep": "ellpack_block",
-                 "OptimizedMapping": "false", "BlockSize": 8, "RandomNumberGeneratorSeed": 40},
+        "IfmapCustomLayout": False,
+        "IfmapSRAMBankBandwidth": 10,
+        "IfmapSRAMBankNum": 10,
+        "IfmapSRAMBankPort": 2,
+        "FilterCustomLayout": False,
+        "FilterSRAMBankBandwidth": 10,
+        "FilterSRAMBankNum": 10,
+        "FilterSRAMBankPort": 2,
+    },
+    "sparsity": {
+        "SparsitySupport": "false",
+        "SparseRep": "ellpack_block",
+        "OptimizedMapping": "false",
+        "BlockSize": 8,
+        "RandomNumberGeneratorSeed": 40,
+    },
     "run_presets": {"InterfaceBandwidth": "CALC", "UseRamulatorTrace": False},
 }
 #: What runs in SCALE-Sim's environment.
@@ -81,21 +105,38 @@ def scale_sim(python: Path, name: str) -> dict[str, float]:
     height, width, kernel_y, kernel_x, channels, filters, _ = LAYERS[name]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "layer.cfg").write_text("\n".join(
-            f"[{section}]\n" + "\n".join(f"{key}: {value}" for key, value in values.items())
-            for section, values in _SETTINGS.items()) + "\n")
-        head = ["Layer", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width",
-                "Channels", "Num Filter", "Strides"]
+        (root / "layer.cfg").write_text(
+            "\n".join(
+                f"[{section}]\n" + "\n".join(f"{key}: {value}" for key, value in values.items())
+                for section, values in _SETTINGS.items()
+            )
+            + "\n"
+        )
+        head = [
+            "Layer",
+            "IFMAP Height",
+            "IFMAP Width",
+            "Filter Height",
+            "Filter Width",
+            "Channels",
+            "Num Filter",
+            "Strides",
+        ]
         row = [name, height, width, kernel_y, kernel_x, channels, filters, 1]
         (root / "topology.csv").write_text(
-            ", ".join(head) + ",\n" + ",".join(map(str, row)) + ",\n")
+            ", ".join(head) + ",\n" + ",".join(map(str, row)) + ",\n"
+        )
         # One line per layer: six factors of 1, then fourteen orders.
         (root / "layout.csv").write_text(
-            ",".join(["Layer name"] + [f"field {n}" for n in range(20)]) + ",\n"
-            + ",".join([name] + ["1"] * 6 + ["0"] * 14) + ",\n")
+            ",".join(["Layer name"] + [f"field {n}" for n in range(20)])
+            + ",\n"
+            + ",".join([name] + ["1"] * 6 + ["0"] * 14)
+            + ",\n"
+        )
         (root / "run.py").write_text(_RUNNER)
-        done = subprocess.run([python, root / "run.py", folder], capture_output=True, text=True,
-                              check=True)
+        done = subprocess.run(
+            [python, root / "run.py", folder], capture_output=True, text=True, check=True
+        )
         values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return values
 
@@ -128,9 +169,13 @@ def main() -> None:
         theirs = scale_sim(python, name)
         begin = time.perf_counter()
         counters = model.run(tensors, [name], whole=False)[0]
-        row = {"layer": name, "scale_sim_s": theirs["seconds"], "scale_sim_cycles":
-               theirs["cycles"], "cycle_model_s": time.perf_counter() - begin,
-               "cycles": counters["cycles"]}
+        row = {
+            "layer": name,
+            "scale_sim_s": theirs["seconds"],
+            "scale_sim_cycles": theirs["cycles"],
+            "cycle_model_s": time.perf_counter() - begin,
+            "cycles": counters["cycles"],
+        }
         if device is not None:
             layer = network.layer(name)
             for source in sorted({group.source for group in layer.groups}):
@@ -140,16 +185,33 @@ def main() -> None:
             row["rtl_s"] = time.perf_counter() - begin
             row["rtl_equals_model"] = got == counters
         rows.append(row)
-        print(" ".join(f"{key}={value:.3f}" if isinstance(value, float) else f"{key}={value}"
-                       for key, value in row.items()), flush=True)
-    sums = {key: sum(float(row[key]) for row in rows)
-            for key in ("scale_sim_s", "cycle_model_s", *(("rtl_s",) if device else ()))}
+        print(
+            " ".join(
+                f"{key}={value:.3f}" if isinstance(value, float) else f"{key}={value}"
+                for key, value in row.items()
+            ),
+            flush=True,
+        )
+    sums = {
+        key: sum(float(row[key]) for row in rows)
+        for key in ("scale_sim_s", "cycle_model_s", *(("rtl_s",) if device else ()))
+    }
     for key in list(sums)[1:]:
         print(f"SCALE-Sim took {sums['scale_sim_s'] / sums[key]:.0f} times the time of {key[:-2]}")
     if arguments.out:
-        arguments.out.write_text(json.dumps({
-            "rows": rows, "sums": sums, "configuration": config.to_dict(),
-            "network": dataclasses.asdict(prepared.provenance)}, indent=2, default=str) + "\n")
+        arguments.out.write_text(
+            json.dumps(
+                {
+                    "rows": rows,
+                    "sums": sums,
+                    "configuration": config.to_dict(),
+                    "network": dataclasses.asdict(prepared.provenance),
+                },
+                indent=2,
+                default=str,
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ def obstacle(path: Path, marker: str, marker_format: str, files: set[str]) -> st
         return f"{path} is the folder that you are in, or holds it; give another one"
     if path.is_dir() and not path.is_symlink():
         names = {entry.name for entry in path.iterdir()}
-        if not names or (marker in names and names <= files
-                         and _format(path / marker) == marker_format):
+        if not names or (
+            marker in names and names <= files and _format(path / marker) == marker_format
+        ):
             return None
     return f"{path} exists and is not a {marker_format}; it is left as it is"
 
@@ -43,8 +44,9 @@ def finished_parent(path: Path) -> str | None:
     return None
 
 
-def file_obstacle(path: Path, reason: str, known: Callable[[str], bool],
-                  head: int = 1000) -> str | None:
+def file_obstacle(
+    path: Path, reason: str, known: Callable[[str], bool], head: int = 1000
+) -> str | None:
     """Why the file ``path`` must not be written, as a sentence; None if it may.
 
     It may if it is free, or a file that ``known`` takes for one of its kind by its first ``head``

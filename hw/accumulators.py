@@ -42,34 +42,46 @@ class Accumulators(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "add": In(1),
-            "add_bank": In(index_shape(config.banks)),
-            "add_row": In(index_shape(config.rows)),
-            "product": In(signed(config.product_width)),
-            "take": In(1),
-            "take_bank": In(index_shape(config.banks)),
-            "take_row": In(index_shape(config.rows)),
-            "value": Out(signed(config.accumulator_width)),
-        })
+        super().__init__(
+            {
+                "add": In(1),
+                "add_bank": In(index_shape(config.banks)),
+                "add_row": In(index_shape(config.rows)),
+                "product": In(signed(config.product_width)),
+                "take": In(1),
+                "take_bank": In(index_shape(config.banks)),
+                "take_row": In(index_shape(config.rows)),
+                "value": Out(signed(config.accumulator_width)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module | Instance:
         config = self.config
         if isinstance(platform, SharedModules):
             platform.sources.add(_VERILOG)
             return Instance(
-                "accumulators", p_WIDTH=config.accumulator_width, p_PRODUCT=config.product_width,
-                p_BANK_BITS=len(self.add_bank), p_ROW_BITS=len(self.add_row),
-                i_clk=ClockSignal(), i_add=self.add, i_add_bank=self.add_bank,
-                i_add_row=self.add_row, i_product=self.product, i_take=self.take,
-                i_take_bank=self.take_bank, i_take_row=self.take_row,
-                o_value=self.value)
+                "accumulators",
+                p_WIDTH=config.accumulator_width,
+                p_PRODUCT=config.product_width,
+                p_BANK_BITS=len(self.add_bank),
+                p_ROW_BITS=len(self.add_row),
+                i_clk=ClockSignal(),
+                i_add=self.add,
+                i_add_bank=self.add_bank,
+                i_add_row=self.add_row,
+                i_product=self.product,
+                i_take=self.take,
+                i_take_bank=self.take_bank,
+                i_take_row=self.take_row,
+                o_value=self.value,
+            )
         m = Module()
         olds = []
         total = Signal(signed(config.accumulator_width))
         for bank in range(config.banks):
             storage = memory.Memory(
-                shape=signed(config.accumulator_width), depth=config.rows, init=[])
+                shape=signed(config.accumulator_width), depth=config.rows, init=[]
+            )
             m.submodules[f"bank_{bank}"] = storage
             read, write = storage.read_port(domain="comb"), storage.write_port()
             taking = self.take & (self.take_bank == bank)

@@ -59,34 +59,39 @@ class ActivationSlice(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         address = address_width(config.activation_depth)
-        super().__init__({
-            "restart": In(1),
-            "read_valid": In(1).array(config.sets),
-            "read_ready": Out(1).array(config.sets),
-            "read_address": In(address).array(config.sets),
-            "read_data": Out(config.memory_width("activations")),
-            "write_back": In(write_back(config)),
-            "step_x": In(address),
-            "step_y": In(address),
-            "full": Out(1),
-            "idle": Out(1),
-            "host_data": In(PORT_WIDTH),
-            "host_write_valid": In(1),
-            "host_write_ready": Out(1),
-            "host_write_address": In(address),
-            "host_write_chunk": In(index_shape(config.memory_chunks("activations"))),
-            "host_read_ready": Out(1),
-            "host_read_address": In(address),
-            "merge_read": Out(1),
-            "written": Out(1),
-        })
+        super().__init__(
+            {
+                "restart": In(1),
+                "read_valid": In(1).array(config.sets),
+                "read_ready": Out(1).array(config.sets),
+                "read_address": In(address).array(config.sets),
+                "read_data": Out(config.memory_width("activations")),
+                "write_back": In(write_back(config)),
+                "step_x": In(address),
+                "step_y": In(address),
+                "full": Out(1),
+                "idle": Out(1),
+                "host_data": In(PORT_WIDTH),
+                "host_write_valid": In(1),
+                "host_write_ready": Out(1),
+                "host_write_address": In(address),
+                "host_write_chunk": In(index_shape(config.memory_chunks("activations"))),
+                "host_read_ready": Out(1),
+                "host_read_address": In(address),
+                "merge_read": Out(1),
+                "written": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.memory = memory = ChunkMemory(
-            width=config.memory_width("activations"), depth=config.activation_depth,
-            chunk_width=ACTIVATION_WIDTH, single_port=config.single_port)
+            width=config.memory_width("activations"),
+            depth=config.activation_depth,
+            chunk_width=ACTIVATION_WIDTH,
+            single_port=config.single_port,
+        )
         m.submodules.merge = merge = Merge(config)
         m.d.comb += [
             merge.i.eq(self.write_back),
@@ -119,18 +124,23 @@ class ActivationSlice(wiring.Component):
             m.d.sync += turn.eq(following(chosen, config.sets))
         m.d.comb += [
             self.host_read_ready.eq(
-                free & ~asking.any() & ~(self.host_write_valid if config.single_port else 0)),
+                free & ~asking.any() & ~(self.host_write_valid if config.single_port else 0)
+            ),
             memory.read_address.eq(
-                Mux(merge.wants_read, merge.read_address,
-                    Mux(asking.any(), Array(self.read_address)[chosen],
-                        self.host_read_address))),
+                Mux(
+                    merge.wants_read,
+                    merge.read_address,
+                    Mux(asking.any(), Array(self.read_address)[chosen], self.host_read_address),
+                )
+            ),
         ]
 
         per_chunk = PORT_WIDTH // ACTIVATION_WIDTH
         lanes = range(config.scan_width)
         host_mask = Cat(self.host_write_chunk == lane // per_chunk for lane in lanes)
-        host_data = Cat(self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH)
-                        for lane in lanes)
+        host_data = Cat(
+            self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH) for lane in lanes
+        )
         m.d.comb += self.host_write_ready.eq(1 if config.single_port else ~merge.writing)
         with m.If(merge.writing):
             m.d.comb += [

@@ -80,25 +80,27 @@ class Cluster(wiring.Component):
         self.config = config
         activation = address_width(config.activation_depth)
         trit = address_width(config.trit_depth)
-        super().__init__({
-            "jobs": In(stream.Signature(walk_job(config))),
-            "idle": Out(1),
-            "oldest_complete": Out(1),
-            "parity": Out(1),
-            "draining": In(1),
-            "command_i": In(drain_command(config)),
-            "command_o": Out(drain_command(config)),
-            "sums_i": In(signed(config.accumulator_width)).array(config.drain_width),
-            "sums_o": Out(signed(config.accumulator_width)).array(config.drain_width),
-            "read_valid": Out(1),
-            "read_ready": In(1),
-            "read_address": Out(activation),
-            "read_data": In(config.memory_width("activations")),
-            "host_data": In(PORT_WIDTH),
-            "trit_write_mask": In(config.memory_chunks("trits")),
-            "trit_write_address": In(trit),
-            "events": Out(event_layout(config)),
-        })
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(walk_job(config))),
+                "idle": Out(1),
+                "oldest_complete": Out(1),
+                "parity": Out(1),
+                "draining": In(1),
+                "command_i": In(drain_command(config)),
+                "command_o": Out(drain_command(config)),
+                "sums_i": In(signed(config.accumulator_width)).array(config.drain_width),
+                "sums_o": Out(signed(config.accumulator_width)).array(config.drain_width),
+                "read_valid": Out(1),
+                "read_ready": In(1),
+                "read_address": Out(activation),
+                "read_data": In(config.memory_width("activations")),
+                "host_data": In(PORT_WIDTH),
+                "trit_write_mask": In(config.memory_chunks("trits")),
+                "trit_write_address": In(trit),
+                "events": Out(event_layout(config)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -133,8 +135,9 @@ class Cluster(wiring.Component):
 
         entry, valid, trits = self._broadcast(m, zero_skip)
 
-        full, busy, added, pushed = (Signal(config.elements, name=name)
-                                     for name in ("full", "busy", "added", "pushed"))
+        full, busy, added, pushed = (
+            Signal(config.elements, name=name) for name in ("full", "busy", "added", "pushed")
+        )
         values = []
         for index in range(config.elements):
             element = repeated(platform, "processing_element", lambda: ProcessingElement(config))
@@ -168,11 +171,20 @@ class Cluster(wiring.Component):
         m.d.sync += block.eq(command.block)
         stages = sums_latency(config) - 3
         # Whether what each stage of values, and then the sums, would take is a step's.
-        steps = [delayed(m, f"step_{stage}", command.step, 1 + stage)
-                 for stage in range(stages + 1)] if config.gate_clocks else []
+        steps = (
+            [delayed(m, f"step_{stage}", command.step, 1 + stage) for stage in range(stages + 1)]
+            if config.gate_clocks
+            else []
+        )
         for lane in range(config.drain_width):
-            value = delayed(m, f"value_{lane}", Array(values[lane::config.drain_width])[block],
-                            stages, steps[:-1], reset_less=True)
+            value = delayed(
+                m,
+                f"value_{lane}",
+                Array(values[lane :: config.drain_width])[block],
+                stages,
+                steps[:-1],
+                reset_less=True,
+            )
             with m.If(steps[-1]) if steps else nullcontext():
                 m.d.sync += self.sums_o[lane].eq(self.sums_i[lane] + value)
 
@@ -198,28 +210,38 @@ class Cluster(wiring.Component):
         config = self.config
         m.submodules.scaler = scaler = Scaler(config)
         m.submodules.trit_memory = trits = ChunkMemory(
-            width=config.memory_width("trits"), depth=config.trit_depth, chunk_width=PORT_WIDTH,
+            width=config.memory_width("trits"),
+            depth=config.trit_depth,
+            chunk_width=PORT_WIDTH,
             single_port=config.single_port,
-            register_address=config.direct_jobs or config.gate_clocks)
+            register_address=config.direct_jobs or config.gate_clocks,
+        )
         assert scaler.latency == trits.latency
         before = 2 if config.direct_jobs else 1
         m.d.comb += [
-            scaler.activation.eq(delayed(m, "activation", zero_skip.activation, before,
-                                         reset_less=True)),
-            trits.read_address.eq(delayed(m, "column", zero_skip.column, before,
-                                         reset_less=True)),
+            scaler.activation.eq(
+                delayed(m, "activation", zero_skip.activation, before, reset_less=True)
+            ),
+            trits.read_address.eq(delayed(m, "column", zero_skip.column, before, reset_less=True)),
         ]
-        if config.direct_jobs:      # the job's coefficients are still there
+        if config.direct_jobs:  # the job's coefficients are still there
             job = self.jobs.payload
             coefficients = [job.signed, job.plus, job.minus]
         else:
-            coefficients = [delayed(m, f"coefficient_{index}", value, before, reset_less=True)
-                            for index, value in enumerate((
-                                zero_skip.is_signed, zero_skip.plus, zero_skip.minus))]
+            coefficients = [
+                delayed(m, f"coefficient_{index}", value, before, reset_less=True)
+                for index, value in enumerate(
+                    (zero_skip.is_signed, zero_skip.plus, zero_skip.minus)
+                )
+            ]
         m.d.comb += [
-            port.eq(value) for port, value in zip(
+            port.eq(value)
+            for port, value in zip(
                 (scaler.is_signed, scaler.coefficient_plus, scaler.coefficient_minus),
-                coefficients, strict=True)]
+                coefficients,
+                strict=True,
+            )
+        ]
         # The host's writes reach many block RAMs from a register; one with a single port, as it is.
         chunks = trits.chunks
         stages = 0 if config.single_port else 1
@@ -228,22 +250,32 @@ class Cluster(wiring.Component):
             for name, value in (
                 ("address", self.trit_write_address),
                 ("mask", self.trit_write_mask),
-                ("data", self.host_data)))
+                ("data", self.host_data),
+            )
+        )
         m.d.comb += [
             trits.write_address.eq(write_address),
             trits.write_mask.eq(write_mask),
-            trits.write_data.eq(write_data.replicate(chunks)
-                                if trits.chunk_width == PORT_WIDTH else write_data),
+            trits.write_data.eq(
+                write_data.replicate(chunks) if trits.chunk_width == PORT_WIDTH else write_data
+            ),
         ]
         latency = 2 + scaler.latency
         entry = Signal(broadcast(config))
         m.d.comb += entry.tag.eq(delayed(m, "tag", zero_skip.tag, latency))
         if not config.skip_zero_weights:
             m.d.comb += entry.rows_used.eq(
-                delayed(m, "rows_used", zero_skip.rows_used, latency, reset_less=True))
+                delayed(m, "rows_used", zero_skip.rows_used, latency, reset_less=True)
+            )
         after = latency - before - scaler.latency
-        arrives = [delayed(m, f"arrives_{stage}", zero_skip.valid, before + scaler.latency + stage)
-                   for stage in range(after)] if config.gate_clocks else ()
+        arrives = (
+            [
+                delayed(m, f"arrives_{stage}", zero_skip.valid, before + scaler.latency + stage)
+                for stage in range(after)
+            ]
+            if config.gate_clocks
+            else ()
+        )
         m.d.comb += [
             entry.plus.eq(delayed(m, "plus", scaler.plus, after, arrives, reset_less=True)),
             entry.minus.eq(delayed(m, "minus", scaler.minus, after, arrives, reset_less=True)),

@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ACTIVATION_WIDTH", "LIMITS", "PORT_WIDTH", "PRESETS", "Config", "ConfigError",
-           "load_config"]
+__all__ = [
+    "ACTIVATION_WIDTH",
+    "LIMITS",
+    "PORT_WIDTH",
+    "PRESETS",
+    "Config",
+    "ConfigError",
+    "load_config",
+]
 
 #: Bits of one activation; the same in every configuration.
 ACTIVATION_WIDTH = 8
@@ -152,13 +159,21 @@ class Config:
                 raise ConfigError(f"configuration field {field} must be an integer, not {value!r}")
             if not low <= value <= high:
                 raise ConfigError(
-                    f"configuration field {field} is {value}; it must be between {low} and {high}")
-        for field in ("single_port", "short_queues", "unpack_trits", "skip_zero_weights",
-                      "skip_zero_activations", "gate_clocks"):
+                    f"configuration field {field} is {value}; it must be between {low} and {high}"
+                )
+        for field in (
+            "single_port",
+            "short_queues",
+            "unpack_trits",
+            "skip_zero_weights",
+            "skip_zero_activations",
+            "gate_clocks",
+        ):
             if not isinstance(getattr(self, field), bool):
                 raise ConfigError(
                     f"configuration field {field} must be true or false, "
-                    f"not {getattr(self, field)!r}")
+                    f"not {getattr(self, field)!r}"
+                )
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError("configuration field name must be a non-empty string")
         if self.banks not in (2, 4, 8):
@@ -167,16 +182,19 @@ class Config:
             if getattr(self, field) % self.drain_width:
                 raise ConfigError(
                     f"configuration field drain_width is {self.drain_width}; "
-                    f"it must divide {field} ({getattr(self, field)})")
+                    f"it must divide {field} ({getattr(self, field)})"
+                )
         if self.cluster_count > 255:
             raise ConfigError(
                 f"configuration fields sets and clusters give {self.cluster_count} clusters; "
-                f"at most 255 can be addressed")
+                f"at most 255 can be addressed"
+            )
         longest = 2 + max(self.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
         if self.packet_words < longest:
             raise ConfigError(
                 f"configuration field packet_words is {self.packet_words}; one memory word of "
-                f"this configuration needs {longest}")
+                f"this configuration needs {longest}"
+            )
 
     # ----- derived sizes
 
@@ -240,6 +258,7 @@ class Config:
     def row_entry_width(self) -> int:
         """Bits of one lane of the row memory, padded to whole port words."""
         from tritforge.hw.program import row_layout  # the layout needs a Config
+
         return -(-row_layout(self).size // PORT_WIDTH) * PORT_WIDTH
 
     def memory_width(self, kind: str) -> int:
@@ -256,6 +275,7 @@ class Config:
     def memory_depth(self, kind: str) -> int:
         """Words of a memory (per cluster or slice where each has its own)."""
         from tritforge.hw.program import COUNTER_SLOTS
+
         return {
             "program": self.program_depth,
             "trits": self.trit_depth,
@@ -281,8 +301,11 @@ class Config:
     def differences(self, other: "Config") -> dict[str, Any]:
         """Fields that ``other`` has another value in, the name apart."""
         values = other.to_dict()
-        return {name: value for name, value in self.to_dict().items()
-                if name != "name" and value != values[name]}
+        return {
+            name: value
+            for name, value in self.to_dict().items()
+            if name != "name" and value != values[name]
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "configuration") -> "Config":
@@ -291,7 +314,8 @@ class Config:
         if unknown:
             raise ConfigError(
                 f"{where} has unknown fields {', '.join(unknown)}; "
-                f"known are {', '.join(sorted(known))}")
+                f"known are {', '.join(sorted(known))}"
+            )
         return cls(**values)
 
     @property
@@ -318,21 +342,71 @@ PRESETS: dict[str, Config] = {
         Config(name="tiny"),
         # For an UP5K: activations and program in one SPRAM each, trits in two, the rest in
         # 256 x 16 bits of block RAM each. Every bit of an address counts among 5 280 logic cells.
-        Config(name="icebreaker", clusters=1, elements=4, rows=4, queue_depth=26, scan_width=2,
-               coefficient_width=8, accumulator_width=20, multiplier_width=11, trit_depth=4096,
-               activation_depth=4096, program_depth=1024, row_depth=256, result_depth=128,
-               layer_count=8, packet_words=62, response_places=1, unpack_trits=False,
-               window_count=3, single_port=True, short_queues=True),
+        Config(
+            name="icebreaker",
+            clusters=1,
+            elements=4,
+            rows=4,
+            queue_depth=26,
+            scan_width=2,
+            coefficient_width=8,
+            accumulator_width=20,
+            multiplier_width=11,
+            trit_depth=4096,
+            activation_depth=4096,
+            program_depth=1024,
+            row_depth=256,
+            result_depth=128,
+            layer_count=8,
+            packet_words=62,
+            response_places=1,
+            unpack_trits=False,
+            window_count=3,
+            single_port=True,
+            short_queues=True,
+        ),
         # For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
         # lookup-table RAM.
-        Config(name="ulx3s_85f", clusters=8, elements=16, rows=8, queue_depth=10, scan_width=4,
-               coefficient_width=8, accumulator_width=27, drain_width=2, trit_depth=1024,
-               activation_depth=4096, program_depth=2048, row_depth=512, result_depth=1024,
-               layer_count=32, packet_words=254, window_count=3, unpack_trits=False),
-        Config(name="alexnet", sets=4, clusters=8, elements=16, rows=16, queue_depth=26,
-               scan_width=16, accumulator_width=28, banks=4, drain_width=8, trit_depth=13312,
-               activation_depth=8192, program_depth=4096, row_depth=2048, result_depth=1024,
-               layer_count=32, packet_words=254, gate_clocks=True),
+        Config(
+            name="ulx3s_85f",
+            clusters=8,
+            elements=16,
+            rows=8,
+            queue_depth=10,
+            scan_width=4,
+            coefficient_width=8,
+            accumulator_width=27,
+            drain_width=2,
+            trit_depth=1024,
+            activation_depth=4096,
+            program_depth=2048,
+            row_depth=512,
+            result_depth=1024,
+            layer_count=32,
+            packet_words=254,
+            window_count=3,
+            unpack_trits=False,
+        ),
+        Config(
+            name="alexnet",
+            sets=4,
+            clusters=8,
+            elements=16,
+            rows=16,
+            queue_depth=26,
+            scan_width=16,
+            accumulator_width=28,
+            banks=4,
+            drain_width=8,
+            trit_depth=13312,
+            activation_depth=8192,
+            program_depth=4096,
+            row_depth=2048,
+            result_depth=1024,
+            layer_count=32,
+            packet_words=254,
+            gate_clocks=True,
+        ),
     )
 }
 
@@ -352,7 +426,8 @@ def load_config(name: str) -> Config:
     path = Path(name)
     if path.suffix != ".toml":
         raise ConfigError(
-            f"configuration {name!r} is neither a preset ({', '.join(PRESETS)}) nor a .toml file")
+            f"configuration {name!r} is neither a preset ({', '.join(PRESETS)}) nor a .toml file"
+        )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -365,7 +440,8 @@ def load_config(name: str) -> Config:
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(
                 f"configuration file {name} starts from unknown preset {preset!r}; "
-                f"known are {', '.join(PRESETS)}")
+                f"known are {', '.join(PRESETS)}"
+            )
         base = PRESETS[preset].to_dict()
     base["name"] = path.stem
     return Config.from_dict(base | values, f"configuration file {name}")

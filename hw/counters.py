@@ -12,8 +12,14 @@ from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
 __all__ = ["Counters", "NoCounters"]
 
 #: Events counted outside the clusters.
-CENTRAL_EVENTS = ("drain_steps", "stall_write_back", "merge_reads", "write_backs",
-                  "result_writes", "stall_refill")
+CENTRAL_EVENTS = (
+    "drain_steps",
+    "stall_write_back",
+    "merge_reads",
+    "write_backs",
+    "result_writes",
+    "stall_refill",
+)
 
 
 class Counters(wiring.Component):
@@ -60,7 +66,8 @@ class Counters(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.storage = storage = memory.Memory(
-            shape=32, depth=config.memory_depth("counters"), init=[])
+            shape=32, depth=config.memory_depth("counters"), init=[]
+        )
         write, read = storage.write_port(), storage.read_port()
         output = Signal(32)
         m.d.sync += output.eq(read.data)
@@ -69,8 +76,8 @@ class Counters(wiring.Component):
         # Whose turn it is; a dump begins with the first.
         turn = Signal(range(COUNTER_SLOTS))
         following = Signal.like(turn)
-        last = Signal()                         # turn of the last one
-        cleared = Signal()                      # the memory, which keeps its contents in a reset
+        last = Signal()  # turn of the last one
+        cleared = Signal()  # the memory, which keeps its contents in a reset
         m.d.comb += [
             following.eq(Mux(self.prepare, 0, turn + 1)),
             self.done.eq(self.dump & last),

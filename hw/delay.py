@@ -9,8 +9,9 @@ from amaranth.hdl import Module, Signal, Value
 __all__ = ["delayed"]
 
 
-def delayed(m: Module, name: str, value: Any, cycles: int, enables: Sequence[Value] = (),
-            **options: Any) -> Signal:
+def delayed(
+    m: Module, name: str, value: Any, cycles: int, enables: Sequence[Value] = (), **options: Any
+) -> Signal:
     """``value`` of ``cycles`` before, through as many registers.
 
     Parameters

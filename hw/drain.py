@@ -89,34 +89,35 @@ class Drain(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "i": In(stream.Signature(drain_job(config))),
-            "complete": In(config.sets),
-            "parity": Out(config.sets),
-            "set": Out(index_shape(config.sets)),
-            "restart": In(1),
-            "command": Out(drain_command(config)),
-            "selected": Out(config.sets),
-            "clear": In(1),
-            "ready": Out(1),
-            "stop": In(1),
-            "step": Out(1),
-            "begin": Out(1),
-            "source": Out(index_shape(config.sets)),
-            "window": Out(window(config)),
-            "row_address": Out(address_width(config.row_depth)),
-            "draining": Out(1),
-            "drained": Out(1),
-            "stalled": Out(1),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(drain_job(config))),
+                "complete": In(config.sets),
+                "parity": Out(config.sets),
+                "set": Out(index_shape(config.sets)),
+                "restart": In(1),
+                "command": Out(drain_command(config)),
+                "selected": Out(config.sets),
+                "clear": In(1),
+                "ready": Out(1),
+                "stop": In(1),
+                "step": Out(1),
+                "begin": Out(1),
+                "source": Out(index_shape(config.sets)),
+                "window": Out(window(config)),
+                "row_address": Out(address_width(config.row_depth)),
+                "draining": Out(1),
+                "drained": Out(1),
+                "stalled": Out(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         layout = drain_job(config)
-        m.submodules.jobs = jobs = fifo.SyncFIFO(
-            width=layout.size, depth=pixel_places(config))
+        m.submodules.jobs = jobs = fifo.SyncFIFO(width=layout.size, depth=pixel_places(config))
         job = Signal(layout)
         m.d.comb += [
             jobs.w_data.eq(self.i.payload),

@@ -99,40 +99,49 @@ class HostPort(wiring.Component):
         memory_shape = range(len(MEMORIES))
         cluster = index_shape(config.cluster_count)
         result = address_width(config.result_depth)
-        super().__init__({
-            "i": In(stream.Signature(command_word())),
-            "o": Out(stream.Signature(port_word())),
-            "write_valid": Out(1),
-            "write_ready": In(1),
-            "write_memory": Out(memory_shape),
-            "write_cluster": Out(cluster),
-            "write_address": Out(address),
-            "write_chunk": Out(8),
-            "write_data": Out(PORT_WIDTH),
-            "read_valid": Out(1),
-            "read_ready": In(1),
-            "read_memory": Out(memory_shape),
-            "read_cluster": Out(cluster),
-            "read_address": Out(address),
-            "read_data_valid": In(1),
-            "read_data": In(self.read_width),
-            "start": Out(1),
-            "start_address": Out(address_width(config.program_depth)),
-            "start_layers": Out(16),
-            "start_waits": Out(1),
-            "signal": Out(1),
-            "released": In(1),
-            "take": Out(1),
-            "refilling": In(1),
-            "running": In(1),
-            "finished": In(1),
-            "error": In(8),
-            "layers": In(16),
-            "cycles": In(32),
-            **({"result_write": In(1), "result_write_address": In(result),
-                "result": In(PORT_WIDTH), "result_word": Out(PORT_WIDTH)}
-               if config.shared_results else {}),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(command_word())),
+                "o": Out(stream.Signature(port_word())),
+                "write_valid": Out(1),
+                "write_ready": In(1),
+                "write_memory": Out(memory_shape),
+                "write_cluster": Out(cluster),
+                "write_address": Out(address),
+                "write_chunk": Out(8),
+                "write_data": Out(PORT_WIDTH),
+                "read_valid": Out(1),
+                "read_ready": In(1),
+                "read_memory": Out(memory_shape),
+                "read_cluster": Out(cluster),
+                "read_address": Out(address),
+                "read_data_valid": In(1),
+                "read_data": In(self.read_width),
+                "start": Out(1),
+                "start_address": Out(address_width(config.program_depth)),
+                "start_layers": Out(16),
+                "start_waits": Out(1),
+                "signal": Out(1),
+                "released": In(1),
+                "take": Out(1),
+                "refilling": In(1),
+                "running": In(1),
+                "finished": In(1),
+                "error": In(8),
+                "layers": In(16),
+                "cycles": In(32),
+                **(
+                    {
+                        "result_write": In(1),
+                        "result_write_address": In(result),
+                        "result": In(PORT_WIDTH),
+                        "result_word": Out(PORT_WIDTH),
+                    }
+                    if config.shared_results
+                    else {}
+                ),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -143,13 +152,20 @@ class HostPort(wiring.Component):
             buffer.i.valid.eq(self.i.valid),
             self.i.ready.eq(buffer.i.ready),
         ]
-        request_layout = data.StructLayout({
-            "opcode": 7, "error": ERROR_WIDTH, "memory": 8, "tag": 8,
-            "cluster": self.read_cluster.shape(), "address": len(self.read_address),
-            "count": len(self.read_address) + 1,
-        })
+        request_layout = data.StructLayout(
+            {
+                "opcode": 7,
+                "error": ERROR_WIDTH,
+                "memory": 8,
+                "tag": 8,
+                "cluster": self.read_cluster.shape(),
+                "address": len(self.read_address),
+                "count": len(self.read_address) + 1,
+            }
+        )
         m.submodules.requests = requests = fifo.SyncFIFO(
-            width=request_layout.size, depth=config.response_places)
+            width=request_layout.size, depth=config.response_places
+        )
         # Where memories have a single port, a packet's words wait in the packet buffer while a
         # program runs; else in a queue of two, so that the buffer need not know at once whether one
         # was taken. Packets that do more than write wait until it is empty.
@@ -159,7 +175,7 @@ class HostPort(wiring.Component):
         end = m.d.comb if config.single_port else m.d.sync
         end += [self._finished.eq(self.finished), self._error.eq(self.error)]
         errors, dropped = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
-        run_done = Signal()                     # the answer to a RUN waits
+        run_done = Signal()  # the answer to a RUN waits
         self._run_tag = Signal(8)
         self._contents = Signal(PORT_WIDTH, init=self.contents, reset_less=True)
         unpacker = None
@@ -170,7 +186,8 @@ class HostPort(wiring.Component):
         if config.shared_results:
             reads_result = Signal()
             m.d.sync += reads_result.eq(
-                self.read_valid & (self.read_memory == MEMORIES.index("results")))
+                self.read_valid & (self.read_memory == MEMORIES.index("results"))
+            )
             m.d.comb += [
                 buffer.result_write.eq(self.result_write),
                 buffer.result_write_address.eq(self.result_write_address),
@@ -181,18 +198,26 @@ class HostPort(wiring.Component):
             ]
         return m
 
-    def _execute(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker | None,
-                 requests: fifo.SyncFIFO, request_layout: data.StructLayout, run_done: Signal,
-                 errors: Signal, dropped: Signal) -> None:
+    def _execute(
+        self,
+        m: Module,
+        buffer: PacketBuffer,
+        unpacker: Unpacker | None,
+        requests: fifo.SyncFIFO,
+        request_layout: data.StructLayout,
+        run_done: Signal,
+        errors: Signal,
+        dropped: Signal,
+    ) -> None:
         config = self.config
         opcode, kind, cluster, tag = Signal(8), Signal(8), Signal(8), Signal(8)
         address = Signal(len(self.write_address))
         count = Signal(max(len(address) + 1, len(self.start_layers)))
-        vast_address, vast_count, waits = Signal(), Signal(), Signal()      # bits beyond these
+        vast_address, vast_count, waits = Signal(), Signal(), Signal()  # bits beyond these
         rows_used = Signal(PORT_WIDTH)
-        left = Signal(range(config.packet_words + 1))   # words of the packet not yet taken
+        left = Signal(range(config.packet_words + 1))  # words of the packet not yet taken
         most = max(config.memory_chunks(name) for name in WRITABLE_MEMORIES)
-        number = Signal(range(most))            # chunk of the memory word being written
+        number = Signal(range(most))  # chunk of the memory word being written
         problem = Signal(ERROR_WIDTH)
         request = Signal(request_layout)
         m.d.comb += requests.w_data.eq(request)
@@ -200,36 +225,43 @@ class HostPort(wiring.Component):
         # What the checks need to know of the memory.
         depth, chunks = Signal(len(address) + 1), Signal(range(most + 1))
         # Words of the memory words to write; more than a packet can state is wrong anyway.
-        few = count[:len(left)]
+        few = count[: len(left)]
         size = Signal(len(left) + most.bit_length())
         allowed, packed = Signal(), Signal()
         copies = Signal(8)
         # Registers cost as much as tables where memories have a single port, and clocks are slow.
         early = m.d.comb if config.single_port else m.d.sync
-        early += [depth.eq(0), chunks.eq(0), copies.eq(0), allowed.eq(0)]     # no such memory
+        early += [depth.eq(0), chunks.eq(0), copies.eq(0), allowed.eq(0)]  # no such memory
         with m.Switch(kind):
             for index, name in enumerate(MEMORIES):
                 with m.Case(index):
-                    m.d.comb += size.eq(_times(few, config.memory_chunks(name))
-                                        if name in WRITABLE_MEMORIES else 0)
-                    early += [      # some cycles before they are used
+                    m.d.comb += size.eq(
+                        _times(few, config.memory_chunks(name)) if name in WRITABLE_MEMORIES else 0
+                    )
+                    early += [  # some cycles before they are used
                         depth.eq(config.memory_depth(name)),
                         chunks.eq(config.memory_chunks(name)),
                         copies.eq(config.memory_count(name)),
-                        allowed.eq(Mux(opcode == Opcode.READ, name in READABLE_MEMORIES,
-                                       Mux(packed, name == "trits", name in WRITABLE_MEMORIES))),
+                        allowed.eq(
+                            Mux(
+                                opcode == Opcode.READ,
+                                name in READABLE_MEMORIES,
+                                Mux(packed, name == "trits", name in WRITABLE_MEMORIES),
+                            )
+                        ),
                     ]
         m.d.comb += packed.eq(0 if unpacker is None else opcode == Opcode.WRITE_PACKED)
-        bare = Signal()                         # a packet without arguments
+        bare = Signal()  # a packet without arguments
         label = Signal()
         m.d.comb += label.eq(opcode == Opcode.LABEL)
-        m.d.comb += bare.eq((opcode == Opcode.STATUS) | (opcode == Opcode.SIGNAL)
-                            | (opcode == Opcode.WAIT))
+        m.d.comb += bare.eq(
+            (opcode == Opcode.STATUS) | (opcode == Opcode.SIGNAL) | (opcode == Opcode.WAIT)
+        )
         unknown = (opcode < Opcode.WRITE) | (opcode > Opcode.LABEL)
         if unpacker is None:
             unknown |= opcode == Opcode.WRITE_PACKED
         transfer = (opcode == Opcode.WRITE) | (opcode == Opcode.READ) | packed
-        faults, empty, excess = Signal(5), Signal(), Signal()       # found by CHECK
+        faults, empty, excess = Signal(5), Signal(), Signal()  # found by CHECK
         wanted = Signal.like(size)
         beyond = Signal()
         m.d.comb += beyond.eq(vast_address | vast_count | (address + count > depth))
@@ -239,8 +271,13 @@ class HostPort(wiring.Component):
         with m.If(dirty & (kind != MEMORIES.index("activations"))):
             m.d.sync += self._contents.eq(0)
 
-        target = {"memory": kind, "cluster": cluster, "address": Signal.like(self.write_address),
-                  "chunk": Signal.like(self.write_chunk), "data": Signal.like(self.write_data)}
+        target = {
+            "memory": kind,
+            "cluster": cluster,
+            "address": Signal.like(self.write_address),
+            "chunk": Signal.like(self.write_chunk),
+            "data": Signal.like(self.write_data),
+        }
         outputs = {name: getattr(self, f"write_{name}") for name in target}
         if config.single_port:
             m.d.comb += [
@@ -251,8 +288,10 @@ class HostPort(wiring.Component):
             ]
         else:
             another = Signal()
-            second = {name: Signal.like(output, name=f"second_{name}", reset_less=True)
-                      for name, output in outputs.items()}
+            second = {
+                name: Signal.like(output, name=f"second_{name}", reset_less=True)
+                for name, output in outputs.items()
+            }
             m.d.comb += [
                 self._room.eq(~another),
                 self._written.eq(~self.write_valid & ~another),
@@ -263,8 +302,10 @@ class HostPort(wiring.Component):
                 m.d.sync += [
                     self.write_valid.eq(another | self._write),
                     another.eq(0),
-                    *(output.eq(Mux(another, second[name], target[name]))
-                      for name, output in outputs.items()),
+                    *(
+                        output.eq(Mux(another, second[name], target[name]))
+                        for name, output in outputs.items()
+                    ),
                 ]
             with m.Elif(self._write):
                 m.d.sync += another.eq(1)
@@ -301,8 +342,9 @@ class HostPort(wiring.Component):
                 with m.If(unknown):
                     m.d.sync += problem.eq(ErrorCode.OPCODE)
                     m.next = "REFUSE"
-                with m.Elif((left < arguments)
-                            | ((opcode != Opcode.WRITE) & ~packed & (left != arguments))):
+                with m.Elif(
+                    (left < arguments) | ((opcode != Opcode.WRITE) & ~packed & (left != arguments))
+                ):
                     m.d.sync += problem.eq(ErrorCode.LENGTH)
                     m.next = "REFUSE"
                 with m.Elif(opcode == Opcode.STATUS):
@@ -329,15 +371,20 @@ class HostPort(wiring.Component):
                     m.next = "REFUSE"
             with m.State("ADDRESS"), m.If(buffer.word_valid):
                 m.d.comb += buffer.take.eq(1)
-                m.d.sync += [address.eq(buffer.word), left.eq(left - 1),
-                             vast_address.eq(buffer.word[len(address):].any())]
+                m.d.sync += [
+                    address.eq(buffer.word),
+                    left.eq(left - 1),
+                    vast_address.eq(buffer.word[len(address) :].any()),
+                ]
                 m.next = "COUNT"
             with m.State("COUNT"), m.If(buffer.word_valid):
                 m.d.comb += buffer.take.eq(1)
                 m.d.sync += [
                     count.eq(buffer.word),
-                    vast_count.eq(buffer.word[len(count):-1].any()
-                                  | (buffer.word[-1] & (opcode != Opcode.RUN))),
+                    vast_count.eq(
+                        buffer.word[len(count) : -1].any()
+                        | (buffer.word[-1] & (opcode != Opcode.RUN))
+                    ),
                     waits.eq(buffer.word[-1]),
                     left.eq(left - 1),
                 ]
@@ -348,14 +395,17 @@ class HostPort(wiring.Component):
             with m.State("CHECK"):
                 m.d.sync += [
                     number.eq(0),
-                    faults.eq(Cat(
-                        transfer & ~allowed,
-                        transfer & (cluster >= copies),
-                        Mux(transfer, beyond, vast_address | (address >= config.program_depth)),
-                        packed & ((count == 0) | (left == 0)),
-                        packed & ((rows_used == 0) | (rows_used > config.rows)))),
+                    faults.eq(
+                        Cat(
+                            transfer & ~allowed,
+                            transfer & (cluster >= copies),
+                            Mux(transfer, beyond, vast_address | (address >= config.program_depth)),
+                            packed & ((count == 0) | (left == 0)),
+                            packed & ((rows_used == 0) | (rows_used > config.rows)),
+                        )
+                    ),
                     empty.eq(count == 0),
-                    excess.eq(count[len(left):].any()),
+                    excess.eq(count[len(left) :].any()),
                     wanted.eq(size),
                 ]
                 m.next = "DECIDE"
@@ -376,9 +426,12 @@ class HostPort(wiring.Component):
                 with m.If(busy | faults.any() | length):
                     m.d.sync += problem.eq(ErrorCode.BUSY)
                     for fault, code in (
-                            (faults[4], ErrorCode.ROWS), (length, ErrorCode.LENGTH),
-                            (faults[2], ErrorCode.ADDRESS), (faults[1], ErrorCode.CLUSTER),
-                            (faults[0], ErrorCode.MEMORY)):
+                        (faults[4], ErrorCode.ROWS),
+                        (length, ErrorCode.LENGTH),
+                        (faults[2], ErrorCode.ADDRESS),
+                        (faults[1], ErrorCode.CLUSTER),
+                        (faults[0], ErrorCode.MEMORY),
+                    ):
                         with m.If(~busy & fault):
                             m.d.sync += problem.eq(code)
                     m.next = "REFUSE"
@@ -396,8 +449,9 @@ class HostPort(wiring.Component):
                     with m.If(left == 1):
                         m.next = "END"
             if unpacker is not None:
-                self._unpack(m, buffer, unpacker, address, count, rows_used, left, problem, dirty,
-                             target)
+                self._unpack(
+                    m, buffer, unpacker, address, count, rows_used, left, problem, dirty, target
+                )
             with m.State("REFUSE"):
                 m.d.sync += errors.eq(errors + 1)
                 m.next = "QUEUE"
@@ -420,9 +474,19 @@ class HostPort(wiring.Component):
                 m.d.sync += problem.eq(0)
                 m.next = "HEADER"
 
-    def _unpack(self, m: Module, buffer: PacketBuffer, unpacker: Unpacker, address: Signal,
-                count: Signal, rows_used: Signal, left: Signal, problem: Signal,
-                dirty: Signal, target: dict[str, Signal]) -> None:
+    def _unpack(
+        self,
+        m: Module,
+        buffer: PacketBuffer,
+        unpacker: Unpacker,
+        address: Signal,
+        count: Signal,
+        rows_used: Signal,
+        left: Signal,
+        problem: Signal,
+        dirty: Signal,
+        target: dict[str, Signal],
+    ) -> None:
         """States of WRITE_PACKED: third argument, and after the checks the job."""
         job, word, chunk = unpacker.jobs.payload, unpacker.i.payload, unpacker.o.payload
         m.d.comb += [
@@ -459,13 +523,20 @@ class HostPort(wiring.Component):
                 with m.If(problem.any()):
                     m.next = "REFUSE"
 
-    def _answer(self, m: Module, requests: fifo.SyncFIFO, request_layout: data.StructLayout,
-                run_done: Signal, errors: Signal, dropped: Signal) -> None:
+    def _answer(
+        self,
+        m: Module,
+        requests: fifo.SyncFIFO,
+        request_layout: data.StructLayout,
+        run_done: Signal,
+        errors: Signal,
+        dropped: Signal,
+    ) -> None:
         config = self.config
         waiting = Signal(request_layout)
         current = Signal(request_layout)
         run_error = Signal(ERROR_WIDTH)
-        ended = Signal()                        # a run has ended, and none started since
+        ended = Signal()  # a run has ended, and none started since
         is_status = Signal()
         most = max(config.memory_chunks(name) for name in READABLE_MEMORIES)
         chunks, length = Signal(range(most + 1)), Signal(len(current.count) + most.bit_length())
@@ -485,9 +556,18 @@ class HostPort(wiring.Component):
                             chunks.eq(config.memory_chunks(name)),
                             length.eq(_times(current.count, config.memory_chunks(name))),
                         ]
-        state_words = Array([
-            config.identity_word, self.running, self.layers, self.cycles, errors, dropped,
-            Mux(ended, run_error | self._run_tag << 8 | FINISHED, 0), self._contents])
+        state_words = Array(
+            [
+                config.identity_word,
+                self.running,
+                self.layers,
+                self.cycles,
+                errors,
+                dropped,
+                Mux(ended, run_error | self._run_tag << 8 | FINISHED, 0),
+                self._contents,
+            ]
+        )
         assert len(state_words) == STATUS_WORDS
 
         m.d.comb += [
@@ -514,8 +594,13 @@ class HostPort(wiring.Component):
             with m.State("HEADER"):
                 m.d.comb += [
                     self.o.valid.eq(1),
-                    out.data.eq(current.opcode | RESPONSE | current.error << 8
-                                | current.memory << 16 | current.tag << 24),
+                    out.data.eq(
+                        current.opcode
+                        | RESPONSE
+                        | current.error << 8
+                        | current.memory << 16
+                        | current.tag << 24
+                    ),
                 ]
                 with m.If(self.o.ready):
                     m.next = "LENGTH"

@@ -45,26 +45,33 @@ class LookupMemory(wiring.Component):
     def __init__(self, *, width: int, depth: int) -> None:
         self.width = width
         self.depth = depth
-        super().__init__({
-            "read_address": In(address_width(depth)),
-            "read_data": Out(width),
-            "write_enable": In(1),
-            "write_address": In(address_width(depth)),
-            "write_data": In(width),
-        })
+        super().__init__(
+            {
+                "read_address": In(address_width(depth)),
+                "read_data": Out(width),
+                "write_enable": In(1),
+                "write_address": In(address_width(depth)),
+                "write_data": In(width),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module | Instance:
         if isinstance(platform, SharedModules):
             platform.sources.add(_VERILOG)
             return Instance(
-                "lookup_memory", p_WIDTH=self.width, p_DEPTH=self.depth,
-                p_ADDRESS=len(self.read_address), i_clk=ClockSignal(),
-                i_read_address=self.read_address, o_read_data=self.read_data,
-                i_write_enable=self.write_enable, i_write_address=self.write_address,
-                i_write_data=self.write_data)
+                "lookup_memory",
+                p_WIDTH=self.width,
+                p_DEPTH=self.depth,
+                p_ADDRESS=len(self.read_address),
+                i_clk=ClockSignal(),
+                i_read_address=self.read_address,
+                o_read_data=self.read_data,
+                i_write_enable=self.write_enable,
+                i_write_address=self.write_address,
+                i_write_data=self.write_data,
+            )
         m = Module()
-        m.submodules.storage = storage = memory.Memory(
-            shape=self.width, depth=self.depth, init=[])
+        m.submodules.storage = storage = memory.Memory(shape=self.width, depth=self.depth, init=[])
         write, read = storage.write_port(), storage.read_port(domain="comb")
         m.d.comb += [
             read.addr.eq(self.read_address),
@@ -102,15 +109,17 @@ class Queue(wiring.Component):
     def __init__(self, *, width: int, depth: int) -> None:
         self.width = width
         self.depth = depth
-        super().__init__({
-            "w_rdy": Out(1),
-            "w_en": In(1),
-            "w_data": In(width),
-            "r_rdy": Out(1),
-            "r_en": In(1),
-            "r_data": Out(width),
-            "level": Out(range(depth + 1)),
-        })
+        super().__init__(
+            {
+                "w_rdy": Out(1),
+                "w_en": In(1),
+                "w_data": In(width),
+                "r_rdy": Out(1),
+                "r_en": In(1),
+                "r_data": Out(width),
+                "level": Out(range(depth + 1)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

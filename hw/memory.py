@@ -55,33 +55,50 @@ class ChunkMemory(wiring.Component):
 
     latency = 2
 
-    def __init__(self, *, width: int, depth: int, chunk_width: int,
-                 single_port: bool = False, register_address: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        chunk_width: int,
+        single_port: bool = False,
+        register_address: bool = False,
+    ) -> None:
         self.register_address = register_address
         self.single_port = single_port
         self.width = width
         self.depth = depth
         self.chunk_width = min(chunk_width, width)
         self.chunks = -(-width // self.chunk_width)
-        super().__init__({
-            "read_address": In(address_width(depth)),
-            "read_data": Out(width),
-            "write_address": In(address_width(depth)),
-            "write_mask": In(self.chunks),
-            "write_data": In(self.chunks * self.chunk_width),
-        })
+        super().__init__(
+            {
+                "read_address": In(address_width(depth)),
+                "read_data": Out(width),
+                "write_address": In(address_width(depth)),
+                "write_mask": In(self.chunks),
+                "write_data": In(self.chunks * self.chunk_width),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module | Instance:
         if isinstance(platform, SharedModules):
             platform.sources.add(_VERILOG)
             return Instance(
-                "chunk_memory", p_WIDTH=self.width, p_CHUNK=self.chunk_width,
-                p_CHUNKS=self.chunks, p_DEPTH=self.depth, p_ADDRESS=len(self.read_address),
+                "chunk_memory",
+                p_WIDTH=self.width,
+                p_CHUNK=self.chunk_width,
+                p_CHUNKS=self.chunks,
+                p_DEPTH=self.depth,
+                p_ADDRESS=len(self.read_address),
                 p_SINGLE_PORT=int(self.single_port),
                 p_REGISTER_ADDRESS=int(self.register_address),
-                i_clk=ClockSignal(), i_read_address=self.read_address,
-                o_read_data=self.read_data, i_write_address=self.write_address,
-                i_write_mask=self.write_mask, i_write_data=self.write_data)
+                i_clk=ClockSignal(),
+                i_read_address=self.read_address,
+                o_read_data=self.read_data,
+                i_write_address=self.write_address,
+                i_write_mask=self.write_mask,
+                i_write_data=self.write_data,
+            )
         m = Module()
         padded = self.chunks * self.chunk_width
         m.submodules.storage = storage = memory.Memory(shape=padded, depth=self.depth, init=[])

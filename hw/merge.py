@@ -78,31 +78,37 @@ class Merge(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         address = address_width(config.activation_depth)
-        super().__init__({
-            "i": In(write_back(config)),
-            "full": Out(1),
-            "idle": Out(1),
-            "step_x": In(address),
-            "step_y": In(address),
-            "wants_read": Out(1),
-            "spares_read": Out(1, init=1),
-            "read_valid": Out(1),
-            "read_address": Out(address),
-            "read_data": In(config.memory_width("activations")),
-            "writing": Out(1),
-            "write_mask": Out(config.scan_width),
-            "write_address": Out(address),
-            "write_data": Out(ACTIVATION_WIDTH),
-        })
+        super().__init__(
+            {
+                "i": In(write_back(config)),
+                "full": Out(1),
+                "idle": Out(1),
+                "step_x": In(address),
+                "step_y": In(address),
+                "wants_read": Out(1),
+                "spares_read": Out(1, init=1),
+                "read_valid": Out(1),
+                "read_address": Out(address),
+                "read_data": In(config.memory_width("activations")),
+                "writing": Out(1),
+                "write_mask": Out(config.scan_width),
+                "write_address": Out(address),
+                "write_data": Out(ACTIVATION_WIDTH),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         lanes = config.scan_width
         # The pooled pixels to visit instead of those fed, and what is not the same for all.
-        layout = data.StructLayout({
-            name: field.shape for name, field in self.i.shape()
-            if name not in ("valid", "nothing")})
+        layout = data.StructLayout(
+            {
+                name: field.shape
+                for name, field in self.i.shape()
+                if name not in ("valid", "nothing")
+            }
+        )
         m.submodules.queue = queue = Queue(width=layout.size, depth=merge_places(config))
         entry, window = Signal(layout), self.i.window
         m.d.comb += [
@@ -110,8 +116,9 @@ class Merge(wiring.Component):
             entry.window.count_x.eq(Mux(self.i.nothing, window.fresh_x, window.count_x)),
             entry.window.count_y.eq(Mux(self.i.nothing, window.fresh_y, window.count_y)),
             queue.w_data.eq(entry),
-            queue.w_en.eq(self.i.valid & (~self.i.nothing
-                                          | (window.fresh_x.any() & window.fresh_y.any()))),
+            queue.w_en.eq(
+                self.i.valid & (~self.i.nothing | (window.fresh_x.any() & window.fresh_y.any()))
+            ),
         ]
         m.d.sync += self.full.eq(queue.level >= merge_level(config))
 
@@ -119,8 +126,9 @@ class Merge(wiring.Component):
         # write-back; with a single port, where flip-flops are scarce, straight from the queue.
         shown, head = Signal(), Signal(layout, reset_less=True)
         x, y = Signal(head.window.count_x.shape()), Signal(head.window.count_y.shape())
-        at, following, line, row = (Signal.like(self.read_address, name=name)
-                                    for name in ("at", "following", "line", "row"))
+        at, following, line, row = (
+            Signal.like(self.read_address, name=name) for name in ("at", "following", "line", "row")
+        )
         begun, last_x, last_y, move = Signal(), Signal(), Signal(), Signal()
         taken = move & last_x & last_y
         if config.single_port:
@@ -148,15 +156,23 @@ class Merge(wiring.Component):
                     m.d.sync += [y.eq(0), begun.eq(0)]
 
         # The visit at hand, and those on their way through the memory's pipeline.
-        parts = data.StructLayout({
-            "address": at.shape(), "lane": head.lane.shape(), "value": head.value.shape(),
-            "signed": 1, "merge": 1})
+        parts = data.StructLayout(
+            {
+                "address": at.shape(),
+                "lane": head.lane.shape(),
+                "value": head.value.shape(),
+                "signed": 1,
+                "merge": 1,
+            }
+        )
         pending, visit, wait, fresh = Signal(), Signal(), Signal(), Signal()
         hand = Signal(parts, reset_less=True)
         stages = [(visit, hand)]
         for stage in range(ChunkMemory.latency):
-            valid, contents = Signal(name=f"valid_{stage}"), Signal(
-                parts, name=f"visit_{stage}", reset_less=True)
+            valid, contents = (
+                Signal(name=f"valid_{stage}"),
+                Signal(parts, name=f"visit_{stage}", reset_less=True),
+            )
             m.d.sync += [valid.eq(stages[-1][0]), contents.eq(stages[-1][1])]
             stages.append((valid, contents))
         valid, done = stages[-1]
@@ -170,8 +186,10 @@ class Merge(wiring.Component):
             m.d.sync += [
                 near.eq(near_then),
                 same.eq(same_then),
-                wait.eq((near_then[:count] & same_then).any()
-                        | (valid if config.single_port else near_then[count])),
+                wait.eq(
+                    (near_then[:count] & same_then).any()
+                    | (valid if config.single_port else near_then[count])
+                ),
             ]
 
         m.d.comb += [
@@ -184,9 +202,13 @@ class Merge(wiring.Component):
         with m.If(~pending | visit):
             # The first stage is the visit at hand, which is pending if there is one.
             under_way = [pending, *(valid for valid, _ in stages[1:])]
-            hold_up(Cat(some & (contents.address == at)
-                        for some, (_, contents) in zip(under_way, stages, strict=True)),
-                    Cat(contents.lane == head.lane for _, contents in stages[:-1]))
+            hold_up(
+                Cat(
+                    some & (contents.address == at)
+                    for some, (_, contents) in zip(under_way, stages, strict=True)
+                ),
+                Cat(contents.lane == head.lane for _, contents in stages[:-1]),
+            )
             m.d.sync += [
                 pending.eq(move),
                 hand.address.eq(at),
@@ -199,12 +221,13 @@ class Merge(wiring.Component):
             if not config.single_port:
                 m.d.sync += self.spares_read.eq(~(move & ~fresh))
         with m.Else():
-            hold_up((near << 1)[:len(near)], (same << 1)[:len(same)])
+            hold_up((near << 1)[: len(near)], (same << 1)[: len(same)])
         if config.single_port:
             m.d.comb += self.spares_read.eq(~self.wants_read)
 
-        old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH)
-                    for index in range(lanes))[done.lane]
+        old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH) for index in range(lanes))[
+            done.lane
+        ]
         # signed order is unsigned order, sign flipped
         flip = done.signed << (ACTIVATION_WIDTH - 1)
         keep = done.merge & ((old ^ flip) > (done.value ^ flip))
@@ -214,6 +237,11 @@ class Merge(wiring.Component):
             self.write_address.eq(done.address),
             self.write_data.eq(Mux(keep, old, done.value)),
         ]
-        m.d.comb += self.idle.eq(~queue.r_rdy & ~shown & ~pending & ~self.writing
-                                 & ~Cat(under_way for under_way, _ in stages[1:]).any())
+        m.d.comb += self.idle.eq(
+            ~queue.r_rdy
+            & ~shown
+            & ~pending
+            & ~self.writing
+            & ~Cat(under_way for under_way, _ in stages[1:]).any()
+        )
         return m

@@ -67,19 +67,29 @@ class PacketBuffer(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         result = address_width(config.result_depth)
-        super().__init__({
-            "i": In(stream.Signature(command_word())),
-            "packet_valid": Out(1),
-            "packet_error": Out(ERROR_WIDTH),
-            "word": Out(PORT_WIDTH),
-            "word_valid": Out(1),
-            "take": In(1),
-            "skip": In(range(config.packet_words + 1)),
-            "end": In(1),
-            **({"result_write": In(1), "result_write_address": In(result), "result": In(PORT_WIDTH),
-                "result_read": In(1), "result_read_address": In(result)}
-               if config.shared_results else {}),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(command_word())),
+                "packet_valid": Out(1),
+                "packet_error": Out(ERROR_WIDTH),
+                "word": Out(PORT_WIDTH),
+                "word_valid": Out(1),
+                "take": In(1),
+                "skip": In(range(config.packet_words + 1)),
+                "end": In(1),
+                **(
+                    {
+                        "result_write": In(1),
+                        "result_write_address": In(result),
+                        "result": In(PORT_WIDTH),
+                        "result_read": In(1),
+                        "result_read_address": In(result),
+                    }
+                    if config.shared_results
+                    else {}
+                ),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,20 +97,21 @@ class PacketBuffer(wiring.Component):
         depth = buffer_words(self.config)
         shared = self.config.shared_results
         m.submodules.storage = storage = memory.Memory(
-            shape=PORT_WIDTH, depth=depth + (self.config.result_depth if shared else 0), init=[])
+            shape=PORT_WIDTH, depth=depth + (self.config.result_depth if shared else 0), init=[]
+        )
         m.submodules.packets = packets = fifo.SyncFIFO(width=2, depth=packet_places(self.config))
         write, read = storage.write_port(), storage.read_port()
         writes_result = self.result_write if shared else Const(0)
         reads_result = self.result_read if shared else Const(0)
 
         # Receive side. Pointers have one bit more than an address, to tell full from empty.
-        received = Signal(range(2 * depth))     # next word to write
-        begin = Signal.like(received)           # first word of the packet being received
-        consumed = Signal.like(received)        # first word not yet taken
-        left = Signal(range(longest))           # words to come, after what the packet states
-        vast = Signal()                         # more than there can be
-        index = Signal(range(longest + 2))      # words so far; stops when there are too many
-        most, beyond = Signal(), Signal()       # as many as there can be, more
+        received = Signal(range(2 * depth))  # next word to write
+        begin = Signal.like(received)  # first word of the packet being received
+        consumed = Signal.like(received)  # first word not yet taken
+        left = Signal(range(longest))  # words to come, after what the packet states
+        vast = Signal()  # more than there can be
+        index = Signal(range(longest + 2))  # words so far; stops when there are too many
+        most, beyond = Signal(), Signal()  # as many as there can be, more
         # Whether the words are as many as stated, without the word at hand or with it.
         exact, exact_with = Signal(), Signal()
         given = self.i.payload
@@ -112,8 +123,9 @@ class PacketBuffer(wiring.Component):
         bad = Signal()
         m.d.comb += [
             excess.eq(beyond | (most & ~given.empty)),
-            self.i.ready.eq(given.abort | (packets.w_rdy & ~writes_result
-                                           & (~full | excess | given.empty))),
+            self.i.ready.eq(
+                given.abort | (packets.w_rdy & ~writes_result & (~full | excess | given.empty))
+            ),
             accept.eq(self.i.ready & self.i.valid),
             write.addr.eq(received[:-1]),
             write.data.eq(given.data),
@@ -139,7 +151,7 @@ class PacketBuffer(wiring.Component):
             with m.If(index == 1):
                 m.d.sync += [
                     left.eq(given.data),
-                    vast.eq(given.data[len(left):].any()),
+                    vast.eq(given.data[len(left) :].any()),
                     exact.eq(given.data == 0),
                     exact_with.eq(given.data == 1),
                 ]
@@ -155,19 +167,29 @@ class PacketBuffer(wiring.Component):
             m.d.comb += full.eq((received ^ consumed) == depth)
         else:
             # Known a cycle ahead; a cycle too long where words are dropped.
-            m.d.sync += full.eq(~(self.take & ~self.end) & Mux(
-                store, ((received + 1)[:len(received)] ^ consumed) == depth,
-                (received ^ consumed) == depth))
+            m.d.sync += full.eq(
+                ~(self.take & ~self.end)
+                & Mux(
+                    store,
+                    ((received + 1)[: len(received)] ^ consumed) == depth,
+                    (received ^ consumed) == depth,
+                )
+            )
 
         # Carry-out side.
         following = Signal.like(consumed)
-        fresh = Signal()                        # the read data belong to ``consumed``
+        fresh = Signal()  # the read data belong to ``consumed``
         m.d.comb += [
             following.eq(consumed),
             read.addr.eq(following[:-1]),
             self.packet_valid.eq(packets.r_rdy),
-            self.packet_error.eq(Mux(packets.r_data[1], ErrorCode.TOO_LONG,
-                                     Mux(packets.r_data[0], ErrorCode.LENGTH, ErrorCode.OK))),
+            self.packet_error.eq(
+                Mux(
+                    packets.r_data[1],
+                    ErrorCode.TOO_LONG,
+                    Mux(packets.r_data[0], ErrorCode.LENGTH, ErrorCode.OK),
+                )
+            ),
             packets.r_en.eq(self.end),
             self.word.eq(read.data),
             self.word_valid.eq(packets.r_rdy & fresh & ~packets.r_data[0]),
@@ -177,8 +199,7 @@ class PacketBuffer(wiring.Component):
         with m.Elif(self.take):
             m.d.comb += following.eq(consumed + 1)
         # A word shows only if its packet was complete when it was read.
-        m.d.sync += [consumed.eq(following),
-                     fresh.eq(packets.r_rdy & ~self.end & ~reads_result)]
+        m.d.sync += [consumed.eq(following), fresh.eq(packets.r_rdy & ~self.end & ~reads_result)]
         if shared:
             with m.If(writes_result):
                 m.d.comb += [

@@ -70,51 +70,57 @@ def walk_job(config: Config) -> data.StructLayout:
     """One column group of one output pixel, for the walkers."""
     activation = address_width(config.activation_depth)
     trit = address_width(config.trit_depth)
-    return data.StructLayout({
-        "address": unsigned(activation),        # activation word of the first position
-        "step_x": unsigned(activation),
-        "step_y": unsigned(activation),
-        "count_x": unsigned(8),                 # kernel columns, rows inside the source
-        "count_y": unsigned(8),
-        "word_count": unsigned(activation),     # words per position
-        "last_lanes": range(config.scan_width + 1),
-        "trit": unsigned(trit),                 # trit column of the first position
-        "trit_step_x": unsigned(trit),
-        "trit_step_y": unsigned(trit),
-        "plus": signed(config.coefficient_width),
-        "minus": signed(config.coefficient_width),
-        "signed": 1,
-        "rows_used": range(config.rows + 1),
-        "last": 1,                              # last group of the pixel
-    })
+    return data.StructLayout(
+        {
+            "address": unsigned(activation),  # activation word of the first position
+            "step_x": unsigned(activation),
+            "step_y": unsigned(activation),
+            "count_x": unsigned(8),  # kernel columns, rows inside the source
+            "count_y": unsigned(8),
+            "word_count": unsigned(activation),  # words per position
+            "last_lanes": range(config.scan_width + 1),
+            "trit": unsigned(trit),  # trit column of the first position
+            "trit_step_x": unsigned(trit),
+            "trit_step_y": unsigned(trit),
+            "plus": signed(config.coefficient_width),
+            "minus": signed(config.coefficient_width),
+            "signed": 1,
+            "rows_used": range(config.rows + 1),
+            "last": 1,  # last group of the pixel
+        }
+    )
 
 
 def scan_word(config: Config) -> data.StructLayout:
     """A word of activations on its way from the walker to the zero skip."""
-    return data.StructLayout({
-        "activations": data.ArrayLayout(unsigned(ACTIVATION_WIDTH), config.scan_width),
-        "lanes": range(config.scan_width + 1),  # activations in use; 0 only ends a pixel
-        "trit": unsigned(address_width(config.trit_depth)),
-        "plus": signed(config.coefficient_width),
-        "minus": signed(config.coefficient_width),
-        "signed": 1,
-        "rows_used": range(config.rows + 1),
-        "last": 1,
-    })
+    return data.StructLayout(
+        {
+            "activations": data.ArrayLayout(unsigned(ACTIVATION_WIDTH), config.scan_width),
+            "lanes": range(config.scan_width + 1),  # activations in use; 0 only ends a pixel
+            "trit": unsigned(address_width(config.trit_depth)),
+            "plus": signed(config.coefficient_width),
+            "minus": signed(config.coefficient_width),
+            "signed": 1,
+            "rows_used": range(config.rows + 1),
+            "last": 1,
+        }
+    )
 
 
 def trit_word(config: Config) -> data.StructLayout:
     """The trits of one column for one element, as two planes of one bit per row."""
-    return data.StructLayout({
-        "nonzero": unsigned(config.rows),
-        "negative": unsigned(config.rows),
-    })
+    return data.StructLayout(
+        {
+            "nonzero": unsigned(config.rows),
+            "negative": unsigned(config.rows),
+        }
+    )
 
 
 def broadcast(config: Config) -> data.StructLayout:
     """What an element receives besides its trits: both products and the pixel's tag."""
     fields: dict[str, object] = {
-        "plus": signed(config.product_width),   # Wp*x
+        "plus": signed(config.product_width),  # Wp*x
         "minus": signed(config.product_width),  # -Wn*x
         "tag": unsigned(tag_width(config)),
     }
@@ -125,82 +131,102 @@ def broadcast(config: Config) -> data.StructLayout:
 
 def window(config: Config) -> data.StructLayout:
     """Where the values of an output pixel go: pooled pixels, from the last one backwards."""
-    return data.StructLayout({
-        "address": unsigned(address_width(config.activation_depth)),    # of the last one
-        "count_x": range(config.window_count + 1),  # pooled pixels fed: columns, rows
-        "count_y": range(config.window_count + 1),
-        "fresh_x": range(config.window_count + 1),  # the last of them, written for the first time
-        "fresh_y": range(config.window_count + 1),
-    })
+    return data.StructLayout(
+        {
+            "address": unsigned(address_width(config.activation_depth)),  # of the last one
+            "count_x": range(config.window_count + 1),  # pooled pixels fed: columns, rows
+            "count_y": range(config.window_count + 1),
+            "fresh_x": range(
+                config.window_count + 1
+            ),  # the last of them, written for the first time
+            "fresh_y": range(config.window_count + 1),
+        }
+    )
 
 
 def drain_job(config: Config) -> data.StructLayout:
     """One output pixel of one tile, for the drain."""
-    return data.StructLayout({
-        "rows_used": range(config.rows + 1),
-        "row_base": unsigned(address_width(config.row_depth)),
-        "window": window(config),
-    })
+    return data.StructLayout(
+        {
+            "rows_used": range(config.rows + 1),
+            "row_base": unsigned(address_width(config.row_depth)),
+            "window": window(config),
+        }
+    )
 
 
 def drain_command(config: Config) -> data.StructLayout:
     """Passed from cluster to cluster: which accumulators to put on the partial-sum chain."""
     fields: dict[str, object] = {
-        "take": 1,                              # move the row's accumulators to the registers
+        "take": 1,  # move the row's accumulators to the registers
         "row": index_shape(config.rows),
         "block": index_shape(config.blocks),
-        "last": 1,                              # takes the last row: the bank is free
+        "last": 1,  # takes the last row: the bank is free
     }
     if config.gate_clocks:
-        fields["step"] = 1                      # one of the block's values is on its way
+        fields["step"] = 1  # one of the block's values is on its way
     return data.StructLayout(fields)
 
 
 def write_back(config: Config) -> data.StructLayout:
     """One requantized activation for one slice's memory."""
-    return data.StructLayout({
-        "valid": 1,
-        "window": window(config),
-        "lane": index_shape(config.scan_width),
-        "value": unsigned(ACTIVATION_WIDTH),
-        "signed": 1,                            # compare as signed
-        "nothing": 1,                           # a zero that is not signed
-    })
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "window": window(config),
+            "lane": index_shape(config.scan_width),
+            "value": unsigned(ACTIVATION_WIDTH),
+            "signed": 1,  # compare as signed
+            "nothing": 1,  # a zero that is not signed
+        }
+    )
 
 
 #: Events of one cluster in one cycle, in the order of :data:`tritforge.hw.program.COUNTERS`.
-EVENTS = ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
-          "empty_scans", "stall_queue_full", "stall_imbalance", "stall_drain")
+EVENTS = (
+    "broadcasts",
+    "skipped_activations",
+    "activation_reads",
+    "queue_writes",
+    "adds",
+    "empty_scans",
+    "stall_queue_full",
+    "stall_imbalance",
+    "stall_drain",
+)
 
 
 def event_layout(config: Config, copies: int = 1) -> data.StructLayout:
     """Counts of :data:`EVENTS` in one cycle, summed over ``copies`` clusters."""
-    most = {"skipped_activations": config.scan_width, "queue_writes": config.elements,
-            "adds": config.elements}
-    return data.StructLayout({
-        name: range(copies * most.get(name, 1) + 1) for name in EVENTS})
+    most = {
+        "skipped_activations": config.scan_width,
+        "queue_writes": config.elements,
+        "adds": config.elements,
+    }
+    return data.StructLayout({name: range(copies * most.get(name, 1) + 1) for name in EVENTS})
 
 
 #: Bits of :func:`probe` that are high for one cycle each time, lowest first.
-PROBE_PULSES = ("layer_started", "tile_started", "pixel_started", "pixel_drained",
-                "layer_settled")
+PROBE_PULSES = ("layer_started", "tile_started", "pixel_started", "pixel_drained", "layer_settled")
 #: Bits of :func:`probe` that stay high while something lasts, after those.
 PROBE_LEVELS = ("drain_stalled", "refilling")
 
 
 def probe(config: Config) -> data.StructLayout:
     """What an observer of the whole accelerator sees in one cycle: 64 bits at most."""
-    return data.StructLayout({
-        "layer_started": 1,                     # first word of a layer's record is fetched
-        "tile_started": 1,                      # first word of a tile's record
-        "pixel_started": 1,                     # the clusters get a pixel's last column group
-        "pixel_drained": 1,                     # the drain makes a pixel's last step
-        "layer_settled": 1,                     # all write-backs are in memory
-        "drain_stalled": 1,                     # the drain waits for write-backs
-        "refilling": 1,                         # the program waits for a signal of the host
-        "set": index_shape(config.sets),        # whose turn it is in the sequencer
-        "drain_set": index_shape(config.sets),  # in the drain
-        "tile": unsigned(16),                   # where the sequencer is: tile of the layer
-        "x": unsigned(16),                      # output pixel, before pooling
-        "y": unsigned(16),
-    })
+    return data.StructLayout(
+        {
+            "layer_started": 1,  # first word of a layer's record is fetched
+            "tile_started": 1,  # first word of a tile's record
+            "pixel_started": 1,  # the clusters get a pixel's last column group
+            "pixel_drained": 1,  # the drain makes a pixel's last step
+            "layer_settled": 1,  # all write-backs are in memory
+            "drain_stalled": 1,  # the drain waits for write-backs
+            "refilling": 1,  # the program waits for a signal of the host
+            "set": index_shape(config.sets),  # whose turn it is in the sequencer
+            "drain_set": index_shape(config.sets),  # in the drain
+            "tile": unsigned(16),  # where the sequencer is: tile of the layer
+            "x": unsigned(16),  # output pixel, before pooling
+            "y": unsigned(16),
+        }
+    )

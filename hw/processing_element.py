@@ -75,20 +75,22 @@ class ProcessingElement(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "valid": In(1),
-            "trits": In(trit_word(config)),
-            "i": In(broadcast(config)),
-            "full": Out(1),
-            "oldest": In(tag_width(config)),
-            "busy": Out(1),
-            "take": In(1),
-            "drain_row": In(index_shape(config.rows)),
-            "drain_bank": In(index_shape(config.banks)),
-            "value": Out(signed(config.accumulator_width)),
-            "pushed": Out(1),
-            "added": Out(1),
-        })
+        super().__init__(
+            {
+                "valid": In(1),
+                "trits": In(trit_word(config)),
+                "i": In(broadcast(config)),
+                "full": Out(1),
+                "oldest": In(tag_width(config)),
+                "busy": Out(1),
+                "take": In(1),
+                "drain_row": In(index_shape(config.rows)),
+                "drain_bank": In(index_shape(config.banks)),
+                "value": Out(signed(config.accumulator_width)),
+                "pushed": Out(1),
+                "added": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -97,28 +99,38 @@ class ProcessingElement(wiring.Component):
         places = queue_places(config)
         bank = index_shape(config.banks)
 
-        write_place = Signal(range(places))     # of the next entry
-        fetch_place = Signal(range(places))     # of the next group's entry
-        work_place = Signal(range(places))      # of the entry at work
-        level = Signal(range(places + 1))       # entries of which no row has been looked at
+        write_place = Signal(range(places))  # of the next entry
+        fetch_place = Signal(range(places))  # of the next group's entry
+        work_place = Signal(range(places))  # of the entry at work
+        level = Signal(range(places + 1))  # entries of which no row has been looked at
         push, load, pop = Signal(), Signal(), Signal()
         wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
         m.d.comb += push.eq(self.valid & wanted)
 
         # Queue: what the select needs, and the products, which are read a group later.
-        products = Signal(data.StructLayout({
-            "plus": self.i.plus.shape(), "minus": self.i.minus.shape()}))
+        products = Signal(
+            data.StructLayout({"plus": self.i.plus.shape(), "minus": self.i.minus.shape()})
+        )
         fetched = Signal(_queued(config))
         starts = range(0, rows, _GROUP)
         if config.skip_zero_weights:
-            some = Cat(self.trits.nonzero[start:start + _GROUP].any() for start in starts)
+            some = Cat(self.trits.nonzero[start : start + _GROUP].any() for start in starts)
         else:
             some = Cat(self.i.rows_used > start for start in starts)
         for name, written, read, place in (
-                ("select", Cat(self.trits, self.i.tag[:bank.width], some, *(
-                    () if config.skip_zero_weights else (self.i.rows_used,))),
-                 fetched, fetch_place),
-                ("products", Cat(self.i.plus, self.i.minus), products, work_place)):
+            (
+                "select",
+                Cat(
+                    self.trits,
+                    self.i.tag[: bank.width],
+                    some,
+                    *(() if config.skip_zero_weights else (self.i.rows_used,)),
+                ),
+                fetched,
+                fetch_place,
+            ),
+            ("products", Cat(self.i.plus, self.i.minus), products, work_place),
+        ):
             # Two memories where one would be wider than a machine word.
             total = len(written)
             cuts = (0, total) if total <= 64 else (0, self.trits.shape().size, total)
@@ -167,7 +179,8 @@ class ProcessingElement(wiring.Component):
             start_rows = fetched.trits.nonzero.bit_select(first_row, _GROUP)
         else:
             start_rows = Cat(Cat(row < fetched.rows_used for row in range(rows))).bit_select(
-                first_row, _GROUP)
+                first_row, _GROUP
+            )
         m.d.sync += pending.eq(Mux(load, start_rows, pending & ~lowest))
         with m.If(load):
             m.d.sync += [
@@ -183,8 +196,9 @@ class ProcessingElement(wiring.Component):
                 m.d.sync += fetch_place.eq(fetch_place + 1)
         at_work = pending.any()
         first_bank = Mux(at_work, at_bank, fetched.bank)
-        m.d.sync += self.busy.eq((at_work | level.any())
-                                 & (first_bank == self.oldest[:bank.width]))
+        m.d.sync += self.busy.eq(
+            (at_work | level.any()) & (first_bank == self.oldest[: bank.width])
+        )
 
         # Row and product of the addition.
         add = Signal(reset_less=True)
@@ -218,7 +232,7 @@ def _queued(config: Config) -> data.StructLayout:
     fields: dict[str, object] = {
         "trits": trit_word(config),
         "bank": index_shape(config.banks),
-        "some": unsigned(-(-config.rows // _GROUP)),    # groups with a row to visit
+        "some": unsigned(-(-config.rows // _GROUP)),  # groups with a row to visit
     }
     if not config.skip_zero_weights:
         fields["rows_used"] = range(config.rows + 1)

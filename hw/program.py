@@ -26,8 +26,20 @@ from amaranth.utils import bits_for
 from tritforge.hw.config import PORT_WIDTH, Config
 
 __all__ = [
-    "COUNTERS", "COUNTER_SLOTS", "DESTINATION", "GEOMETRY", "GROUP", "LAYER", "LAYER_OPCODE",
-    "MEMORIES", "MOST_WINDOWS", "SYNC", "SYNC_OPCODE", "TILE", "encode", "record_words",
+    "COUNTERS",
+    "COUNTER_SLOTS",
+    "DESTINATION",
+    "GEOMETRY",
+    "GROUP",
+    "LAYER",
+    "LAYER_OPCODE",
+    "MEMORIES",
+    "MOST_WINDOWS",
+    "SYNC",
+    "SYNC_OPCODE",
+    "TILE",
+    "encode",
+    "record_words",
     "row_layout",
 ]
 
@@ -47,22 +59,22 @@ COUNTER_SLOTS = 16
 
 #: Counters of one layer, in the order of the counter memory. Sums over clusters or elements.
 COUNTERS = (
-    "broadcasts",           # activations broadcast, summed over clusters
+    "broadcasts",  # activations broadcast, summed over clusters
     "skipped_activations",  # zero activations passed over without a broadcast
-    "activation_reads",     # words of scan_width activations read for the walker
-    "queue_writes",         # {trits, Wp*x, -Wn*x} entries pushed, summed over elements
-    "adds",                 # additions of a nonzero trit, summed over elements
-    "empty_scans",          # cluster cycles: a word without nonzero activations, or nothing to read
-    "stall_queue_full",     # cluster cycles: an element's queue was full
-    "stall_imbalance",      # cluster cycles: no free bank, another cluster or element is behind
-    "stall_drain",          # cluster cycles: no free bank, the oldest tile is being drained
-    "drain_steps",          # accumulators put on the partial-sum chain, drain_width at a time
-    "stall_write_back",     # cycles in which the drain waited for write-backs
-    "merge_reads",          # activation words read back for the max-pool merge
-    "write_backs",          # activations written back
-    "result_writes",        # result-memory entries of drain_width results written (last layer)
-    "stall_refill",         # cycles in which the program waited for the host's SIGNAL
-    "cycles",               # clock cycles, from the layer's first fetch to its last counter write
+    "activation_reads",  # words of scan_width activations read for the walker
+    "queue_writes",  # {trits, Wp*x, -Wn*x} entries pushed, summed over elements
+    "adds",  # additions of a nonzero trit, summed over elements
+    "empty_scans",  # cluster cycles: a word without nonzero activations, or nothing to read
+    "stall_queue_full",  # cluster cycles: an element's queue was full
+    "stall_imbalance",  # cluster cycles: no free bank, another cluster or element is behind
+    "stall_drain",  # cluster cycles: no free bank, the oldest tile is being drained
+    "drain_steps",  # accumulators put on the partial-sum chain, drain_width at a time
+    "stall_write_back",  # cycles in which the drain waited for write-backs
+    "merge_reads",  # activation words read back for the max-pool merge
+    "write_backs",  # activations written back
+    "result_writes",  # result-memory entries of drain_width results written (last layer)
+    "stall_refill",  # cycles in which the program waited for the host's SIGNAL
+    "cycles",  # clock cycles, from the layer's first fetch to its last counter write
 )
 assert len(COUNTERS) == COUNTER_SLOTS
 
@@ -74,67 +86,67 @@ def _record(**fields: ShapeCastable | int) -> data.StructLayout:
 
 
 LAYER = _record(
-    opcode=unsigned(8),             # LAYER_OPCODE
-    raw=1,                          # results (last layer) instead of requantized activations
+    opcode=unsigned(8),  # LAYER_OPCODE
+    raw=1,  # results (last layer) instead of requantized activations
     reserved_0=unsigned(7),
     tile_count=unsigned(16),
-    low=signed(16),                 # clamp of the requantizer
+    low=signed(16),  # clamp of the requantizer
     high=signed(16),
-    out_height=unsigned(16),        # output pixels before pooling
+    out_height=unsigned(16),  # output pixels before pooling
     out_width=unsigned(16),
-    destination_y=unsigned(16),     # program addresses of the destination tables
+    destination_y=unsigned(16),  # program addresses of the destination tables
     destination_x=unsigned(16),
-    step_x=unsigned(16),            # activation words between pooled pixels of a row
-    step_y=unsigned(16),            # and between pooled rows
-    base=unsigned(32),              # activation word (or result entry) of the output tensor
+    step_x=unsigned(16),  # activation words between pooled pixels of a row
+    step_y=unsigned(16),  # and between pooled rows
+    base=unsigned(32),  # activation word (or result entry) of the output tensor
 )
 
 SYNC = _record(
-    opcode=unsigned(8),             # SYNC_OPCODE
-    release=1,                      # count a release: the layers before it are done
-    wait=1,                         # wait for a signal before going on
+    opcode=unsigned(8),  # SYNC_OPCODE
+    release=1,  # count a release: the layers before it are done
+    wait=1,  # wait for a signal before going on
     reserved_0=unsigned(6),
-    next=unsigned(16),              # program address of the next LAYER
+    next=unsigned(16),  # program address of the next LAYER
 )
 
 TILE = _record(
-    rows_used=unsigned(8),          # accumulator rows in use: 1 .. rows
-    group_count=unsigned(8),        # column groups: 1 ..
+    rows_used=unsigned(8),  # accumulator rows in use: 1 .. rows
+    group_count=unsigned(8),  # column groups: 1 ..
     reserved_0=unsigned(16),
-    row_base=unsigned(32),          # first entry of the tile in the row memory
+    row_base=unsigned(32),  # first entry of the tile in the row memory
 )
 
 GROUP = _record(
-    plus=signed(16),                # coefficient of + trits, Wp
-    minus=signed(16),               # coefficient of - trits, already negated: -Wn
-    base=unsigned(24),              # activation word of pixel (0, 0), first word of the group
-    signed=1,                       # source activations are signed
-    wait=1,                         # wait for a signal before each of its jobs
-    release=1,                      # count a release when the clusters have read its columns
+    plus=signed(16),  # coefficient of + trits, Wp
+    minus=signed(16),  # coefficient of - trits, already negated: -Wn
+    base=unsigned(24),  # activation word of pixel (0, 0), first word of the group
+    signed=1,  # source activations are signed
+    wait=1,  # wait for a signal before each of its jobs
+    release=1,  # count a release when the clusters have read its columns
     reserved_0=unsigned(5),
-    geometry_y=unsigned(16),        # program addresses of the geometry tables
+    geometry_y=unsigned(16),  # program addresses of the geometry tables
     geometry_x=unsigned(16),
-    word_count=unsigned(16),        # words of scan_width activations per kernel position
-    last_lanes=unsigned(8),         # activations used of the last of them: 1 .. scan_width
+    word_count=unsigned(16),  # words of scan_width activations per kernel position
+    last_lanes=unsigned(8),  # activations used of the last of them: 1 .. scan_width
     reserved_1=unsigned(8),
-    step_x=unsigned(16),            # activation words between kernel columns (dilation included)
-    step_y=unsigned(16),            # and between kernel rows
-    trit_base=unsigned(32),         # trit-memory column of kernel position (0, 0)
-    trit_step_x=unsigned(32),       # trit-memory columns between kernel columns (0: shared)
-    trit_step_y=unsigned(32),       # and between kernel rows
+    step_x=unsigned(16),  # activation words between kernel columns (dilation included)
+    step_y=unsigned(16),  # and between kernel rows
+    trit_base=unsigned(32),  # trit-memory column of kernel position (0, 0)
+    trit_step_x=unsigned(32),  # trit-memory columns between kernel columns (0: shared)
+    trit_step_y=unsigned(32),  # and between kernel rows
 )
 
 GEOMETRY = _record(
-    offset=unsigned(24),            # activation words to the first kernel row (column) inside
-    count=unsigned(8),              # kernel rows (columns) inside the source: 0 .. 255
-    trit_offset=unsigned(32),       # trit-memory columns to the first of them
+    offset=unsigned(24),  # activation words to the first kernel row (column) inside
+    count=unsigned(8),  # kernel rows (columns) inside the source: 0 .. 255
+    trit_offset=unsigned(32),  # trit-memory columns to the first of them
 )
 
 DESTINATION = _record(
-    offset=unsigned(16),            # activation words to the last pooled row (column) fed
-    count=unsigned(4),              # pooled rows (columns) fed; 0 skips the pixels
+    offset=unsigned(16),  # activation words to the last pooled row (column) fed
+    count=unsigned(4),  # pooled rows (columns) fed; 0 skips the pixels
     reserved_0=unsigned(4),
-    fresh=unsigned(4),              # the last of them, this many, are fed for the first time
+    fresh=unsigned(4),  # the last of them, this many, are fed for the first time
     reserved_1=unsigned(4),
 )
 #: Most overlapping max-pool windows, each way, that one output pixel can feed.
@@ -148,15 +160,17 @@ def row_layout(config: Config) -> data.StructLayout:
     ``lane`` of the destination pixel in slice ``cluster``. ``offset`` holds the bias plus half
     of the shift's unit.
     """
-    return data.StructLayout({
-        "multiplier": signed(config.multiplier_width),
-        "offset": signed(config.offset_width),
-        "shift": unsigned(6),
-        "enable": 1,
-        "cluster": unsigned(bits_for(config.clusters - 1) if config.clusters > 1 else 0),
-        "word": unsigned(bits_for(config.activation_depth - 1)),
-        "lane": unsigned(bits_for(config.scan_width - 1) if config.scan_width > 1 else 0),
-    })
+    return data.StructLayout(
+        {
+            "multiplier": signed(config.multiplier_width),
+            "offset": signed(config.offset_width),
+            "shift": unsigned(6),
+            "enable": 1,
+            "cluster": unsigned(bits_for(config.clusters - 1) if config.clusters > 1 else 0),
+            "word": unsigned(bits_for(config.activation_depth - 1)),
+            "lane": unsigned(bits_for(config.scan_width - 1) if config.scan_width > 1 else 0),
+        }
+    )
 
 
 def record_words(layout: data.StructLayout) -> int:
@@ -175,12 +189,16 @@ def encode(layout: data.StructLayout, **values: Any) -> int:
     packed = 0
     for name, value in values.items():
         field = layout[name]
-        width = data.Layout.cast(field.shape).size if isinstance(field.shape, data.Layout) \
+        width = (
+            data.Layout.cast(field.shape).size
+            if isinstance(field.shape, data.Layout)
             else field.width
+        )
         value = int(value)
         is_signed = getattr(field.shape, "signed", False)
-        low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if is_signed \
-            else (0, (1 << width) - 1)
+        low, high = (
+            (-(1 << (width - 1)), (1 << (width - 1)) - 1) if is_signed else (0, (1 << width) - 1)
+        )
         if not low <= value <= high:
             raise OverflowError(f"{name} is {value}; it must be between {low} and {high}")
         packed |= (value & ((1 << width) - 1)) << field.offset

@@ -10,8 +10,21 @@ from enum import IntEnum
 from tritforge.hw.config import Config
 from tritforge.hw.program import MEMORIES
 
-__all__ = ["ErrorCode", "Opcode", "Packet", "Status", "label", "read", "run", "signal", "status",
-           "wait", "write", "write_counts", "write_packed"]
+__all__ = [
+    "ErrorCode",
+    "Opcode",
+    "Packet",
+    "Status",
+    "label",
+    "read",
+    "run",
+    "signal",
+    "status",
+    "wait",
+    "write",
+    "write_counts",
+    "write_packed",
+]
 
 #: Words in front of every packet's arguments.
 HEADER_WORDS = 2
@@ -36,10 +49,10 @@ class Opcode(IntEnum):
     RUN = 2
     READ = 3
     STATUS = 4
-    WRITE_PACKED = 5    # only where trits can be unpacked: tritforge.hw.unpacker.can_unpack
-    SIGNAL = 6          # to the running program: what was sent before is there
-    WAIT = 7            # packets after it wait for the program's next release, or its end
-    LABEL = 8           # what the memories hold from now on: STATUS's ``contents``
+    WRITE_PACKED = 5  # only where trits can be unpacked: tritforge.hw.unpacker.can_unpack
+    SIGNAL = 6  # to the running program: what was sent before is there
+    WAIT = 7  # packets after it wait for the program's next release, or its end
+    LABEL = 8  # what the memories hold from now on: STATUS's ``contents``
 
 
 class ErrorCode(IntEnum):
@@ -49,18 +62,18 @@ class ErrorCode(IntEnum):
     """
 
     OK = 0
-    LENGTH = 1          # words and stated length differ, or do not suit the opcode
-    OPCODE = 2          # unknown opcode
-    MEMORY = 3          # unknown memory, or one that cannot be read (written)
-    CLUSTER = 4         # no such cluster
-    ADDRESS = 5         # beyond the end of the memory
-    BUSY = 6            # RUN while a program runs, or before the answer to the last RUN
-    EMPTY_PROGRAM = 7   # no layer at the address, or a layer count of 0
-    BAD_PROGRAM = 8     # something else than a layer after the first; the run stopped there
-    TOO_LONG = 9        # packet longer than the configuration's packet_words
-    ROWS = 10           # rows_used of WRITE_PACKED is not 1 .. rows
-    PACKED = 11         # WRITE_PACKED has other words than its columns take; they are written
-    STUCK = 12          # WAIT while the program waits for a SIGNAL: neither would ever go on
+    LENGTH = 1  # words and stated length differ, or do not suit the opcode
+    OPCODE = 2  # unknown opcode
+    MEMORY = 3  # unknown memory, or one that cannot be read (written)
+    CLUSTER = 4  # no such cluster
+    ADDRESS = 5  # beyond the end of the memory
+    BUSY = 6  # RUN while a program runs, or before the answer to the last RUN
+    EMPTY_PROGRAM = 7  # no layer at the address, or a layer count of 0
+    BAD_PROGRAM = 8  # something else than a layer after the first; the run stopped there
+    TOO_LONG = 9  # packet longer than the configuration's packet_words
+    ROWS = 10  # rows_used of WRITE_PACKED is not 1 .. rows
+    PACKED = 11  # WRITE_PACKED has other words than its columns take; they are written
+    STUCK = 12  # WAIT while the program waits for a SIGNAL: neither would ever go on
 
 
 @dataclass(frozen=True)
@@ -68,15 +81,18 @@ class Packet:
     """A packet in either direction: the first word's fields and the words after the header."""
 
     opcode: int
-    memory: int = 0          # response: error code
-    cluster: int = 0         # response: memory
+    memory: int = 0  # response: error code
+    cluster: int = 0  # response: memory
     payload: tuple[int, ...] = ()
-    tag: int = 0             # response: the tag of what it answers
+    tag: int = 0  # response: the tag of what it answers
 
     def words(self) -> list[int]:
         """The packet as 32-bit words."""
-        return [self.opcode | self.memory << 8 | self.cluster << 16 | self.tag << 24,
-                len(self.payload), *self.payload]
+        return [
+            self.opcode | self.memory << 8 | self.cluster << 16 | self.tag << 24,
+            len(self.payload),
+            *self.payload,
+        ]
 
     @classmethod
     def from_words(cls, words: Sequence[int]) -> "Packet":
@@ -89,8 +105,13 @@ class Packet:
         """
         if len(words) < HEADER_WORDS or words[1] != len(words) - HEADER_WORDS:
             raise ValueError(f"packet of {len(words)} words does not have the length it states")
-        return cls(words[0] & 0xFF, words[0] >> 8 & 0xFF, words[0] >> 16 & 0xFF, tuple(words[2:]),
-                   words[0] >> 24)
+        return cls(
+            words[0] & 0xFF,
+            words[0] >> 8 & 0xFF,
+            words[0] >> 16 & 0xFF,
+            tuple(words[2:]),
+            words[0] >> 24,
+        )
 
     @property
     def error(self) -> ErrorCode:
@@ -109,12 +130,14 @@ def write_counts(config: Config, memory: str, count: int) -> list[int]:
     return [min(most, count - start) for start in range(0, count, most)]
 
 
-def write_packed(cluster: int, address: int, count: int, rows_used: int,
-                 words: Iterable[int]) -> Packet:
+def write_packed(
+    cluster: int, address: int, count: int, rows_used: int, words: Iterable[int]
+) -> Packet:
     """Write ``count`` columns of trits from ``words`` of
     :func:`tritforge.model_export.image.packing.pack_columns`."""
-    return Packet(Opcode.WRITE_PACKED, MEMORIES.index("trits"), cluster,
-                  (address, count, rows_used, *words))
+    return Packet(
+        Opcode.WRITE_PACKED, MEMORIES.index("trits"), cluster, (address, count, rows_used, *words)
+    )
 
 
 def run(address: int, layer_count: int, *, wait: bool = False) -> Packet:
@@ -156,14 +179,14 @@ def status() -> Packet:
 class Status:
     """Payload of a STATUS response, in this order."""
 
-    identity: int            # first 32 bits of the configuration's identity
+    identity: int  # first 32 bits of the configuration's identity
     running: int
-    layers: int              # layers finished by the run in progress or the last one
-    cycles: int              # clock cycles of the run in progress or the last one
-    errors: int              # packets refused since reset, modulo 2**16
-    dropped: int             # requests dropped because too many responses were waiting, as errors
-    finished: int = 0        # how the last run ended: see :meth:`ended`
-    contents: int = 0        # what the last LABEL said; 0 if a memory was written since
+    layers: int  # layers finished by the run in progress or the last one
+    cycles: int  # clock cycles of the run in progress or the last one
+    errors: int  # packets refused since reset, modulo 2**16
+    dropped: int  # requests dropped because too many responses were waiting, as errors
+    finished: int = 0  # how the last run ended: see :meth:`ended`
+    contents: int = 0  # what the last LABEL said; 0 if a memory was written since
 
     @classmethod
     def from_packet(cls, packet: Packet) -> "Status":

@@ -34,6 +34,7 @@ def requantizer_latency(config: Config) -> int:
     """Cycles from an accumulator to its activation: result, shift and clamp."""
     return result_latency(config) + 2
 
+
 #: Bits of an activation's code, signed (-128 to 127) or not (0 to 255).
 CODE_WIDTH = ACTIVATION_WIDTH + 1
 
@@ -63,16 +64,18 @@ class Requantizer(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "accumulator": In(signed(config.accumulator_width)),
-            "multiplier": In(signed(config.multiplier_width)),
-            "offset": In(signed(config.offset_width)),
-            "shift": In(6),
-            "low": In(signed(CODE_WIDTH)),
-            "high": In(signed(CODE_WIDTH)),
-            "activation": Out(ACTIVATION_WIDTH),
-            "result": Out(signed(RESULT_WIDTH)),
-        })
+        super().__init__(
+            {
+                "accumulator": In(signed(config.accumulator_width)),
+                "multiplier": In(signed(config.multiplier_width)),
+                "offset": In(signed(config.offset_width)),
+                "shift": In(6),
+                "low": In(signed(CODE_WIDTH)),
+                "high": In(signed(CODE_WIDTH)),
+                "activation": Out(ACTIVATION_WIDTH),
+                "result": Out(signed(RESULT_WIDTH)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -98,8 +101,9 @@ class Requantizer(wiring.Component):
         # Whatever has more bits than a bound is beyond it; only the rest is compared.
         code = shifted[:CODE_WIDTH].as_signed()
         beyond, negative = Signal(), shifted[-1]
-        m.d.comb += beyond.eq(shifted[CODE_WIDTH - 1:] != negative.replicate(
-            len(shifted) - CODE_WIDTH + 1))
+        m.d.comb += beyond.eq(
+            shifted[CODE_WIDTH - 1 :] != negative.replicate(len(shifted) - CODE_WIDTH + 1)
+        )
         with m.If(Mux(beyond, negative, code < self.low)):
             m.d.sync += self.activation.eq(self.low)
         with m.Elif(beyond | (code > self.high)):

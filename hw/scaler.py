@@ -33,14 +33,16 @@ class Scaler(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "activation": In(ACTIVATION_WIDTH),
-            "is_signed": In(1),
-            "coefficient_plus": In(signed(config.coefficient_width)),
-            "coefficient_minus": In(signed(config.coefficient_width)),
-            "plus": Out(signed(config.product_width)),
-            "minus": Out(signed(config.product_width)),
-        })
+        super().__init__(
+            {
+                "activation": In(ACTIVATION_WIDTH),
+                "is_signed": In(1),
+                "coefficient_plus": In(signed(config.coefficient_width)),
+                "coefficient_minus": In(signed(config.coefficient_width)),
+                "plus": Out(signed(config.product_width)),
+                "minus": Out(signed(config.product_width)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -48,10 +50,14 @@ class Scaler(wiring.Component):
         m.d.comb += x.eq(Mux(self.is_signed, self.activation.as_signed(), self.activation))
         # Registers where a hardware multiplier has its own: in front of it and behind it, without a
         # reset.
-        for coefficient, output in ((self.coefficient_plus, self.plus),
-                                    (self.coefficient_minus, self.minus)):
-            factors = [Signal.like(value, name=name, reset_less=True)
-                       for name, value in (("x", x), ("coefficient", coefficient))]
+        for coefficient, output in (
+            (self.coefficient_plus, self.plus),
+            (self.coefficient_minus, self.minus),
+        ):
+            factors = [
+                Signal.like(value, name=name, reset_less=True)
+                for name, value in (("x", x), ("coefficient", coefficient))
+            ]
             product = Signal.like(output, name="product", reset_less=True)
             m.d.sync += [
                 factors[0].eq(x),

@@ -49,9 +49,13 @@ class _Record(IntEnum):
 
 
 _LAYOUTS: dict[_Record, data.StructLayout] = {
-    _Record.LAYER: LAYER, _Record.TILE: TILE, _Record.GROUP: GROUP,
-    _Record.GEOMETRY_Y: GEOMETRY, _Record.GEOMETRY_X: GEOMETRY,
-    _Record.DESTINATION_Y: DESTINATION, _Record.DESTINATION_X: DESTINATION,
+    _Record.LAYER: LAYER,
+    _Record.TILE: TILE,
+    _Record.GROUP: GROUP,
+    _Record.GEOMETRY_Y: GEOMETRY,
+    _Record.GEOMETRY_X: GEOMETRY,
+    _Record.DESTINATION_Y: DESTINATION,
+    _Record.DESTINATION_X: DESTINATION,
 }
 
 
@@ -126,35 +130,37 @@ class Sequencer(wiring.Component):
         self.config = config
         self.settle = settle
         program = address_width(config.program_depth)
-        super().__init__({
-            "start": In(1),
-            "address": In(program),
-            "layer_count": In(16),
-            "wait_first": In(1),
-            "signal": In(1),
-            "released": Out(1),
-            "take": In(1),
-            "refilling": Out(1),
-            "clusters_idle": In(1),
-            "running": Out(1),
-            "finished": Out(1),
-            "error": Out(8),
-            "layers": Out(16),
-            "fetch_address": Out(program),
-            "fetch_half": Out(1),
-            "fetch_data": In(32),
-            "walk": Out(stream.Signature(walk_job(config))),
-            "set": Out(index_shape(config.sets)),
-            "drain": Out(stream.Signature(drain_job(config))),
-            "drain_idle": In(1),
-            "layer_start": Out(1),
-            "layer": Out(LAYER),
-            "dump_prepare": Out(1),
-            "dump": Out(1),
-            "dump_done": In(1),
-            "counter_layer": Out(index_shape(config.layer_count)),
-            "probe": Out(probe(config)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(program),
+                "layer_count": In(16),
+                "wait_first": In(1),
+                "signal": In(1),
+                "released": Out(1),
+                "take": In(1),
+                "refilling": Out(1),
+                "clusters_idle": In(1),
+                "running": Out(1),
+                "finished": Out(1),
+                "error": Out(8),
+                "layers": Out(16),
+                "fetch_address": Out(program),
+                "fetch_half": Out(1),
+                "fetch_data": In(32),
+                "walk": Out(stream.Signature(walk_job(config))),
+                "set": Out(index_shape(config.sets)),
+                "drain": Out(stream.Signature(drain_job(config))),
+                "drain_idle": In(1),
+                "layer_start": Out(1),
+                "layer": Out(LAYER),
+                "dump_prepare": Out(1),
+                "dump": Out(1),
+                "dump_done": In(1),
+                "counter_layer": Out(index_shape(config.layer_count)),
+                "probe": Out(probe(config)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -164,16 +170,20 @@ class Sequencer(wiring.Component):
         # Fetch: ``fetch(record, address)`` requests all words of a record, one per cycle; they
         # arrive ``latency`` cycles later, told apart by what travels beside them.
         latency = fetch_latency(config)
-        records = {kind: Signal(layout, name=kind.name.lower())
-                   for kind, layout in _LAYOUTS.items()}
+        records = {
+            kind: Signal(layout, name=kind.name.lower()) for kind, layout in _LAYOUTS.items()
+        }
         request = Signal()
         kind = Signal(range(len(_Record)))
         word = Signal(3)
-        second = Signal(init=config.program_reads == 1)     # the word's last read
+        second = Signal(init=config.program_reads == 1)  # the word's last read
         arriving = [(request, kind, word)]
         for stage in range(latency):
-            after = (Signal(name=f"request_{stage}"), Signal.like(kind, name=f"kind_{stage}"),
-                     Signal.like(word, name=f"word_{stage}"))
+            after = (
+                Signal(name=f"request_{stage}"),
+                Signal.like(kind, name=f"kind_{stage}"),
+                Signal.like(word, name=f"word_{stage}"),
+            )
             m.d.sync += [new.eq(old) for new, old in zip(after, arriving[-1], strict=True)]
             arriving.append(after)
         arrived, arrived_kind, arrived_word = arriving[-1]
@@ -188,8 +198,13 @@ class Sequencer(wiring.Component):
         # What it adds depends on the state alone: whether the sum is used is known late. ``place``
         # may be the sum of the cycle before, so what a pointer is set to is added a state ahead.
         base, distance = Signal.like(pointer), Signal.like(pointer)
-        place = delayed(m, "place", (base + distance)[:len(pointer)],
-                        latency - ChunkMemory.latency, reset_less=True)
+        place = delayed(
+            m,
+            "place",
+            (base + distance)[: len(pointer)],
+            latency - ChunkMemory.latency,
+            reset_less=True,
+        )
         half = delayed(m, "half", second, latency - ChunkMemory.latency, reset_less=True)
         m.d.comb += [base.eq(pointer), self.fetch_address.eq(place), self.fetch_half.eq(half)]
 
@@ -235,28 +250,34 @@ class Sequencer(wiring.Component):
         pixel_last, line_last = Signal(), Signal()
         settling = Signal(range(self.settle + 1))
         # Few where a program that is refilled meanwhile is not possible.
-        signals, releases = (Signal(4 if config.single_port else 16, name=name)
-                             for name in ("signals", "releases"))
+        signals, releases = (
+            Signal(4 if config.single_port else 16, name=name) for name in ("signals", "releases")
+        )
         signal_taken, release = Signal(), Signal()
-        in_group = Signal()                     # the signal is for a group, not for a layer
-        synced = Signal()                       # the record before was a SYNC
+        in_group = Signal()  # the signal is for a group, not for a layer
+        synced = Signal()  # the record before was a SYNC
         sync = Signal(SYNC)
         window = self.drain.payload.window
-        tile_count = layer.tile_count[:len(tiles_left)]
+        tile_count = layer.tile_count[: len(tiles_left)]
         # The words that these depend on arrive, x and y change, some cycles before they are used.
         is_sync, is_layer = Signal(), Signal()
         m.d.sync += [
             pixel_last.eq(next_x == layer.out_width[:width]),
             line_last.eq(next_y == layer.out_height[:width]),
             is_sync.eq(layers_left.any() & (sync.opcode == SYNC_OPCODE) & ~synced),
-            is_layer.eq(layers_left.any() & (layer.opcode == LAYER_OPCODE) & (tile_count != 0)
-                        & (layer.out_height[:width] != 0) & (layer.out_width[:width] != 0)),
+            is_layer.eq(
+                layers_left.any()
+                & (layer.opcode == LAYER_OPCODE)
+                & (tile_count != 0)
+                & (layer.out_height[:width] != 0)
+                & (layer.out_width[:width] != 0)
+            ),
         ]
         m.d.comb += [
             single.eq(tile.group_count == 1),
             last_group.eq(groups_left == 1),
-            same_x.eq(column_known & (table_x == group.geometry_x[:len(pointer)])),
-            same_y.eq(line_known & (table_y == group.geometry_y[:len(pointer)])),
+            same_x.eq(column_known & (table_x == group.geometry_x[: len(pointer)])),
+            same_y.eq(line_known & (table_y == group.geometry_y[: len(pointer)])),
             next_x.eq(x + 1),
             next_y.eq(y + 1),
             sync.eq(layer.as_value()),
@@ -297,7 +318,7 @@ class Sequencer(wiring.Component):
             self.probe.pixel_started.eq(self.drain.valid),
             self.probe.refilling.eq(self.refilling),
             self.probe.set.eq(self.set),
-            self.probe.tile.eq((tile_count - tiles_left)[:width - 3]),
+            self.probe.tile.eq((tile_count - tiles_left)[: width - 3]),
             self.probe.x.eq(x),
             self.probe.y.eq(y),
         ]
@@ -336,8 +357,9 @@ class Sequencer(wiring.Component):
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [
                     pointer.eq(self.address),
-                    layers_left.eq(Mux(self.layer_count[len(layers_left):].any(), -1,
-                                       self.layer_count)),
+                    layers_left.eq(
+                        Mux(self.layer_count[len(layers_left) :].any(), -1, self.layer_count)
+                    ),
                     layers.eq(0),
                     self.counter_layer.eq(0),
                     self.running.eq(1),
@@ -393,12 +415,18 @@ class Sequencer(wiring.Component):
                         pointer.eq(place),
                         groups_pointer.eq(place),
                         groups_left.eq(tile.group_count),
-                        x.eq(0), y.eq(0),
-                        group_known.eq(0), column_known.eq(0), line_known.eq(0),
+                        x.eq(0),
+                        y.eq(0),
+                        group_known.eq(0),
+                        column_known.eq(0),
+                        line_known.eq(0),
                     ]
                     m.next = "DESTINATION_Y"
-                    with m.If((tile.group_count == 0) | (tile.rows_used == 0)
-                              | (tile.rows_used > config.rows)):
+                    with m.If(
+                        (tile.group_count == 0)
+                        | (tile.rows_used == 0)
+                        | (tile.rows_used > config.rows)
+                    ):
                         m.d.sync += settling.eq(self.settle)
                         m.next = "STOP"
 
@@ -440,10 +468,10 @@ class Sequencer(wiring.Component):
                 tile_end()
                 with m.If(~fetching):
                     m.d.sync += [
-                        job.address.eq(
-                            group.base + geometry_y.offset + geometry_x.offset),
+                        job.address.eq(group.base + geometry_y.offset + geometry_x.offset),
                         job.trit.eq(
-                            group.trit_base + geometry_y.trit_offset + geometry_x.trit_offset),
+                            group.trit_base + geometry_y.trit_offset + geometry_x.trit_offset
+                        ),
                         window.address.eq(layer.base + to_y.offset + to_x.offset),
                     ]
                     m.next = "HAND_OUT"
@@ -468,7 +496,7 @@ class Sequencer(wiring.Component):
                         m.d.sync += self.set.eq(following(self.set, config.sets))
                         next_pixel()
 
-            with m.State("RELEASE"):    # the job shows in ``clusters_idle`` from the next cycle on
+            with m.State("RELEASE"):  # the job shows in ``clusters_idle`` from the next cycle on
                 m.next = "RELEASED"
             with m.State("RELEASED"), m.If(self.clusters_idle):
                 m.d.comb += release.eq(1)
@@ -489,8 +517,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.dump_done):
                     m.d.sync += [
                         layers.eq(layers + 1),
-                        self.counter_layer.eq(
-                            following(self.counter_layer, config.layer_count)),
+                        self.counter_layer.eq(following(self.counter_layer, config.layer_count)),
                         layers_left.eq(layers_left - 1),
                     ]
                     m.next = "LAYER"

@@ -38,8 +38,7 @@ def write_back_latency(config: Config) -> int:
 def settle(config: Config) -> int:
     """Cycles that a layer waits after its last event has been seen, a cycle later: every drain step
     is in memory by then."""
-    return (chain_latency(config) + requantizer_latency(config) + MERGE_LATENCY + 2
-            + Counters.settle)
+    return chain_latency(config) + requantizer_latency(config) + MERGE_LATENCY + 2 + Counters.settle
 
 
 class Accelerator(wiring.Component):
@@ -75,11 +74,13 @@ class Accelerator(wiring.Component):
         self.config = config
         self.contents = contents
         self.counters = counters
-        super().__init__({
-            "commands": In(stream.Signature(command_word())),
-            "results": Out(stream.Signature(port_word())),
-            "probe": Out(probe(config)),
-        })
+        super().__init__(
+            {
+                "commands": In(stream.Signature(command_word())),
+                "results": Out(stream.Signature(port_word())),
+                "probe": Out(probe(config)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,8 +88,11 @@ class Accelerator(wiring.Component):
         m.submodules.host = host = HostPort(config, contents=self.contents)
         program_width = PORT_WIDTH // config.program_reads
         m.submodules.program = program = ChunkMemory(
-            width=program_width, depth=config.program_depth * config.program_reads,
-            chunk_width=program_width, single_port=config.single_port)
+            width=program_width,
+            depth=config.program_depth * config.program_reads,
+            chunk_width=program_width,
+            single_port=config.single_port,
+        )
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.drain = drain = Drain(config)
         counters = Counters(config) if self.counters else NoCounters(config)
@@ -126,9 +130,18 @@ class Accelerator(wiring.Component):
         self._host_reads(m, host, counters, results, slices)
         return m
 
-    def _run(self, m: Module, host: HostPort, free: Value, write: "_LateWrites",
-             sequencer: Sequencer, program: ChunkMemory, drain: Drain, clusters: list[Cluster],
-             slices: list[ActivationSlice]) -> None:
+    def _run(
+        self,
+        m: Module,
+        host: HostPort,
+        free: Value,
+        write: "_LateWrites",
+        sequencer: Sequencer,
+        program: ChunkMemory,
+        drain: Drain,
+        clusters: list[Cluster],
+        slices: list[ActivationSlice],
+    ) -> None:
         """Start and end of a run, program memory, jobs, trit writes."""
         cycles = Signal(32)
         with m.If(host.start):
@@ -139,9 +152,15 @@ class Accelerator(wiring.Component):
         program_write = write.mask("program")[0]
         # Whether all walkers of a set have room may be of the cycle before: those that have it keep
         # it until they get a job, and for a set there is not a job in every cycle.
-        room = [delayed(m, f"room_{number}", Cat(cluster.jobs.ready for cluster in members).all(),
-                        0 if self.config.direct_jobs else 1)
-                for number, members in enumerate(self._by_set(clusters))]
+        room = [
+            delayed(
+                m,
+                f"room_{number}",
+                Cat(cluster.jobs.ready for cluster in members).all(),
+                0 if self.config.direct_jobs else 1,
+            )
+            for number, members in enumerate(self._by_set(clusters))
+        ]
         m.d.comb += [
             sequencer.start.eq(host.start),
             sequencer.address.eq(host.start_address),
@@ -164,10 +183,15 @@ class Accelerator(wiring.Component):
             drain.i.payload.eq(sequencer.drain.payload),
             drain.i.valid.eq(sequencer.drain.valid),
             sequencer.drain.ready.eq(drain.i.ready),
-            drain.complete.eq(Cat(
-                Cat(cluster.oldest_complete & (cluster.parity == drain.parity[number])
-                    for cluster in members).all()
-                for number, members in enumerate(self._by_set(clusters)))),
+            drain.complete.eq(
+                Cat(
+                    Cat(
+                        cluster.oldest_complete & (cluster.parity == drain.parity[number])
+                        for cluster in members
+                    ).all()
+                    for number, members in enumerate(self._by_set(clusters))
+                )
+            ),
         ]
         m.d.sync += sequencer.drain_idle.eq(drain.idle & Cat(part.idle for part in slices).all())
         for index, cluster in enumerate(clusters):
@@ -184,8 +208,11 @@ class Accelerator(wiring.Component):
             m.d.comb += [
                 part.host_data.eq(host.write_data),
                 part.host_write_valid.eq(
-                    host.write_valid & free & _is(host.write_memory, "activations")
-                    & (host.write_cluster == index)),
+                    host.write_valid
+                    & free
+                    & _is(host.write_memory, "activations")
+                    & (host.write_cluster == index)
+                ),
                 part.host_write_address.eq(host.write_address),
                 part.host_write_chunk.eq(host.write_chunk),
             ]
@@ -206,13 +233,13 @@ class Accelerator(wiring.Component):
                 program.read_address.eq(Cat(sequencer.fetch_half, sequencer.fetch_address)),
                 sequencer.fetch_data.eq(Cat(lower, program.read_data)),
                 program.write_address.eq(Cat(second, host.write_address)),
-                program.write_data.eq(
-                    Mux(second, host.write_data[half:], host.write_data[:half])),
+                program.write_data.eq(Mux(second, host.write_data[half:], host.write_data[:half])),
             ]
         with m.Switch(host.write_memory):
             with m.Case(MEMORIES.index("activations")):
                 m.d.comb += host.write_ready.eq(
-                    free & Array(part.host_write_ready for part in slices)[host.write_cluster])
+                    free & Array(part.host_write_ready for part in slices)[host.write_cluster]
+                )
             with m.Case(MEMORIES.index("program")):
                 m.d.comb += host.write_ready.eq(free & program_ready)
             with m.Default():
@@ -220,10 +247,16 @@ class Accelerator(wiring.Component):
 
     def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
         size = self.config.clusters
-        return [clusters[first:first + size] for first in range(0, len(clusters), size)]
+        return [clusters[first : first + size] for first in range(0, len(clusters), size)]
 
-    def _share_activations(self, m: Module, host: HostPort, sequencer: Sequencer,
-                           clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
+    def _share_activations(
+        self,
+        m: Module,
+        host: HostPort,
+        sequencer: Sequencer,
+        clusters: list[Cluster],
+        slices: list[ActivationSlice],
+    ) -> None:
         """Every slice's memory for the walkers of all sets, and for host reads."""
         for index, part in enumerate(slices):
             m.d.comb += [
@@ -232,7 +265,7 @@ class Accelerator(wiring.Component):
                 part.step_y.eq(sequencer.layer.step_y),
                 part.host_read_address.eq(host.read_address),
             ]
-            for number, cluster in enumerate(clusters[index::self.config.clusters]):
+            for number, cluster in enumerate(clusters[index :: self.config.clusters]):
                 m.d.comb += [
                     part.read_valid[number].eq(cluster.read_valid),
                     part.read_address[number].eq(cluster.read_address),
@@ -240,8 +273,15 @@ class Accelerator(wiring.Component):
                     cluster.read_data.eq(part.read_data),
                 ]
 
-    def _count(self, m: Module, sequencer: Sequencer, drain: Drain, counters: Counters | NoCounters,
-               clusters: list[Cluster], slices: list[ActivationSlice]) -> None:
+    def _count(
+        self,
+        m: Module,
+        sequencer: Sequencer,
+        drain: Drain,
+        counters: Counters | NoCounters,
+        clusters: list[Cluster],
+        slices: list[ActivationSlice],
+    ) -> None:
         m.d.comb += [
             counters.run.eq(sequencer.running),
             counters.prepare.eq(sequencer.dump_prepare),
@@ -257,18 +297,28 @@ class Accelerator(wiring.Component):
         for index, cluster in enumerate(clusters):
             m.d.comb += counters.events[index].eq(cluster.events)
 
-    def _write_back(self, m: Module, sequencer: Sequencer, drain: Drain,
-                    counters: Counters | NoCounters, clusters: list[Cluster],
-                    slices: list[ActivationSlice], host: HostPort,
-                    write: "_LateWrites") -> Value:
+    def _write_back(
+        self,
+        m: Module,
+        sequencer: Sequencer,
+        drain: Drain,
+        counters: Counters | NoCounters,
+        clusters: list[Cluster],
+        slices: list[ActivationSlice],
+        host: HostPort,
+        write: "_LateWrites",
+    ) -> Value:
         """From the drain's steps to activation slices and result memory, a fixed pipeline."""
         config = self.config
         layer = sequencer.layer
         low, high = (bound[:CODE_WIDTH].as_signed() for bound in (layer.low, layer.high))
         entry_width = config.row_entry_width
         m.submodules.rows = rows = ChunkMemory(
-            width=config.memory_width("rows"), depth=config.row_depth, chunk_width=PORT_WIDTH,
-            register_address=config.single_port)
+            width=config.memory_width("rows"),
+            depth=config.row_depth,
+            chunk_width=PORT_WIDTH,
+            register_address=config.single_port,
+        )
         m.d.comb += [
             rows.write_address.eq(write.address),
             rows.write_data.eq(write.data.replicate(rows.chunks)),
@@ -292,7 +342,8 @@ class Accelerator(wiring.Component):
         delay = _Delay(m)
         chain, latency = chain_latency(config), requantizer_latency(config)
         m.d.comb += rows.read_address.eq(
-            delay("row_address", drain.row_address, chain - ChunkMemory.latency))
+            delay("row_address", drain.row_address, chain - ChunkMemory.latency)
+        )
         step = delay("step", drain.step, chain)
         # A pixel's window is there for as long as its steps, at least one for each block.
         begin, window = drain.begin, drain.window
@@ -303,8 +354,10 @@ class Accelerator(wiring.Component):
             begin, counts = delay.hold(f"counts_{hop}", begin, counts, cycles)
         source = delay("source", drain.source, chain)
         ends = self._by_set(clusters)
-        sums = [Array(members[-1].sums_o[lane] for members in ends)[source]
-                for lane in range(config.drain_width)]
+        sums = [
+            Array(members[-1].sums_o[lane] for members in ends)[source]
+            for lane in range(config.drain_width)
+        ]
         step_out = delay("step_out", step, latency)
         result_step = delay("result_step", step & layer.raw, result_latency(config))
 
@@ -324,8 +377,11 @@ class Accelerator(wiring.Component):
             result_read: Value = host.result_word
         else:
             m.submodules.results = memory = ChunkMemory(
-                width=len(results), depth=config.result_depth, chunk_width=len(results),
-                register_address=config.single_port)
+                width=len(results),
+                depth=config.result_depth,
+                chunk_width=len(results),
+                register_address=config.single_port,
+            )
             m.d.comb += [
                 memory.write_address.eq(result_entry),
                 memory.write_data.eq(results),
@@ -339,7 +395,7 @@ class Accelerator(wiring.Component):
             m.submodules[f"requantizer_{lane}"] = requantizer
             row = Signal(row_layout(config), name=f"row_{lane}")
             m.d.comb += [
-                row.eq(rows.read_data[lane * entry_width:]),
+                row.eq(rows.read_data[lane * entry_width :]),
                 requantizer.accumulator.eq(sums[lane]),
                 requantizer.multiplier.eq(row.multiplier),
                 requantizer.offset.eq(row.offset),
@@ -350,7 +406,8 @@ class Accelerator(wiring.Component):
             ]
             enable, cluster, place = (
                 delay(f"{name}_{lane}", row[name], latency)
-                for name in ("enable", "cluster", "lane"))
+                for name in ("enable", "cluster", "lane")
+            )
             address = Signal.like(window.address, name=f"address_{lane}")
             m.d.sync += address.eq(window.address + row.word)
             address = delay(f"address_{lane}", address, latency - 1)
@@ -374,15 +431,25 @@ class Accelerator(wiring.Component):
                 ]
         return result_read
 
-    def _host_reads(self, m: Module, host: HostPort, counters: Counters | NoCounters,
-                    results: Value, slices: list[ActivationSlice]) -> None:
+    def _host_reads(
+        self,
+        m: Module,
+        host: HostPort,
+        counters: Counters | NoCounters,
+        results: Value,
+        slices: list[ActivationSlice],
+    ) -> None:
         """Host reads: all memories answer after ``ChunkMemory.latency`` cycles."""
         activations = host.read_memory == MEMORIES.index("activations")
         m.d.comb += [
             counters.read_address.eq(host.read_address),
-            host.read_ready.eq(Mux(
-                activations,
-                Array(part.host_read_ready for part in slices)[host.read_cluster], 1)),
+            host.read_ready.eq(
+                Mux(
+                    activations,
+                    Array(part.host_read_ready for part in slices)[host.read_cluster],
+                    1,
+                )
+            ),
         ]
         valid: Signal = host.read_valid & host.read_ready
         for stage in range(ChunkMemory.latency):
@@ -393,7 +460,8 @@ class Accelerator(wiring.Component):
         with m.Switch(host.read_memory):
             with m.Case(MEMORIES.index("activations")):
                 m.d.comb += host.read_data.eq(
-                    Array(part.read_data for part in slices)[host.read_cluster])
+                    Array(part.read_data for part in slices)[host.read_cluster]
+                )
             with m.Case(MEMORIES.index("results")):
                 m.d.comb += host.read_data.eq(results)
             with m.Default():
@@ -409,7 +477,8 @@ class _LateWrites:
         self.m, self.host, self.free = m, host, free
         self.address, self.data = (
             self._late(name, getattr(host, f"write_{name}"), reset_less=True)
-            for name in ("address", "data"))
+            for name in ("address", "data")
+        )
 
     def mask(self, memory: str, cluster: int | None = None) -> Signal:
         """By chunk of its words: a write to ``memory``, of ``cluster``."""
@@ -419,8 +488,13 @@ class _LateWrites:
             name += f"_{cluster}"
             valid &= host.write_cluster == cluster
         chunks = 1 if memory == "program" else host.config.memory_chunks(memory)
-        return self._late(name, Cat(valid & (host.write_chunk == chunk) if chunks > 1 else valid
-                                    for chunk in range(chunks)))
+        return self._late(
+            name,
+            Cat(
+                valid & (host.write_chunk == chunk) if chunks > 1 else valid
+                for chunk in range(chunks)
+            ),
+        )
 
     def _late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:
         stages = 0 if self.host.config.single_port else 2
@@ -440,8 +514,7 @@ class _Delay:
     def __call__(self, name: str, value: object, cycles: int) -> Signal:
         return delayed(self.m, name, value, cycles)
 
-    def hold(self, name: str, begin: Signal, value: Signal,
-             cycles: int) -> tuple[Signal, Signal]:
+    def hold(self, name: str, begin: Signal, value: Signal, cycles: int) -> tuple[Signal, Signal]:
         """The same with one register, for a value that stays for ``cycles`` after its ``begin``."""
         for stage in range(cycles):
             if stage == cycles - 1:

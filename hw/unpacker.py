@@ -20,20 +20,24 @@ def can_unpack(config: Config) -> bool:
 
 def unpack_job(config: Config) -> data.StructLayout:
     """Columns that one stretch of packed words holds."""
-    return data.StructLayout({
-        "address": unsigned(address_width(config.trit_depth)),     # first column
-        "count": range(config.trit_depth + 1),                     # columns, at least 1
-        "rows_used": range(config.rows + 1),                       # rows coded, at least 1
-    })
+    return data.StructLayout(
+        {
+            "address": unsigned(address_width(config.trit_depth)),  # first column
+            "count": range(config.trit_depth + 1),  # columns, at least 1
+            "rows_used": range(config.rows + 1),  # rows coded, at least 1
+        }
+    )
 
 
 def trit_chunk(config: Config) -> data.StructLayout:
     """32 bits of a word of the trit memory."""
-    return data.StructLayout({
-        "address": unsigned(address_width(config.trit_depth)),
-        "chunk": index_shape(config.memory_chunks("trits")),
-        "data": unsigned(PORT_WIDTH),
-    })
+    return data.StructLayout(
+        {
+            "address": unsigned(address_width(config.trit_depth)),
+            "chunk": index_shape(config.memory_chunks("trits")),
+            "data": unsigned(PORT_WIDTH),
+        }
+    )
 
 
 class Unpacker(wiring.Component):
@@ -92,41 +96,53 @@ class Unpacker(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         if not can_unpack(config):
-            raise ValueError(f"packed trits can be unpacked where rows is a power of two and "
-                             f"unpack_trits is set; they are {config.rows} and "
-                             f"{config.unpack_trits}")
+            raise ValueError(
+                f"packed trits can be unpacked where rows is a power of two and "
+                f"unpack_trits is set; they are {config.rows} and "
+                f"{config.unpack_trits}"
+            )
         self.config = config
-        super().__init__({
-            "jobs": In(stream.Signature(unpack_job(config))),
-            "i": In(stream.Signature(port_word())),
-            "o": Out(stream.Signature(trit_chunk(config))),
-            "idle": Out(1),
-            "fault": Out(1),
-        })
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(unpack_job(config))),
+                "i": In(stream.Signature(port_word())),
+                "o": Out(stream.Signature(trit_chunk(config))),
+                "idle": Out(1),
+                "fault": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         together = max(1, GROUP // config.rows)
-        halves = max(1, config.rows // GROUP)              # groups of an element
+        halves = max(1, config.rows // GROUP)  # groups of an element
         groups = -(-config.elements // together) * halves  # groups of a column
         job = Signal(unpack_job(config))
-        busy, flush = Signal(), Signal()                   # decoding; dropping surplus words
-        move, step = Signal(), Signal()                    # the pipeline moves, and takes a group
+        busy, flush = Signal(), Signal()  # decoding; dropping surplus words
+        move, step = Signal(), Signal()  # the pipeline moves, and takes a group
 
         # First stage: the next group's mask and the held one's signs at ``position``.
         words = [Signal(PORT_WIDTH, name=name) for name in ("current", "following", "spare")]
-        have = Signal(range(len(words) + 1))               # words that are there; others are zero
-        ended = Signal()                                   # the job's last word was taken
+        have = Signal(range(len(words) + 1))  # words that are there; others are zero
+        ended = Signal()  # the job's last word was taken
         position = Signal(range(PORT_WIDTH))
         window = Signal(PORT_WIDTH)
-        index = Signal(index_shape(groups))                # group of the next mask
-        last_group, tail = Signal(), Signal()              # tail: all masks were read
+        index = Signal(index_shape(groups))  # group of the next mask
+        last_group, tail = Signal(), Signal()  # tail: all masks were read
         width = Signal(range(GROUP + 1))
         mask = Signal(GROUP)
-        held = Signal(data.StructLayout({
-            "mask": GROUP, "ones": range(GROUP + 1), "address": len(job.address),
-            "index": len(index), "valid": 1}))
+        held = Signal(
+            data.StructLayout(
+                {
+                    "mask": GROUP,
+                    "ones": range(GROUP + 1),
+                    "address": len(job.address),
+                    "index": len(index),
+                    "valid": 1,
+                }
+            )
+        )
         end = Signal(range(2 * PORT_WIDTH))
         job_done = Signal()
         m.d.comb += [
@@ -176,7 +192,7 @@ class Unpacker(wiring.Component):
                         m.d.sync += word.eq(self.i.payload.data)
 
         # A job is sound if its last group ends in its last word.
-        needed = Signal(range(3))                          # words in which the group lies
+        needed = Signal(range(3))  # words in which the group lies
         short, missing = Signal(), Signal()
         m.d.comb += [
             needed.eq(Mux(end > PORT_WIDTH, 2, end.any())),
@@ -188,9 +204,16 @@ class Unpacker(wiring.Component):
             m.d.sync += short.eq(1)
         with m.If(self.jobs.ready & self.jobs.valid):
             m.d.sync += [
-                job.eq(self.jobs.payload), busy.eq(1), ended.eq(0), short.eq(0),
-                tail.eq(0), index.eq(0), position.eq(0), have.eq(0),
-                *(word.eq(0) for word in words)]
+                job.eq(self.jobs.payload),
+                busy.eq(1),
+                ended.eq(0),
+                short.eq(0),
+                tail.eq(0),
+                index.eq(0),
+                position.eq(0),
+                have.eq(0),
+                *(word.eq(0) for word in words),
+            ]
         with m.If(job_done):
             m.d.sync += [busy.eq(0), flush.eq(~ended & ~(taken & self.i.payload.last))]
         with m.If(flush & taken & self.i.payload.last):
@@ -198,9 +221,18 @@ class Unpacker(wiring.Component):
 
         # Second stage: signs to their places.
         valid = Signal()
-        group = Signal(data.StructLayout({
-            "mask": GROUP, "signs": GROUP, "address": len(job.address), "index": len(index),
-            "rows_used": len(job.rows_used)}), reset_less=True)
+        group = Signal(
+            data.StructLayout(
+                {
+                    "mask": GROUP,
+                    "signs": GROUP,
+                    "address": len(job.address),
+                    "index": len(index),
+                    "rows_used": len(job.rows_used),
+                }
+            ),
+            reset_less=True,
+        )
         with m.If(move):
             m.d.sync += [
                 valid.eq(step & held.valid),
@@ -212,11 +244,14 @@ class Unpacker(wiring.Component):
             ]
         negative = Signal(GROUP)
         m.d.comb += [
-            negative[bit].eq(group.mask[bit] & group.signs[:bit + 1].bit_select(
-                _ones(group.mask[:bit]), 1)) for bit in range(GROUP)]
+            negative[bit].eq(
+                group.mask[bit] & group.signs[: bit + 1].bit_select(_ones(group.mask[:bit]), 1)
+            )
+            for bit in range(GROUP)
+        ]
 
         # Third stage: rows to their places.
-        pending = Signal()                                 # an element's second chunk waits
+        pending = Signal()  # an element's second chunk waits
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
             self.idle.eq(~busy & ~flush & ~valid & ~self.o.valid & ~pending),
@@ -236,23 +271,32 @@ class Unpacker(wiring.Component):
         rest = self.config.elements % together
         return Mux(last_group, sum((used for _ in range(1, rest)), used), full) if rest else full
 
-    def _one_chunk(self, m: Module, group: data.View, valid: Signal, negative: Signal,
-                   together: int) -> None:
+    def _one_chunk(
+        self, m: Module, group: data.View, valid: Signal, negative: Signal, together: int
+    ) -> None:
         out, rows = self.o.payload, self.config.rows
         m.d.sync += [
-            self.o.valid.eq(valid), out.address.eq(group.address), out.chunk.eq(group.index)]
+            self.o.valid.eq(valid),
+            out.address.eq(group.address),
+            out.chunk.eq(group.index),
+        ]
         if together == 1:
             m.d.sync += out.data.eq(Cat(group.mask, negative))
             return
         with m.Switch(group.rows_used):
             for count in range(1, rows + 1):
                 with m.Case(count):
-                    m.d.sync += out.data.eq(Cat(
-                        Cat(plane[element * count:(element + 1) * count], C(0, rows - count))
-                        for element in range(together) for plane in (group.mask, negative)))
+                    m.d.sync += out.data.eq(
+                        Cat(
+                            Cat(plane[element * count : (element + 1) * count], C(0, rows - count))
+                            for element in range(together)
+                            for plane in (group.mask, negative)
+                        )
+                    )
 
-    def _two_chunks(self, m: Module, group: data.View, valid: Signal, negative: Signal,
-                    pending: Signal) -> None:
+    def _two_chunks(
+        self, m: Module, group: data.View, valid: Signal, negative: Signal, pending: Signal
+    ) -> None:
         """A lower group waits for the upper one, which gives two chunks; the second of them goes
         out while the next lower group passes."""
         out = self.o.payload
@@ -276,4 +320,4 @@ def _ones(bits: Value) -> Value:
     """Number of ones, as a balanced tree."""
     if len(bits) < 2:
         return bits
-    return _ones(bits[:len(bits) // 2]) + _ones(bits[len(bits) // 2:])
+    return _ones(bits[: len(bits) // 2]) + _ones(bits[len(bits) // 2 :])

@@ -20,8 +20,14 @@ from tritforge.hw.payloads import command_word, port_word, probe
 from tritforge.hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from tritforge.hw.top import Accelerator
 
-__all__ = ["TOP_NAME", "convert", "generate_separate", "generate_verilog", "hardware_digest",
-           "sidecar"]
+__all__ = [
+    "TOP_NAME",
+    "convert",
+    "generate_separate",
+    "generate_verilog",
+    "hardware_digest",
+    "sidecar",
+]
 
 #: Name of the top module.
 TOP_NAME = "accelerator"
@@ -50,14 +56,14 @@ def _modules(component: wiring.Component, name: str) -> dict[str, str]:
             if key in _REGISTERED:
                 block = _RegisteredReset(block, "contents")
             texts[key] = _convert_one(block, key, shared)
-    sources = {source.stem: source.read_text(encoding="utf-8")
-               for source in sorted(shared.sources)}
+    sources = {source.stem: source.read_text(encoding="utf-8") for source in sorted(shared.sources)}
     return sources | dict(reversed(texts.items()))
 
 
 def _convert_one(component: wiring.Component, name: str, shared: SharedModules) -> str:
-    text: str = verilog.convert(component, name=name, platform=shared, emit_src=False,
-                                strip_internal_attrs=True)
+    text: str = verilog.convert(
+        component, name=name, platform=shared, emit_src=False, strip_internal_attrs=True
+    )
     # Each conversion starts with the same banner; the file gets its own.
     return text.split("*/", 1)[-1].lstrip() if text.startswith("/*") else text
 
@@ -95,9 +101,11 @@ class _RegisteredReset(wiring.Component):
 
 
 def _banner(config: Config) -> str:
-    return (f"// tritforge accelerator, configuration {config.name} "
-            f"(identity {config.identity[:16]})\n"
-            f"// Generated; top module {TOP_NAME}, clock clk, synchronous reset rst.\n\n")
+    return (
+        f"// tritforge accelerator, configuration {config.name} "
+        f"(identity {config.identity[:16]})\n"
+        f"// Generated; top module {TOP_NAME}, clock clk, synchronous reset rst.\n\n"
+    )
 
 
 def _top(config: Config) -> wiring.Component:
@@ -126,18 +134,24 @@ def generate_separate(config: Config, block: str = "cluster") -> tuple[str, str]
     Both hold what they need of the modules below.
     """
     texts = _modules(_top(config), TOP_NAME)
-    inside = {name: text for name, text in texts.items()
-              if name not in (TOP_NAME, "activation_slice")}
-    outside = {name: text for name, text in texts.items()
-               if name not in (block, "processing_element")}
-    return (_banner(config) + "\n".join(outside.values()),
-            _banner(config) + "\n".join(inside.values()))
+    inside = {
+        name: text for name, text in texts.items() if name not in (TOP_NAME, "activation_slice")
+    }
+    outside = {
+        name: text for name, text in texts.items() if name not in (block, "processing_element")
+    }
+    return (
+        _banner(config) + "\n".join(outside.values()),
+        _banner(config) + "\n".join(inside.values()),
+    )
 
 
 def _places(layout: data.StructLayout) -> dict[str, int | list[int]]:
     """Of every field its bit, or its first and last."""
-    return {name: [field.offset, field.offset + field.width - 1] if field.width > 1
-            else field.offset for name, field in layout}
+    return {
+        name: [field.offset, field.offset + field.width - 1] if field.width > 1 else field.offset
+        for name, field in layout
+    }
 
 
 def sidecar(config: Config) -> dict[str, Any]:
@@ -156,10 +170,12 @@ def sidecar(config: Config) -> dict[str, Any]:
                 },
                 "output" if direction == "input" else "input": {f"{name}__ready": {"width": 1}},
             }
-            for name, direction, word in (("commands", "input", command_word()),
-                                          ("results", "output", port_word()))
-        } | {"probe": {"output": {
-            "probe": {"width": probe(config).size, **_places(probe(config))}}}},
+            for name, direction, word in (
+                ("commands", "input", command_word()),
+                ("results", "output", port_word()),
+            )
+        }
+        | {"probe": {"output": {"probe": {"width": probe(config).size, **_places(probe(config))}}}},
         "memories": {
             name: {
                 "number": number,
@@ -188,8 +204,7 @@ def write_verilog(config: Config, folder: Path) -> tuple[Path, Path]:
     -------
     The two paths. Each file appears whole or not at all.
     """
-    texts = {".v": generate_verilog(config),
-             ".json": json.dumps(sidecar(config), indent=2) + "\n"}
+    texts = {".v": generate_verilog(config), ".json": json.dumps(sidecar(config), indent=2) + "\n"}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, text in texts.items():

@@ -70,15 +70,17 @@ class Walker(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "i": In(stream.Signature(walk_job(config))),
-            "o": Out(stream.Signature(scan_word(config))),
-            "idle": Out(1),
-            "read_valid": Out(1),
-            "read_ready": In(1),
-            "read_address": Out(address_width(config.activation_depth)),
-            "read_data": In(config.memory_width("activations")),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(walk_job(config))),
+                "o": Out(stream.Signature(scan_word(config))),
+                "idle": Out(1),
+                "read_valid": Out(1),
+                "read_ready": In(1),
+                "read_address": Out(address_width(config.activation_depth)),
+                "read_data": In(config.memory_width("activations")),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,11 +89,25 @@ class Walker(wiring.Component):
 
         places = word_places(config)
         # Without a queue of jobs, what is the same in all jobs of a group is not kept here.
-        of_group = ("step_x", "step_y", "word_count", "last_lanes", "trit_step_x", "trit_step_y",
-                    "plus", "minus", "signed") if config.direct_jobs else ()
+        of_group = (
+            (
+                "step_x",
+                "step_y",
+                "word_count",
+                "last_lanes",
+                "trit_step_x",
+                "trit_step_y",
+                "plus",
+                "minus",
+                "signed",
+            )
+            if config.direct_jobs
+            else ()
+        )
         unused = ("rows_used",) if config.skip_zero_weights else ()
-        queued_layout = data.StructLayout({
-            name: field.shape for name, field in word_layout if name not in (*of_group, *unused)})
+        queued_layout = data.StructLayout(
+            {name: field.shape for name, field in word_layout if name not in (*of_group, *unused)}
+        )
         kind = Queue if config.short_queues else fifo.SyncFIFO
         m.submodules.words = words = kind(width=queued_layout.size, depth=places)
         new = Signal(job_layout)
@@ -100,7 +116,8 @@ class Walker(wiring.Component):
         active = Signal()
         if job_places(config) > 1:
             m.submodules.jobs = jobs = fifo.SyncFIFO(
-                width=job_layout.size, depth=job_places(config))
+                width=job_layout.size, depth=job_places(config)
+            )
             m.d.comb += [
                 jobs.w_data.eq(self.i.payload),
                 jobs.w_en.eq(self.i.valid),
@@ -128,8 +145,9 @@ class Walker(wiring.Component):
         # Counters hold what is left, the word at hand included.
         job = Signal(job_layout)
         kept = Signal(job_layout, reset_less=True)
-        m.d.comb += [job[name].eq((new if name in of_group else kept)[name])
-                     for name, _ in job_layout]
+        m.d.comb += [
+            job[name].eq((new if name in of_group else kept)[name]) for name, _ in job_layout
+        ]
         address = Signal(address_width(config.activation_depth), reset_less=True)
         position = Signal.like(address)
         row = Signal.like(address)
@@ -142,16 +160,18 @@ class Walker(wiring.Component):
         empty = Signal()
 
         credit = Signal(range(places + 1), init=places)
-        some_credit = Signal(init=1)            # in a register of its own
+        some_credit = Signal(init=1)  # in a register of its own
         issue, returned = Signal(), Signal()
         # Whether the word at hand is the last of its kernel column, of its kernel row, of its job,
         # told a cycle ahead from what is left.
-        last = {name: Signal(name=f"{name}_last", reset_less=True)
-                for name in ("column", "row", "job")}
+        last = {
+            name: Signal(name=f"{name}_last", reset_less=True) for name in ("column", "row", "job")
+        }
         final = last["job"]
         several_words, several_columns, more_columns, more_rows = (
             Signal(name=name, reset_less=True)
-            for name in ("several_words", "several_columns", "more_columns", "more_rows"))
+            for name in ("several_words", "several_columns", "more_columns", "more_rows")
+        )
 
         def ahead(words: Value, columns: Value, rows: Value, nothing: Value | int = 0) -> None:
             """What follows the next word; ``nothing``: it is a word for which nothing is read."""
@@ -240,8 +260,11 @@ class Walker(wiring.Component):
             word.trit.eq(trit),
             word.last.eq(job.last & final),
         ]
-        m.d.comb += [word[name].eq(job[name])
-                     for name in ("plus", "minus", "signed", "rows_used") if name in word_names]
+        m.d.comb += [
+            word[name].eq(job[name])
+            for name in ("plus", "minus", "signed", "rows_used")
+            if name in word_names
+        ]
         for stage in range(ChunkMemory.latency):
             valid_after = Signal(name=f"valid_{stage}")
             word_after = Signal(queued_layout, name=f"word_{stage}", reset_less=True)
@@ -255,8 +278,11 @@ class Walker(wiring.Component):
             words.w_en.eq(valid),
             leaving.eq(words.r_data),
             *(self.o.payload[name].eq(leaving[name]) for name, _ in queued_layout),
-            *(self.o.payload[name].eq(job[name]) for name in ("plus", "minus", "signed")
-              if name in of_group),
+            *(
+                self.o.payload[name].eq(job[name])
+                for name in ("plus", "minus", "signed")
+                if name in of_group
+            ),
             self.o.valid.eq(words.r_rdy),
             words.r_en.eq(self.o.ready),
         ]

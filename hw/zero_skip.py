@@ -48,27 +48,29 @@ class ZeroSkip(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        super().__init__({
-            "i": In(stream.Signature(scan_word(config))),
-            "idle": Out(1),
-            "valid": Out(1),
-            "activation": Out(ACTIVATION_WIDTH),
-            "is_signed": Out(1),
-            "column": Out(address_width(config.trit_depth)),
-            "plus": Out(scan_word(config)["plus"].shape),
-            "minus": Out(scan_word(config)["minus"].shape),
-            "rows_used": Out(range(config.rows + 1)),
-            "tag": Out(tag_width(config)),
-            "stop": In(1),
-            "oldest": In(tag_width(config)),
-            "advance": In(1),
-            "draining": In(1),
-            "skipped": Out(range(config.scan_width + 1)),
-            "empty_scan": Out(1),
-            "stall_queue_full": Out(1),
-            "stall_imbalance": Out(1),
-            "stall_drain": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(scan_word(config))),
+                "idle": Out(1),
+                "valid": Out(1),
+                "activation": Out(ACTIVATION_WIDTH),
+                "is_signed": Out(1),
+                "column": Out(address_width(config.trit_depth)),
+                "plus": Out(scan_word(config)["plus"].shape),
+                "minus": Out(scan_word(config)["minus"].shape),
+                "rows_used": Out(range(config.rows + 1)),
+                "tag": Out(tag_width(config)),
+                "stop": In(1),
+                "oldest": In(tag_width(config)),
+                "advance": In(1),
+                "draining": In(1),
+                "skipped": Out(range(config.scan_width + 1)),
+                "empty_scan": Out(1),
+                "stall_queue_full": Out(1),
+                "stall_imbalance": Out(1),
+                "stall_drain": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -89,7 +91,8 @@ class ZeroSkip(wiring.Component):
         # known a cycle before it is needed, as is whether anything is pending.
         distance, staying, moved = (
             Signal(unsigned(tag_width(config)), name=name)
-            for name in ("distance", "staying", "moved"))
+            for name in ("distance", "staying", "moved")
+        )
         bank_free = Signal(init=1)
         some = Signal()
         go = Signal()
@@ -130,8 +133,13 @@ class ZeroSkip(wiring.Component):
 
         zeros = used & ~picked
         m.d.comb += [
-            self.skipped.eq(Mux(self.i.ready & self.i.valid,
-                                sum((zeros[index] for index in range(1, lanes)), zeros[0]), 0)),
+            self.skipped.eq(
+                Mux(
+                    self.i.ready & self.i.valid,
+                    sum((zeros[index] for index in range(1, lanes)), zeros[0]),
+                    0,
+                )
+            ),
             self.empty_scan.eq(go & ~some),
             self.stall_queue_full.eq(held & bank_free & self.stop & some),
             self.stall_imbalance.eq(held & ~bank_free & ~self.draining),

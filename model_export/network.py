@@ -35,17 +35,19 @@ class Fold:
     ``(y*by + j - top, x*bx + i - left)``, zero where there is none.
     """
 
-    channels: int                     # of the tensor before folding
+    channels: int  # of the tensor before folding
     height: int
     width: int
-    block: tuple[int, int]            # by, bx
+    block: tuple[int, int]  # by, bx
     padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right fill the last blocks
 
     def __post_init__(self) -> None:
         if min(*self.shape, *self.block) < 1 or not all(
-                0 <= before < size for before, size in zip(self.padding, self.block, strict=True)):
-            raise ValueError(f"{self} is no fold: sizes must be positive, the padding less than a "
-                             f"block")
+            0 <= before < size for before, size in zip(self.padding, self.block, strict=True)
+        ):
+            raise ValueError(
+                f"{self} is no fold: sizes must be positive, the padding less than a block"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,36 +57,44 @@ class Fold:
     @property
     def folded_shape(self) -> tuple[int, int, int]:
         """Channels, height, width after folding."""
-        height, width = (-(-(size + before) // block) for size, before, block in zip(
-            (self.height, self.width), self.padding, self.block, strict=True))
+        height, width = (
+            -(-(size + before) // block)
+            for size, before, block in zip(
+                (self.height, self.width), self.padding, self.block, strict=True
+            )
+        )
         return self.channels * self.block[0] * self.block[1], height, width
 
     def apply(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Folded codes of (.., channels, height, width), of the same dtype."""
         codes = np.asarray(codes)
         if codes.shape[-3:] != self.shape:
-            raise ValueError(f"a tensor to fold must have shape {self.shape}, not "
-                             f"{codes.shape[-3:]}")
+            raise ValueError(
+                f"a tensor to fold must have shape {self.shape}, not {codes.shape[-3:]}"
+            )
         (by, bx), (top, left) = self.block, self.padding
         channels, height, width = self.folded_shape
         padded = np.zeros((*codes.shape[:-2], height * by, width * bx), codes.dtype)
-        padded[..., top:top + self.height, left:left + self.width] = codes
+        padded[..., top : top + self.height, left : left + self.width] = codes
         split = padded.reshape(*codes.shape[:-2], height, by, width, bx)
         return np.moveaxis(split, (-3, -1), (-4, -3)).reshape(
-            *codes.shape[:-3], channels, height, width)
+            *codes.shape[:-3], channels, height, width
+        )
 
     def undo(self, folded: NDArray[Any]) -> NDArray[Any]:
         """The inverse of :meth:`apply`."""
         folded = np.asarray(folded)
         if folded.shape[-3:] != self.folded_shape:
-            raise ValueError(f"a folded tensor must have shape {self.folded_shape}, not "
-                             f"{folded.shape[-3:]}")
+            raise ValueError(
+                f"a folded tensor must have shape {self.folded_shape}, not {folded.shape[-3:]}"
+            )
         (by, bx), (top, left) = self.block, self.padding
         _, height, width = self.folded_shape
         split = folded.reshape(*folded.shape[:-3], self.channels, by, bx, height, width)
         padded = np.moveaxis(split, (-4, -3), (-3, -1)).reshape(
-            *folded.shape[:-3], self.channels, height * by, width * bx)
-        return padded[..., top:top + self.height, left:left + self.width]
+            *folded.shape[:-3], self.channels, height * by, width * bx
+        )
+        return padded[..., top : top + self.height, left : left + self.width]
 
 
 @dataclass
@@ -99,9 +109,9 @@ class Tensor:
     channels: int
     height: int
     width: int
-    scale: float = 0.0    # 0 until calibrated
+    scale: float = 0.0  # 0 until calibrated
     signed: bool = False
-    limit: float = 0.0    # upper clamp in real numbers (ReLU6), 0: none; calibration respects it
+    limit: float = 0.0  # upper clamp in real numbers (ReLU6), 0: none; calibration respects it
     fold: Fold | None = None  # the input only: how it is rearranged on its way to the chip
 
     @property
@@ -132,20 +142,20 @@ class ColumnGroup:
     source add nothing.
     """
 
-    source: str                       # tensor name
-    channels: tuple[int, int]         # source channels [start, stop) that it reads
-    rows: tuple[int, int]             # layer rows [start, stop) that it feeds
-    trits: NDArray[np.int8]           # (stop-start rows, channels, kh, kw); kh = kw = 1 if shared
+    source: str  # tensor name
+    channels: tuple[int, int]  # source channels [start, stop) that it reads
+    rows: tuple[int, int]  # layer rows [start, stop) that it feeds
+    trits: NDArray[np.int8]  # (stop-start rows, channels, kh, kw); kh = kw = 1 if shared
     kernel: tuple[int, int]
-    wp: float                         # weight of a + trit, in real numbers
-    wn: float                         # minus the weight of a - trit
+    wp: float  # weight of a + trit, in real numbers
+    wn: float  # minus the weight of a - trit
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right follow from the output
     dilation: tuple[int, int] = (1, 1)
-    shared: bool = False              # same trits at every kernel position (average pooling)
-    step: float = 0.0                 # wp and wn are integers times this; 0: any two numbers
-    coefficient_plus: int = 0         # integers that stand for wp and wn; set by ``quantize``
-    coefficient_minus: int = 0        # stands for wn: a - trit adds -coefficient_minus * x
+    shared: bool = False  # same trits at every kernel position (average pooling)
+    step: float = 0.0  # wp and wn are integers times this; 0: any two numbers
+    coefficient_plus: int = 0  # integers that stand for wp and wn; set by ``quantize``
+    coefficient_minus: int = 0  # stands for wn: a - trit adds -coefficient_minus * x
 
 
 @dataclass
@@ -154,8 +164,8 @@ class Pool:
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
-    padding: tuple[int, int]          # top, left
-    height: int                       # pooled size
+    padding: tuple[int, int]  # top, left
+    height: int  # pooled size
     width: int
 
 
@@ -167,9 +177,9 @@ class Requantization:
     neither shifted nor clamped.
     """
 
-    multiplier: NDArray[np.int64]     # (rows,)
-    bias: NDArray[np.int64]           # (rows,)
-    shift: NDArray[np.int64]          # (rows,), 0..63
+    multiplier: NDArray[np.int64]  # (rows,)
+    bias: NDArray[np.int64]  # (rows,)
+    shift: NDArray[np.int64]  # (rows,), 0..63
     low: int
     high: int
 
@@ -183,27 +193,27 @@ class Layer:
     """
 
     name: str
-    kind: str                         # what the user wrote: "conv", "linear", "pool", "add", ...
-    output: str                       # tensor name
+    kind: str  # what the user wrote: "conv", "linear", "pool", "add", ...
+    output: str  # tensor name
     rows: int
-    height: int                       # output pixels before pooling
+    height: int  # output pixels before pooling
     width: int
     groups: list[ColumnGroup]
-    gain: NDArray[np.float64]         # (rows,)
-    offset: NDArray[np.float64]       # (rows,)
+    gain: NDArray[np.float64]  # (rows,)
+    offset: NDArray[np.float64]  # (rows,)
     relu: bool = False
     pool: Pool | None = None
-    final: bool = False               # last layer: its results are accumulators
-    accumulator_scale: float = 0.0    # real value of one accumulator unit, before gain
+    final: bool = False  # last layer: its results are accumulators
+    accumulator_scale: float = 0.0  # real value of one accumulator unit, before gain
     accumulator_low: NDArray[np.int64] = field(  # per row: proven bounds for any input codes
-        default_factory=lambda: np.zeros(0, np.int64))
-    accumulator_high: NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros(0, np.int64))
+        default_factory=lambda: np.zeros(0, np.int64)
+    )
+    accumulator_high: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     requantization: Requantization | None = None
-    result_scale: float = 0.0         # final layer: real value of one result unit
-    note: str = ""                    # what became of the weights, for the reader of a report
-    weight_count: int = 0             # weights of the trained layer, 0 if it has none
-    weight_error: float = 0.0         # largest |stored - trained| / largest |trained| weight
+    result_scale: float = 0.0  # final layer: real value of one result unit
+    note: str = ""  # what became of the weights, for the reader of a report
+    weight_count: int = 0  # weights of the trained layer, 0 if it has none
+    weight_error: float = 0.0  # largest |stored - trained| / largest |trained| weight
 
     @property
     def nonzero_trits(self) -> int:
@@ -241,5 +251,7 @@ class Network:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise KeyError(f"network {self.name} has no layer {name!r}; "
-                       f"it has {', '.join(layer.name for layer in self.layers)}")
+        raise KeyError(
+            f"network {self.name} has no layer {name!r}; "
+            f"it has {', '.join(layer.name for layer in self.layers)}"
+        )

@@ -16,8 +16,15 @@ from types import ModuleType
 from torch import Tensor, nn
 
 __all__ = [
-    "ZOO", "Mnist", "ModelError", "alexnet_dorefa", "alexnet_krizhevsky", "alexnet_torchvision",
-    "digits", "load_model", "mnist",
+    "ZOO",
+    "Mnist",
+    "ModelError",
+    "alexnet_dorefa",
+    "alexnet_krizhevsky",
+    "alexnet_torchvision",
+    "digits",
+    "load_model",
+    "mnist",
 ]
 
 
@@ -27,21 +34,23 @@ class ModelError(ValueError):
 
 def digits() -> nn.Module:
     """A small CNN for 8 x 8 digits: input (N, 1, 8, 8), output (N, 10); 25 744 weights."""
-    return nn.Sequential(OrderedDict(
-        conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False),
-        bn1=nn.BatchNorm2d(16),
-        relu1=nn.ReLU(),
-        conv2=nn.Conv2d(16, 32, 3, padding=1, bias=False),
-        bn2=nn.BatchNorm2d(32),
-        relu2=nn.ReLU(),
-        pool2=nn.MaxPool2d(2),
-        conv3=nn.Conv2d(32, 64, 3, padding=1, bias=False),
-        bn3=nn.BatchNorm2d(64),
-        relu3=nn.ReLU(),
-        pool3=nn.MaxPool2d(2),
-        flatten=nn.Flatten(),
-        fc=nn.Linear(256, 10),
-    ))
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 16, 3, padding=1, bias=False),
+            bn1=nn.BatchNorm2d(16),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(16, 32, 3, padding=1, bias=False),
+            bn2=nn.BatchNorm2d(32),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            conv3=nn.Conv2d(32, 64, 3, padding=1, bias=False),
+            bn3=nn.BatchNorm2d(64),
+            relu3=nn.ReLU(),
+            pool3=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(256, 10),
+        )
+    )
 
 
 class Mnist(nn.Module):
@@ -53,9 +62,11 @@ class Mnist(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer1 = nn.Sequential(
-            nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2))
+            nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)
+        )
         self.layer2 = nn.Sequential(
-            nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2))
+            nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)
+        )
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(7 * 7 * 32, 10)
 
@@ -89,6 +100,7 @@ def alexnet_dorefa(*, divisor: int = 1, first_bias: bool = False) -> nn.Module:
     ModelError
         The divisor leaves no whole, even number of channels.
     """
+
     def norm(channels: int) -> nn.BatchNorm2d:
         return nn.BatchNorm2d(channels, eps=1e-4)
 
@@ -96,33 +108,35 @@ def alexnet_dorefa(*, divisor: int = 1, first_bias: bool = False) -> nn.Module:
         return nn.BatchNorm1d(features, eps=1e-4)
 
     c96, c256, c384, c4096 = _narrowed(divisor, 96, 256, 384, 4096)
-    return nn.Sequential(OrderedDict(
-        conv0=nn.Conv2d(3, c96, 12, stride=4, bias=first_bias),            # 54 x 54
-        relu0=nn.ReLU(),
-        conv1=nn.Conv2d(c96, c256, 5, padding=2, groups=2, bias=False),
-        bn1=norm(c256),
-        pool1=nn.MaxPool2d(3, 2, ceil_mode=True),                          # 27 x 27
-        relu1=nn.ReLU(),
-        conv2=nn.Conv2d(c256, c384, 3, padding=1, bias=False),
-        bn2=norm(c384),
-        pool2=nn.MaxPool2d(3, 2, padding=1),                               # 14 x 14
-        relu2=nn.ReLU(),
-        conv3=nn.Conv2d(c384, c384, 3, padding=1, groups=2, bias=False),
-        bn3=norm(c384),
-        relu3=nn.ReLU(),
-        conv4=nn.Conv2d(c384, c256, 3, padding=1, groups=2, bias=False),
-        bn4=norm(c256),
-        pool4=nn.MaxPool2d(3, 2),                                          # 6 x 6
-        relu4=nn.ReLU(),
-        flatten=nn.Flatten(),
-        fc0=nn.Linear(36 * c256, c4096, bias=False),
-        bnfc0=norm_fc(c4096),
-        relufc0=nn.ReLU(),
-        fc1=nn.Linear(c4096, c4096, bias=False),
-        bnfc1=norm_fc(c4096),
-        relufc1=nn.ReLU(),
-        fct=nn.Linear(c4096, 1000),
-    ))
+    return nn.Sequential(
+        OrderedDict(
+            conv0=nn.Conv2d(3, c96, 12, stride=4, bias=first_bias),  # 54 x 54
+            relu0=nn.ReLU(),
+            conv1=nn.Conv2d(c96, c256, 5, padding=2, groups=2, bias=False),
+            bn1=norm(c256),
+            pool1=nn.MaxPool2d(3, 2, ceil_mode=True),  # 27 x 27
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(c256, c384, 3, padding=1, bias=False),
+            bn2=norm(c384),
+            pool2=nn.MaxPool2d(3, 2, padding=1),  # 14 x 14
+            relu2=nn.ReLU(),
+            conv3=nn.Conv2d(c384, c384, 3, padding=1, groups=2, bias=False),
+            bn3=norm(c384),
+            relu3=nn.ReLU(),
+            conv4=nn.Conv2d(c384, c256, 3, padding=1, groups=2, bias=False),
+            bn4=norm(c256),
+            pool4=nn.MaxPool2d(3, 2),  # 6 x 6
+            relu4=nn.ReLU(),
+            flatten=nn.Flatten(),
+            fc0=nn.Linear(36 * c256, c4096, bias=False),
+            bnfc0=norm_fc(c4096),
+            relufc0=nn.ReLU(),
+            fc1=nn.Linear(c4096, c4096, bias=False),
+            bnfc1=norm_fc(c4096),
+            relufc1=nn.ReLU(),
+            fct=nn.Linear(c4096, 1000),
+        )
+    )
 
 
 def alexnet_krizhevsky(*, divisor: int = 1) -> nn.Module:
@@ -145,34 +159,36 @@ def alexnet_krizhevsky(*, divisor: int = 1) -> nn.Module:
         As :func:`alexnet_dorefa`.
     """
     c96, c256, c384, c4096 = _narrowed(divisor, 96, 256, 384, 4096)
-    return nn.Sequential(OrderedDict(
-        conv1=nn.Conv2d(3, c96, 11, stride=4, bias=False),                 # 55 x 55
-        bn1=nn.BatchNorm2d(c96),
-        relu1=nn.ReLU(),
-        pool1=nn.MaxPool2d(3, 2),                                          # 27 x 27
-        conv2=nn.Conv2d(c96, c256, 5, padding=2, groups=2, bias=False),
-        bn2=nn.BatchNorm2d(c256),
-        relu2=nn.ReLU(),
-        pool2=nn.MaxPool2d(3, 2),                                          # 13 x 13
-        conv3=nn.Conv2d(c256, c384, 3, padding=1, bias=False),
-        bn3=nn.BatchNorm2d(c384),
-        relu3=nn.ReLU(),
-        conv4=nn.Conv2d(c384, c384, 3, padding=1, groups=2, bias=False),
-        bn4=nn.BatchNorm2d(c384),
-        relu4=nn.ReLU(),
-        conv5=nn.Conv2d(c384, c256, 3, padding=1, groups=2, bias=False),
-        bn5=nn.BatchNorm2d(c256),
-        relu5=nn.ReLU(),
-        pool5=nn.MaxPool2d(3, 2),                                          # 6 x 6
-        flatten=nn.Flatten(),
-        fc6=nn.Linear(36 * c256, c4096, bias=False),
-        bn6=nn.BatchNorm1d(c4096),
-        relu6=nn.ReLU(),
-        fc7=nn.Linear(c4096, c4096, bias=False),
-        bn7=nn.BatchNorm1d(c4096),
-        relu7=nn.ReLU(),
-        fc8=nn.Linear(c4096, 1000),
-    ))
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, c96, 11, stride=4, bias=False),  # 55 x 55
+            bn1=nn.BatchNorm2d(c96),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(3, 2),  # 27 x 27
+            conv2=nn.Conv2d(c96, c256, 5, padding=2, groups=2, bias=False),
+            bn2=nn.BatchNorm2d(c256),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(3, 2),  # 13 x 13
+            conv3=nn.Conv2d(c256, c384, 3, padding=1, bias=False),
+            bn3=nn.BatchNorm2d(c384),
+            relu3=nn.ReLU(),
+            conv4=nn.Conv2d(c384, c384, 3, padding=1, groups=2, bias=False),
+            bn4=nn.BatchNorm2d(c384),
+            relu4=nn.ReLU(),
+            conv5=nn.Conv2d(c384, c256, 3, padding=1, groups=2, bias=False),
+            bn5=nn.BatchNorm2d(c256),
+            relu5=nn.ReLU(),
+            pool5=nn.MaxPool2d(3, 2),  # 6 x 6
+            flatten=nn.Flatten(),
+            fc6=nn.Linear(36 * c256, c4096, bias=False),
+            bn6=nn.BatchNorm1d(c4096),
+            relu6=nn.ReLU(),
+            fc7=nn.Linear(c4096, c4096, bias=False),
+            bn7=nn.BatchNorm1d(c4096),
+            relu7=nn.ReLU(),
+            fc8=nn.Linear(c4096, 1000),
+        )
+    )
 
 
 def alexnet_torchvision(*, divisor: int = 1) -> nn.Module:
@@ -194,29 +210,44 @@ def alexnet_torchvision(*, divisor: int = 1) -> nn.Module:
         As :func:`alexnet_dorefa`.
     """
     c64, c192, c384, c256, c4096 = _narrowed(divisor, 64, 192, 384, 256, 4096)
-    return nn.Sequential(OrderedDict(
-        features=nn.Sequential(
-            nn.Conv2d(3, c64, 11, stride=4, padding=2), nn.ReLU(),         # 55 x 55
-            nn.MaxPool2d(3, 2),                                            # 27 x 27
-            nn.Conv2d(c64, c192, 5, padding=2), nn.ReLU(),
-            nn.MaxPool2d(3, 2),                                            # 13 x 13
-            nn.Conv2d(c192, c384, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(c384, c256, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(c256, c256, 3, padding=1), nn.ReLU(),
-            nn.MaxPool2d(3, 2)),                                           # 6 x 6
-        flatten=nn.Flatten(),
-        classifier=nn.Sequential(
-            nn.Dropout(), nn.Linear(36 * c256, c4096), nn.ReLU(),
-            nn.Dropout(), nn.Linear(c4096, c4096), nn.ReLU(),
-            nn.Linear(c4096, 1000)),
-    ))
+    return nn.Sequential(
+        OrderedDict(
+            features=nn.Sequential(
+                nn.Conv2d(3, c64, 11, stride=4, padding=2),
+                nn.ReLU(),  # 55 x 55
+                nn.MaxPool2d(3, 2),  # 27 x 27
+                nn.Conv2d(c64, c192, 5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(3, 2),  # 13 x 13
+                nn.Conv2d(c192, c384, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(c384, c256, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(c256, c256, 3, padding=1),
+                nn.ReLU(),
+                nn.MaxPool2d(3, 2),
+            ),  # 6 x 6
+            flatten=nn.Flatten(),
+            classifier=nn.Sequential(
+                nn.Dropout(),
+                nn.Linear(36 * c256, c4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(c4096, c4096),
+                nn.ReLU(),
+                nn.Linear(c4096, 1000),
+            ),
+        )
+    )
 
 
 def _narrowed(divisor: int, *widths: int) -> list[int]:
     """The widths divided by ``divisor``; all must stay even, for convs in two groups."""
     if divisor < 1 or any(width % (2 * divisor) for width in widths):
-        raise ModelError(f"divisor {divisor} does not leave an even number of channels of "
-                         f"{', '.join(map(str, widths))}; 1, 2, 4, 8 and 16 do")
+        raise ModelError(
+            f"divisor {divisor} does not leave an even number of channels of "
+            f"{', '.join(map(str, widths))}; 1, 2, 4, 8 and 16 do"
+        )
     return [width // divisor for width in widths]
 
 
@@ -254,8 +285,11 @@ def load_model(spec: str) -> nn.Module:
         return ZOO[name]()
     path = Path(place)
     if not path.is_file():
-        raise ModelError(f"model file {place} is a folder" if path.is_dir()
-                         else f"model file {place} does not exist")
+        raise ModelError(
+            f"model file {place} is a folder"
+            if path.is_dir()
+            else f"model file {place} does not exist"
+        )
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
@@ -265,8 +299,10 @@ def load_model(spec: str) -> nn.Module:
         made = getattr(module, name)
         if not isinstance(made, nn.Module):
             if not callable(made):
-                raise ModelError(f"{name} in {place} is of type {type(made).__name__}, not a "
-                                 f"class or function that gives an nn.Module")
+                raise ModelError(
+                    f"{name} in {place} is of type {type(made).__name__}, not a "
+                    f"class or function that gives an nn.Module"
+                )
             try:
                 made = made()
             except KeyboardInterrupt:
@@ -274,8 +310,9 @@ def load_model(spec: str) -> nn.Module:
             except BaseException as error:
                 raise ModelError(f"building {name} of {place} failed: {_reason(error)}") from error
         if not isinstance(made, nn.Module):
-            raise ModelError(f"{name} in {place} gives an object of type "
-                             f"{type(made).__name__}, not an nn.Module")
+            raise ModelError(
+                f"{name} in {place} gives an object of type {type(made).__name__}, not an nn.Module"
+            )
         return made
     finally:
         if folder in sys.path:
@@ -308,6 +345,6 @@ def _reason(error: BaseException) -> str:
     """One line: what was raised, and its message."""
     try:
         message = " ".join(str(error).split())
-    except Exception:                    # an exception of the user's that cannot be printed
+    except Exception:  # an exception of the user's that cannot be printed
         message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -41,14 +41,34 @@ from tritforge.sim.observer import Observer
 from tritforge.sim.pysim import PythonLink
 
 __all__ = [
-    "BACKENDS", "CLUSTER_CYCLES", "Backend", "CycleBackend", "DeviceBackend", "GoldenBackend",
-    "InterpreterBackend", "LayerRun", "Loading", "PythonBackend", "RtlBackend", "Simulation",
-    "SimulationError", "check_layer", "check_log", "create", "port_word_count",
+    "BACKENDS",
+    "CLUSTER_CYCLES",
+    "Backend",
+    "CycleBackend",
+    "DeviceBackend",
+    "GoldenBackend",
+    "InterpreterBackend",
+    "LayerRun",
+    "Loading",
+    "PythonBackend",
+    "RtlBackend",
+    "Simulation",
+    "SimulationError",
+    "check_layer",
+    "check_log",
+    "create",
+    "port_word_count",
 ]
 
 #: What a cluster's cycle is spent on; ``idle`` is the rest, derived.
-CLUSTER_CYCLES = ("broadcasts", "empty_scans", "stall_queue_full", "stall_imbalance",
-                  "stall_drain", "idle")
+CLUSTER_CYCLES = (
+    "broadcasts",
+    "empty_scans",
+    "stall_queue_full",
+    "stall_imbalance",
+    "stall_drain",
+    "idle",
+)
 #: Images whose golden activations are held at a time.
 _CHUNK = 16
 #: Memory contents of more port words than this reach the RTL's memories by the back door.
@@ -68,18 +88,18 @@ class LayerRun:
     """
 
     name: str
-    kind: str                         # "conv", "linear", "pool", ...
+    kind: str  # "conv", "linear", "pool", ...
     rows: int
-    pixels: tuple[int, int]           # output height, width before pooling
-    mac_count: int                    # dense multiply-accumulates per image
-    cycles: int | None = None         # clock cycles
+    pixels: tuple[int, int]  # output height, width before pooling
+    mac_count: int  # dense multiply-accumulates per image
+    cycles: int | None = None  # clock cycles
     cycles_per_image: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     #: cycles it takes at least, see :func:`tritforge.sim.cycle.model.lower_bound`
     lower_bound: int | None = None
-    passes: int = 0                   # of a streamed image; and, per image,
-    sent_words: int = 0               # port words that it needs from the host
-    read_words: int = 0               # and that the host reads back
+    passes: int = 0  # of a streamed image; and, per image,
+    sent_words: int = 0  # port words that it needs from the host
+    read_words: int = 0  # and that the host reads back
 
     def add(self, values: Mapping[str, int]) -> None:
         """Add one image's counters, by the names of :data:`tritforge.hw.program.COUNTERS`."""
@@ -153,15 +173,15 @@ class Simulation:
     network: str
     config: Config
     images: int
-    layer: str | None                 # the layer that ran alone, None: the whole network
+    layer: str | None  # the layer that ran alone, None: the whole network
     output_layer: str
-    output_scale: float               # real value of one unit of ``output``
+    output_scale: float  # real value of one unit of ``output``
     output: NDArray[np.int64]
     layers: list[LayerRun]
-    total_cycles: int | None          # clock cycles, sum over images; None: the backend has none
-    cycles_per_image: list[int]       # of the whole run, by image
-    loading: Loading                  # of trits, rows and program; not in total_cycles
-    seconds: float                    # wall time of the simulation, loading included
+    total_cycles: int | None  # clock cycles, sum over images; None: the backend has none
+    cycles_per_image: list[int]  # of the whole run, by image
+    loading: Loading  # of trits, rows and program; not in total_cycles
+    seconds: float  # wall time of the simulation, loading included
 
     @property
     def loading_cycles(self) -> int | None:
@@ -212,8 +232,13 @@ class Backend(ABC):
         return GoldenModel(self.image.network)
 
     @abstractmethod
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         """The whole network on every image, one RUN each; or one layer alone.
 
         Parameters
@@ -234,8 +259,9 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def capture(self, codes: NDArray[np.integer],
-                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+    def capture(
+        self, codes: NDArray[np.integer], progress: Progress | None = None
+    ) -> dict[str, NDArray[np.int64]]:
         """Every layer's output by layer name, each (images, rows, height, width).
 
         Layers run one by one, each on the activations that the one before left on the chip; the
@@ -258,8 +284,11 @@ class Backend(ABC):
 
     def _layer_runs(self, layer: str | None) -> list[LayerRun]:
         check_layer(self.image.network, layer)
-        runs = [LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
-                for one in self.image.network.layers if layer in (None, one.name)]
+        runs = [
+            LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
+            for one in self.image.network.layers
+            if layer in (None, one.name)
+        ]
         schedule = self.image.memory.schedule
         for run in runs if schedule is not None else ():
             assert schedule is not None
@@ -268,19 +297,41 @@ class Backend(ABC):
             run.sent_words, run.read_words = schedule.port_words(self.image.config, numbers)
         return runs
 
-    def _simulation(self, output: NDArray[np.int64], layer: str | None, layers: list[LayerRun],
-                    seconds: float, cycles: list[int] | None = None,
-                    loading: Loading | None = None) -> Simulation:
+    def _simulation(
+        self,
+        output: NDArray[np.int64],
+        layer: str | None,
+        layers: list[LayerRun],
+        seconds: float,
+        cycles: list[int] | None = None,
+        loading: Loading | None = None,
+    ) -> Simulation:
         network = self.image.network
         last = network.final if layer is None else network.layer(layer)
         scale = last.result_scale if last.final else network.tensors[last.output].scale
         return Simulation(
-            self.name, network.name, self.image.config, len(output), layer, last.name, scale,
-            output, layers, None if cycles is None else sum(cycles), cycles or [],
-            loading or Loading(), seconds)
+            self.name,
+            network.name,
+            self.image.config,
+            len(output),
+            layer,
+            last.name,
+            scale,
+            output,
+            layers,
+            None if cycles is None else sum(cycles),
+            cycles or [],
+            loading or Loading(),
+            seconds,
+        )
 
-    def _count_passes(self, schedule: Schedule, layers: list[LayerRun], numbers: range,
-                      counters: Sequence[Mapping[str, int]]) -> None:
+    def _count_passes(
+        self,
+        schedule: Schedule,
+        layers: list[LayerRun],
+        numbers: range,
+        counters: Sequence[Mapping[str, int]],
+    ) -> None:
         """Add one image's counters of passes to their layers."""
         sums = schedule.sum_by_layer(counters, numbers)
         self._count(layers, [sums[layer.name] for layer in layers])
@@ -292,7 +343,8 @@ class Backend(ABC):
             if values.get("cycles"):
                 place = self.image.memory.layer(one.name)
                 one.lower_bound = (one.lower_bound or 0) + lower_bound(
-                    self.image.config, values, place.pixels * place.groups)
+                    self.image.config, values, place.pixels * place.groups
+                )
 
 
 class GoldenBackend(Backend):
@@ -300,24 +352,33 @@ class GoldenBackend(Backend):
 
     name = "golden"
 
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         self._check_log(codes, log)
         layers = self._layer_runs(layer)
-        tensor = self.image.network.final.output if layer is None \
+        tensor = (
+            self.image.network.final.output
+            if layer is None
             else self.image.network.layer(layer).output
+        )
         begin = time.perf_counter()
         parts = []
         for start in range(0, len(codes), _CHUNK):
             _report(progress, "golden model", start, len(codes))
-            part = codes[start:start + _CHUNK]
-            parts.append(self.golden.run(part) if layer is None
-                         else self.golden.run_all(part)[tensor])
-        return self._simulation(np.concatenate(parts), layer, layers,
-                                time.perf_counter() - begin)
+            part = codes[start : start + _CHUNK]
+            parts.append(
+                self.golden.run(part) if layer is None else self.golden.run_all(part)[tensor]
+            )
+        return self._simulation(np.concatenate(parts), layer, layers, time.perf_counter() - begin)
 
-    def capture(self, codes: NDArray[np.integer],
-                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+    def capture(
+        self, codes: NDArray[np.integer], progress: Progress | None = None
+    ) -> dict[str, NDArray[np.int64]]:
         tensors = self.golden.run_all(codes)
         return {layer.name: tensors[layer.output] for layer in self.image.network.layers}
 
@@ -336,8 +397,13 @@ class CycleBackend(Backend):
         _report(progress, "cycle model: reading memory contents", 0, 1)
         self.model = CycleModel(image.network, image.memory)
 
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         self._check_log(codes, log)
         network = self.image.network
         layers = self._layer_runs(layer)
@@ -348,39 +414,65 @@ class CycleBackend(Backend):
         cycles: list[int] = []
 
         def tell(done: float) -> None:
-            _report(progress, f"cycle model image {len(outputs) + 1} of {len(codes)}",
-                    len(outputs) + done, len(codes))
+            _report(
+                progress,
+                f"cycle model image {len(outputs) + 1} of {len(codes)}",
+                len(outputs) + done,
+                len(codes),
+            )
 
         for one in codes:
-            _report(progress, f"golden model image {len(outputs) + 1} of {len(codes)}",
-                    len(outputs), len(codes))
-            tensors = {name: values[0] for name, values in
-                       self.golden.run_all(one[np.newaxis], unpooled=True).items()}
+            _report(
+                progress,
+                f"golden model image {len(outputs) + 1} of {len(codes)}",
+                len(outputs),
+                len(codes),
+            )
+            tensors = {
+                name: values[0]
+                for name, values in self.golden.run_all(one[np.newaxis], unpooled=True).items()
+            }
             schedule = self.image.memory.schedule
             if schedule is None:
-                counters = self.model.run(tensors, None if layer is None else [layer],
-                                          batch=self.image.config.layer_count, progress=tell,
-                                          log=found)
+                counters = self.model.run(
+                    tensors,
+                    None if layer is None else [layer],
+                    batch=self.image.config.layer_count,
+                    progress=tell,
+                    log=found,
+                )
                 self._count(layers, counters)
             else:
                 numbers = _numbers(schedule, layer)
-                counters = self.model.run_schedule(tensors, numbers, tell, log=found,
-                                                   fresh=layer is not None)
+                counters = self.model.run_schedule(
+                    tensors, numbers, tell, log=found, fresh=layer is not None
+                )
                 self._count_passes(schedule, layers, numbers, counters)
             cycles.append(sum(values["cycles"] for values in counters))
             outputs.append(tensors[output])
         if log is not None and found is not None:
             schedule = self.image.memory.schedule
-            names = [one.name for one in layers] if schedule is None else [
-                schedule.pass_name(number) for number in _numbers(schedule, layer)]
+            names = (
+                [one.name for one in layers]
+                if schedule is None
+                else [schedule.pass_name(number) for number in _numbers(schedule, layer)]
+            )
             log += [record for name in names for record in found[name]]
-        return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
-                                time.perf_counter() - begin, cycles, Loading(
-                                    "not modelled" if self.image.memory.schedule is None
-                                    else "streamed", port_word_count(self.image.memory)))
+        return self._simulation(
+            np.stack(outputs).astype(np.int64),
+            layer,
+            layers,
+            time.perf_counter() - begin,
+            cycles,
+            Loading(
+                "not modelled" if self.image.memory.schedule is None else "streamed",
+                port_word_count(self.image.memory),
+            ),
+        )
 
-    def capture(self, codes: NDArray[np.integer],
-                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+    def capture(
+        self, codes: NDArray[np.integer], progress: Progress | None = None
+    ) -> dict[str, NDArray[np.int64]]:
         tensors = self.golden.run_all(codes)
         return {layer.name: tensors[layer.output] for layer in self.image.network.layers}
 
@@ -392,8 +484,13 @@ class _Machine(Backend):
         super().__init__(image, progress)
         self.host = HostTensors(image.memory)
 
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         self._check_log(codes, log)
         network, memory = self.image.network, self.image.memory
         layers = self._layer_runs(layer)
@@ -411,9 +508,12 @@ class _Machine(Backend):
         for index in range(len(codes)):
             _report(progress, f"{self.name} image {index + 1} of {len(codes)}", index, len(codes))
             if index % _CHUNK == 0:
-                part = codes[index:index + _CHUNK]
-                tensors = {network.input: np.asarray(part, np.int64)} if layer is None \
+                part = codes[index : index + _CHUNK]
+                tensors = (
+                    {network.input: np.asarray(part, np.int64)}
+                    if layer is None
                     else self.golden.run_all(part)
+                )
             for name in sources:
                 self._write(name, tensors[name][index % _CHUNK])
             if memory.schedule is not None:
@@ -426,17 +526,24 @@ class _Machine(Backend):
             spent = 0
             # As many layers to a RUN as the hardware keeps counters of: normally all.
             for start in range(0, len(places), self.image.config.layer_count):
-                batch = places[start:start + self.image.config.layer_count]
+                batch = places[start : start + self.image.config.layer_count]
                 counters, run_cycles = self._execute(batch[0].address, len(batch))
                 spent += run_cycles
                 self._count(layers[start:], counters)
             cycles.append(spent)
             outputs.append(self._output(places[-1].output))
-        return self._simulation(np.stack(outputs).astype(np.int64), layer, layers,
-                                time.perf_counter() - begin, cycles, loading)
+        return self._simulation(
+            np.stack(outputs).astype(np.int64),
+            layer,
+            layers,
+            time.perf_counter() - begin,
+            cycles,
+            loading,
+        )
 
-    def capture(self, codes: NDArray[np.integer],
-                progress: Progress | None = None) -> dict[str, NDArray[np.int64]]:
+    def capture(
+        self, codes: NDArray[np.integer], progress: Progress | None = None
+    ) -> dict[str, NDArray[np.int64]]:
         memory = self.image.memory
         self._load()
         parts: dict[str, list[NDArray[np.integer]]] = {place.name: [] for place in memory.layers}
@@ -444,8 +551,12 @@ class _Machine(Backend):
         for index, image in enumerate(codes):
             self._write(self.image.network.input, image)
             for number, place in enumerate(memory.layers):
-                _report(progress, f"{self.name} layer {place.name}",
-                        index * len(memory.layers) + number, steps)
+                _report(
+                    progress,
+                    f"{self.name} layer {place.name}",
+                    index * len(memory.layers) + number,
+                    steps,
+                )
                 if memory.schedule is None:
                     self._execute(place.address, 1)
                 else:
@@ -454,8 +565,7 @@ class _Machine(Backend):
         return {name: np.stack(part).astype(np.int64) for name, part in parts.items()}
 
     def _output(self, tensor: str) -> NDArray[np.integer]:
-        return self._results() if tensor == self.image.network.final.output \
-            else self._read(tensor)
+        return self._results() if tensor == self.image.network.final.output else self._read(tensor)
 
     @abstractmethod
     def _load(self) -> Loading:
@@ -469,8 +579,11 @@ class _Machine(Backend):
         """Run layers; the counters of each, and the clock cycles of the run."""
 
     @abstractmethod
-    def _stream(self, numbers: range, progress: Callable[[float], None] | None,
-                ) -> tuple[list[dict[str, int]], int]:
+    def _stream(
+        self,
+        numbers: range,
+        progress: Callable[[float], None] | None,
+    ) -> tuple[list[dict[str, int]], int]:
         """Run passes of a streamed image, like :meth:`_execute`."""
 
     @abstractmethod
@@ -499,8 +612,13 @@ class DeviceBackend(_Machine):
     def close(self) -> None:
         self.device.link.close()
 
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         if log is None:
             return super().run(codes, layer, progress)
         observer = Observer(self.image.config)
@@ -512,9 +630,14 @@ class DeviceBackend(_Machine):
             self.device.link.observe(None)
         widths = {one.name: one.pixels[1] for one in simulation.layers}
         schedule = self._memory.schedule
-        log += observer.records(list(widths.items()) if schedule is None else [
-            (schedule.pass_name(number), widths[schedule.passes[number].layer])
-            for number in _numbers(schedule, layer)])
+        log += observer.records(
+            list(widths.items())
+            if schedule is None
+            else [
+                (schedule.pass_name(number), widths[schedule.passes[number].layer])
+                for number in _numbers(schedule, layer)
+            ]
+        )
         return simulation
 
     def _load(self) -> Loading:
@@ -522,8 +645,9 @@ class DeviceBackend(_Machine):
             self.device.check_identity()
             words = port_word_count(self._memory)
             before = self.device.link.cycles
-            sent = self.device.load(self._memory,
-                                    back_door=self.back_door and words > BACK_DOOR_WORDS)
+            sent = self.device.load(
+                self._memory, back_door=self.back_door and words > BACK_DOOR_WORDS
+            )
             spent = self.device.link.cycles - before
             if self._memory.schedule is not None:
                 self._loading = Loading("streamed", words, sent, spent)
@@ -539,8 +663,11 @@ class DeviceBackend(_Machine):
         else:
             self.device.write_tensor(self._memory, tensor, codes)
 
-    def _stream(self, numbers: range, progress: Callable[[float], None] | None,
-                ) -> tuple[list[dict[str, int]], int]:
+    def _stream(
+        self,
+        numbers: range,
+        progress: Callable[[float], None] | None,
+    ) -> tuple[list[dict[str, int]], int]:
         counters = self.device.run_schedule(self._memory, self.host, numbers, progress)
         return counters, self.device.status().cycles
 
@@ -548,8 +675,11 @@ class DeviceBackend(_Machine):
         return self.device.run(address, layers), self.device.status().cycles
 
     def _read(self, tensor: str) -> NDArray[np.integer]:
-        return self.host.read(tensor) if self._memory.tensors[tensor].external \
+        return (
+            self.host.read(tensor)
+            if self._memory.tensors[tensor].external
             else self.device.read_tensor(self._memory, tensor)
+        )
 
     def _results(self) -> NDArray[np.integer]:
         return self.device.read_results(self._memory)
@@ -586,8 +716,13 @@ class InterpreterBackend(_Machine):
         super().__init__(image, progress)
         self._interpreter = Interpreter(image.config, image.memory)
 
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         simulation = super().run(codes, layer, progress, log)
         simulation.total_cycles = None
         simulation.cycles_per_image = []
@@ -608,8 +743,11 @@ class InterpreterBackend(_Machine):
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
         return self._interpreter.run(address, layers), 0
 
-    def _stream(self, numbers: range, progress: Callable[[float], None] | None,
-                ) -> tuple[list[dict[str, int]], int]:
+    def _stream(
+        self,
+        numbers: range,
+        progress: Callable[[float], None] | None,
+    ) -> tuple[list[dict[str, int]], int]:
         return self._interpreter.run_schedule(self.host, numbers), 0
 
     def _read(self, tensor: str) -> NDArray[np.integer]:
@@ -617,19 +755,21 @@ class InterpreterBackend(_Machine):
         if place.external:
             return self.host.read(tensor)
         return self.image.memory.tensor_from_words(
-            tensor, self._interpreter.read(place.base, place.size))
+            tensor, self._interpreter.read(place.base, place.size)
+        )
 
     def _results(self) -> NDArray[np.integer]:
         place = self.image.memory.results
         assert place is not None
         return self.image.memory.results_from_entries(
-            self._interpreter.results[place.base:place.base + place.entries])
+            self._interpreter.results[place.base : place.base + place.entries]
+        )
 
 
 #: Backends by name.
 BACKENDS: dict[str, type[Backend]] = {
-    backend.name: backend
-    for backend in (GoldenBackend, CycleBackend, RtlBackend, PythonBackend)}
+    backend.name: backend for backend in (GoldenBackend, CycleBackend, RtlBackend, PythonBackend)
+}
 
 assert set(CLUSTER_CYCLES[:-1]) <= set(COUNTERS)
 
@@ -659,8 +799,9 @@ def check_log(backend: str, logs: bool, images: int) -> None:
     """
     if not logs:
         able = ", ".join(name for name, one in BACKENDS.items() if one.logs)
-        raise SimulationError(f"backend {backend} knows no clock cycles and writes no event log; "
-                              f"{able} do")
+        raise SimulationError(
+            f"backend {backend} knows no clock cycles and writes no event log; {able} do"
+        )
     if images != 1:
         raise SimulationError(f"an event log is of one input image, and {images} are given")
 
@@ -675,15 +816,19 @@ def check_layer(network: Network, layer: str | None) -> None:
     """
     known = [one.name for one in network.layers]
     if layer is not None and layer not in known:
-        raise SimulationError(f"network {network.name} has no layer {layer!r}; it has "
-                              f"{', '.join(known)}")
+        raise SimulationError(
+            f"network {network.name} has no layer {layer!r}; it has {', '.join(known)}"
+        )
 
 
 def port_word_count(memory: MemoryImage) -> int:
     """32-bit words of trits, row memory and program on the host port, not packed."""
     clusters, columns, _ = memory.trits.shape
-    return (clusters * columns * memory.config.memory_chunks("trits") + memory.rows.size
-            + memory.program.size)
+    return (
+        clusters * columns * memory.config.memory_chunks("trits")
+        + memory.rows.size
+        + memory.program.size
+    )
 
 
 def _numbers(schedule: Schedule, layer: str | None) -> range:
@@ -691,8 +836,7 @@ def _numbers(schedule: Schedule, layer: str | None) -> range:
     return range(len(schedule.passes)) if layer is None else schedule.of_layer(layer)
 
 
-def _part_of(progress: Progress | None, index: int,
-             total: int) -> Callable[[float], None] | None:
+def _part_of(progress: Progress | None, index: int, total: int) -> Callable[[float], None] | None:
     """Progress of image ``index`` of ``total``."""
     if progress is None:
         return None

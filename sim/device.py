@@ -121,24 +121,34 @@ class Device:
         if identity != self.config.identity_word:
             raise DeviceError(
                 f"the accelerator has configuration {identity:08x}, "
-                f"not {self.config.name} ({self.config.identity_word:08x})")
+                f"not {self.config.name} ({self.config.identity_word:08x})"
+            )
 
-    def write(self, memory: str, cluster: int, address: int,
-              words: NDArray[np.uint32]) -> None:
+    def write(self, memory: str, cluster: int, address: int, words: NDArray[np.uint32]) -> None:
         """Write memory words (count, ``memory_chunks``) from ``address`` on."""
-        self._send(f"writing {len(words)} words to memory {memory} of cluster {cluster} at "
-                   f"{address}", self._plain(memory, cluster, address, words))
+        self._send(
+            f"writing {len(words)} words to memory {memory} of cluster {cluster} at {address}",
+            self._plain(memory, cluster, address, words),
+        )
 
-    def _plain(self, memory: str, cluster: int, address: int,
-               words: NDArray[np.uint32]) -> list[list[int]]:
+    def _plain(
+        self, memory: str, cluster: int, address: int, words: NDArray[np.uint32]
+    ) -> list[list[int]]:
         """WRITE packets of memory words."""
         chunks = self.config.memory_chunks(memory)
         words = np.asarray(words, np.uint32).reshape(-1, chunks)
         packets = []
         start = 0
         for count in protocol.write_counts(self.config, memory, len(words)):
-            packets.append(protocol.write(memory, cluster, address + start, count,
-                                          words[start:start + count].ravel().tolist()).words())
+            packets.append(
+                protocol.write(
+                    memory,
+                    cluster,
+                    address + start,
+                    count,
+                    words[start : start + count].ravel().tolist(),
+                ).words()
+            )
             start += count
         return packets
 
@@ -148,10 +158,13 @@ class Device:
         longest = config.packet_words - PACKED_ARGUMENTS
         if not len(trits) or not can_unpack(config) or 2 * config.slots > PORT_WIDTH * longest:
             return None
-        try:        # raises for a trit that is zero and negative, which no exporter makes
-            return [protocol.write_packed(cluster, first, count, used, words.tolist()).words()
-                    for first, count, used, words
-                    in packing.packets(trits, config.elements, config.rows, longest)]
+        try:  # raises for a trit that is zero and negative, which no exporter makes
+            return [
+                protocol.write_packed(cluster, first, count, used, words.tolist()).words()
+                for first, count, used, words in packing.packets(
+                    trits, config.elements, config.rows, longest
+                )
+            ]
         except ValueError:
             return None
 
@@ -170,8 +183,10 @@ class Device:
         packet = self._ask(protocol.read(memory, cluster, address, count))
         chunks = self.config.memory_chunks(memory)
         if len(packet.payload) != count * chunks:
-            raise DeviceError(f"READ of {count} words of {memory} was answered with "
-                              f"{len(packet.payload)} port words, not {count * chunks}")
+            raise DeviceError(
+                f"READ of {count} words of {memory} was answered with "
+                f"{len(packet.payload)} port words, not {count * chunks}"
+            )
         return np.array(packet.payload, np.uint32).reshape(count, chunks)
 
     def load(self, image: MemoryImage, *, back_door: bool = False) -> int:
@@ -182,15 +197,21 @@ class Device:
         put into the memories without a clock cycle and a port word, where the link can do that.
         """
         sent = 0
-        contents = [("trits", cluster, image.port_words("trits", cluster))
-                    for cluster in range(self.config.cluster_count)]
+        contents = [
+            ("trits", cluster, image.port_words("trits", cluster))
+            for cluster in range(self.config.cluster_count)
+        ]
         contents += [(kind, 0, image.port_words(kind)) for kind in ("rows", "program")]
         if self._loaded:
-            empty = np.zeros((self.config.activation_depth,
-                              self.config.memory_chunks("activations")), np.uint32)
+            empty = np.zeros(
+                (self.config.activation_depth, self.config.memory_chunks("activations")), np.uint32
+            )
             contents += [("activations", part, empty) for part in range(self.config.clusters)]
-        streamed = set() if image.schedule is None else \
-            {"trits", "rows", "program"} - set(image.schedule.resident)
+        streamed = (
+            set()
+            if image.schedule is None
+            else {"trits", "rows", "program"} - set(image.schedule.resident)
+        )
         for memory, number, words in contents:
             if memory in streamed:
                 continue
@@ -210,8 +231,13 @@ class Device:
         kept = min(layers, self.config.layer_count)
         return _counters(self.read("counters", 0, 0, kept * COUNTER_SLOTS))
 
-    def run_schedule(self, image: MemoryImage, host: HostTensors, numbers: range,
-                     progress: Callable[[float], None] | None = None) -> list[dict[str, int]]:
+    def run_schedule(
+        self,
+        image: MemoryImage,
+        host: HostTensors,
+        numbers: range,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[dict[str, int]]:
         """Run passes ``numbers`` of a streamed image and return their counters, by name.
 
         Parameters
@@ -242,8 +268,9 @@ class Device:
                 for words in self.link.exchange(packets, count - len(found)):
                     answer = self._response(words)
                     if answer.error != ErrorCode.OK:
-                        raise DeviceError(f"pass {len(counters)} of the schedule failed: "
-                                          f"{answer.error.name}")
+                        raise DeviceError(
+                            f"pass {len(counters)} of the schedule failed: {answer.error.name}"
+                        )
                     if answer.opcode == Opcode.RUN | protocol.RESPONSE:
                         ended = True
                     else:
@@ -251,37 +278,45 @@ class Device:
                 packets = []
             return found
 
-        contents = functools.cache(image.port_words)    # whole memories: converted once
+        contents = functools.cache(image.port_words)  # whole memories: converted once
         for step in schedule.steps(config, numbers):
             if sum(map(len, packets)) >= _GATHERED:
                 answers(0)
             if isinstance(step, Write):
-                words = contents(step.memory, step.number)[step.start:step.start + step.count]
-                packets += self._plain(step.memory, step.number,
-                                       step.start % lap(config, step.memory), words)
+                words = contents(step.memory, step.number)[step.start : step.start + step.count]
+                packets += self._plain(
+                    step.memory, step.number, step.start % lap(config, step.memory), words
+                )
             elif isinstance(step, Load):
                 for part, own in enumerate(host.strip(step.strip)):
-                    packets += self._plain("activations", part, step.strip.base,
-                                           image.activation_port_words(own))
+                    packets += self._plain(
+                        "activations", part, step.strip.base, image.activation_port_words(own)
+                    )
             elif isinstance(step, Signal):
                 packets.append(protocol.signal().words())
                 signals += 1
             elif isinstance(step, Await):
                 packets += [protocol.wait().words()] * step.count
             elif isinstance(step, ReadCounters):
-                packets.append(protocol.read("counters", 0, step.slot * COUNTER_SLOTS,
-                                             step.count * COUNTER_SLOTS).words())
+                packets.append(
+                    protocol.read(
+                        "counters", 0, step.slot * COUNTER_SLOTS, step.count * COUNTER_SLOTS
+                    ).words()
+                )
                 counters += _counters(np.array(answers(1)[0].payload, np.uint32))
             elif isinstance(step, Store):
                 strip = step.strip
                 back = np.zeros((config.clusters, strip.words, config.scan_width), np.uint8)
                 for first in range(0, len(step.slices), config.response_places):
-                    own = step.slices[first:first + config.response_places]
-                    packets += [protocol.read("activations", part, strip.base, strip.words).words()
-                                for part in own]
+                    own = step.slices[first : first + config.response_places]
+                    packets += [
+                        protocol.read("activations", part, strip.base, strip.words).words()
+                        for part in own
+                    ]
                     for part, answer in zip(own, answers(len(own)), strict=True):
                         back[part] = image.activations_from_port_words(
-                            np.array(answer.payload, np.uint32).reshape(strip.words, -1))
+                            np.array(answer.payload, np.uint32).reshape(strip.words, -1)
+                        )
                 host.merge(step.number, strip, back)
         answers(0)
         if not ended:
@@ -302,12 +337,16 @@ class Device:
         place = image.tensors[name]
         words = image.tensor_words(name, codes)
         shared = image.schedule is not None or any(
-            other is not place and other.base < place.base + place.size
-            and place.base < other.base + other.size for other in image.tensors.values())
+            other is not place
+            and other.base < place.base + place.size
+            and place.base < other.base + other.size
+            for other in image.tensors.values()
+        )
         owners = range(self.config.clusters) if shared else sorted(set(place.cluster.tolist()))
         for cluster in owners:
-            self.write("activations", cluster, place.base,
-                       image.activation_port_words(words[cluster]))
+            self.write(
+                "activations", cluster, place.base, image.activation_port_words(words[cluster])
+            )
 
     def read_tensor(self, image: MemoryImage, name: str) -> NDArray[np.int16]:
         """Activation codes (channels, height, width) of a tensor that is still in memory."""
@@ -315,7 +354,8 @@ class Device:
         words = np.zeros((self.config.clusters, place.size, self.config.scan_width), np.uint8)
         for cluster in sorted(set(place.cluster.tolist())):
             words[cluster] = image.activations_from_port_words(
-                self.read("activations", cluster, place.base, place.size))
+                self.read("activations", cluster, place.base, place.size)
+            )
         return image.tensor_from_words(name, words)
 
     def read_results(self, image: MemoryImage) -> NDArray[np.int32]:
@@ -324,15 +364,17 @@ class Device:
         if place is None:
             raise DeviceError("the image has no final layer, so it writes no results")
         return image.results_from_entries(
-            self.read("results", 0, place.base, place.entries).view(np.int32))
+            self.read("results", 0, place.base, place.entries).view(np.int32)
+        )
 
     def _ask(self, packet: Packet) -> Packet:
         answer = self._response(self.link.exchange([packet.words()], 1)[0])
         if answer.error != ErrorCode.OK:
             raise DeviceError(f"{Opcode(packet.opcode).name} was refused: {answer.error.name}")
         if answer.opcode != packet.opcode | protocol.RESPONSE:
-            raise DeviceError(f"{Opcode(packet.opcode).name} was answered with "
-                              f"opcode {answer.opcode}")
+            raise DeviceError(
+                f"{Opcode(packet.opcode).name} was answered with opcode {answer.opcode}"
+            )
         return answer
 
     @staticmethod
@@ -345,8 +387,9 @@ class Device:
 
 def _counters(words: NDArray[np.uint32]) -> list[dict[str, int]]:
     """Counters of layers by name, from their words in the counter memory."""
-    return [dict(zip(COUNTERS, map(int, row), strict=True))
-            for row in words.reshape(-1, COUNTER_SLOTS)]
+    return [
+        dict(zip(COUNTERS, map(int, row), strict=True)) for row in words.reshape(-1, COUNTER_SLOTS)
+    ]
 
 
 #: Told of progress: a message and the fraction done.

@@ -15,8 +15,19 @@ from typing import Any
 
 from tritforge.common.files import file_obstacle, new_file
 
-__all__ = ["KINDS", "EventLog", "EventLogError", "LogComparison", "Record", "check_log_file",
-           "compare_logs", "first_difference", "in_order", "read_log", "write_log"]
+__all__ = [
+    "KINDS",
+    "EventLog",
+    "EventLogError",
+    "LogComparison",
+    "Record",
+    "check_log_file",
+    "compare_logs",
+    "first_difference",
+    "in_order",
+    "read_log",
+    "write_log",
+]
 
 #: What a log begins with.
 FORMAT = "tritforge event log"
@@ -26,16 +37,16 @@ FORMAT_VERSION = 1
 #: numbers each of them has; the others are 0. The cycle model is compiled with this list, the
 #: hardware's side is :class:`tritforge.sim.observer.Observer`.
 KINDS: dict[str, tuple[str, ...]] = {
-    "layer_started": (),                                # first fetch of the layer's record
-    "tile_started": ("tile",),                          # first fetch of the tile's record
-    "refill_wait_began": (),                            # the program waits for the host's
-    "refill_wait_ended": (),                            # signal, until this cycle
-    "pixel_started": ("set", "tile", "pixel"),          # the clusters get its last column group
-    "drain_stall_began": ("set", "tile", "pixel"),      # the drain has a step to make and waits
-    "drain_stall_ended": ("set", "tile", "pixel"),      # for write-backs, until this cycle
-    "pixel_drained": ("set", "tile", "pixel"),          # last drain step
-    "tile_drained": ("tile",),                          # last drain step of its last pixel
-    "layer_settled": (),                                # all is written; counters follow
+    "layer_started": (),  # first fetch of the layer's record
+    "tile_started": ("tile",),  # first fetch of the tile's record
+    "refill_wait_began": (),  # the program waits for the host's
+    "refill_wait_ended": (),  # signal, until this cycle
+    "pixel_started": ("set", "tile", "pixel"),  # the clusters get its last column group
+    "drain_stall_began": ("set", "tile", "pixel"),  # the drain has a step to make and waits
+    "drain_stall_ended": ("set", "tile", "pixel"),  # for write-backs, until this cycle
+    "pixel_drained": ("set", "tile", "pixel"),  # last drain step
+    "tile_drained": ("tile",),  # last drain step of its last pixel
+    "layer_settled": (),  # all is written; counters follow
 }
 _ORDER = {kind: number for number, kind in enumerate(KINDS)}
 
@@ -101,9 +112,13 @@ class EventLog:
 
     def header(self) -> dict[str, Any]:
         """First line of the file, as JSON values."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION,
-                **{name: getattr(self, name) for name in _HEADER}, "records": len(self.records),
-                "units": {"time": "clock cycles from the layer's first fetch"}}
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **{name: getattr(self, name) for name in _HEADER},
+            "records": len(self.records),
+            "units": {"time": "clock cycles from the layer's first fetch"},
+        }
 
 
 _HEADER = tuple(field.name for field in dataclasses.fields(EventLog) if field.name != "records")
@@ -113,9 +128,9 @@ _HEADER = tuple(field.name for field in dataclasses.fields(EventLog) if field.na
 class LogComparison:
     """Two logs side by side; ``difference`` is a sentence, None if they are equal."""
 
-    first: dict[str, Any]         # headers
+    first: dict[str, Any]  # headers
     second: dict[str, Any]
-    records: int                  # of the first
+    records: int  # of the first
     layers: int
     difference: str | None
 
@@ -135,8 +150,12 @@ def in_order(records: Sequence[Record]) -> list[Record]:
 
 # ----- comparison
 
-def first_difference(a: Sequence[Record], b: Sequence[Record],
-                     names: tuple[str, str] = ("the first log", "the second log")) -> str | None:
+
+def first_difference(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    names: tuple[str, str] = ("the first log", "the second log"),
+) -> str | None:
     """Where two lists of records differ first, as one sentence; None: nowhere.
 
     ``names`` is what the sentence calls them.
@@ -145,23 +164,30 @@ def first_difference(a: Sequence[Record], b: Sequence[Record],
         if one == other:
             continue
         earlier = other if one.layer == other.layer and other.time < one.time else one
-        says = [f"{name} has {record} in cycle {record.time:,}"
-                + ("" if record.layer == earlier.layer else f" of layer {record.layer}")
-                for name, record in zip(names, (one, other), strict=True)]
-        return (f"layer {earlier.layer}, cycle {earlier.time:,}, record {number:,}: {says[0]}, "
-                f"{says[1]}")
+        says = [
+            f"{name} has {record} in cycle {record.time:,}"
+            + ("" if record.layer == earlier.layer else f" of layer {record.layer}")
+            for name, record in zip(names, (one, other), strict=True)
+        ]
+        return (
+            f"layer {earlier.layer}, cycle {earlier.time:,}, record {number:,}: {says[0]}, "
+            f"{says[1]}"
+        )
     if len(a) == len(b):
         return None
     short, long = (a, b) if len(a) < len(b) else (b, a)
     ended, goes_on = names if short is a else names[::-1]
     after = long[len(short)]
     where = f" in layer {short[-1].layer}" if short else ""
-    return (f"layer {after.layer}, cycle {after.time:,}, record {len(short) + 1:,}: {ended} ended "
-            f"after {len(short):,} records{where}, {goes_on} goes on with {after}")
+    return (
+        f"layer {after.layer}, cycle {after.time:,}, record {len(short) + 1:,}: {ended} ended "
+        f"after {len(short):,} records{where}, {goes_on} goes on with {after}"
+    )
 
 
-def compare_logs(first: str | os.PathLike[str] | EventLog,
-                 second: str | os.PathLike[str] | EventLog) -> LogComparison:
+def compare_logs(
+    first: str | os.PathLike[str] | EventLog, second: str | os.PathLike[str] | EventLog
+) -> LogComparison:
     """The first difference between two logs, or the files that hold them.
 
     Raises
@@ -175,29 +201,49 @@ def compare_logs(first: str | os.PathLike[str] | EventLog,
     for given in (first, second):
         log = given if isinstance(given, EventLog) else read_log(given)
         logs.append(log)
-        names.append(f"the log of backend {log.backend}" if isinstance(given, EventLog)
-                     else os.fspath(given))
+        names.append(
+            f"the log of backend {log.backend}" if isinstance(given, EventLog) else os.fspath(given)
+        )
     if names[0] == names[1]:
         names = ["the first log", "the second log"]
-    for entry, what in (("configuration_identity", "configuration"), ("network", "network"),
-                        ("image_manifest_sha256", "image"), ("input_sha256", "input"),
-                        ("layer", "layer")):
+    for entry, what in (
+        ("configuration_identity", "configuration"),
+        ("network", "network"),
+        ("image_manifest_sha256", "image"),
+        ("input_sha256", "input"),
+        ("layer", "layer"),
+    ):
         values = [getattr(log, entry) for log in logs]
         if values[0] == values[1]:
             continue
-        said = [f"{log.configuration} ({log.configuration_identity[:16]})" for log in logs] \
-            if what == "configuration" else [
-                "all" if value is None else value if what in ("network", "layer")
-                else value[:16] or "none" for value in values]
-        raise EventLogError(f"{names[0]} is of {what} {said[0]}, {names[1]} of {what} {said[1]}: "
-                            f"such logs cannot be compared")
+        said = (
+            [f"{log.configuration} ({log.configuration_identity[:16]})" for log in logs]
+            if what == "configuration"
+            else [
+                "all"
+                if value is None
+                else value
+                if what in ("network", "layer")
+                else value[:16] or "none"
+                for value in values
+            ]
+        )
+        raise EventLogError(
+            f"{names[0]} is of {what} {said[0]}, {names[1]} of {what} {said[1]}: "
+            f"such logs cannot be compared"
+        )
     a, b = (log.records for log in logs)
-    return LogComparison(logs[0].header(), logs[1].header(), len(a),
-                         len({record.layer for record in a}),
-                         first_difference(a, b, (names[0], names[1])))
+    return LogComparison(
+        logs[0].header(),
+        logs[1].header(),
+        len(a),
+        len({record.layer for record in a}),
+        first_difference(a, b, (names[0], names[1])),
+    )
 
 
 # ----- files
+
 
 def check_log_file(path: str | os.PathLike[str]) -> None:
     """Refuse to replace anything but a former log.
@@ -206,6 +252,7 @@ def check_log_file(path: str | os.PathLike[str]) -> None:
     ------
     EventLogError
     """
+
     def known(text: str) -> bool:
         _header(text.split("\n")[0])
         return True
@@ -225,8 +272,10 @@ def write_log(path: str | os.PathLike[str], log: EventLog) -> Path:
     check_log_file(path)
     target = Path(path)
     try:
-        with new_file(target) as temporary, temporary.open(
-                "w", encoding="utf-8", newline="\n") as file:
+        with (
+            new_file(target) as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+        ):
             file.write(json.dumps(log.header()) + "\n")
             for record in log.records:
                 file.write(json.dumps({name: getattr(record, name) for name in _FIELDS}) + "\n")
@@ -255,8 +304,10 @@ def read_log(path: str | os.PathLike[str]) -> EventLog:
     except UnicodeDecodeError as error:
         raise EventLogError(f"{path} is not a {FORMAT}") from error
     if len(records) != header["records"]:
-        raise EventLogError(f"{path} is incomplete or damaged: it has {len(records):,} records, "
-                            f"its first line says {header['records']:,}")
+        raise EventLogError(
+            f"{path} is incomplete or damaged: it has {len(records):,} records, "
+            f"its first line says {header['records']:,}"
+        )
     return EventLog(**{name: header[name] for name in _HEADER}, records=records)
 
 
@@ -274,25 +325,33 @@ def _header(line: str) -> dict[str, Any]:
     if header.get("format") != FORMAT:
         raise EventLogError(f"is not a {FORMAT}")
     if header.get("format_version") != FORMAT_VERSION:
-        raise EventLogError(f"is a {FORMAT} of version {header.get('format_version')!r}; this "
-                            f"program reads version {FORMAT_VERSION}")
+        raise EventLogError(
+            f"is a {FORMAT} of version {header.get('format_version')!r}; this "
+            f"program reads version {FORMAT_VERSION}"
+        )
     texts = {name: header.get(name, 0) for name in _HEADER}
     if texts["layer"] is None:
         del texts["layer"]
-    if not all(isinstance(text, str) for text in texts.values()) \
-            or not _is_number(header.get("records")):
+    if not all(isinstance(text, str) for text in texts.values()) or not _is_number(
+        header.get("records")
+    ):
         raise EventLogError("has a damaged first line")
     return header
 
 
 def _record(line: str, number: int) -> Record:
     values = _parsed(line)
-    if set(values) != set(_FIELDS) or not isinstance(values["layer"], str) \
-            or not all(_is_number(values[name]) for name in _NUMBERS):
+    if (
+        set(values) != set(_FIELDS)
+        or not isinstance(values["layer"], str)
+        or not all(_is_number(values[name]) for name in _NUMBERS)
+    ):
         raise EventLogError(f"is damaged in line {number}: it is no record")
     if not isinstance(values["kind"], str) or values["kind"] not in KINDS:
-        raise EventLogError(f"has a record of kind {str(values['kind'])[:40]!r} in line {number}; "
-                            f"this program knows {', '.join(KINDS)}")
+        raise EventLogError(
+            f"has a record of kind {str(values['kind'])[:40]!r} in line {number}; "
+            f"this program knows {', '.join(KINDS)}"
+        )
     return Record(**values)
 
 

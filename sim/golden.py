@@ -15,8 +15,14 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Layer, Network, Pool, Requantization, Tensor
 from tritforge.model_export.passes.quantize import EffectiveGroup, effective_groups
 
-__all__ = ["FloatReference", "GoldenModel", "LayerResult", "quantize_input", "requantize",
-           "requantize_rows"]
+__all__ = [
+    "FloatReference",
+    "GoldenModel",
+    "LayerResult",
+    "quantize_input",
+    "requantize",
+    "requantize_rows",
+]
 
 #: Sums of integers below this are exact in float32, in any order.
 _FLOAT32_EXACT = 1 << 24
@@ -24,9 +30,14 @@ _FLOAT32_EXACT = 1 << 24
 _BATCH_VALUES = 1 << 21
 
 
-def requantize(acc: NDArray[np.int64], multiplier: NDArray[np.int64] | int,
-               bias: NDArray[np.int64] | int, shift: NDArray[np.int64] | int,
-               low: int, high: int) -> NDArray[np.int64]:
+def requantize(
+    acc: NDArray[np.int64],
+    multiplier: NDArray[np.int64] | int,
+    bias: NDArray[np.int64] | int,
+    shift: NDArray[np.int64] | int,
+    low: int,
+    high: int,
+) -> NDArray[np.int64]:
     """``clamp((acc * multiplier + bias + half) >> shift, low, high)``, exact.
 
     ``half`` is ``1 << shift >> 1``, half of the shift's unit and 0 for shift 0, and ``>>``
@@ -48,8 +59,9 @@ def requantize(acc: NDArray[np.int64], multiplier: NDArray[np.int64] | int,
 
 def requantize_rows(acc: NDArray[np.int64], rows: Requantization) -> NDArray[np.int64]:
     """:func:`requantize` of accumulators (images, rows, height, width)."""
-    multiplier, bias, shift = (values[:, None, None]
-                               for values in (rows.multiplier, rows.bias, rows.shift))
+    multiplier, bias, shift = (
+        values[:, None, None] for values in (rows.multiplier, rows.bias, rows.shift)
+    )
     return requantize(acc, multiplier, bias, shift, rows.low, rows.high)
 
 
@@ -79,13 +91,15 @@ def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
         if low < tensor.low or high > tensor.high:
             raise ExportError(
                 f"input holds activation codes from {low} to {high}; codes of tensor "
-                f"{tensor.name} go from {tensor.low} to {tensor.high} (pass real numbers as float)")
+                f"{tensor.name} go from {tensor.low} to {tensor.high} (pass real numbers as float)"
+            )
         return x.astype(np.int64)
     if not tensor.scale > 0:
         raise ExportError(f"tensor {tensor.name} has no scale; calibrate the network first")
     # Clamped in real numbers first: a quotient may be beyond any number.
-    reach = np.clip(x.astype(np.float64), tensor.scale * (tensor.low - 1),
-                    tensor.scale * (tensor.high + 1))
+    reach = np.clip(
+        x.astype(np.float64), tensor.scale * (tensor.low - 1), tensor.scale * (tensor.high + 1)
+    )
     return np.clip(np.rint(reach / tensor.scale), tensor.low, tensor.high).astype(np.int64)
 
 
@@ -98,8 +112,10 @@ def _checked(x: NDArray[np.generic], tensor: Tensor, what: str) -> NDArray[np.ge
     if x.ndim == 2 and expected == (x.shape[1], 1, 1):
         x = x.reshape(*x.shape, 1, 1)
     if x.ndim != 4 or x.shape[1:] != expected:
-        raise ExportError(f"{what} has shape {x.shape}; expected is (images, "
-                          f"{expected[0]}, {expected[1]}, {expected[2]})")
+        raise ExportError(
+            f"{what} has shape {x.shape}; expected is (images, "
+            f"{expected[0]}, {expected[1]}, {expected[2]})"
+        )
     if len(x) == 0:
         raise ExportError(f"{what} is empty (shape {x.shape})")
     if x.dtype.kind == "f":
@@ -116,8 +132,10 @@ class _Convolution:
         self.layer = layer
         self.dtype = dtype
         single = np.float32 if dtype == torch.float32 else np.float64
-        self.groups = [(effective, torch.from_numpy(effective.weights).to(dtype))
-                       for effective in effective_groups(layer, integer=integer, single=single)]
+        self.groups = [
+            (effective, torch.from_numpy(effective.weights).to(dtype))
+            for effective in effective_groups(layer, integer=integer, single=single)
+        ]
 
     def __call__(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """(images, rows, height, width) from source tensors (images, channels, h, w)."""
@@ -131,21 +149,25 @@ class _Convolution:
             total[:, first:last] += self._add_up(effective, weights, tensors)
         return total
 
-    def _add_up(self, effective: EffectiveGroup, weights: torch.Tensor,
-                tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _add_up(
+        self, effective: EffectiveGroup, weights: torch.Tensor, tensors: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
         group, layer = effective.group, self.layer
-        source = tensors[group.source][:, group.channels[0]:group.channels[1]].to(self.dtype)
-        edges: list[int] = []         # left, right, top, bottom, as F.pad takes them
-        for axis, out, size in ((1, layer.width, source.shape[3]),
-                                (0, layer.height, source.shape[2])):
+        source = tensors[group.source][:, group.channels[0] : group.channels[1]].to(self.dtype)
+        edges: list[int] = []  # left, right, top, bottom, as F.pad takes them
+        for axis, out, size in (
+            (1, layer.width, source.shape[3]),
+            (0, layer.height, source.shape[2]),
+        ):
             before = group.padding[axis]
-            reach = ((out - 1) * group.stride[axis]
-                     + group.dilation[axis] * (group.kernel[axis] - 1) + 1)
+            reach = (
+                (out - 1) * group.stride[axis] + group.dilation[axis] * (group.kernel[axis] - 1) + 1
+            )
             edges += [before, reach - before - size]
         left, right, top, bottom = edges
         padding = (0, 0)
         if left == right >= 0 and top == bottom >= 0 and not group.shared:
-            padding = (top, left)     # without a copy
+            padding = (top, left)  # without a copy
         elif any(edges):
             source = F.pad(source, edges)
         if group.shared and group.dilation == (1, 1):
@@ -167,9 +189,10 @@ def _max_pool(values: torch.Tensor, pool: Pool) -> torch.Tensor:
 
 
 def _batch_size(network: Network) -> int:
-    largest = max(max(tensor.channels * tensor.height * tensor.width
-                      for tensor in network.tensors.values()),
-                  max(layer.rows * layer.height * layer.width for layer in network.layers))
+    largest = max(
+        max(tensor.channels * tensor.height * tensor.width for tensor in network.tensors.values()),
+        max(layer.rows * layer.height * layer.width for layer in network.layers),
+    )
     return max(1, _BATCH_VALUES // largest)
 
 
@@ -181,26 +204,31 @@ class FloatReference:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._convolutions = [_Convolution(layer, torch.float32, False)
-                              for layer in network.layers]
+        self._convolutions = [_Convolution(layer, torch.float32, False) for layer in network.layers]
 
     def run(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """Results (images, rows, height, width) of inputs (images, channels, height, width)."""
         checked = _checked(x, self.network.tensors[self.network.input], "input")
         size = _batch_size(self.network)
-        return np.concatenate([self._batch(checked[n:n + size])[self.network.final.output].numpy()
-                               for n in range(0, len(checked), size)])
+        return np.concatenate(
+            [
+                self._batch(checked[n : n + size])[self.network.final.output].numpy()
+                for n in range(0, len(checked), size)
+            ]
+        )
 
     def run_all(self, x: NDArray[np.floating]) -> dict[str, NDArray[np.float32]]:
         """Every tensor by name, (images, channels, height, width)."""
         checked = _checked(x, self.network.tensors[self.network.input], "input")
         size = _batch_size(self.network)
-        batches = [self._batch(checked[n:n + size]) for n in range(0, len(checked), size)]
-        return {name: np.concatenate([batch[name].numpy() for batch in batches])
-                for name in batches[0]}
+        batches = [self._batch(checked[n : n + size]) for n in range(0, len(checked), size)]
+        return {
+            name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]
+        }
 
-    def ranges(self, samples: NDArray[np.floating],
-               percentile: float | None = None) -> dict[str, tuple[float, float]]:
+    def ranges(
+        self, samples: NDArray[np.floating], percentile: float | None = None
+    ) -> dict[str, tuple[float, float]]:
         """Smallest and largest value of every tensor over all samples, or with ``percentile``
         the values at ``100 - percentile`` and ``percentile`` (all tensors in memory at once)."""
         if percentile is not None:
@@ -211,12 +239,11 @@ class FloatReference:
                 # where nothing is negative, nothing is clipped below
                 result[name] = (float(low) if values.min() < 0 else 0.0, float(high))
             return result
-        checked = _checked(samples, self.network.tensors[self.network.input],
-                           "calibration samples")
+        checked = _checked(samples, self.network.tensors[self.network.input], "calibration samples")
         size = _batch_size(self.network)
         ranges: dict[str, tuple[float, float]] = {}
         for n in range(0, len(checked), size):
-            for name, batch in self._batch(checked[n:n + size]).items():
+            for name, batch in self._batch(checked[n : n + size]).items():
                 low, high = (float(end) for end in torch.aminmax(batch))
                 if name in ranges:
                     low, high = min(low, ranges[name][0]), max(high, ranges[name][1])
@@ -229,8 +256,10 @@ class FloatReference:
         tensors = {source.name: torch.from_numpy(source.stored(given.numpy()))}
         with torch.no_grad():
             for layer, convolution in zip(self.network.layers, self._convolutions, strict=True):
-                gain, offset = (torch.from_numpy(values).float()[:, None, None]
-                                for values in (layer.gain, layer.offset))
+                gain, offset = (
+                    torch.from_numpy(values).float()[:, None, None]
+                    for values in (layer.gain, layer.offset)
+                )
                 y = convolution(tensors) * gain + offset
                 if layer.relu:
                     limit = self.network.tensors[layer.output].limit
@@ -245,9 +274,9 @@ class FloatReference:
 class LayerResult:
     """What one layer gives: (images, rows, height, width) each, int64."""
 
-    accumulators: NDArray[np.int64]   # before requantization and pooling
-    codes: NDArray[np.int64]          # after requantization, before pooling
-    output: NDArray[np.int64]         # codes, pooled; results for a network's last layer
+    accumulators: NDArray[np.int64]  # before requantization and pooling
+    codes: NDArray[np.int64]  # after requantization, before pooling
+    output: NDArray[np.int64]  # codes, pooled; results for a network's last layer
 
 
 class GoldenModel:
@@ -267,8 +296,9 @@ class GoldenModel:
         self._convolutions = []
         for layer in network.layers:
             if layer.requantization is None:
-                raise ExportError(f"layer {layer.name} has no requantization; quantize the "
-                                  "network first")
+                raise ExportError(
+                    f"layer {layer.name} has no requantization; quantize the network first"
+                )
             bound = max(int(-layer.accumulator_low.min()), int(layer.accumulator_high.max()))
             dtype = torch.float32 if bound < _FLOAT32_EXACT else torch.float64
             self._convolutions.append(_Convolution(layer, dtype, True))
@@ -292,21 +322,26 @@ class GoldenModel:
         """
         codes = self._codes(codes)
         size = _batch_size(self.network)
-        return np.concatenate([
-            self._batch(codes[n:n + size])[self.network.final.output]
-            for n in range(0, len(codes), size)])
+        return np.concatenate(
+            [
+                self._batch(codes[n : n + size])[self.network.final.output]
+                for n in range(0, len(codes), size)
+            ]
+        )
 
-    def run_all(self, codes: NDArray[np.integer],
-                accumulators: bool = False,
-                unpooled: bool = False) -> dict[str, NDArray[np.int64]]:
+    def run_all(
+        self, codes: NDArray[np.integer], accumulators: bool = False, unpooled: bool = False
+    ) -> dict[str, NDArray[np.int64]]:
         """Codes of every tensor by name (results for the last), the input included; with
         ``accumulators`` also those of every layer, as ``"<layer>.accumulators"``, before
         requantization and pooling; with ``unpooled`` the codes of every layer with a max-pool
         before it, as ``"<layer>.unpooled"``."""
         codes = self._codes(codes)
         size = _batch_size(self.network)
-        batches = [self._batch(codes[n:n + size], accumulators, unpooled)
-                   for n in range(0, len(codes), size)]
+        batches = [
+            self._batch(codes[n : n + size], accumulators, unpooled)
+            for n in range(0, len(codes), size)
+        ]
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
     def run_layer(self, name: str, sources: dict[str, NDArray[np.integer]]) -> LayerResult:
@@ -334,8 +369,9 @@ class GoldenModel:
     def _codes(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
         return quantize_input(_integers(codes), self.network.tensors[self.network.input])
 
-    def _batch(self, codes: NDArray[np.int64], accumulators: bool = False,
-               unpooled: bool = False) -> dict[str, NDArray[np.int64]]:
+    def _batch(
+        self, codes: NDArray[np.int64], accumulators: bool = False, unpooled: bool = False
+    ) -> dict[str, NDArray[np.int64]]:
         source = self.network.tensors[self.network.input]
         result = {source.name: codes}
         tensors = {source.name: torch.from_numpy(source.stored(codes))}

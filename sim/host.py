@@ -38,8 +38,11 @@ class HostTensors:
     def __init__(self, memory: MemoryImage) -> None:
         self.memory = memory
         config = memory.config
-        self._words = {name: np.zeros((config.clusters, place.size, config.scan_width), np.uint8)
-                       for name, place in memory.tensors.items() if place.external}
+        self._words = {
+            name: np.zeros((config.clusters, place.size, config.scan_width), np.uint8)
+            for name, place in memory.tensors.items()
+            if place.external
+        }
         self._lanes: dict[tuple[int, int], NDArray[np.bool_]] = {}
 
     def write(self, name: str, codes: NDArray[np.integer]) -> None:
@@ -53,15 +56,15 @@ class HostTensors:
     def strip(self, strip: Strip) -> NDArray[np.uint8]:
         """Words (slices, n, S) of a strip."""
         start = self._start(strip)
-        return self._words[strip.tensor][:, start:start + strip.words]
+        return self._words[strip.tensor][:, start : start + strip.words]
 
     def merge(self, number: int, strip: Strip, words: NDArray[np.uint8]) -> None:
         """Take over what pass ``number`` has computed of a strip's words (slices, n, S)."""
         owned = self.lanes(number)
         start = self._start(strip)
-        own = self._words[strip.tensor][:, start:start + strip.words]
+        own = self._words[strip.tensor][:, start : start + strip.words]
         shape = (len(own), -1, *owned.shape[1:])
-        target = own.reshape(shape)      # a copy: the slices do not follow each other
+        target = own.reshape(shape)  # a copy: the slices do not follow each other
         np.copyto(target, words.reshape(shape), where=owned[:, None])
         own[:] = target.reshape(own.shape)
 
@@ -74,9 +77,14 @@ class HostTensors:
         key = (one.row_start, one.row_count)
         if key not in self._lanes:
             place = memory.tensors[one.output.tensor]
-            fields = Records(memory.config, memory.program).rows(
-                memory.rows[one.row_start:one.row_start + one.row_count],
-                ("enable", "cluster", "word", "lane")).reshape(-1, 4)
+            fields = (
+                Records(memory.config, memory.program)
+                .rows(
+                    memory.rows[one.row_start : one.row_start + one.row_count],
+                    ("enable", "cluster", "word", "lane"),
+                )
+                .reshape(-1, 4)
+            )
             used = fields[fields[:, 0] == 1]
             owned = np.zeros((memory.config.clusters, place.words, memory.config.scan_width), bool)
             owned[used[:, 1], used[:, 2], used[:, 3]] = True
@@ -88,8 +96,6 @@ class HostTensors:
         return strip.first * place.width * place.words
 
 
-
-
 def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
     """The packets that :meth:`tritforge.sim.device.Device.run_schedule` sends for passes
     ``numbers``."""
@@ -97,17 +103,23 @@ def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
     assert schedule is not None
 
     def writes(kind: str, part: int, count: int) -> list[Shape]:
-        return [(Opcode.WRITE, part, words, protocol.WRITE_ARGUMENTS
-                 + words * config.memory_chunks(kind), 0)
-                for words in protocol.write_counts(config, kind, count)]
+        return [
+            (
+                Opcode.WRITE,
+                part,
+                words,
+                protocol.WRITE_ARGUMENTS + words * config.memory_chunks(kind),
+                0,
+            )
+            for words in protocol.write_counts(config, kind, count)
+        ]
 
     def shapes(step: Step) -> list[Shape]:
         match step:
             case Write(kind, _, _, count):
                 return writes(kind, -1, count)
             case Load(strip):
-                one = [writes("activations", part, strip.words)
-                       for part in range(config.clusters)]
+                one = [writes("activations", part, strip.words) for part in range(config.clusters)]
                 return [shape for part in one for shape in part]
             case Signal():
                 return [(Opcode.SIGNAL, -1, 0, 0, 0)]
@@ -118,9 +130,11 @@ def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
             case Store(_, strip, parts):
                 result: list[Shape] = []
                 for first in range(0, len(parts), config.response_places):
-                    own = parts[first:first + config.response_places]
-                    result += [(Opcode.READ, part, strip.words, 2, len(own) * (part == own[-1]))
-                               for part in own]
+                    own = parts[first : first + config.response_places]
+                    result += [
+                        (Opcode.READ, part, strip.words, 2, len(own) * (part == own[-1]))
+                        for part in own
+                    ]
                 return result
 
     packets: list[Shape] = [(Opcode.RUN, -1, 0, 2, 0)]

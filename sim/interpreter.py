@@ -36,7 +36,7 @@ __all__ = ["Interpreter"]
 class _RowTable:
     """Decoded row entries of a tile, (accumulator rows * elements,) in slot order of a drain."""
 
-    slot: NDArray[np.int64]           # accumulator's place in a trit word: element * R + row
+    slot: NDArray[np.int64]  # accumulator's place in a trit word: element * R + row
     multiplier: NDArray[np.int64]
     offset: NDArray[np.int64]
     shift: NDArray[np.int64]
@@ -70,31 +70,35 @@ class Interpreter:
         self.contents: dict[str, NDArray[Any]] = {
             "program": np.asarray(memories.program, np.uint32),
             "trits": np.asarray(memories.trits, np.uint8),
-            "rows": np.asarray(memories.rows, np.uint32)}
+            "rows": np.asarray(memories.rows, np.uint32),
+        }
         self.schedule: Schedule | None = getattr(memories, "schedule", None)
         self._host: _Host | None = None
         # Addresses wrap where a memory is filled again and again.
-        self._lap = {name: (1 << 62) if self.schedule is None else lap(config, name)
-                     for name in self.contents}
+        self._lap = {
+            name: (1 << 62) if self.schedule is None else lap(config, name)
+            for name in self.contents
+        }
         held: dict[str, NDArray[Any]] = dict(self.contents)
         for name, contents in self.contents.items():
             if self.schedule is not None and name not in self.schedule.resident:
                 axis = 1 if name == "trits" else 0
-                shape = (*contents.shape[:axis], self._lap[name], *contents.shape[axis + 1:])
+                shape = (*contents.shape[:axis], self._lap[name], *contents.shape[axis + 1 :])
                 held[name] = np.zeros(shape, contents.dtype)
         self.program, self.trits, self.rows = held["program"], held["trits"], held["rows"]
         self._records = Records(config, self.program, self._lap["program"])
         self.activations = np.zeros(
-            (config.clusters, config.activation_depth, config.scan_width), np.uint8)
+            (config.clusters, config.activation_depth, config.scan_width), np.uint8
+        )
         self.results = np.zeros((config.result_depth, config.drain_width), np.int32)
 
     def load(self, base: int, words: NDArray[np.uint8]) -> None:
         """Write activation words (clusters, n, S) from address ``base`` on, in every cluster."""
-        self.activations[:, base:base + words.shape[1]] = words
+        self.activations[:, base : base + words.shape[1]] = words
 
     def read(self, base: int, count: int) -> NDArray[np.uint8]:
         """Activation words (clusters, count, S) from address ``base`` on."""
-        return self.activations[:, base:base + count].copy()
+        return self.activations[:, base : base + count].copy()
 
     def run(self, address: int, count: int) -> list[dict[str, int]]:
         """Run ``count`` layers from program address ``address``; their counters.
@@ -112,8 +116,9 @@ class Interpreter:
             counters.append(layer_counters)
         return counters
 
-    def run_schedule(self, host: HostTensors, numbers: range, *,
-                     eager: bool = False) -> list[dict[str, int]]:
+    def run_schedule(
+        self, host: HostTensors, numbers: range, *, eager: bool = False
+    ) -> list[dict[str, int]]:
         """Run passes ``numbers`` of the schedule; their counters.
 
         The host writes as late as it may, or with ``eager`` as early: whatever the timing,
@@ -147,8 +152,9 @@ class Interpreter:
 
     # ----- memory contents
 
-    def _table(self, layout: data.StructLayout, address: int,
-               count: int) -> dict[str, NDArray[np.int64]]:
+    def _table(
+        self, layout: data.StructLayout, address: int, count: int
+    ) -> dict[str, NDArray[np.int64]]:
         names = [name for name, _ in layout]
         return dict(zip(names, self._records.table(layout, address, count, names).T, strict=True))
 
@@ -158,22 +164,35 @@ class Interpreter:
         names = ("multiplier", "offset", "shift", "enable", "cluster", "word", "lane")
         fields = self._records.rows(self.rows[(row_base + steps) % self._lap["rows"]], names)
         accumulator, block = np.divmod(steps, config.blocks)
-        slots = ((block[:, None] * config.drain_width + np.arange(config.drain_width))
-                 * config.rows + accumulator[:, None])
+        slots = (
+            block[:, None] * config.drain_width + np.arange(config.drain_width)
+        ) * config.rows + accumulator[:, None]
         table = dict(zip(names, fields.reshape(-1, len(names)).T, strict=True))
-        return _RowTable(slots.ravel(), table["multiplier"], table["offset"], table["shift"],
-                         table["enable"] == 1, table["cluster"], table["word"], table["lane"])
+        return _RowTable(
+            slots.ravel(),
+            table["multiplier"],
+            table["offset"],
+            table["shift"],
+            table["enable"] == 1,
+            table["cluster"],
+            table["word"],
+            table["lane"],
+        )
 
-    def _trit_columns(self, number: int, columns: NDArray[np.int64],
-                      ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _trit_columns(
+        self,
+        number: int,
+        columns: NDArray[np.int64],
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(nonzero, negative) of a set, each (clusters, columns, slots)."""
         config = self.config
         own = slice(number * config.clusters, (number + 1) * config.clusters)
         columns = columns % self._lap["trits"]
         if columns.size and columns.max() >= self.trits.shape[1]:
             raise ValueError(f"trit column {columns.max()} is read; {self.trits.shape[1]} exist")
-        bits = np.unpackbits(self.trits[own][:, columns], axis=2, count=2 * config.slots,
-                             bitorder="little").astype(bool)
+        bits = np.unpackbits(
+            self.trits[own][:, columns], axis=2, count=2 * config.slots, bitorder="little"
+        ).astype(bool)
         halves = bits.reshape(config.clusters, len(columns), config.elements, 2, config.rows)
         shape = (config.clusters, len(columns), config.slots)
         return halves[:, :, :, 0].reshape(shape), halves[:, :, :, 1].reshape(shape)
@@ -189,13 +208,25 @@ class Interpreter:
         height, width = layer["out_height"], layer["out_width"]
         rows = self._table(DESTINATION, layer["destination_y"], height)
         columns = self._table(DESTINATION, layer["destination_x"], width)
-        pixel_y, pixel_x = np.meshgrid(np.flatnonzero(rows["count"]),
-                                       np.flatnonzero(columns["count"]), indexing="ij")
+        pixel_y, pixel_x = np.meshgrid(
+            np.flatnonzero(rows["count"]), np.flatnonzero(columns["count"]), indexing="ij"
+        )
         pixels = (pixel_y.ravel(), pixel_x.ravel())
         counters = dict.fromkeys(
-            ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
-             "empty_scans", "drain_steps", "merge_reads", "write_backs",
-             "result_writes"), 0)
+            (
+                "broadcasts",
+                "skipped_activations",
+                "activation_reads",
+                "queue_writes",
+                "adds",
+                "empty_scans",
+                "drain_steps",
+                "merge_reads",
+                "write_backs",
+                "result_writes",
+            ),
+            0,
+        )
         result_entry = layer["base"]
         for number in range(layer["tile_count"]):
             # Pixels go to the sets in turn, and on from one tile to the next.
@@ -214,73 +245,111 @@ class Interpreter:
             sums = accumulators.astype(np.int64)
             limit = 1 << (config.accumulator_width - 1)
             if sums.size and not -limit <= sums.min() <= sums.max() < limit:
-                raise OverflowError(f"an accumulator reaches {sums.min()} or {sums.max()}; it has "
-                                    f"{config.accumulator_width} bits")
+                raise OverflowError(
+                    f"an accumulator reaches {sums.min()} or {sums.max()}; it has "
+                    f"{config.accumulator_width} bits"
+                )
             table = self._row_table(tile["row_base"], tile["rows_used"])
             scaled = sums[:, table.slot] * table.multiplier + table.offset
             limit = 1 << (config.offset_width - 1)
             if scaled.size and not -limit <= scaled.min() <= scaled.max() < limit:
-                raise OverflowError(f"a requantized sum reaches {scaled.min()} or {scaled.max()}; "
-                                    f"it has {config.offset_width} bits")
+                raise OverflowError(
+                    f"a requantized sum reaches {scaled.min()} or {scaled.max()}; "
+                    f"it has {config.offset_width} bits"
+                )
             counters["drain_steps"] += len(pixels[0]) * tile["rows_used"] * config.blocks
             if layer["raw"]:
                 entries = scaled.reshape(-1, config.drain_width)
                 low_bits = (entries & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
                 if result_entry + len(entries) > config.result_depth:
-                    raise ValueError(f"result entry {result_entry + len(entries) - 1} is written; "
-                                     f"{config.result_depth} exist")
-                self.results[result_entry:result_entry + len(entries)] = low_bits
+                    raise ValueError(
+                        f"result entry {result_entry + len(entries) - 1} is written; "
+                        f"{config.result_depth} exist"
+                    )
+                self.results[result_entry : result_entry + len(entries)] = low_bits
                 result_entry += len(entries)
                 counters["result_writes"] += len(entries)
             else:
                 half = np.int64(1) << table.shift >> 1
-                codes = requantize(sums[:, table.slot], table.multiplier, table.offset - half,
-                                   table.shift, layer["low"], layer["high"])
+                codes = requantize(
+                    sums[:, table.slot],
+                    table.multiplier,
+                    table.offset - half,
+                    table.shift,
+                    layer["low"],
+                    layer["high"],
+                )
                 self._write_back(layer, rows, columns, pixels, table, codes, counters)
         return address, counters
 
-    def _group(self, group: dict[str, int], height: int, width: int,
-               pixels: tuple[NDArray[np.int64], NDArray[np.int64]], sets: NDArray[np.int64],
-               accumulators: NDArray[np.float64], counters: dict[str, int]) -> None:
+    def _group(
+        self,
+        group: dict[str, int],
+        height: int,
+        width: int,
+        pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+        sets: NDArray[np.int64],
+        accumulators: NDArray[np.float64],
+        counters: dict[str, int],
+    ) -> None:
         """Add one column group to every pixel; those of one set and one padding go together."""
         config = self.config
         lanes = config.scan_width
         y = self._table(GEOMETRY, group["geometry_y"], height)
         x = self._table(GEOMETRY, group["geometry_x"], width)
         used = (group["word_count"] - 1) * lanes + group["last_lanes"]
-        kinds = np.stack([sets, y["count"][pixels[0]], y["trit_offset"][pixels[0]],
-                          x["count"][pixels[1]], x["trit_offset"][pixels[1]]], axis=1)
+        kinds = np.stack(
+            [
+                sets,
+                y["count"][pixels[0]],
+                y["trit_offset"][pixels[0]],
+                x["count"][pixels[1]],
+                x["trit_offset"][pixels[1]],
+            ],
+            axis=1,
+        )
         unique, which = np.unique(kinds, axis=0, return_inverse=True)
         origin = group["base"] + y["offset"][pixels[0]] + x["offset"][pixels[1]]
         for number, (place, count_y, trit_y, count_x, trit_x) in enumerate(unique.tolist()):
             own = np.flatnonzero(which.ravel() == number)
-            if not count_y or not count_x:       # one empty word stands for the pixel
+            if not count_y or not count_x:  # one empty word stands for the pixel
                 counters["empty_scans"] += len(own) * config.clusters
                 continue
             ky = np.arange(count_y)[:, None, None]
             kx = np.arange(count_x)[None, :, None]
-            words = (ky * group["step_y"] + kx * group["step_x"]
-                     + np.arange(group["word_count"])).reshape(-1)
-            column = (group["trit_base"] + trit_y + trit_x + ky * group["trit_step_y"]
-                      + kx * group["trit_step_x"] + np.arange(used)).reshape(-1)
+            words = (
+                ky * group["step_y"] + kx * group["step_x"] + np.arange(group["word_count"])
+            ).reshape(-1)
+            column = (
+                group["trit_base"]
+                + trit_y
+                + trit_x
+                + ky * group["trit_step_y"]
+                + kx * group["trit_step_x"]
+                + np.arange(used)
+            ).reshape(-1)
             addresses = origin[own][:, None] + words
             if addresses.max() >= config.activation_depth:
-                raise ValueError(f"activation word {addresses.max()} is read; "
-                                 f"{config.activation_depth} exist")
+                raise ValueError(
+                    f"activation word {addresses.max()} is read; {config.activation_depth} exist"
+                )
             nonzero, negative = self._trit_columns(place, column)
-            weights = np.where(nonzero, np.where(negative, group["minus"], group["plus"]),
-                               0).astype(np.float64)
+            weights = np.where(
+                nonzero, np.where(negative, group["minus"], group["plus"]), 0
+            ).astype(np.float64)
             per_column = nonzero.sum(axis=2)
             per_element = nonzero.reshape(*nonzero.shape[:2], config.elements, config.rows)
-            writes = per_element.any(axis=3).sum(axis=2) if config.skip_zero_weights \
+            writes = (
+                per_element.any(axis=3).sum(axis=2)
+                if config.skip_zero_weights
                 else np.full(per_element.shape[:2], config.elements)
+            )
             positions = count_y * count_x
             for cluster in range(config.clusters):
                 read = self.activations[cluster][addresses]
                 values = read.view(np.int8) if group["signed"] else read
                 values = values.reshape(len(own), positions, -1)[:, :, :used]
-                seen = values != 0 if config.skip_zero_activations \
-                    else np.ones(values.shape, bool)
+                seen = values != 0 if config.skip_zero_activations else np.ones(values.shape, bool)
                 flat = values.reshape(len(own), -1).astype(np.float64)
                 accumulators[own] += flat @ weights[cluster]
                 broadcasts = seen.reshape(len(own), -1).sum(axis=0)
@@ -293,12 +362,19 @@ class Interpreter:
                 scan_count = padded.size // lanes
                 counters["activation_reads"] += scan_count
                 counters["empty_scans"] += scan_count - int(
-                    np.count_nonzero(padded.reshape(-1, lanes).any(axis=1)))
+                    np.count_nonzero(padded.reshape(-1, lanes).any(axis=1))
+                )
 
-    def _write_back(self, layer: dict[str, int], rows: dict[str, NDArray[np.int64]],
-                    columns: dict[str, NDArray[np.int64]],
-                    pixels: tuple[NDArray[np.int64], NDArray[np.int64]], table: _RowTable,
-                    codes: NDArray[np.int64], counters: dict[str, int]) -> None:
+    def _write_back(
+        self,
+        layer: dict[str, int],
+        rows: dict[str, NDArray[np.int64]],
+        columns: dict[str, NDArray[np.int64]],
+        pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+        table: _RowTable,
+        codes: NDArray[np.int64],
+        counters: dict[str, int],
+    ) -> None:
         config = self.config
         on = np.flatnonzero(table.enable)
         element = table.slot[on] // config.rows
@@ -306,13 +382,17 @@ class Interpreter:
             raise ValueError("a row is drained beside another that goes to the same cluster")
         places = (table.cluster[on], table.word[on], table.lane[on])
         memory = self.activations.view(np.int8) if layer["low"] < 0 else self.activations
-        for index, (oy, ox) in enumerate(zip(pixels[0].tolist(), pixels[1].tolist(),
-                                             strict=True)):
+        for index, (oy, ox) in enumerate(zip(pixels[0].tolist(), pixels[1].tolist(), strict=True)):
             values = codes[index, on].astype(memory.dtype)
             for back_y in range(int(rows["count"][oy])):
                 for back_x in range(int(columns["count"][ox])):
-                    address = (layer["base"] + rows["offset"][oy] - back_y * layer["step_y"]
-                               + columns["offset"][ox] - back_x * layer["step_x"])
+                    address = (
+                        layer["base"]
+                        + rows["offset"][oy]
+                        - back_y * layer["step_y"]
+                        + columns["offset"][ox]
+                        - back_x * layer["step_x"]
+                    )
                     if back_y < rows["fresh"][oy] and back_x < columns["fresh"][ox]:
                         memory[places[0], address + places[1], places[2]] = values
                         counters["write_backs"] += len(on)
@@ -328,8 +408,9 @@ class Interpreter:
 class _Host:
     """The host's steps beside a program."""
 
-    def __init__(self, machine: Interpreter, tensors: HostTensors, numbers: range,
-                 eager: bool) -> None:
+    def __init__(
+        self, machine: Interpreter, tensors: HostTensors, numbers: range, eager: bool
+    ) -> None:
         assert machine.schedule is not None
         self.machine = machine
         self.tensors = tensors
@@ -370,19 +451,23 @@ class _Host:
                     return
                 self.awaited += step.count
             elif isinstance(step, Write):
-                target = {"program": machine.program, "rows": machine.rows,
-                          "trits": machine.trits[step.number]}[step.memory]
+                target = {
+                    "program": machine.program,
+                    "rows": machine.rows,
+                    "trits": machine.trits[step.number],
+                }[step.memory]
                 source = machine.contents[step.memory]
                 if step.memory == "trits":
                     source = source[step.number]
                 first = step.start % machine._lap[step.memory]
-                target[first:first + step.count] = source[step.start:step.start + step.count]
+                target[first : first + step.count] = source[step.start : step.start + step.count]
             elif isinstance(step, Load):
                 base = step.strip.base
                 machine.load(base, self.tensors.strip(step.strip))
             elif isinstance(step, Store):
-                self.tensors.merge(step.number, step.strip,
-                                   machine.read(step.strip.base, step.strip.words))
+                self.tensors.merge(
+                    step.number, step.strip, machine.read(step.strip.base, step.strip.words)
+                )
             elif isinstance(step, Signal):
                 self.signals += 1
                 if until_signal:

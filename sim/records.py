@@ -24,8 +24,7 @@ class Records:
         Addresses are taken modulo this, as hardware does where a memory is refilled.
     """
 
-    def __init__(self, config: Config, program: NDArray[np.uint32],
-                 lap: int | None = None) -> None:
+    def __init__(self, config: Config, program: NDArray[np.uint32], lap: int | None = None) -> None:
         self.config = config
         self.program = np.asarray(program, np.uint32)
         self.lap = lap
@@ -41,8 +40,9 @@ class Records:
         names = [name for name, _ in layout]
         return dict(zip(names, self.table(layout, address, 1, names)[0].tolist(), strict=True))
 
-    def table(self, layout: data.StructLayout, address: int, count: int,
-              names: Sequence[str]) -> NDArray[np.int64]:
+    def table(
+        self, layout: data.StructLayout, address: int, count: int, names: Sequence[str]
+    ) -> NDArray[np.int64]:
         """Fields ``names`` of ``count`` records that follow each other: (count, names) int64."""
         size = record_words(layout)
         places = address + np.arange(size * count)
@@ -58,7 +58,8 @@ class Records:
         lane_words = self.config.row_entry_width // PORT_WIDTH
         lanes = rows.reshape(-1, lane_words)
         return _fields(row_layout(self.config), lanes, names).reshape(
-            len(rows), self.config.drain_width, len(names))
+            len(rows), self.config.drain_width, len(names)
+        )
 
 
 def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
@@ -68,8 +69,9 @@ def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
     return dict(zip(names, _fields(layout, words, names)[0].tolist(), strict=True))
 
 
-def _fields(layout: data.StructLayout, words: NDArray[np.uint32],
-            names: Sequence[str]) -> NDArray[np.int64]:
+def _fields(
+    layout: data.StructLayout, words: NDArray[np.uint32], names: Sequence[str]
+) -> NDArray[np.int64]:
     """(records, names) of records (records, words); fields of up to 63 bits."""
     wide = np.concatenate([words, np.zeros((len(words), 2), np.uint32)], axis=1).astype(np.uint64)
     result = np.zeros((len(words), len(names)), np.int64)

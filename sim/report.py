@@ -15,9 +15,21 @@ from rich.table import Table
 from tritforge.common.files import new_folder, obstacle
 from tritforge.sim.backend import CLUSTER_CYCLES, Simulation
 
-__all__ = ["DEFAULT_CLOCK", "FORMAT", "REPORT", "ReportError", "build_report", "causes_table",
-           "check_run_folder", "dump", "layer_tables", "loading_sentence", "summary",
-           "transfer_tables", "write_run"]
+__all__ = [
+    "DEFAULT_CLOCK",
+    "FORMAT",
+    "REPORT",
+    "ReportError",
+    "build_report",
+    "causes_table",
+    "check_run_folder",
+    "dump",
+    "layer_tables",
+    "loading_sentence",
+    "summary",
+    "transfer_tables",
+    "write_run",
+]
 
 #: What a report begins with.
 FORMAT = "tritforge report"
@@ -28,33 +40,33 @@ DEFAULT_CLOCK = 50.0
 
 UNITS = {
     "total_cycles": "clock cycles from RUN to its end, sum over images; writing the image and the "
-                    "input and reading results is not included, except where the image is "
-                    "streamed (passes is not 0): then all but reading results is",
+    "input and reading results is not included, except where the image is "
+    "streamed (passes is not 0): then all but reading results is",
     "loading": "of trits, row memory and program, once: how; 32-bit words that they are on the "
-               "host port, not packed; words sent, with packet headers, packed where the hardware "
-               "unpacks, and with zeros for activation memories that may hold others; clock "
-               "cycles (null where they did not go through the port, or over a serial line)",
+    "host port, not packed; words sent, with packet headers, packed where the hardware "
+    "unpacks, and with zeros for activation memories that may hold others; clock "
+    "cycles (null where they did not go through the port, or over a serial line)",
     "loading_cycles": "the clock cycles of loading; not in total_cycles",
     "cycles": "clock cycles of the layer, sum over images",
     "lower_bound": "clock cycles that the layer takes at least on this configuration: the largest "
-                   "of additions, broadcasts, drain steps, memory reads and sequencing over what "
-                   "the hardware can do of each in a cycle; sum over images",
+    "of additions, broadcasts, drain steps, memory reads and sequencing over what "
+    "the hardware can do of each in a cycle; sum over images",
     "dense_cycles": "mac_count / adders, sum over images: clock cycles of as many adders, each "
-                    "with one multiply-accumulate in every cycle, zeros included",
+    "with one multiply-accumulate in every cycle, zeros included",
     "speed_up": "dense_cycles / cycles",
     "utilization": "adds / (cycles * adders), 0..1",
     "counters": "counts, sum over images, clusters and elements; stall_queue_full, "
-                "stall_imbalance and stall_drain in cluster cycles, stall_write_back and "
-                "stall_refill in clock cycles; docs/hardware.md explains each",
+    "stall_imbalance and stall_drain in cluster cycles, stall_write_back and "
+    "stall_refill in clock cycles; docs/hardware.md explains each",
     "cluster_cycles": "cluster cycles (sets * clusters * cycles) by cause, sum over images; idle "
-                      "is the remainder",
+    "is the remainder",
     "passes": "parts in which a streamed layer is computed; 0: the image is in the memories whole",
     "sent_words": "32-bit words of trits, rows, program and activations that a streamed layer "
-                  "needs from the host, per image, packet headers not counted; they are sent while "
-                  "layers before it compute, where there is room",
+    "needs from the host, per image, packet headers not counted; they are sent while "
+    "layers before it compute, where there is room",
     "read_words": "32-bit words of activations that the host reads back, per image",
     "stall_refill": "clock cycles in which the program waited for the host; part of cycles, idle "
-                    "cluster cycles for the most part",
+    "cluster cycles for the most part",
     "rows": "output channels",
     "pixels": "output height, width before pooling",
     "cycles_per_image": "clock cycles of each image, in order",
@@ -80,12 +92,21 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
     config = simulation.config
     output = _output_array(simulation)
     return {
-        "format": FORMAT, "format_version": FORMAT_VERSION, "tritforge": _version(),
-        "network": simulation.network, "image": image, "image_manifest_sha256": manifest_sha256,
-        "configuration": config.name, "configuration_identity": config.identity,
-        "sets": config.sets, "clusters": config.clusters, "elements": config.elements,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "tritforge": _version(),
+        "network": simulation.network,
+        "image": image,
+        "image_manifest_sha256": manifest_sha256,
+        "configuration": config.name,
+        "configuration_identity": config.identity,
+        "sets": config.sets,
+        "clusters": config.clusters,
+        "elements": config.elements,
         "adders": config.adders,
-        "backend": simulation.backend, "images": simulation.images, "layer": simulation.layer,
+        "backend": simulation.backend,
+        "images": simulation.images,
+        "layer": simulation.layer,
         "total_cycles": simulation.total_cycles,
         "cycles_per_image": simulation.cycles_per_image,
         "loading_cycles": simulation.loading_cycles,
@@ -93,21 +114,35 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
         "utilization": simulation.utilization,
         "wall_seconds": round(simulation.seconds, 3),
         "output": {
-            "file": OUTPUT, "layer": simulation.output_layer, "shape": list(output.shape),
-            "dtype": str(output.dtype), "scale": simulation.output_scale,
+            "file": OUTPUT,
+            "layer": simulation.output_layer,
+            "shape": list(output.shape),
+            "dtype": str(output.dtype),
+            "scale": simulation.output_scale,
             "meaning": "real value = scale * integer; (images, rows), and height and width where "
-                       "the layer has more than one pixel"},
-        "layers": [{
-            "name": layer.name, "kind": layer.kind, "rows": layer.rows,
-            "pixels": list(layer.pixels), "mac_count": layer.mac_count,
-            "cycles": layer.cycles, "utilization": layer.utilization(config),
-            "cycles_per_image": layer.cycles_per_image,
-            "lower_bound": layer.lower_bound, "dense_cycles": layer.dense_cycles(config),
-            "speed_up": layer.speed_up(config),
-            "passes": layer.passes, "sent_words": layer.sent_words,
-            "read_words": layer.read_words,
-            "counters": layer.counters, "cluster_cycles": layer.cluster_cycles(config),
-        } for layer in simulation.layers],
+            "the layer has more than one pixel",
+        },
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "rows": layer.rows,
+                "pixels": list(layer.pixels),
+                "mac_count": layer.mac_count,
+                "cycles": layer.cycles,
+                "utilization": layer.utilization(config),
+                "cycles_per_image": layer.cycles_per_image,
+                "lower_bound": layer.lower_bound,
+                "dense_cycles": layer.dense_cycles(config),
+                "speed_up": layer.speed_up(config),
+                "passes": layer.passes,
+                "sent_words": layer.sent_words,
+                "read_words": layer.read_words,
+                "counters": layer.counters,
+                "cluster_cycles": layer.cluster_cycles(config),
+            }
+            for layer in simulation.layers
+        ],
         "units": UNITS,
     }
 
@@ -168,16 +203,20 @@ def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
     images = report["images"]
     plural = "image" if images == 1 else "images"
     what = "the network" if report["layer"] is None else f"layer {report['layer']} alone"
-    head = (f"{what} on {images} {plural}, backend {report['backend']}, "
-            f"configuration {report['configuration']} ({report['adders']} adders)")
+    head = (
+        f"{what} on {images} {plural}, backend {report['backend']}, "
+        f"configuration {report['configuration']} ({report['adders']} adders)"
+    )
     if report["total_cycles"] is None:
         return f"{head}: integers only, this backend has no clock."
     each = report["total_cycles"] / images
     rate = report["total_cycles"] / max(report["wall_seconds"], 1e-3)
-    return (f"{head}: {report['total_cycles']:,} cycles in all, {each:,.0f} cycles an image, "
-            f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
-            f"{report['utilization']:.1%}. {loading_sentence(report['loading'])} Simulated in "
-            f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s).")
+    return (
+        f"{head}: {report['total_cycles']:,} cycles in all, {each:,.0f} cycles an image, "
+        f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
+        f"{report['utilization']:.1%}. {loading_sentence(report['loading'])} Simulated in "
+        f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s)."
+    )
 
 
 def loading_sentence(loading: Mapping[str, Any]) -> str:
@@ -186,11 +225,11 @@ def loading_sentence(loading: Mapping[str, Any]) -> str:
     taken = "" if loading["cycles"] is None else f", in {loading['cycles']:,} cycles"
     return {
         "host port": f"Loading is not included (the image: {words}, sent as "
-                     f"{loading['sent_words'] or 0:,}{taken}, once).",
+        f"{loading['sent_words'] or 0:,}{taken}, once).",
         "back door": f"Loading is not included: {words} were put into the memories by the back "
-                     f"door of the simulation, without a clock cycle.",
+        f"door of the simulation, without a clock cycle.",
         "streamed": f"The image ({words}) does not fit the memories at once: it is sent while the "
-                    f"array computes, in every run, and that is in the cycles.",
+        f"array computes, in every run, and that is in the cycles.",
         "already there": f"The image ({words}) was on the board already.",
         "not modelled": f"Loading is not included and not modelled (the image: {words}, once).",
     }[loading["how"]]
@@ -201,38 +240,68 @@ def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[T
     were spent on: means per image, narrow enough for 80 columns; ``clock`` in MHz. Only the first
     is left where there are no cycles."""
     images = report["images"]
-    costs = _table(f"per layer, mean over images; time at {clock:g} MHz",
-                   ("layer", "kind"), ("rows", "pixels", "cycles", "time, us", "adds",
-                                       "utilization, %"))
+    costs = _table(
+        f"per layer, mean over images; time at {clock:g} MHz",
+        ("layer", "kind"),
+        ("rows", "pixels", "cycles", "time, us", "adds", "utilization, %"),
+    )
     for layer in report["layers"]:
-        cells = [layer["name"], layer["kind"], str(layer["rows"]),
-                 "x".join(map(str, layer["pixels"]))]
-        costs.add_row(*cells, *(["-"] * 4 if layer["cycles"] is None else _cost(
-            layer["cycles"], layer["counters"]["adds"], images, layer["utilization"], clock)))
+        cells = [
+            layer["name"],
+            layer["kind"],
+            str(layer["rows"]),
+            "x".join(map(str, layer["pixels"])),
+        ]
+        costs.add_row(
+            *cells,
+            *(
+                ["-"] * 4
+                if layer["cycles"] is None
+                else _cost(
+                    layer["cycles"], layer["counters"]["adds"], images, layer["utilization"], clock
+                )
+            ),
+        )
     if report["total_cycles"] is None:
         return [costs]
     if len(report["layers"]) > 1:
         adds = sum(layer["counters"]["adds"] for layer in report["layers"])
         costs.add_section()
-        costs.add_row("all", "", "", "", *_cost(report["total_cycles"], adds, images,
-                                                report["utilization"], clock))
+        costs.add_row(
+            "all",
+            "",
+            "",
+            "",
+            *_cost(report["total_cycles"], adds, images, report["utilization"], clock),
+        )
     return [costs, _bounds_table(report), causes_table(report), *transfer_tables(report)]
 
 
 def _bounds_table(report: dict[str, Any]) -> Table:
-    table = _table("against the least and against dense execution, cycles per image", ("layer",),
-                   ("dense MACs", "dense", "cycles", "speed-up", "least", "of least, %"))
-    table.caption = ("dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
-                     "configuration takes fewer; of least: least / cycles")
+    table = _table(
+        "against the least and against dense execution, cycles per image",
+        ("layer",),
+        ("dense MACs", "dense", "cycles", "speed-up", "least", "of least, %"),
+    )
+    table.caption = (
+        "dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
+        "configuration takes fewer; of least: least / cycles"
+    )
     images = report["images"]
 
     def row(name: str, layers: list[dict[str, Any]], cycles: int) -> None:
         macs = sum(layer["mac_count"] for layer in layers)
         dense = sum(layer["dense_cycles"] for layer in layers)
         least = sum(layer["lower_bound"] for layer in layers)
-        table.add_row(name, f"{macs:,}", f"{dense / images:,.0f}", f"{cycles / images:,.0f}",
-                      f"{dense / max(1, cycles):.2f}x" if macs else "-",
-                      f"{least / images:,.0f}", f"{100 * least / max(1, cycles):.1f}")
+        table.add_row(
+            name,
+            f"{macs:,}",
+            f"{dense / images:,.0f}",
+            f"{cycles / images:,.0f}",
+            f"{dense / max(1, cycles):.2f}x" if macs else "-",
+            f"{least / images:,.0f}",
+            f"{100 * least / max(1, cycles):.1f}",
+        )
 
     for layer in report["layers"]:
         row(layer["name"], [layer], layer["cycles"])
@@ -245,21 +314,29 @@ def _bounds_table(report: dict[str, Any]) -> Table:
 def causes_table(report: dict[str, Any]) -> Table:
     """What cluster cycles were spent on, in per cent, by layer; and in which cycles the array as a
     whole waited."""
-    table = _table("where cluster cycles went, %; beside them the array's waits, % of cycles",
-                   ("layer",), ("broadcast", "empty", "full", "imbalance", "drain", "idle",
-                                "| write-back", "refill"))
-    table.caption = ("broadcast: an activation goes to the elements; empty: a word held only "
-                     "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
-                     "waiting for others, for a bank; idle: the rest, most of refill included. "
-                     "The drain waited for write-backs and pooling (write-back), the program for "
-                     "trits or activations from the host (refill)")
+    table = _table(
+        "where cluster cycles went, %; beside them the array's waits, % of cycles",
+        ("layer",),
+        ("broadcast", "empty", "full", "imbalance", "drain", "idle", "| write-back", "refill"),
+    )
+    table.caption = (
+        "broadcast: an activation goes to the elements; empty: a word held only "
+        "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
+        "waiting for others, for a bank; idle: the rest, most of refill included. "
+        "The drain waited for write-backs and pooling (write-back), the program for "
+        "trits or activations from the host (refill)"
+    )
 
     def row(name: str, layers: list[dict[str, Any]]) -> None:
-        spent = {cause: sum(layer["cluster_cycles"][cause] for layer in layers)
-                 for cause in CLUSTER_CYCLES}
+        spent = {
+            cause: sum(layer["cluster_cycles"][cause] for layer in layers)
+            for cause in CLUSTER_CYCLES
+        }
         cycles = max(1, sum(layer["cycles"] for layer in layers))
-        waits = [sum(layer["counters"][wait] for layer in layers)
-                 for wait in ("stall_write_back", "stall_refill")]
+        waits = [
+            sum(layer["counters"][wait] for layer in layers)
+            for wait in ("stall_write_back", "stall_refill")
+        ]
         table.add_row(name, *_shares(spent), *(f"{100 * wait / cycles:.1f}" for wait in waits))
 
     for layer in report["layers"]:
@@ -275,18 +352,28 @@ def transfer_tables(report: dict[str, Any]) -> list[Table]:
     layers = report["layers"]
     if not any(layer["passes"] for layer in layers):
         return []
-    table = _table("through the host port, per image", ("layer",),
-                   ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"))
-    table.caption = ("a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
-                     "packet; waited: for trits or activations that were not there yet")
+    table = _table(
+        "through the host port, per image",
+        ("layer",),
+        ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"),
+    )
+    table.caption = (
+        "a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
+        "packet; waited: for trits or activations that were not there yet"
+    )
     images = report["images"]
 
     def row(name: str, chosen: list[dict[str, Any]]) -> None:
         waited = sum(layer["counters"]["stall_refill"] for layer in chosen)
-        table.add_row(name, *(f"{sum(layer[key] for layer in chosen):,}"
-                              for key in ("passes", "sent_words", "read_words")),
-                      f"{waited / images:,.0f}",
-                      f"{100 * waited / max(1, sum(layer['cycles'] for layer in chosen)):.1f}")
+        table.add_row(
+            name,
+            *(
+                f"{sum(layer[key] for layer in chosen):,}"
+                for key in ("passes", "sent_words", "read_words")
+            ),
+            f"{waited / images:,.0f}",
+            f"{100 * waited / max(1, sum(layer['cycles'] for layer in chosen)):.1f}",
+        )
 
     for layer in layers:
         row(layer["name"], [layer])
@@ -297,8 +384,13 @@ def transfer_tables(report: dict[str, Any]) -> list[Table]:
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption_justify="left",
-                  padding=(0, 1, 0, 0))
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
     for name in left:
         table.add_column(name)
     for name in right:
@@ -306,10 +398,15 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
     return table
 
 
-def _cost(cycles: int, adds: int, images: int, utilization: float | None,
-          clock: float) -> list[str]:
-    return [f"{cycles / images:,.0f}", f"{cycles / images / clock:,.1f}", f"{adds / images:,.0f}",
-            "-" if utilization is None else f"{100 * utilization:.1f}"]
+def _cost(
+    cycles: int, adds: int, images: int, utilization: float | None, clock: float
+) -> list[str]:
+    return [
+        f"{cycles / images:,.0f}",
+        f"{cycles / images / clock:,.1f}",
+        f"{adds / images:,.0f}",
+        "-" if utilization is None else f"{100 * utilization:.1f}",
+    ]
 
 
 def _shares(spent: dict[str, int]) -> list[str]:

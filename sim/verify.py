@@ -22,7 +22,8 @@ __all__ = ["CHECKED", "Comparison", "Difference", "Verification", "compare", "ve
 
 #: What is compared with the golden model, by name.
 CHECKED: dict[str, type[Backend]] = {
-    backend.name: backend for backend in (InterpreterBackend, RtlBackend, PythonBackend)}
+    backend.name: backend for backend in (InterpreterBackend, RtlBackend, PythonBackend)
+}
 #: Images for Amaranth's simulator where nothing else is said: it takes about a minute each.
 PYSIM_IMAGES = 1
 
@@ -32,20 +33,22 @@ class Difference:
     """The first integer that differs: images in order, layers in order, then row, y, x."""
 
     backend: str
-    image: int                        # index in the input
+    image: int  # index in the input
     layer: str
-    row: int                          # output channel
-    y: int                            # output pixel, after pooling
+    row: int  # output channel
+    y: int  # output pixel, after pooling
     x: int
-    expected: int                     # of the golden model
+    expected: int  # of the golden model
     found: int
-    one_run: bool = False             # seen in the results of one RUN over all layers
+    one_run: bool = False  # seen in the results of one RUN over all layers
 
     def __str__(self) -> str:
         how = " in one RUN over all layers" if self.one_run else ""
-        return (f"{self.backend} differs from the golden model in layer {self.layer}, "
-                f"row {self.row}, pixel (y {self.y}, x {self.x}) of image {self.image}{how}: "
-                f"{self.found} instead of {self.expected}")
+        return (
+            f"{self.backend} differs from the golden model in layer {self.layer}, "
+            f"row {self.row}, pixel (y {self.y}, x {self.x}) of image {self.image}{how}: "
+            f"{self.found} instead of {self.expected}"
+        )
 
 
 @dataclass
@@ -54,9 +57,9 @@ class Comparison:
 
     backend: str
     images: int = 0
-    values: int = 0                   # integers compared
+    values: int = 0  # integers compared
     difference: Difference | None = None
-    skipped: str = ""                 # why, if it did not run
+    skipped: str = ""  # why, if it did not run
 
 
 @dataclass
@@ -72,40 +75,64 @@ class Verification:
     @property
     def equal(self) -> bool:
         """Nothing that was compared differs, and something was."""
-        return (all(one.difference is None for one in self.comparisons)
-                and any(one.values for one in self.comparisons))
+        return all(one.difference is None for one in self.comparisons) and any(
+            one.values for one in self.comparisons
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
-            "network": self.network, "configuration": self.configuration, "images": self.images,
-            "layers": self.layers, "equal": self.equal,
-            "comparisons": [{
-                "backend": one.backend, "images": one.images, "values": one.values,
-                "equal": None if one.skipped else one.difference is None,
-                "skipped": one.skipped or None,
-                "difference": None if one.difference is None else {
-                    **vars(one.difference), "sentence": str(one.difference)},
-            } for one in self.comparisons]}
+            "network": self.network,
+            "configuration": self.configuration,
+            "images": self.images,
+            "layers": self.layers,
+            "equal": self.equal,
+            "comparisons": [
+                {
+                    "backend": one.backend,
+                    "images": one.images,
+                    "values": one.values,
+                    "equal": None if one.skipped else one.difference is None,
+                    "skipped": one.skipped or None,
+                    "difference": None
+                    if one.difference is None
+                    else {**vars(one.difference), "sentence": str(one.difference)},
+                }
+                for one in self.comparisons
+            ],
+        }
 
 
-def compare(backend: str, layer: str, image: int, expected: NDArray[np.integer],
-            found: NDArray[np.integer], one_run: bool = False) -> Difference | None:
+def compare(
+    backend: str,
+    layer: str,
+    image: int,
+    expected: NDArray[np.integer],
+    found: NDArray[np.integer],
+    one_run: bool = False,
+) -> Difference | None:
     """The first difference between two outputs (rows, height, width) of a layer, or None."""
     if expected.shape != found.shape:
-        raise SimulationError(f"{backend} gives layer {layer} the shape {found.shape} instead of "
-                              f"{expected.shape}")
+        raise SimulationError(
+            f"{backend} gives layer {layer} the shape {found.shape} instead of {expected.shape}"
+        )
     places = np.argwhere(expected != found)
     if not len(places):
         return None
     row, y, x = (int(value) for value in places[0])
-    return Difference(backend, image, layer, row, y, x, int(expected[row, y, x]),
-                      int(found[row, y, x]), one_run)
+    return Difference(
+        backend, image, layer, row, y, x, int(expected[row, y, x]), int(found[row, y, x]), one_run
+    )
 
 
-def verify(image: Image, codes: NDArray[np.integer], *,
-           backends: tuple[str, ...] = tuple(CHECKED), pysim_images: int = PYSIM_IMAGES,
-           progress: Progress | None = None) -> Verification:
+def verify(
+    image: Image,
+    codes: NDArray[np.integer],
+    *,
+    backends: tuple[str, ...] = tuple(CHECKED),
+    pysim_images: int = PYSIM_IMAGES,
+    progress: Progress | None = None,
+) -> Verification:
     """Compare backends with the golden model: every layer's output codes, layer by layer, and
     the results of one RUN over the whole network.
 
@@ -130,18 +157,26 @@ def verify(image: Image, codes: NDArray[np.integer], *,
     """
     unknown = [name for name in backends if name not in CHECKED]
     if unknown or not backends:
-        raise SimulationError(f"cannot compare {', '.join(map(repr, unknown)) or 'nothing'}; "
-                              f"there are {', '.join(CHECKED)}")
+        raise SimulationError(
+            f"cannot compare {', '.join(map(repr, unknown)) or 'nothing'}; "
+            f"there are {', '.join(CHECKED)}"
+        )
     golden = GoldenBackend(image)
-    result = Verification(image.network.name, image.config.name, len(codes),
-                          [layer.name for layer in image.network.layers])
+    result = Verification(
+        image.network.name,
+        image.config.name,
+        len(codes),
+        [layer.name for layer in image.network.layers],
+    )
     for name in backends:
         comparison = Comparison(name)
         result.comparisons.append(comparison)
         elements = image.config.adders
         if name == PythonBackend.name and elements > ELEMENT_LIMIT:
-            comparison.skipped = (f"configuration {image.config.name} has {elements} processing "
-                                  f"elements; Amaranth's simulator is for up to {ELEMENT_LIMIT}")
+            comparison.skipped = (
+                f"configuration {image.config.name} has {elements} processing "
+                f"elements; Amaranth's simulator is for up to {ELEMENT_LIMIT}"
+            )
             continue
         count = min(len(codes), pysim_images) if name == PythonBackend.name else len(codes)
         if not count:
@@ -151,13 +186,18 @@ def verify(image: Image, codes: NDArray[np.integer], *,
             for index in range(count):
                 if progress is not None:
                     progress(f"{name} image {index + 1} of {count}", index / count)
-                if not _one_image(backend, golden, comparison, codes[index:index + 1], index):
+                if not _one_image(backend, golden, comparison, codes[index : index + 1], index):
                     break
     return result
 
 
-def _one_image(backend: Backend, golden: GoldenBackend, comparison: Comparison,
-               codes: NDArray[np.integer], index: int) -> bool:
+def _one_image(
+    backend: Backend,
+    golden: GoldenBackend,
+    comparison: Comparison,
+    codes: NDArray[np.integer],
+    index: int,
+) -> bool:
     """Whether all integers of one image agree; what was compared goes to ``comparison``."""
     expected = golden.capture(codes)
     found = backend.capture(codes)

@@ -59,22 +59,56 @@ if TYPE_CHECKING:
     from tritforge.sim.verify import Verification
 
 __all__ = [
-    "PRESETS", "CheckpointError", "Config", "ConfigError", "CostError", "DeviceError",
-    "EventLogError", "Export", "ExportError", "Image", "ImageError", "ModelError", "Simulation",
-    "SimulationError", "SimulatorError", "Technology", "TernaryConv2d", "TernaryLinear",
-    "Verification", "bake", "compare_logs", "estimate", "export", "generate", "load_checkpoint",
-    "load_config", "load_image", "load_into", "load_model", "load_technology", "simulate",
-    "ternarize_model", "verify",
+    "PRESETS",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "CostError",
+    "DeviceError",
+    "EventLogError",
+    "Export",
+    "ExportError",
+    "Image",
+    "ImageError",
+    "ModelError",
+    "Simulation",
+    "SimulationError",
+    "SimulatorError",
+    "Technology",
+    "TernaryConv2d",
+    "TernaryLinear",
+    "Verification",
+    "bake",
+    "compare_logs",
+    "estimate",
+    "export",
+    "generate",
+    "load_checkpoint",
+    "load_config",
+    "load_image",
+    "load_into",
+    "load_model",
+    "load_technology",
+    "simulate",
+    "ternarize_model",
+    "verify",
 ]
 
 _HOMES = {
     "tritforge.hw.config": ("PRESETS", "Config", "ConfigError", "load_config"),
     "tritforge.model_export.formats.checkpoint": (
-        "CheckpointError", "load_checkpoint", "load_into"),
+        "CheckpointError",
+        "load_checkpoint",
+        "load_into",
+    ),
     "tritforge.model_export.errors": ("ExportError", "ImageError"),
     "tritforge.model_export.image.folder": ("Image", "load_image"),
     "tritforge.model_export.training.ttq": (
-        "TernaryConv2d", "TernaryLinear", "bake", "ternarize_model"),
+        "TernaryConv2d",
+        "TernaryLinear",
+        "bake",
+        "ternarize_model",
+    ),
     "tritforge.model_export.zoo": ("ModelError", "load_model"),
     "tritforge.sim.backend": ("Simulation", "SimulationError"),
     "tritforge.sim.device": ("DeviceError",),
@@ -90,7 +124,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 try:
     __version__ = version("tritforge")
-except PackageNotFoundError:         # run from a source folder that is not installed
+except PackageNotFoundError:  # run from a source folder that is not installed
     __version__ = "unknown"
 
 

@@ -46,7 +46,8 @@ _USER_ERRORS = {
 _CONFIGS = "\n".join(
     f"  {config.name:<11} sets x clusters x elements = {config.sets} x {config.clusters} x "
     f"{config.elements} = {config.adders} adders, {config.rows} rows each"
-    for config in PRESETS.values())
+    for config in PRESETS.values()
+)
 
 _CONFIG_HELP = f"Preset ({', '.join(PRESETS)}) or a .toml file."
 
@@ -56,6 +57,7 @@ class _ExportCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from tritforge.model_export.zoo import ZOO
+
         formatter.write_paragraph()
         formatter.write_text("Networks of the zoo:")
         with formatter.indentation():
@@ -66,18 +68,21 @@ class _ExportCommand(click.Command):
 
 
 _config_check = click.option(
-    "--config", metavar="NAME|FILE.toml",
-    help="Refuse the image unless it was compiled for this configuration.")
+    "--config",
+    metavar="NAME|FILE.toml",
+    help="Refuse the image unless it was compiled for this configuration.",
+)
 _image = click.argument("image", type=click.Path(path_type=Path))
 
 
-_CLOCK = FiniteRange(min=1e-6)     # MHz: from 1 Hz on
+_CLOCK = FiniteRange(min=1e-6)  # MHz: from 1 Hz on
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Errors are one sentence on standard error. Exit codes: 0 all is well, 1 something "
-           "is refused or differs, 2 wrong usage, 130 interrupted.")
+    "is refused or differs, 2 wrong usage, 130 interrupted.",
+)
 @click.version_option(package_name="tritforge")
 def cli() -> None:
     """Run trained ternary networks on generated hardware, bit for bit.
@@ -96,39 +101,91 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
 
 
 @cli.command(cls=_ExportCommand)
-@click.option("--drawn", "seed", type=click.IntRange(min=0), metavar="SEED", is_eager=True,
-              help="Instead of CHECKPOINT: weights drawn at random from this seed, with the "
-                   "densities published for AlexNet; --model must be one of zoo:alexnet_*. "
-                   "Photographs calibrate unless --calibrate is given.")
+@click.option(
+    "--drawn",
+    "seed",
+    type=click.IntRange(min=0),
+    metavar="SEED",
+    is_eager=True,
+    help="Instead of CHECKPOINT: weights drawn at random from this seed, with the "
+    "densities published for AlexNet; --model must be one of zoo:alexnet_*. "
+    "Photographs calibrate unless --calibrate is given.",
+)
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False, callback=_needed)
-@click.option("--model", required=True, metavar="FILE.py:NAME|zoo:NAME",
-              help="The network: a class or function (or a module object) in a Python file, which "
-                   "is run, or a network of the zoo.")
-@click.option("--calibrate", "samples", metavar="X.npy", callback=_needed,
-              type=click.Path(path_type=Path),
-              help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
-                   "activation scales come from them. Some 100 training images do.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="FILE.py:NAME|zoo:NAME",
+    help="The network: a class or function (or a module object) in a Python file, which "
+    "is run, or a network of the zoo.",
+)
+@click.option(
+    "--calibrate",
+    "samples",
+    metavar="X.npy",
+    callback=_needed,
+    type=click.Path(path_type=Path),
+    help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
+    "activation scales come from them. Some 100 training images do.",
+)
 @click.option("--config", required=True, metavar="NAME|FILE.toml", help=_CONFIG_HELP)
-@click.option("--threshold", type=float, metavar="T",
-              help="TTQ's t, as a fraction of max |w|, for checkpoints with latent weights, Wp "
-                   "and Wn that do not hold it (the paper: 0.05).")
-@click.option("--digits", type=click.IntRange(0, 16), default=8, show_default=True,
-              help="Bits of weights in layers that are not ternary; 0 refuses such layers.")
-@click.option("--percentile", type=float,
-              help="Clip activations at this percentile of the samples' values instead of at the "
-                   "largest, e.g. 99.99.")
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="T",
+    help="TTQ's t, as a fraction of max |w|, for checkpoints with latent weights, Wp "
+    "and Wn that do not hold it (the paper: 0.05).",
+)
+@click.option(
+    "--digits",
+    type=click.IntRange(0, 16),
+    default=8,
+    show_default=True,
+    help="Bits of weights in layers that are not ternary; 0 refuses such layers.",
+)
+@click.option(
+    "--percentile",
+    type=float,
+    help="Clip activations at this percentile of the samples' values instead of at the "
+    "largest, e.g. 99.99.",
+)
 @click.option("--name", help="What reports call the network. [default: NAME of --model]")
-@click.option("--resident", is_flag=True,
-              help="Refuse a network that does not fit the memories whole, instead of streaming "
-                   "it through the host port in every run.")
-@click.option("--check/--no-check", default=True, show_default=True,
-              help="Compare the network after every pass with what it was before.")
-@click.option("-o", "--output", required=True, metavar="IMAGE", type=click.Path(path_type=Path),
-              help="Image folder to write; a former image there is replaced.")
+@click.option(
+    "--resident",
+    is_flag=True,
+    help="Refuse a network that does not fit the memories whole, instead of streaming "
+    "it through the host port in every run.",
+)
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Compare the network after every pass with what it was before.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="IMAGE",
+    type=click.Path(path_type=Path),
+    help="Image folder to write; a former image there is replaced.",
+)
 @json_option
-def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path | None, config: str,
-           threshold: float | None, digits: int, percentile: float | None, name: str | None,
-           resident: bool, check: bool, output: Path, as_json: bool) -> None:
+def export(
+    seed: int | None,
+    checkpoint: Path | None,
+    model: str,
+    samples: Path | None,
+    config: str,
+    threshold: float | None,
+    digits: int,
+    percentile: float | None,
+    name: str | None,
+    resident: bool,
+    check: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
     """Compile CHECKPOINT into an image for one hardware configuration.
 
     CHECKPOINT is what torch.save wrote (any version; a state_dict, alone or inside a dictionary)
@@ -142,9 +199,12 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
     computes, and activations too large for the chip come and go in strips of rows.
     """
     if seed is not None and (checkpoint is not None or threshold is not None):
-        raise click.UsageError("--drawn draws all weights: it goes with neither CHECKPOINT nor "
-                               "--threshold", click.get_current_context())
+        raise click.UsageError(
+            "--drawn draws all weights: it goes with neither CHECKPOINT nor --threshold",
+            click.get_current_context(),
+        )
     from tritforge.flows import network as flows
+
     provenance = None
     with progress_bar() as progress:
         network: Any = model
@@ -153,16 +213,30 @@ def export(seed: int | None, checkpoint: Path | None, model: str, samples: Path 
             network, provenance, drawn_samples = flows.drawn(model, seed, progress)
             inputs = drawn_samples if samples is None else samples
             name = name or model.rpartition(":")[2]
-        made = flows.export(checkpoint, network, inputs, config, output, threshold=threshold,
-                            digits=digits, percentile=percentile, name=name, check=check,
-                            resident=resident,
-                            provenance=None if provenance is None else provenance.to_dict(),
-                            progress=progress)
+        made = flows.export(
+            checkpoint,
+            network,
+            inputs,
+            config,
+            output,
+            threshold=threshold,
+            digits=digits,
+            percentile=percentile,
+            name=name,
+            check=check,
+            resident=resident,
+            provenance=None if provenance is None else provenance.to_dict(),
+            progress=progress,
+        )
     manifest = made.image.manifest
-    show(as_json, made.to_dict(), *([] if provenance is None else [str(provenance)]),
-         *flows.export_parts(manifest),
-         *(f"{step.name}: {step.check}" for step in made.steps if step.check),
-         export_sentence(manifest, output))
+    show(
+        as_json,
+        made.to_dict(),
+        *([] if provenance is None else [str(provenance)]),
+        *flows.export_parts(manifest),
+        *(f"{step.name}: {step.check}" for step in made.steps if step.check),
+        export_sentence(manifest, output),
+    )
 
 
 def export_sentence(manifest: dict[str, Any], output: Path) -> str:
@@ -170,10 +244,12 @@ def export_sentence(manifest: dict[str, Any], output: Path) -> str:
     sizes = manifest["sizes"]["whole"]
     ratio = sizes["float32_over_packed"]
     small = f", {ratio:.1f} times smaller than 32-bit weights" if ratio else ""
-    return (f"{output}: network {manifest['network']} for configuration "
-            f"{manifest['configuration']['name']}; {sizes['weights']:,} weights in "
-            f"{sizes['packed_bytes']:,} bytes of trits{small}; {sizes['memory_bytes']:,} bytes of "
-            f"memory contents{streaming_clause(manifest['streaming'])}")
+    return (
+        f"{output}: network {manifest['network']} for configuration "
+        f"{manifest['configuration']['name']}; {sizes['weights']:,} weights in "
+        f"{sizes['packed_bytes']:,} bytes of trits{small}; {sizes['memory_bytes']:,} bytes of "
+        f"memory contents{streaming_clause(manifest['streaming'])}"
+    )
 
 
 def streaming_clause(streaming: dict[str, Any] | None) -> str:
@@ -181,60 +257,105 @@ def streaming_clause(streaming: dict[str, Any] | None) -> str:
     if streaming is None:
         return ""
     kept = ", ".join(streaming["external_tensors"])
-    return (f", which do not fit at once: streamed in {streaming['passes']} passes, "
-            f"{streaming['sent_words']:,} port words to the accelerator and "
-            f"{streaming['read_words']:,} back for every image (tensors kept by the host: {kept})")
+    return (
+        f", which do not fit at once: streamed in {streaming['passes']} passes, "
+        f"{streaming['sent_words']:,} port words to the accelerator and "
+        f"{streaming['read_words']:,} back for every image (tensors kept by the host: {kept})"
+    )
 
 
 @cli.command(epilog="Presets:\n\n\b\n" + _CONFIGS)
-@click.option("--config", required=True, metavar="NAME|FILE.toml",
-              help=_CONFIG_HELP + " A file names the fields that differ from a preset, e.g. "
-                   "'preset = \"tiny\"' and 'queue_depth = 8'.")
-@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder for accelerator.v and accelerator.json; made if needed.")
+@click.option(
+    "--config",
+    required=True,
+    metavar="NAME|FILE.toml",
+    help=_CONFIG_HELP + " A file names the fields that differ from a preset, e.g. "
+    "'preset = \"tiny\"' and 'queue_depth = 8'.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for accelerator.v and accelerator.json; made if needed.",
+)
 @json_option
 def generate(config: str, output: Path, as_json: bool) -> None:
     """Write the Verilog of a configuration, and a JSON side-car that describes it."""
     import json
 
     from tritforge.flows import network as flows
+
     with progress_bar() as progress:
         if progress is not None:
             progress("generating Verilog", 0.0)
         verilog, sidecar = flows.generate(config, output)
     about = json.loads(sidecar.read_text(encoding="utf-8"))
     document = {"verilog": str(verilog), "sidecar": str(sidecar), **about}
-    show(as_json, document,
-         f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
-         f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
-         f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
-         f"{sidecar}: parameters, ports, memories, counters")
+    show(
+        as_json,
+        document,
+        f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
+        f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
+        f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
+        f"{sidecar}: parameters, ports, memories, counters",
+    )
 
 
 @cli.command()
 @_image
 @input_option
-@click.option("--backend", type=click.Choice(["golden", "cycle", "rtl", "pysim"]), default="rtl",
-              show_default=True,
-              help="golden: PyTorch integers, no cycles. cycle: the same integers, cycles and "
-                   "counters from a model that equals the RTL's. rtl: the Verilog, compiled "
-                   "natively (about a minute the first time, then from a cache). pysim: "
-                   "Amaranth's own simulator, no compiler needed, about 1000 cycles/s, up to 64 "
-                   "elements.")
-@click.option("--layer", metavar="NAME",
-              help="Run this layer alone, on the golden activations before it.")
-@click.option("-o", "--output", required=True, metavar="RUN", type=click.Path(path_type=Path),
-              help="Folder for report.json and output.npy; a former run there is replaced.")
-@click.option("--log", metavar="FILE", type=click.Path(path_type=Path),
-              help="Also write what happened in which clock cycle, of one input image: a line of "
-                   "JSON for each event. A former log there is replaced; not with golden.")
-@click.option("--clock", type=_CLOCK, default=50.0,
-              show_default=True, metavar="MHZ",
-              help="Clock at which the table shows cycles as time; nothing else depends on it.")
+@click.option(
+    "--backend",
+    type=click.Choice(["golden", "cycle", "rtl", "pysim"]),
+    default="rtl",
+    show_default=True,
+    help="golden: PyTorch integers, no cycles. cycle: the same integers, cycles and "
+    "counters from a model that equals the RTL's. rtl: the Verilog, compiled "
+    "natively (about a minute the first time, then from a cache). pysim: "
+    "Amaranth's own simulator, no compiler needed, about 1000 cycles/s, up to 64 "
+    "elements.",
+)
+@click.option(
+    "--layer", metavar="NAME", help="Run this layer alone, on the golden activations before it."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Folder for report.json and output.npy; a former run there is replaced.",
+)
+@click.option(
+    "--log",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write what happened in which clock cycle, of one input image: a line of "
+    "JSON for each event. A former log there is replaced; not with golden.",
+)
+@click.option(
+    "--clock",
+    type=_CLOCK,
+    default=50.0,
+    show_default=True,
+    metavar="MHZ",
+    help="Clock at which the table shows cycles as time; nothing else depends on it.",
+)
 @_config_check
 @json_option
-def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output: Path,
-             log: Path | None, clock: float, config: str | None, as_json: bool) -> None:
+def simulate(
+    image: Path,
+    inputs: Path,
+    backend: str,
+    layer: str | None,
+    output: Path,
+    log: Path | None,
+    clock: float,
+    config: str | None,
+    as_json: bool,
+) -> None:
     """Run IMAGE on input images; integers, cycles and counters per layer.
 
     Writes RUN/output.npy, int32: the results of the last layer, (N, rows) or, where it has more
@@ -249,15 +370,22 @@ def simulate(image: Path, inputs: Path, backend: str, layer: str | None, output:
     """
     from tritforge.flows import network as flows
     from tritforge.sim.report import layer_tables, summary
+
     loaded = flows.opened(image, config)
     with progress_bar() as progress:
-        simulation = flows.simulate(loaded, inputs, backend, layer=layer, output=output, log=log,
-                                    progress=progress)
+        simulation = flows.simulate(
+            loaded, inputs, backend, layer=layer, output=output, log=log, progress=progress
+        )
     report = flows.report_of(simulation, loaded)
-    show(as_json, report, summary(report, clock), *layer_tables(report, clock),
-         f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
-         f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}",
-         *([] if log is None else [f"{log}: event log, to be compared with another backend's"]))
+    show(
+        as_json,
+        report,
+        summary(report, clock),
+        *layer_tables(report, clock),
+        f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
+        f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}",
+        *([] if log is None else [f"{log}: event log, to be compared with another backend's"]),
+    )
 
 
 @cli.command()
@@ -273,10 +401,21 @@ def compare_logs(first: Path, second: Path, as_json: bool) -> None:
     networks, configurations, images, inputs or layers are refused.
     """
     from tritforge.sim.event_log import compare_logs as compare
+
     result = compare(first, second)
-    show(as_json, result.to_dict(), *([] if not result.equal else [
-        f"{first} ({result.first['backend']}) and {second} ({result.second['backend']}) are equal: "
-        f"{result.records:,} records of {result.layers} layer{'s' * (result.layers != 1)}"]))
+    show(
+        as_json,
+        result.to_dict(),
+        *(
+            []
+            if not result.equal
+            else [
+                f"{first} ({result.first['backend']}) and {second} ({result.second['backend']}) "
+                f"are equal: "
+                f"{result.records:,} records of {result.layers} layer{'s' * (result.layers != 1)}"
+            ]
+        ),
+    )
     if result.difference is not None:
         raise click.ClickException(result.difference)
 
@@ -284,16 +423,30 @@ def compare_logs(first: Path, second: Path, as_json: bool) -> None:
 @cli.command()
 @_image
 @input_option
-@click.option("--backend", "backends", multiple=True,
-              type=click.Choice(["memory", "rtl", "pysim"]),
-              help="Compare only this one with the golden model (may be repeated). "
-                   "[default: all]")
-@click.option("--pysim-images", type=click.IntRange(min=0), default=1, show_default=True,
-              help="Images, from the first on, for Amaranth's simulator, which is slow.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(["memory", "rtl", "pysim"]),
+    help="Compare only this one with the golden model (may be repeated). [default: all]",
+)
+@click.option(
+    "--pysim-images",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Images, from the first on, for Amaranth's simulator, which is slow.",
+)
 @_config_check
 @json_option
-def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: int,
-           config: str | None, as_json: bool) -> None:
+def verify(
+    image: Path,
+    inputs: Path,
+    backends: tuple[str, ...],
+    pysim_images: int,
+    config: str | None,
+    as_json: bool,
+) -> None:
     """Compare every integer of every layer of IMAGE on all backends.
 
     The golden model is the reference. Compared are: the memory contents, executed without a
@@ -304,10 +457,12 @@ def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: i
     is then 1.
     """
     from tritforge.flows import network as flows
+
     loaded = flows.opened(image, config)
     with progress_bar() as progress:
-        result = flows.verify(loaded, inputs, backends=backends or None,
-                              pysim_images=pysim_images, progress=progress)
+        result = flows.verify(
+            loaded, inputs, backends=backends or None, pysim_images=pysim_images, progress=progress
+        )
     show(as_json, result.to_dict(), flows.verification_table(result))
     for one in result.comparisons:
         if one.difference is not None:
@@ -315,24 +470,57 @@ def verify(image: Path, inputs: Path, backends: tuple[str, ...], pysim_images: i
 
 
 @cli.command()
-@click.option("-o", "--output", default="demo-out", show_default=True, metavar="DIR",
-              type=click.Path(path_type=Path),
-              help="Folder for image, runs and pictures; a former demo there is replaced.")
-@click.option("--config", default="tiny", show_default=True, metavar="NAME|FILE.toml",
-              help=_CONFIG_HELP)
-@click.option("--images", type=click.IntRange(1, 360), default=360, show_default=True,
-              help="Test images through the RTL.")
-@click.option("--layers-of", "checked", type=click.IntRange(min=1), default=16, show_default=True,
-              help="Images of which every integer of every layer is compared.")
-@click.option("--baseline/--no-baseline", default=True, show_default=True,
-              help="Compare with the same array without skipping of zeros, which takes a second "
-                   "compilation.")
-@click.option("--clock", type=_CLOCK, default=50.0,
-              show_default=True, metavar="MHZ",
-              help="Clock at which the table shows cycles as time; nothing else depends on it.")
+@click.option(
+    "-o",
+    "--output",
+    default="demo-out",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for image, runs and pictures; a former demo there is replaced.",
+)
+@click.option(
+    "--config", default="tiny", show_default=True, metavar="NAME|FILE.toml", help=_CONFIG_HELP
+)
+@click.option(
+    "--images",
+    type=click.IntRange(1, 360),
+    default=360,
+    show_default=True,
+    help="Test images through the RTL.",
+)
+@click.option(
+    "--layers-of",
+    "checked",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Images of which every integer of every layer is compared.",
+)
+@click.option(
+    "--baseline/--no-baseline",
+    default=True,
+    show_default=True,
+    help="Compare with the same array without skipping of zeros, which takes a second compilation.",
+)
+@click.option(
+    "--clock",
+    type=_CLOCK,
+    default=50.0,
+    show_default=True,
+    metavar="MHZ",
+    help="Clock at which the table shows cycles as time; nothing else depends on it.",
+)
 @json_option
-def demo(output: Path, config: str, images: int, checked: int, baseline: bool, clock: float,
-         as_json: bool) -> None:
+def demo(
+    output: Path,
+    config: str,
+    images: int,
+    checked: int,
+    baseline: bool,
+    clock: float,
+    as_json: bool,
+) -> None:
     """Export, run, check and picture the network that ships with tritforge.
 
     A small CNN for handwritten digits (8 x 8 pixels, scikit-learn's), trained with TTQ: exported
@@ -342,13 +530,16 @@ def demo(output: Path, config: str, images: int, checked: int, baseline: bool, c
     which goes into compiling the simulator the first time. The exit code is 1 if anything differs.
     """
     from tritforge.flows import demo as program
+
     with progress_bar() as progress:
-        result = program.run(output, config, images=images, checked=checked, baseline=baseline,
-                             progress=progress)
+        result = program.run(
+            output, config, images=images, checked=checked, baseline=baseline, progress=progress
+        )
     show(as_json, result, *program.describe(result, output, clock))
     if not result["equal"]:
-        raise click.ClickException("the RTL differs from the golden model: "
-                                   + "; ".join(result["differences"]))
+        raise click.ClickException(
+            "the RTL differs from the golden model: " + "; ".join(result["differences"])
+        )
 
 
 @cli.group()
@@ -357,39 +548,87 @@ def bench() -> None:
 
 
 @bench.command("alexnet")
-@click.option("--topology", type=click.Choice(["dorefa", "krizhevsky", "torchvision"]),
-              default="dorefa", show_default=True,
-              help="dorefa: as the authors of TTQ trained it. krizhevsky: of 2012, with batch "
-                   "norm. torchvision: torchvision's, without groups.")
-@click.option("--config", default="alexnet", show_default=True, metavar="NAME|FILE.toml",
-              help=_CONFIG_HELP)
-@click.option("--backend", type=click.Choice(["cycle", "rtl", "golden"]), default="cycle",
-              show_default=True,
-              help="cycle: the cycle model, equal to the RTL. rtl: the Verilog itself, whose "
-                   "simulator must be compiled first. golden: no cycles.")
-@click.option("--photograph", metavar="FILE", type=click.Path(path_type=Path),
-              help="The picture to run; drawn batch norms are set for it. "
-                   "[default: china.jpg of scikit-learn]")
-@click.option("--checkpoint", metavar="FILE", type=click.Path(path_type=Path),
-              help="Trained weights, in the authors' names and layouts or the zoo's, instead of "
-                   "drawn ones.")
-@click.option("--threshold", type=float, metavar="T",
-              help="TTQ's t of the checkpoint's latent weights, as a fraction of max |w| (the "
-                   "authors' AlexNet: 0.049).")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of drawn weights.")
-@click.option("--divisor", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Narrow all hidden layers by this: a network for quick trials, not AlexNet.")
-@click.option("--clock", type=_CLOCK, default=50.0, show_default=True, metavar="MHZ",
-              help="Clock at which cycles are shown as time; nothing else depends on it.")
-@click.option("--out", "output", default="bench-alexnet", show_default=True, metavar="DIR",
-              type=click.Path(path_type=Path),
-              help="Folder for bench.json, output.npy, bench.png and the image, which the next "
-                   "run reuses if it still fits; a former benchmark there is replaced.")
+@click.option(
+    "--topology",
+    type=click.Choice(["dorefa", "krizhevsky", "torchvision"]),
+    default="dorefa",
+    show_default=True,
+    help="dorefa: as the authors of TTQ trained it. krizhevsky: of 2012, with batch "
+    "norm. torchvision: torchvision's, without groups.",
+)
+@click.option(
+    "--config", default="alexnet", show_default=True, metavar="NAME|FILE.toml", help=_CONFIG_HELP
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["cycle", "rtl", "golden"]),
+    default="cycle",
+    show_default=True,
+    help="cycle: the cycle model, equal to the RTL. rtl: the Verilog itself, whose "
+    "simulator must be compiled first. golden: no cycles.",
+)
+@click.option(
+    "--photograph",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The picture to run; drawn batch norms are set for it. "
+    "[default: china.jpg of scikit-learn]",
+)
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Trained weights, in the authors' names and layouts or the zoo's, instead of drawn ones.",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="T",
+    help="TTQ's t of the checkpoint's latent weights, as a fraction of max |w| (the "
+    "authors' AlexNet: 0.049).",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of drawn weights."
+)
+@click.option(
+    "--divisor",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Narrow all hidden layers by this: a network for quick trials, not AlexNet.",
+)
+@click.option(
+    "--clock",
+    type=_CLOCK,
+    default=50.0,
+    show_default=True,
+    metavar="MHZ",
+    help="Clock at which cycles are shown as time; nothing else depends on it.",
+)
+@click.option(
+    "--out",
+    "output",
+    default="bench-alexnet",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for bench.json, output.npy, bench.png and the image, which the next "
+    "run reuses if it still fits; a former benchmark there is replaced.",
+)
 @json_option
-def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | None,
-                  checkpoint: Path | None, threshold: float | None, seed: int, divisor: int,
-                  clock: float, output: Path, as_json: bool) -> None:
+def bench_alexnet(
+    topology: str,
+    config: str,
+    backend: str,
+    photograph: Path | None,
+    checkpoint: Path | None,
+    threshold: float | None,
+    seed: int,
+    divisor: int,
+    clock: float,
+    output: Path,
+    as_json: bool,
+) -> None:
     """One photograph through AlexNet: cycles per layer and where they went.
 
     No trained TTQ AlexNet is published. Without --checkpoint the weights are drawn at random with
@@ -403,11 +642,21 @@ def bench_alexnet(topology: str, config: str, backend: str, photograph: Path | N
     the cycles.
     """
     from tritforge.flows import bench as program
+
     with progress_bar() as progress:
         result = program.run(
-            output, f"alexnet_{topology}", config, backend=backend, photograph=photograph,
-            checkpoint=checkpoint, threshold=threshold, seed=seed, divisor=divisor, clock=clock,
-            progress=progress)
+            output,
+            f"alexnet_{topology}",
+            config,
+            backend=backend,
+            photograph=photograph,
+            checkpoint=checkpoint,
+            threshold=threshold,
+            seed=seed,
+            divisor=divisor,
+            clock=clock,
+            progress=progress,
+        )
     show(as_json, result, *program.describe(result, output))
 
 
@@ -420,14 +669,18 @@ cli.add_command(run_command)
 
 # ----- errors
 
+
 def _sentence(message: str) -> str:
     return " ".join(message.split())
 
 
 def _is_user_error(error: Exception) -> bool:
-    return any(isinstance(error, getattr(sys.modules[module], name))
-               for module, names in _USER_ERRORS.items() if module in sys.modules
-               for name in names)
+    return any(
+        isinstance(error, getattr(sys.modules[module], name))
+        for module, names in _USER_ERRORS.items()
+        if module in sys.modules
+        for name in names
+    )
 
 
 def _fail(message: str, code: int) -> int:
@@ -477,7 +730,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the command ``tritforge``."""
-    for number in (signal.SIGTERM, signal.SIGHUP):      # told to end, or the terminal was closed
+    for number in (signal.SIGTERM, signal.SIGHUP):  # told to end, or the terminal was closed
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _terminated)
     for stream in (sys.stdout, sys.stderr):

@@ -12,15 +12,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["FiniteRange", "captioned_table", "input_option", "json_option", "progress_bar", "show",
-           "significant"]
+__all__ = [
+    "FiniteRange",
+    "captioned_table",
+    "input_option",
+    "json_option",
+    "progress_bar",
+    "show",
+    "significant",
+]
 
 
 class FiniteRange(click.FloatRange):
     """A range of numbers that are no NaN and not infinite."""
 
-    def convert(self, value: Any, param: click.Parameter | None,
-                ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -28,19 +36,32 @@ class FiniteRange(click.FloatRange):
 
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True,
-    help="Print JSON instead of tables, and nothing else, on standard output.")
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON instead of tables, and nothing else, on standard output.",
+)
 input_option = click.option(
-    "--input", "inputs", required=True, metavar="X.npy", type=click.Path(path_type=Path),
+    "--input",
+    "inputs",
+    required=True,
+    metavar="X.npy",
+    type=click.Path(path_type=Path),
     help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
-         "was trained on, and are quantized; integer arrays hold activation codes.")
+    "was trained on, and are quantized; integer arrays hold activation codes.",
+)
 
 
-def captioned_table(title: str, caption: str, left: Sequence[str],
-                    right: Sequence[str]) -> Table:
+def captioned_table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) -> Table:
     """An empty table with a title and an explanation: columns of names, and of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption,
-                  caption_justify="left", padding=(0, 1, 0, 0))
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:
@@ -71,6 +92,7 @@ def progress_bar() -> Iterator[Callable[[str, float], None] | None]:
         yield None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=1.0)
@@ -81,6 +103,7 @@ def show(as_json: bool, document: Any, *parts: str | Table) -> None:
     """Either JSON alone, or texts and tables."""
     if as_json:
         from tritforge.sim.report import dump
+
         click.echo(dump(document), nl=False)
         return
     console = _console()

@@ -48,13 +48,15 @@ _NO_PLACE = re.compile(r"ERROR: .*\blegal\b")
 #: Yosys' warning of a signal with two drivers.
 _CONFLICT = re.compile(r"Warning: Driver-driver conflict for (.*?) between")
 #: Lines of the tools' logs at which a phase begins, and how far the whole build then is.
-_PHASES = ((r"[\d.]+ Executing TECHMAP pass", "synthesis, cells", 0.1),
-           (r"[\d.]+ Executing ABC9? pass", "synthesis, lookup tables", 0.2),
-           (r"[\d.]+ Executing MEMORY_LIBMAP pass", "synthesis, memories", 0.3),
-           (r"[\d.]+ Executing JSON backend", "synthesis, netlist", 0.4),
-           (r"Info: Packing IOs", "placement", 0.45),
-           (r"Info: Running simulated annealing", "placement, refinement", 0.7),
-           (r"Info: (Routing\.\.|Running router2|Setting up routing)", "routing", 0.8))
+_PHASES = (
+    (r"[\d.]+ Executing TECHMAP pass", "synthesis, cells", 0.1),
+    (r"[\d.]+ Executing ABC9? pass", "synthesis, lookup tables", 0.2),
+    (r"[\d.]+ Executing MEMORY_LIBMAP pass", "synthesis, memories", 0.3),
+    (r"[\d.]+ Executing JSON backend", "synthesis, netlist", 0.4),
+    (r"Info: Packing IOs", "placement", 0.45),
+    (r"Info: Running simulated annealing", "placement, refinement", 0.7),
+    (r"Info: (Routing\.\.|Running router2|Setting up routing)", "routing", 0.8),
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ class Built:
         return self.folder / name
 
 
-def build(plan: BuildPlan, output: Path, *, force: bool = False,
-          progress: Progress | None = None) -> Built:
+def build(
+    plan: BuildPlan, output: Path, *, force: bool = False, progress: Progress | None = None
+) -> Built:
     """Run a plan's tools and write bitstream, report, logs and sources into ``output``.
 
     A former build there is replaced, unless it is this very one: then nothing is done, except
@@ -109,15 +112,17 @@ def build(plan: BuildPlan, output: Path, *, force: bool = False,
                 # the unfinished folder goes, its log must not
                 raise BuildError(_keep_log(error, output)) from error
             report = json.loads(dump(report))
-            (folder / REPORT).write_text(dump(report | {"digest": digest(report)}),
-                                         encoding="utf-8")
+            (folder / REPORT).write_text(
+                dump(report | {"digest": digest(report)}), encoding="utf-8"
+            )
     except OSError as error:
         raise BuildError(f"{output} cannot be written: {error.strerror}") from error
     return Built(output, report, True)
 
 
-def load(built: Built, board: Board, loader: Tool, *, flash: bool,
-         progress: Progress | None = None) -> None:
+def load(
+    built: Built, board: Board, loader: Tool, *, flash: bool, progress: Progress | None = None
+) -> None:
     """Send a bitstream to a board: into its flash memory, or into the FPGA until power goes.
 
     Raises
@@ -127,8 +132,12 @@ def load(built: Built, board: Board, loader: Tool, *, flash: bool,
     """
     if progress is not None:
         progress("openFPGALoader", 0.97)
-    run(loader, ("-b", board.loader, "-f" if flash else "-m", built.bitstream.name), built.folder,
-        LOAD_LOG)
+    run(
+        loader,
+        ("-b", board.loader, "-f" if flash else "-m", built.bitstream.name),
+        built.folder,
+        LOAD_LOG,
+    )
 
 
 def former_report(folder: Path) -> dict[str, Any]:
@@ -174,8 +183,7 @@ def _in_the_way(output: Path, files: set[str], former: dict[str, Any] | None) ->
     """Why ``output`` must not be replaced; a former build of another board has other files."""
     if former is not None:
         family = FAMILIES[former["board"]["family"]]
-        files = files | {TOP + family.constraints, TOP + family.routed,
-                         former["bitstream"]["file"]}
+        files = files | {TOP + family.constraints, TOP + family.routed, former["bitstream"]["file"]}
     if output.is_dir():
         files = files - {entry.name for entry in output.iterdir() if entry.is_dir()}
     return obstacle(output, REPORT, FORMAT, files)
@@ -191,8 +199,9 @@ def _keep_log(error: ToolError, output: Path) -> str:
     return f"{error.sentence} (log: {kept})"
 
 
-def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
-         progress: Progress | None) -> dict[str, Any]:
+def _run(
+    plan: BuildPlan, tools: list[Tool], identity: str, folder: Path, progress: Progress | None
+) -> dict[str, Any]:
     for name, text in plan.files.items():
         (folder / name).write_text(text, encoding="utf-8")
     phases = []
@@ -223,14 +232,15 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "identity": identity,
-        "board": {"name": plan.board.name, "title": plan.board.title,
-                  "family": plan.board.family},
+        "board": {"name": plan.board.name, "title": plan.board.title, "family": plan.board.family},
         "configuration": plan.config.to_dict(),
         "configuration_identity": plan.config.identity,
         "contents": {
             "label": f"{plan.label:08x}",
-            "preloaded": [{"memory": one.memory, "bits": one.width * one.depth, "ones": one.ones}
-                          for one in plan.contents],
+            "preloaded": [
+                {"memory": one.memory, "bits": one.width * one.depth, "ones": one.ones}
+                for one in plan.contents
+            ],
             "host_sends": plan.host_sends,
         },
         "clock": _clock(plan),
@@ -243,8 +253,11 @@ def _run(plan: BuildPlan, tools: list[Tool], identity: str, folder: Path,
         "attempts": attempts,
         "tools": {tool.name: tool.version for tool in tools},
         "netlist": {"file": f"{TOP}.json", "sha256": hashlib.sha256(netlist).hexdigest()},
-        "bitstream": {"file": plan.bitstream, "bytes": len(raw),
-                      "sha256": hashlib.sha256(raw).hexdigest()},
+        "bitstream": {
+            "file": plan.bitstream,
+            "bytes": len(raw),
+            "sha256": hashlib.sha256(raw).hexdigest(),
+        },
     }
 
 
@@ -256,12 +269,14 @@ def _output_of(tool: Tool, log: Path) -> Iterator[None]:
     except BuildError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ToolError(f"{tool.name} ended well, but did not write what it should have", log
-                        ) from error
+        raise ToolError(
+            f"{tool.name} ended well, but did not write what it should have", log
+        ) from error
 
 
-def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
-           progress: Progress | None) -> list[dict[str, Any]]:
+def _place(
+    plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path, progress: Progress | None
+) -> list[dict[str, Any]]:
     """Place and route with one seed after the other until one reaches the clock; what the fastest
     one wrote stays. ``fmax_mhz`` of one without a legal placement is None."""
     phase = "place and route"
@@ -272,19 +287,21 @@ def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
         for number in range(plan.tries):
             seed = (plan.seed + number) % 2**31
             title = phase if not number else f"{phase}, seed {seed}"
-            chosen = (*arguments[:option], str(seed), *arguments[option + 1:])
+            chosen = (*arguments[:option], str(seed), *arguments[option + 1 :])
             try:
                 run(tool, chosen, folder, _LOGS[phase], _watch(phase, progress, title))
             except ToolError as error:
                 in_vain = number == plan.tries - 1 and not fastest
                 if in_vain or not _NO_PLACE.search(
-                        error.log.read_text(encoding="utf-8", errors="replace")):
+                    error.log.read_text(encoding="utf-8", errors="replace")
+                ):
                     raise
                 attempts.append({"seed": seed, "fmax_mhz": None})
                 continue
             with _output_of(tool, folder / _LOGS[phase]):
-                reached = timing(json.loads((folder / PLACED).read_bytes()),
-                                 plan.clocking.clock_hz / 1e6)
+                reached = timing(
+                    json.loads((folder / PLACED).read_bytes()), plan.clocking.clock_hz / 1e6
+                )
                 if reached["fmax_mhz"] is None or not (folder / files[-1]).is_file():
                     raise ValueError("no clock or no result")
             attempts.append({"seed": seed, "fmax_mhz": reached["fmax_mhz"]})
@@ -299,8 +316,9 @@ def _place(plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path,
     return attempts
 
 
-def _watch(phase: str, progress: Progress | None,
-           title: str | None = None) -> Callable[[str], None] | None:
+def _watch(
+    phase: str, progress: Progress | None, title: str | None = None
+) -> Callable[[str], None] | None:
     """What to do with each line of a tool's log."""
     if progress is None:
         return None
@@ -313,22 +331,28 @@ def _watch(phase: str, progress: Progress | None,
             if done > begun and re.match(pattern, line):
                 begun = done
                 progress(title, done)
+
     return seen
 
 
 def _clock(plan: BuildPlan) -> dict[str, Any]:
     clocking = plan.clocking
-    return {"hz": clocking.clock_hz, "pll": None if clocking.pll is None else asdict(clocking.pll),
-            "reset_cycles": clocking.reset_cycles, "divisor": clocking.divisor,
-            "baud": clocking.baud, "actual_baud": round(clocking.actual_baud, 1),
-            "baud_error": round(clocking.baud_error, 6)}
+    return {
+        "hz": clocking.clock_hz,
+        "pll": None if clocking.pll is None else asdict(clocking.pll),
+        "reset_cycles": clocking.reset_cycles,
+        "divisor": clocking.divisor,
+        "baud": clocking.baud,
+        "actual_baud": round(clocking.actual_baud, 1),
+        "baud_error": round(clocking.baud_error, 6),
+    }
 
 
 def _check_exact(plan: BuildPlan) -> None:
     """Refuse before synthesis what can never fit: memories and multipliers are known exactly."""
     try:
         found = estimate(plan.board, plan.config)
-    except BuildError:      # synthesis will fail too, and keeps its log
+    except BuildError:  # synthesis will fail too, and keeps its log
         return
     if lacks := lacking(plan.board, found, exact=True):
         raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
@@ -340,9 +364,12 @@ def _check_drivers(log: Path) -> None:
     with log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if found := _CONFLICT.search(line):
-                raise ToolError(f"Yosys found two drivers of {found[1].strip()} and kept the wrong "
-                                "one, so the netlist would compute something else; another "
-                                "configuration may do", log)
+                raise ToolError(
+                    f"Yosys found two drivers of {found[1].strip()} and kept the wrong "
+                    "one, so the netlist would compute something else; another "
+                    "configuration may do",
+                    log,
+                )
 
 
 def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:
@@ -351,12 +378,18 @@ def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:
         raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
 
 
-def _resources(plan: BuildPlan, used: dict[str, int],
-               cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _resources(
+    plan: BuildPlan, used: dict[str, int], cells: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """Used, available and percent; iCE40's flip-flops are counted before placement."""
     has = asdict(plan.board.resources)
     known = totals(cells) | used
-    return {name: {"used": known.get(name, 0), "available": has[name],
-                   "percent": round(100 * known.get(name, 0) / has[name], 1)}
-            for name in ("luts", "flip_flops", "block_rams", "sprams", "dsps",
-                         "distributed_rams") if has[name]}
+    return {
+        name: {
+            "used": known.get(name, 0),
+            "available": has[name],
+            "percent": round(100 * known.get(name, 0) / has[name], 1),
+        }
+        for name in ("luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")
+        if has[name]
+    }

@@ -11,8 +11,17 @@ from tritforge.fpga.boards.board_top import INSTANCE, TOP
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.toolchain.preload import Contents
 
-__all__ = ["CELLS", "block_of", "blocks", "check_contents", "critical_path", "read_cells", "sites",
-           "timing", "totals"]
+__all__ = [
+    "CELLS",
+    "block_of",
+    "blocks",
+    "check_contents",
+    "critical_path",
+    "read_cells",
+    "sites",
+    "timing",
+    "totals",
+]
 
 #: Cell type -> what a report counts, and how many of it.
 CELLS: dict[str, dict[str, int]] = {
@@ -29,10 +38,19 @@ CELLS: dict[str, dict[str, int]] = {
 }
 #: Names of nextpnr's utilization, and of what the report calls them.
 _SITES = {
-    "ice40": {"ICESTORM_LC": "luts", "ICESTORM_RAM": "block_rams", "ICESTORM_SPRAM": "sprams",
-              "ICESTORM_DSP": "dsps"},
-    "ecp5": {"TRELLIS_COMB": "luts", "TRELLIS_FF": "flip_flops", "DP16KD": "block_rams",
-             "MULT18X18D": "dsps", "TRELLIS_RAMW": "distributed_rams"},
+    "ice40": {
+        "ICESTORM_LC": "luts",
+        "ICESTORM_RAM": "block_rams",
+        "ICESTORM_SPRAM": "sprams",
+        "ICESTORM_DSP": "dsps",
+    },
+    "ecp5": {
+        "TRELLIS_COMB": "luts",
+        "TRELLIS_FF": "flip_flops",
+        "DP16KD": "block_rams",
+        "MULT18X18D": "dsps",
+        "TRELLIS_RAMW": "distributed_rams",
+    },
 }
 _MEMORIES = ("SB_RAM40_4K", "DP16KD", "TRELLIS_DPR16X4", "PDPW16KD")
 
@@ -97,10 +115,24 @@ def blocks(cells: Cells) -> list[dict[str, Any]]:
     for name, cell in cells.items():
         if counted := _counted(cell["type"]):
             rows.setdefault(_title(block_of(name, scopes)), Counter()).update(counted)
-    return [{"block": title, "instances": max(1, instances[title]),
-             **{what: counts[what] for what in ("luts", "flip_flops", "block_rams", "sprams",
-                                                "dsps", "distributed_rams")}}
-            for title, counts in sorted(rows.items())]
+    return [
+        {
+            "block": title,
+            "instances": max(1, instances[title]),
+            **{
+                what: counts[what]
+                for what in (
+                    "luts",
+                    "flip_flops",
+                    "block_rams",
+                    "sprams",
+                    "dsps",
+                    "distributed_rams",
+                )
+            },
+        }
+        for title, counts in sorted(rows.items())
+    ]
 
 
 def check_contents(cells: Cells, contents: Iterable[Contents]) -> None:
@@ -115,29 +147,42 @@ def check_contents(cells: Cells, contents: Iterable[Contents]) -> None:
     for name, cell in cells.items():
         if cell["type"].startswith(_MEMORIES):
             ones[_plain(name)] += sum(
-                value.count("1") for key, value in cell["parameters"].items()
-                if key.startswith("INIT") and set(value) <= set("01xz"))
+                value.count("1")
+                for key, value in cell["parameters"].items()
+                if key.startswith("INIT") and set(value) <= set("01xz")
+            )
     for one in contents:
         pattern = re.compile(re.escape(one.cells).replace(r"\*", ".*") + r"(\.|$)")
         found = sum(count for name, count in ones.items() if pattern.match(name))
         if found != one.ones:
-            raise BuildError(f"memory {one.memory} has {found} bits set in the netlist, {one.ones} "
-                             f"in the image; this is a fault of the build")
+            raise BuildError(
+                f"memory {one.memory} has {found} bits set in the netlist, {one.ones} "
+                f"in the image; this is a fault of the build"
+            )
 
 
 def sites(family: str, utilization: Mapping[str, Any]) -> dict[str, int]:
     """Sites in use after placement, of nextpnr's report."""
-    return {name: utilization[site]["used"] for site, name in _SITES[family].items()
-            if site in utilization}
+    return {
+        name: utilization[site]["used"]
+        for site, name in _SITES[family].items()
+        if site in utilization
+    }
 
 
 def timing(report: Mapping[str, Any], wanted_mhz: float) -> dict[str, Any]:
     """Slowest clock of nextpnr's report against the one wanted, MHz."""
-    reached = [clock["achieved"] for clock in report["fmax"].values()
-               if clock["constraint"] >= 0.99 * wanted_mhz]
+    reached = [
+        clock["achieved"]
+        for clock in report["fmax"].values()
+        if clock["constraint"] >= 0.99 * wanted_mhz
+    ]
     fmax = min(reached, default=None)
-    return {"constraint_mhz": wanted_mhz, "fmax_mhz": fmax,
-            "met": fmax is not None and fmax >= wanted_mhz}
+    return {
+        "constraint_mhz": wanted_mhz,
+        "fmax_mhz": fmax,
+        "met": fmax is not None and fmax >= wanted_mhz,
+    }
 
 
 def critical_path(report: Mapping[str, Any], cells: Cells) -> dict[str, Any] | None:
@@ -147,6 +192,7 @@ def critical_path(report: Mapping[str, Any], cells: Cells) -> dict[str, Any] | N
     ``steps`` has consecutive blocks with the delay in each, ns; routing counts to the block that
     it starts from.
     """
+
     def half_cycle(path: Mapping[str, Any]) -> bool:
         return str(path["from"]).split()[0] != str(path["to"]).split()[0]
 
@@ -155,9 +201,12 @@ def critical_path(report: Mapping[str, Any], cells: Cells) -> dict[str, Any] | N
         return (1 + half_cycle(path)) * float(sum(step["delay"] for step in path["path"]))
 
     scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
-    inner = [path for path in report["critical_paths"]
-             if path["from"].startswith(("posedge", "negedge"))
-             and path["to"].startswith(("posedge", "negedge"))]
+    inner = [
+        path
+        for path in report["critical_paths"]
+        if path["from"].startswith(("posedge", "negedge"))
+        and path["to"].startswith(("posedge", "negedge"))
+    ]
     if not inner:
         return None
     chosen = max(inner, key=cycle)
@@ -170,7 +219,11 @@ def critical_path(report: Mapping[str, Any], cells: Cells) -> dict[str, Any] | N
         if not steps or steps[-1]["block"] != block:
             steps.append({"block": block, "ns": 0.0})
         steps[-1]["ns"] = round(steps[-1]["ns"] + step["delay"], 3)
-    return {"from": longest[0]["from"]["cell"], "to": longest[-1]["to"]["cell"],
-            "half_cycle": half_cycle(chosen), "logic_ns": round(delays["logic"], 3),
-            "routing_ns": round(delays["routing"], 3),
-            "steps": steps}
+    return {
+        "from": longest[0]["from"]["cell"],
+        "to": longest[-1]["to"]["cell"],
+        "half_cycle": half_cycle(chosen),
+        "logic_ns": round(delays["logic"], 3),
+        "routing_ns": round(delays["routing"], 3),
+        "steps": steps,
+    }

@@ -70,8 +70,9 @@ class BuildPlan:
     def identity(self, tools: Sequence[Tool]) -> str:
         """Hexadecimal digest of files, commands and tool versions: equal ones, equal bitstreams."""
         document = {
-            "files": {name: hashlib.sha256(text.encode()).hexdigest()
-                      for name, text in self.files.items()},
+            "files": {
+                name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.files.items()
+            },
             "commands": [[name, *arguments] for _, name, arguments in self.commands],
             "tries": self.tries,
             "tools": {tool.name: tool.version for tool in tools},
@@ -79,9 +80,16 @@ class BuildPlan:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def make_plan(board: Board, config: Config, image: Image | None = None, *,
-              clock_hz: float | None = None, seed: int = 1, tries: int = 1,
-              hierarchical: bool | None = None) -> BuildPlan:
+def make_plan(
+    board: Board,
+    config: Config,
+    image: Image | None = None,
+    *,
+    clock_hz: float | None = None,
+    seed: int = 1,
+    tries: int = 1,
+    hierarchical: bool | None = None,
+) -> BuildPlan:
     """The plan for a board and a configuration, with an image's memory contents where possible.
 
     Raises
@@ -102,18 +110,36 @@ def make_plan(board: Board, config: Config, image: Image | None = None, *,
             sends += f" ({why})"
     files = {
         f"{CORE_NAME}.v": convert(
-            BoardCore(config, divisor=clocking.divisor, contents=number,
-                      counters=board.counters), CORE_NAME),
+            BoardCore(config, divisor=clocking.divisor, contents=number, counters=board.counters),
+            CORE_NAME,
+        ),
         **top_files(board, clocking),
         f"{TOP}.ys": script(board.family, clocking.clock_hz, contents, hierarchical),
     }
-    place = (*board.place_options, "--json", f"{TOP}.json", family.constraint_option,
-             TOP + family.constraints, family.routed_option, TOP + family.routed,
-             "--report", PLACED, "--seed", str(seed), "--timing-allow-fail",
-             "--freq", f"{family.effort * clocking.clock_hz / 1e6:.6f}", *family.place_options)
+    place = (
+        *board.place_options,
+        "--json",
+        f"{TOP}.json",
+        family.constraint_option,
+        TOP + family.constraints,
+        family.routed_option,
+        TOP + family.routed,
+        "--report",
+        PLACED,
+        "--seed",
+        str(seed),
+        "--timing-allow-fail",
+        "--freq",
+        f"{family.effort * clocking.clock_hz / 1e6:.6f}",
+        *family.place_options,
+    )
     packed = (*family.pack_options, TOP + family.routed, board.name + family.bitstream)
-    commands = [("synthesis", "yosys", (f"{TOP}.ys",)),
-                ("place and route", family.place, place), ("packing", family.pack, packed)]
+    commands = [
+        ("synthesis", "yosys", (f"{TOP}.ys",)),
+        ("place and route", family.place, place),
+        ("packing", family.pack, packed),
+    ]
     network = None if image is None else image.network
-    return BuildPlan(board, config, clocking, network, contents, number, sends, seed, tries,
-                     files, commands)
+    return BuildPlan(
+        board, config, clocking, network, contents, number, sends, seed, tries, files, commands
+    )

@@ -76,14 +76,37 @@ class Family:
     effort: float = 1.0
 
 
-FAMILIES = {family.name: family for family in (
-    # the default placer's wires are a fifth longer: more than this chip's routing has room for
-    Family("ice40", "nextpnr-ice40", "icepack", ".pcf", ".asc", ".bin", "--pcf", "--asc",
-           ("--placer", "static")),
-    # the default router takes several times as long on a congested design
-    Family("ecp5", "nextpnr-ecp5", "ecppack", ".lpf", ".config", ".bit", "--lpf", "--textcfg",
-           ("--router", "router2"), ("--compress",), effort=1.2),
-)}
+FAMILIES = {
+    family.name: family
+    for family in (
+        # the default placer's wires are a fifth longer: more than this chip's routing has room for
+        Family(
+            "ice40",
+            "nextpnr-ice40",
+            "icepack",
+            ".pcf",
+            ".asc",
+            ".bin",
+            "--pcf",
+            "--asc",
+            ("--placer", "static"),
+        ),
+        # the default router takes several times as long on a congested design
+        Family(
+            "ecp5",
+            "nextpnr-ecp5",
+            "ecppack",
+            ".lpf",
+            ".config",
+            ".bit",
+            "--lpf",
+            "--textcfg",
+            ("--router", "router2"),
+            ("--compress",),
+            effort=1.2,
+        ),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -181,8 +204,10 @@ class Board:
         reference = self.platform().lookup(self.oscillator).clock.frequency
         pll = None if wanted == reference else PLLS[self.family].compute(reference, wanted)
         clock = reference if pll is None else pll.output_hz
-        found = [Clocking(pll, clock, max(LEAST_DIVISOR, round(clock / baud)), baud)
-                 for baud in self.bauds]
+        found = [
+            Clocking(pll, clock, max(LEAST_DIVISOR, round(clock / baud)), baud)
+            for baud in self.bauds
+        ]
         for one in found:
             if abs(one.baud_error) <= BAUD_TOLERANCE:
                 return one
@@ -190,14 +215,17 @@ class Board:
         raise BuildError(
             f"a clock of {clock / 1e6:.6g} MHz makes no baud rate of {self.name}: "
             f"{nearest.baud:,} is nearest, and {abs(nearest.baud_error):.1%} away; at most "
-            f"{BAUD_TOLERANCE:.0%} is allowed")
+            f"{BAUD_TOLERANCE:.0%} is allowed"
+        )
 
 
 def boards() -> dict[str, Board]:
     """All boards by name: ``BOARD`` of every module in :mod:`tritforge.fpga.boards`."""
     package = importlib.import_module("tritforge.fpga.boards")
-    found = (importlib.import_module(f"tritforge.fpga.boards.{module.name}").BOARD
-             for module in pkgutil.iter_modules(package.__path__))
+    found = (
+        importlib.import_module(f"tritforge.fpga.boards.{module.name}").BOARD
+        for module in pkgutil.iter_modules(package.__path__)
+    )
     return {one.name: one for one in found}
 
 

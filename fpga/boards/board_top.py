@@ -49,7 +49,8 @@ class BoardTop(Elaboratable):
         # Place and route works towards the constraint of the net that it finds by this name; else,
         # whatever its command says, towards what follows from the PLL.
         platform.add_clock_constraint(  # type: ignore[attr-defined]
-            sync.clk, FAMILIES[self.board.family].effort * self.clocking.clock_hz)
+            sync.clk, FAMILIES[self.board.family].effort * self.clocking.clock_hz
+        )
         m.d.comb += [ClockSignal("start").eq(clock), ClockSignal("sync").eq(clock)]
 
         # The lock belongs to no clock.
@@ -67,16 +68,23 @@ class BoardTop(Elaboratable):
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.submodules[INSTANCE] = Instance(
-            CORE_NAME, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=rx.i, o_tx=tx.o)
+            CORE_NAME, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=rx.i, o_tx=tx.o
+        )
         return m
 
 
 def top_files(board: Board, clocking: Clocking) -> dict[str, str]:
     """The top as RTLIL, ``top.il``, and the pin and clock constraints of the family."""
     plan = board.platform().prepare(BoardTop(board, clocking), TOP, debug_verilog=False)
-    files = {name: text for name, text in plan.files.items()
-             if name.endswith((".il", FAMILIES[board.family].constraints))}
+    files = {
+        name: text
+        for name, text in plan.files.items()
+        if name.endswith((".il", FAMILIES[board.family].constraints))
+    }
     # where in which folder a line of Python stands is no part of the design
-    files[f"{TOP}.il"] = "".join(line for line in files[f"{TOP}.il"].splitlines(keepends=True)
-                                 if not line.lstrip().startswith("attribute \\src "))
+    files[f"{TOP}.il"] = "".join(
+        line
+        for line in files[f"{TOP}.il"].splitlines(keepends=True)
+        if not line.lstrip().startswith("attribute \\src ")
+    )
     return files

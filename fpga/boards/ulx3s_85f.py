@@ -14,8 +14,9 @@ BOARD = Board(
     clock_hz=45e6,
     bauds=(3_000_000, 2_000_000, 1_500_000, 1_000_000, 500_000, 115_200),
     family="ecp5",
-    resources=Resources(luts=83640, flip_flops=83640, block_rams=208,
-                        sprams=0, dsps=156, distributed_rams=10455),
+    resources=Resources(
+        luts=83640, flip_flops=83640, block_rams=208, sprams=0, dsps=156, distributed_rams=10455
+    ),
     place_options=("--85k", "--package", "CABGA381", "--speed", "6"),
     counters=True,
     loader="ulx3s",

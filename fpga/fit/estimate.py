@@ -21,8 +21,15 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.structure import core_structure
 from tritforge.hw.config import Config
 
-__all__ = ["CALIBRATION", "RESOURCES", "Estimate", "block_terms", "estimate", "estimate_with",
-           "load_calibration"]
+__all__ = [
+    "CALIBRATION",
+    "RESOURCES",
+    "Estimate",
+    "block_terms",
+    "estimate",
+    "estimate_with",
+    "load_calibration",
+]
 
 #: What is estimated, by the names of a report.
 RESOURCES = ("luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")
@@ -70,8 +77,10 @@ def load_calibration() -> dict[str, Any]:
 
 def block_terms(board: Board, config: Config) -> dict[str, tuple[Counter[str], int]]:
     """Of every kind of block the terms, and lookup tables that its memories are."""
-    return {kind: (block.terms, _DISTRIBUTED * block.resources["distributed_rams"])
-            for kind, block in core_structure(board, config).items()}
+    return {
+        kind: (block.terms, _DISTRIBUTED * block.resources["distributed_rams"])
+        for kind, block in core_structure(board, config).items()
+    }
 
 
 def estimate(board: Board, config: Config) -> Estimate:
@@ -91,18 +100,26 @@ def estimate_with(families: Mapping[str, Any], board: Board, config: Config) -> 
     try:
         blocks = core_structure(board, config)
     except ValueError as error:
-        raise BuildError(f"configuration {config.name} does not fit {board.title}: {error}"
-                         ) from error
+        raise BuildError(
+            f"configuration {config.name} does not fit {board.title}: {error}"
+        ) from error
     coefficients = families[board.family]
 
     def linear(what: str, kind: str) -> float:
         factors = coefficients[what].get(kind, {})
         return sum(factor * blocks[kind].terms[term] for term, factor in factors.items())
 
-    luts = {kind: round(linear("luts", kind)
-                        + _DISTRIBUTED * block.resources["distributed_rams"])
-            for kind, block in blocks.items()}
+    luts = {
+        kind: round(linear("luts", kind) + _DISTRIBUTED * block.resources["distributed_rams"])
+        for kind, block in blocks.items()
+    }
     exact = sum((block.resources for block in blocks.values()), Counter[str]())
     return Estimate(
-        sum(luts.values()), round(sum(linear("flip_flops", kind) for kind in blocks)),
-        exact["block_rams"], exact["sprams"], exact["dsps"], exact["distributed_rams"], luts)
+        sum(luts.values()),
+        round(sum(linear("flip_flops", kind) for kind in blocks)),
+        exact["block_rams"],
+        exact["sprams"],
+        exact["dsps"],
+        exact["distributed_rams"],
+        luts,
+    )

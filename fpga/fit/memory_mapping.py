@@ -127,8 +127,11 @@ def map_memory(family: str, memory: Memory) -> Mapped:
     chosen: dict[str, tuple[float, Mapped]] = {}
     for cell in CELLS[family]:
         # huge ones are never taken unless they are asked for
-        if memory.read not in cell.reads or memory.style not in ("auto", cell.style) \
-                or (memory.style == "auto" and cell.style == "huge"):
+        if (
+            memory.read not in cell.reads
+            or memory.style not in ("auto", cell.style)
+            or (memory.style == "auto" and cell.style == "huge")
+        ):
             continue
         cost, mapped = _geometry(cell, memory)
         if cell.style not in chosen or cost < chosen[cell.style][0]:
@@ -156,8 +159,10 @@ def _geometry(cell: Cell, memory: Memory) -> tuple[float, Mapped]:
             break
         width = cell.widths[unit]
         together = width if cell.byte == 0 or cell.byte > width else cell.byte
-        bits = sum(-(-min(memory.chunk, memory.width - at) // together) * together
-                   for at in range(0, memory.width, memory.chunk))
+        bits = sum(
+            -(-min(memory.chunk, memory.width - at) // together) * together
+            for at in range(0, memory.width, memory.chunk)
+        )
         words = 1 << (cell.address_bits - base)
         banks = -(-memory.depth // words)
         count = -(-banks * bits // width)
@@ -176,6 +181,9 @@ def _kept(memory: Memory, together: int, bits: int, banks: int, width: int) -> i
     """Cells with a bit that is read. Chunks are padded to what is written ``together``; a word is
     ``bits`` with them, and cells of ``width`` bits hold bank after bank."""
     chunk = -(-memory.chunk // together) * together
-    places = {bit // memory.chunk * chunk + bit % memory.chunk
-              for start, stop in memory.used for bit in range(start, stop)}
+    places = {
+        bit // memory.chunk * chunk + bit % memory.chunk
+        for start, stop in memory.used
+        for bit in range(start, stop)
+    }
     return len({(bank * bits + place) // width for bank in range(banks) for place in places})

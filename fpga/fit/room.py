@@ -12,13 +12,28 @@ from tritforge.hw.config import Config, ConfigError
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Network
 
-__all__ = ["arrangement", "assignments", "beyond", "excess", "lacking", "nearest", "preset_fits",
-           "refusal", "room", "sentence"]
+__all__ = [
+    "arrangement",
+    "assignments",
+    "beyond",
+    "excess",
+    "lacking",
+    "nearest",
+    "preset_fits",
+    "refusal",
+    "room",
+    "sentence",
+]
 
 #: Resources as a sentence names them.
-NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "block_rams": "block RAMs",
-         "sprams": "single-port RAMs", "dsps": "multipliers",
-         "distributed_rams": "16 x 4 bit RAMs"}
+NAMES = {
+    "luts": "LUTs",
+    "flip_flops": "flip-flops",
+    "block_rams": "block RAMs",
+    "sprams": "single-port RAMs",
+    "dsps": "multipliers",
+    "distributed_rams": "16 x 4 bit RAMs",
+}
 #: Of these every design's number is known exactly.
 EXACT = ("block_rams", "sprams", "dsps")
 #: Words that a memory keeps when it is made smaller, at least.
@@ -44,8 +59,14 @@ def lacking(board: Board, found: Estimate, exact: bool = False) -> dict[str, tup
 
     With ``exact`` only of what the estimate knows exactly.
     """
-    return beyond({name: needed for name, needed in found.to_dict().items()
-                   if name in (EXACT if exact else NAMES)}, room(board))
+    return beyond(
+        {
+            name: needed
+            for name, needed in found.to_dict().items()
+            if name in (EXACT if exact else NAMES)
+        },
+        room(board),
+    )
 
 
 def beyond(needs: Mapping[str, int], has: Mapping[str, int]) -> dict[str, tuple[int, int]]:
@@ -55,20 +76,24 @@ def beyond(needs: Mapping[str, int], has: Mapping[str, int]) -> dict[str, tuple[
 
 def excess(lacks: Mapping[str, tuple[int, int]]) -> tuple[str, float]:
     """What lacks most, and how many times what there is it is needed."""
-    return max(((name, needed / max(1, available)) for name, (needed, available)
-                in lacks.items()), key=lambda one: one[1])
+    return max(
+        ((name, needed / max(1, available)) for name, (needed, available) in lacks.items()),
+        key=lambda one: one[1],
+    )
 
 
 def sentence(lacks: Mapping[str, tuple[int, int]]) -> str:
     """``lacks`` in words: "40 block RAMs of 30, .."."""
-    return ", ".join(f"{needed:,} {NAMES[name]} of {available:,}"
-                     for name, (needed, available) in lacks.items())
+    return ", ".join(
+        f"{needed:,} {NAMES[name]} of {available:,}" for name, (needed, available) in lacks.items()
+    )
 
 
 def arrangement(config: Config) -> str:
     """Sets x clusters x elements x rows."""
-    return " x ".join(str(getattr(config, name))
-                      for name in ("sets", "clusters", "elements", "rows"))
+    return " x ".join(
+        str(getattr(config, name)) for name in ("sets", "clusters", "elements", "rows")
+    )
 
 
 def assignments(fields: Mapping[str, Any]) -> list[str]:
@@ -81,16 +106,27 @@ def preset_fits(board: Board) -> str:
     return f"the nearest configuration that fits is preset {board.config}"
 
 
-def refusal(board: Board, config: Config, lacks: Mapping[str, tuple[int, int]],
-            network: Network | None = None) -> str:
+def refusal(
+    board: Board,
+    config: Config,
+    lacks: Mapping[str, tuple[int, int]],
+    network: Network | None = None,
+) -> str:
     """That a configuration does not fit, what it lacks, and what would fit."""
     smaller = None if excess(lacks)[1] > _FAR else nearest(board, config, network)
-    known = preset_fits(board) if smaller is None else (
-        "the nearest configuration that would fit has "
-        + ", ".join(assignments(smaller.differences(config))))
+    known = (
+        preset_fits(board)
+        if smaller is None
+        else (
+            "the nearest configuration that would fit has "
+            + ", ".join(assignments(smaller.differences(config)))
+        )
+    )
     held = "" if network is None else f" with network {network.name}"
-    return (f"configuration {config.name}{held} does not fit {board.title}: it needs "
-            f"{sentence(lacks)}; {known}")
+    return (
+        f"configuration {config.name}{held} does not fit {board.title}: it needs "
+        f"{sentence(lacks)}; {known}"
+    )
 
 
 def nearest(board: Board, config: Config, network: Network | None = None) -> Config | None:
@@ -102,8 +138,9 @@ def nearest(board: Board, config: Config, network: Network | None = None) -> Con
     current = config
     for _ in range(_STEPS):
         try:
-            made = (current if network is None
-                    else compiled(network, current, family=board.family)[0])
+            made = (
+                current if network is None else compiled(network, current, family=board.family)[0]
+            )
         except ExportError:
             return None
         lacks = lacking(board, estimate(board, made))
@@ -128,16 +165,23 @@ def _grown(board: Board, config: Config, wanted: Config) -> Config:
     return config
 
 
-def _reduced(config: Config, lacks: Mapping[str, tuple[int, int]],
-             keep_memories: bool) -> Config | None:
+def _reduced(
+    config: Config, lacks: Mapping[str, tuple[int, int]], keep_memories: bool
+) -> Config | None:
     """Smaller by the ratio of the resource that lacks most."""
     name, ratio = excess(lacks)
     if name in ("block_rams", "sprams") and not keep_memories:
         least = _SPRAM_WORDS if name == "sprams" else _FEWEST_WORDS
         kinds = [depth for depth in DEPTHS if getattr(config, depth) > least]
         if kinds:
-            depth = max(kinds, key=lambda one: config.memory_width(DEPTHS[one])
-                        * getattr(config, one) * config.memory_count(DEPTHS[one]))
+            depth = max(
+                kinds,
+                key=lambda one: (
+                    config.memory_width(DEPTHS[one])
+                    * getattr(config, one)
+                    * config.memory_count(DEPTHS[one])
+                ),
+            )
             words = getattr(config, depth)
             fewer = max(least, 1 << max(0, math.ceil(math.log2(words / ratio)) - 1))
             return dataclasses.replace(config, **{depth: min(fewer, words - 1)})

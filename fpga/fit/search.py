@@ -79,11 +79,20 @@ class Candidate:
         """JSON values."""
         has = dataclasses.asdict(board.resources)
         return {
-            "configuration": self.config.to_dict(), "cycles": self.cycles,
-            "frames_per_second": self.frames_per_second, "streamed": self.streamed,
-            "resources": {name: {"used": used, "available": has[name],
-                                 "percent": round(100 * used / has[name], 1)}
-                          for name, used in self.estimate.to_dict().items() if has[name]}}
+            "configuration": self.config.to_dict(),
+            "cycles": self.cycles,
+            "frames_per_second": self.frames_per_second,
+            "streamed": self.streamed,
+            "resources": {
+                name: {
+                    "used": used,
+                    "available": has[name],
+                    "percent": round(100 * used / has[name], 1),
+                }
+                for name, used in self.estimate.to_dict().items()
+                if has[name]
+            },
+        }
 
 
 @dataclass
@@ -117,27 +126,38 @@ class Search:
         self._base = PRESETS[self.board.config]
         try:
             self._wanted = dataclasses.replace(
-                self._base, packet_words=PACKET_WORDS[1], **widths(self.network))
+                self._base, packet_words=PACKET_WORDS[1], **widths(self.network)
+            )
         except ConfigError as error:
-            raise BuildError(f"network {self.network.name} does not fit any configuration: "
-                             f"{error}") from error
-        if not self._wanted.single_port:    # as many entries as the places of its queue hold
+            raise BuildError(
+                f"network {self.network.name} does not fit any configuration: {error}"
+            ) from error
+        if not self._wanted.single_port:  # as many entries as the places of its queue hold
             places, depth = queue_places(self._wanted), self._wanted.queue_depth
-            while depth < 2 * self._wanted.queue_depth and queue_places(
-                    dataclasses.replace(self._wanted, queue_depth=depth + 1)) == places:
+            while (
+                depth < 2 * self._wanted.queue_depth
+                and queue_places(dataclasses.replace(self._wanted, queue_depth=depth + 1)) == places
+            ):
                 depth += 1
             self._wanted = dataclasses.replace(self._wanted, queue_depth=depth)
         self._tell("golden model", 0.0)
         golden = GoldenModel(self.network)
         self._tensors = [
-            {name: values[0] for name, values in
-             golden.run_all(one[np.newaxis], unpooled=True).items()} for one in self.codes]
+            {
+                name: values[0]
+                for name, values in golden.run_all(one[np.newaxis], unpooled=True).items()
+            }
+            for one in self.codes
+        ]
         self._densities = {
-            name: np.mean([(tensor.stored(one[name]) != 0).mean(axis=(1, 2))
-                           for one in self._tensors], axis=0)
-            for name, tensor in self.network.tensors.items()}
-        self._work = [layer_work(layer, self.network, self._tensors[0])
-                      for layer in self.network.layers]
+            name: np.mean(
+                [(tensor.stored(one[name]) != 0).mean(axis=(1, 2)) for one in self._tensors], axis=0
+            )
+            for name, tensor in self.network.tensors.items()
+        }
+        self._work = [
+            layer_work(layer, self.network, self._tensors[0]) for layer in self.network.layers
+        ]
         self._known: list[tuple[Config, Estimate]] = []
         self._failures: list[tuple[float, Config, dict[str, tuple[int, int]]]] = []
         self._refusal = ""
@@ -152,13 +172,14 @@ class Search:
         BuildError
             None fits.
         """
-        ranked = sorted(self._shapes(), key=lambda one: (
-            expected_cycles(self._work, one), one.adders, one.rows))
+        ranked = sorted(
+            self._shapes(), key=lambda one: (expected_cycles(self._work, one), one.adders, one.rows)
+        )
         for config in ranked:
             if self._full(MOST_COMPILED - 4):
                 break
             self._try(config)
-        for _ in range(2):      # what else may be better is near the best one
+        for _ in range(2):  # what else may be better is near the best one
             if not self.found:
                 raise self._nothing(ranked)
             best = min(self.found, key=lambda one: one.cycles)
@@ -177,9 +198,10 @@ class Search:
             None fits, or none of those that do is fast enough.
         """
         most = self.clock_hz / target
-        ranked = sorted(self._shapes(), key=lambda one: (
-            self._size(one), expected_cycles(self._work, one)))
-        factor = 1.0            # how far what is found is above what was expected, at least
+        ranked = sorted(
+            self._shapes(), key=lambda one: (self._size(one), expected_cycles(self._work, one))
+        )
+        factor = 1.0  # how far what is found is above what was expected, at least
         for config in ranked:
             enough = [one for one in self.found if one.cycles <= most]
             if len(enough) >= 3 or self._full(MOST_COMPILED):
@@ -189,15 +211,20 @@ class Search:
                 continue
             self._try(config)
             if self.found and self.found[-1].cycles > most:
-                factor = max(factor, 0.9 * self.found[-1].cycles / expected_cycles(
-                    self._work, self.found[-1].config))
+                factor = max(
+                    factor,
+                    0.9
+                    * self.found[-1].cycles
+                    / expected_cycles(self._work, self.found[-1].config),
+                )
         if not any(one.cycles <= most for one in self.found):
             best = self.fastest()[0]
             if best.cycles > most:
                 raise BuildError(
                     f"no configuration that fits {self.board.title} gives {target:g} frames/s at "
                     f"{self.clock_hz / 1e6:g} MHz: the fastest of those tried, "
-                    f"{_arranged(best.config)}, gives {best.frames_per_second:,.1f}")
+                    f"{_arranged(best.config)}, gives {best.frames_per_second:,.1f}"
+                )
         quick = [one for one in self.found if one.cycles <= most]
         return sorted(quick, key=lambda one: (one.estimate.luts, one.cycles))
 
@@ -209,16 +236,25 @@ class Search:
         most_rows = max(layer.rows for layer in self.network.layers)
         found = []
         for sets, clusters, elements, rows, scan, lanes in itertools.product(
-                (1,) if small else (1, 2, 4), (1, 2) if small else (1, 2, 4, 8, 16),
-                (1, 2, 3, 4, 6, 8) if small else (1, 2, 4, 8, 12, 16, 24, 32),
-                (2, 4, 8, 16) if small else (2, 4, 8, 16, 32),
-                (1, 2, 4) if small else (1, 2, 4, 8), (1,) if small else (1, 2, 4)):
+            (1,) if small else (1, 2, 4),
+            (1, 2) if small else (1, 2, 4, 8, 16),
+            (1, 2, 3, 4, 6, 8) if small else (1, 2, 4, 8, 12, 16, 24, 32),
+            (2, 4, 8, 16) if small else (2, 4, 8, 16, 32),
+            (1, 2, 4) if small else (1, 2, 4, 8),
+            (1,) if small else (1, 2, 4),
+        ):
             if elements % lanes or clusters % lanes:
                 continue
-            if elements * rows >= 4 * most_rows and rows > 2:       # most would stay idle
+            if elements * rows >= 4 * most_rows and rows > 2:  # most would stay idle
                 continue
-            config = self._config(sets=sets, clusters=clusters, elements=elements, rows=rows,
-                                  scan_width=scan, drain_width=lanes)
+            config = self._config(
+                sets=sets,
+                clusters=clusters,
+                elements=elements,
+                rows=rows,
+                scan_width=scan,
+                drain_width=lanes,
+            )
             if config is not None:
                 found.append(config)
         return found
@@ -231,14 +267,18 @@ class Search:
             return None
 
     def _neighbours(self, config: Config) -> list[Config]:
-        more = max(config.drain_width,
-                   config.elements // 4 // config.drain_width * config.drain_width)
+        more = max(
+            config.drain_width, config.elements // 4 // config.drain_width * config.drain_width
+        )
         changes: list[dict[str, Any]] = [
-            {"queue_depth": 2 * config.queue_depth}, {"banks": 2 * config.banks},
-            {"elements": config.elements + more}, {"scan_width": 2 * config.scan_width},
+            {"queue_depth": 2 * config.queue_depth},
+            {"banks": 2 * config.banks},
+            {"elements": config.elements + more},
+            {"scan_width": 2 * config.scan_width},
             {"clusters": config.clusters + config.drain_width},
             {"drain_width": 2 * config.drain_width},
-            {"queue_depth": 2 * config.queue_depth, "banks": 2 * config.banks}]
+            {"queue_depth": 2 * config.queue_depth, "banks": 2 * config.banks},
+        ]
         found = []
         for change in changes:
             try:
@@ -255,30 +295,45 @@ class Search:
         similar = [one for one in self._known if one[0].rows == config.rows]
         if not similar:
             one = self._config(
-                sets=1, clusters=1, elements=2, rows=config.rows, scan_width=2, drain_width=1,
-                **_SHALLOW)
+                sets=1,
+                clusters=1,
+                elements=2,
+                rows=config.rows,
+                scan_width=2,
+                drain_width=1,
+                **_SHALLOW,
+            )
             assert one is not None
             self._tell(f"estimate for {config.rows} rows", 0.02)
             similar = [(one, estimate(self.board, one))]
             self._known += similar
         _, other, found = min(
             ((_distance(one, config), one, found) for one, found in similar),
-            key=lambda entry: entry[0])
+            key=lambda entry: entry[0],
+        )
         elements = config.adders / other.adders
         clusters = config.cluster_count / other.cluster_count
         slices = config.clusters / other.clusters
-        times = {"element": elements, "accumulators": elements, "cluster": elements,
-                 "walker": clusters, "zero skip": clusters, "scaler": clusters,
-                 "slice": slices, "merge": slices,
-                 "requantizer": config.drain_width / other.drain_width}
+        times = {
+            "element": elements,
+            "accumulators": elements,
+            "cluster": elements,
+            "walker": clusters,
+            "zero skip": clusters,
+            "scaler": clusters,
+            "slice": slices,
+            "merge": slices,
+            "requantizer": config.drain_width / other.drain_width,
+        }
         return sum(count * times.get(kind, 1.0) for kind, count in found.blocks.items())
 
     def _trit_memories(self, config: Config) -> dict[str, int]:
         """A guess of the memory cells that the trits take: columns that are alike count twice."""
-        columns = sum(-(-one.rows // config.slots)
-                      * sum(kernel * -(-channels // config.clusters)
-                            for channels, kernel in one.columns)
-                      for one in self._work)
+        columns = sum(
+            -(-one.rows // config.slots)
+            * sum(kernel * -(-channels // config.clusters) for channels, kernel in one.columns)
+            for one in self._work
+        )
         mapped = map_memory(self.board.family, memory_of(config, "trits", max(2, columns)))
         return {mapped.resource: mapped.count * config.cluster_count}
 
@@ -308,13 +363,16 @@ class Search:
         self._tried.add(config.identity)
         limit = room(self.board)["luts"]
         size = self._size(config)
-        if size > GUESS * limit or (config.single_port and any(
+        if size > GUESS * limit or (
+            config.single_port
+            and any(
                 count > GUESS * getattr(self.board.resources, name)
-                for name, count in self._trit_memories(config).items())):
+                for name, count in self._trit_memories(config).items()
+            )
+        ):
             return
-        done = 0.05 + 0.9 * max(len(self.found) / MOST_COMPILED,
-                                len(self._known) / MOST_ESTIMATED)
-        if size > limit / GUESS:        # before a compilation in vain
+        done = 0.05 + 0.9 * max(len(self.found) / MOST_COMPILED, len(self._known) / MOST_ESTIMATED)
+        if size > limit / GUESS:  # before a compilation in vain
             self._tell(f"{arrangement(config)}: estimate", done)
             if self._estimate(dataclasses.replace(config, **_SHALLOW)) is None:
                 return
@@ -326,20 +384,32 @@ class Search:
                 continue
             self._tell(f"{arrangement(config)}: cycle model", done)
             model = CycleModel(self.network, memory)
-            cycles = [sum(one["cycles"] for one in (
-                model.run(tensors, batch=fitted.layer_count) if memory.schedule is None
-                else model.run_schedule(tensors))) for tensors in self._tensors]
+            cycles = [
+                sum(
+                    one["cycles"]
+                    for one in (
+                        model.run(tensors, batch=fitted.layer_count)
+                        if memory.schedule is None
+                        else model.run_schedule(tensors)
+                    )
+                )
+                for tensors in self._tensors
+            ]
             mean = sum(cycles) / len(cycles)
-            self.found.append(Candidate(fitted, found, mean, self.clock_hz / mean,
-                                        memory.schedule is not None))
+            self.found.append(
+                Candidate(fitted, found, mean, self.clock_hz / mean, memory.schedule is not None)
+            )
             return
 
     def _memories(self, config: Config) -> Iterator[tuple[Config, MemoryImage]]:
         """Whole in the memories; where that does not fit, streamed."""
         streams = not config.single_port
         trits = self._trit_memories(config)
-        if not streams or all(count <= 2 * getattr(self.board.resources, name)
-                              for name, count in trits.items() if name == "block_rams"):
+        if not streams or all(
+            count <= 2 * getattr(self.board.resources, name)
+            for name, count in trits.items()
+            if name == "block_rams"
+        ):
             try:
                 yield compiled(self.network, config, self._densities, family=self.board.family)
             except DoesNotFitError as error:
@@ -358,14 +428,24 @@ class Search:
 
     def _streamed(self, config: Config, share: float) -> Config | None:
         """Memories that fill the chip: activations take ``share`` of it, trits the rest."""
-        least = dataclasses.replace(config, **{**_SHALLOW, **{
-            name: getattr(self._base, name)
-            for name in ("program_depth", "row_depth", "result_depth")}})
+        least = dataclasses.replace(
+            config,
+            **{
+                **_SHALLOW,
+                **{
+                    name: getattr(self._base, name)
+                    for name in ("program_depth", "row_depth", "result_depth")
+                },
+            },
+        )
         left = float(self.board.resources.block_rams - estimate(self.board, least).block_rams)
         depths: dict[str, Any] = {}
         for name, part in (("activation_depth", share), ("trit_depth", 1.0)):
-            held = [depth for exponent in range(6, ROOMY[name].bit_length())
-                    if self._block_rams(config, name, depth := 1 << exponent) <= part * left]
+            held = [
+                depth
+                for exponent in range(6, ROOMY[name].bit_length())
+                if self._block_rams(config, name, depth := 1 << exponent) <= part * left
+            ]
             if not held:
                 return None
             depths[name] = held[-1]
@@ -385,9 +465,13 @@ class Search:
             # what was compiled says more than what was too large to be
             _, config, lacks = min(
                 (one for one in self._failures if one[1].identity in self._compiled),
-                key=lambda one: one[0], default=min(self._failures, key=lambda one: one[0]))
-            return BuildError(f"{start}{_arranged(config)}, the configuration tried that lacks "
-                              f"least, needs {sentence(lacks)}; {known}")
+                key=lambda one: one[0],
+                default=min(self._failures, key=lambda one: one[0]),
+            )
+            return BuildError(
+                f"{start}{_arranged(config)}, the configuration tried that lacks "
+                f"least, needs {sentence(lacks)}; {known}"
+            )
         if self._base.single_port and ranked:
             has = dataclasses.asdict(self.board.resources)
             config = min(ranked, key=lambda one: max(self._trit_memories(one).values()))
@@ -395,7 +479,8 @@ class Search:
             if count > has[name]:
                 return BuildError(
                     f"{start}{_arranged(config)} takes the least memory of all, and needs some "
-                    f"{count:,} {NAMES[name]} of {has[name]:,} for trits alone; {known}")
+                    f"{count:,} {NAMES[name]} of {has[name]:,} for trits alone; {known}"
+                )
         return BuildError(f"{start}{self._refusal or 'no configuration holds it'}; {known}")
 
     def _tell(self, message: str, done: float) -> None:
@@ -409,12 +494,23 @@ def _arranged(config: Config) -> str:
 
 def _distance(one: Config, other: Config) -> float:
     """How different two arrangements are."""
-    return sum(abs(math.log2(getattr(one, name) / getattr(other, name))) for name in (
-        "sets", "clusters", "elements", "scan_width", "drain_width", "queue_depth", "banks"))
+    return sum(
+        abs(math.log2(getattr(one, name) / getattr(other, name)))
+        for name in (
+            "sets",
+            "clusters",
+            "elements",
+            "scan_width",
+            "drain_width",
+            "queue_depth",
+            "banks",
+        )
+    )
 
 
 def random_codes(network: Network, count: int = 1, seed: int = 0) -> NDArray[np.int64]:
     """Input codes (count, channels, height, width), drawn evenly from the input's range."""
     tensor = network.tensors[network.input]
     return np.random.default_rng(seed).integers(
-        tensor.low, tensor.high + 1, (count, *tensor.shape), np.int64)
+        tensor.low, tensor.high + 1, (count, *tensor.shape), np.int64
+    )

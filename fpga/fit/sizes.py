@@ -16,12 +16,28 @@ from tritforge.model_export.memory.streaming import fit as fit_memories
 from tritforge.model_export.network import ColumnGroup, Layer, Network
 from tritforge.model_export.passes.quantize import partial_bounds
 
-__all__ = ["DEPTHS", "PACKET_WORDS", "ROOMY", "LayerWork", "compiled", "expected_cycles",
-           "layer_work", "memory_of", "streamed", "widths", "with_packets"]
+__all__ = [
+    "DEPTHS",
+    "PACKET_WORDS",
+    "ROOMY",
+    "LayerWork",
+    "compiled",
+    "expected_cycles",
+    "layer_work",
+    "memory_of",
+    "streamed",
+    "widths",
+    "with_packets",
+]
 
 #: Fields that say how deep a memory is, and the memory.
-DEPTHS = {"trit_depth": "trits", "activation_depth": "activations", "program_depth": "program",
-          "row_depth": "rows", "result_depth": "results"}
+DEPTHS = {
+    "trit_depth": "trits",
+    "activation_depth": "activations",
+    "program_depth": "program",
+    "row_depth": "rows",
+    "result_depth": "results",
+}
 #: Depths that are large enough for any network: the limits of a configuration.
 ROOMY: dict[str, Any] = {name: LIMITS[name][1] for name in DEPTHS}
 #: Words of a packet, at least and at most.
@@ -31,6 +47,7 @@ LAYER_OVERHEAD = 120
 
 
 # ----- numbers and memories
+
 
 def widths(network: Network) -> dict[str, Any]:
     """Fields of a configuration that the numbers of a quantized network ask for, at least."""
@@ -45,14 +62,25 @@ def widths(network: Network) -> dict[str, Any]:
         accumulator = max(accumulator, _signed_bits(low), _signed_bits(high))
         multiplier = max(multiplier, _signed_bits(rule.multiplier))
         offset = rule.bias + ((np.int64(1) << rule.shift) >> 1)
-        total = max(total, _signed_bits(offset), *(
-            _signed_bits(end * rule.multiplier + offset) for end in (low, high)))
+        total = max(
+            total,
+            _signed_bits(offset),
+            *(_signed_bits(end * rule.multiplier + offset) for end in (low, high)),
+        )
         if layer.pool is not None:
-            windows = max(windows, *(-(-kernel // stride) for kernel, stride in zip(
-                layer.pool.kernel, layer.pool.stride, strict=True)))
-    return {"coefficient_width": max(2, coefficient),
-            "accumulator_width": max(accumulator, total - multiplier),
-            "multiplier_width": multiplier, "window_count": windows}
+            windows = max(
+                windows,
+                *(
+                    -(-kernel // stride)
+                    for kernel, stride in zip(layer.pool.kernel, layer.pool.stride, strict=True)
+                ),
+            )
+    return {
+        "coefficient_width": max(2, coefficient),
+        "accumulator_width": max(accumulator, total - multiplier),
+        "multiplier_width": multiplier,
+        "window_count": windows,
+    }
 
 
 def _signed_bits(values: NDArray[np.int64]) -> int:
@@ -61,9 +89,13 @@ def _signed_bits(values: NDArray[np.int64]) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
 
 
-def compiled(network: Network, config: Config,
-             densities: Mapping[str, NDArray[np.float64]] | None = None, *,
-             family: str = "ecp5") -> tuple[Config, MemoryImage]:
+def compiled(
+    network: Network,
+    config: Config,
+    densities: Mapping[str, NDArray[np.float64]] | None = None,
+    *,
+    family: str = "ecp5",
+) -> tuple[Config, MemoryImage]:
     """A network compiled for an arrangement, whole in memories that are as deep as it needs.
 
     Parameters
@@ -86,17 +118,23 @@ def compiled(network: Network, config: Config,
     roomy = dataclasses.replace(config, **ROOMY, packet_words=PACKET_WORDS[1])
     placement = place(network, roomy, dict(densities or {}))
     memory = emit(network, placement, roomy)
-    needed = {"trit_depth": memory.trits.shape[1], "activation_depth": memory.activation_words,
-              "program_depth": len(memory.program), "row_depth": len(memory.rows),
-              "result_depth": memory.results.entries if memory.results else 1}
+    needed = {
+        "trit_depth": memory.trits.shape[1],
+        "activation_depth": memory.activation_words,
+        "program_depth": len(memory.program),
+        "row_depth": len(memory.rows),
+        "result_depth": memory.results.entries if memory.results else 1,
+    }
     depths: dict[str, Any] = {
-        name: _depth(family, roomy, name, count) for name, count in needed.items()}
+        name: _depth(family, roomy, name, count) for name, count in needed.items()
+    }
     fitted = with_packets(dataclasses.replace(roomy, **depths), config)
     return fitted, emit(network, placement, fitted)
 
 
-def streamed(network: Network, config: Config,
-             densities: Mapping[str, NDArray[np.float64]]) -> MemoryImage:
+def streamed(
+    network: Network, config: Config, densities: Mapping[str, NDArray[np.float64]]
+) -> MemoryImage:
     """A network compiled for a configuration as it is, sent in every run where it does not fit.
 
     Raises
@@ -113,8 +151,9 @@ def _depth(family: str, config: Config, name: str, needed: int) -> int:
     rounded = 1 << (needed - 1).bit_length()
     if rounded == needed:
         return needed
-    one, other = (map_memory(family, memory_of(config, DEPTHS[name], depth))
-                  for depth in (needed, rounded))
+    one, other = (
+        map_memory(family, memory_of(config, DEPTHS[name], depth)) for depth in (needed, rounded)
+    )
     return rounded if one.count == other.count else needed
 
 
@@ -130,10 +169,12 @@ def with_packets(config: Config, base: Config) -> Config:
     """With packets as long as the base's, or as its memory words ask for."""
     longest = 2 + max(config.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
     return dataclasses.replace(
-        config, packet_words=max(base.packet_words, longest, PACKET_WORDS[0]))
+        config, packet_words=max(base.packet_words, longest, PACKET_WORDS[0])
+    )
 
 
 # ----- cycles
+
 
 @dataclass(frozen=True)
 class LayerWork:
@@ -142,14 +183,15 @@ class LayerWork:
     rows: int
     pixels: int
     adds: float
-    reads: tuple[tuple[int, float, float], ...]     # channels, positions, density; by group
-    columns: tuple[tuple[int, int], ...]            # channels, columns of each; by group
+    reads: tuple[tuple[int, float, float], ...]  # channels, positions, density; by group
+    columns: tuple[tuple[int, int], ...]  # channels, columns of each; by group
     groups: int
     writes: float
 
 
-def layer_work(layer: Layer, network: Network,
-               tensors: Mapping[str, NDArray[np.integer]]) -> LayerWork:
+def layer_work(
+    layer: Layer, network: Network, tensors: Mapping[str, NDArray[np.integer]]
+) -> LayerWork:
     """The work of a layer on the golden model's activations of one input."""
     adds, reads = 0.0, []
     for group in layer.groups:
@@ -158,22 +200,29 @@ def layer_work(layer: Layer, network: Network,
         density = (codes != 0).mean(axis=(1, 2))
         positions = _positions(layer, group, source.height, source.width)
         nonzero = np.count_nonzero(group.trits, axis=(0, 2, 3)) / (
-            group.trits.shape[2] * group.trits.shape[3])
+            group.trits.shape[2] * group.trits.shape[3]
+        )
         adds += float((nonzero * density).sum()) * positions
         reads.append((len(codes), positions, float(density.mean())))
-    columns = tuple((group.channels[1] - group.channels[0],
-                     group.trits.shape[2] * group.trits.shape[3]) for group in layer.groups)
+    columns = tuple(
+        (group.channels[1] - group.channels[0], group.trits.shape[2] * group.trits.shape[3])
+        for group in layer.groups
+    )
     pixels = layer.height * layer.width
-    return LayerWork(layer.rows, pixels, adds, tuple(reads), columns, len(reads),
-                 float(layer.rows * pixels))
+    return LayerWork(
+        layer.rows, pixels, adds, tuple(reads), columns, len(reads), float(layer.rows * pixels)
+    )
 
 
 def _positions(layer: Layer, group: ColumnGroup, height: int, width: int) -> float:
     """Kernel positions inside the source, over all output pixels."""
     inside = 1.0
     for axis, (out, size) in enumerate(((layer.height, height), (layer.width, width))):
-        at = (np.arange(out)[:, None] * group.stride[axis] - group.padding[axis]
-              + np.arange(group.kernel[axis]) * group.dilation[axis])
+        at = (
+            np.arange(out)[:, None] * group.stride[axis]
+            - group.padding[axis]
+            + np.arange(group.kernel[axis]) * group.dilation[axis]
+        )
         inside *= float(((at >= 0) & (at < size)).sum())
     return inside
 
@@ -189,8 +238,9 @@ def expected_cycles(work: Iterable[LayerWork], config: Config) -> float:
         for channels, positions, density in one.reads:
             words = -(-channels // (config.clusters * config.scan_width))
             scans += positions * words
-            broadcasts += positions * (channels * density / config.clusters
-                                       + words * (1 - density) ** config.scan_width)
+            broadcasts += positions * (
+                channels * density / config.clusters + words * (1 - density) ** config.scan_width
+            )
         in_parallel = min(config.sets, max(1, one.pixels * tiles))
         jobs = one.pixels * tiles * one.groups
         total += LAYER_OVERHEAD + max(
@@ -199,7 +249,6 @@ def expected_cycles(work: Iterable[LayerWork], config: Config) -> float:
             tiles * scans,
             one.pixels * tiles * rows_used * config.blocks,
             one.writes / config.clusters,
-            (8 if one.groups == 1 else 13) * config.program_reads * jobs)
+            (8 if one.groups == 1 else 13) * config.program_reads * jobs,
+        )
     return total
-
-

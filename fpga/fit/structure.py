@@ -55,18 +55,18 @@ BLOCKS: dict[str, str] = {
 }
 #: What is counted, in bits where nothing else is said.
 TERMS = (
-    "block",                # 1 for each of the kind
-    "adders",               # additions, subtractions and comparisons of size, each
-    "adder bits",           # of their results, or of what is compared
-    "comparison bits",      # of what is compared for equality
-    "constant bits",        # of what is compared with a constant
+    "block",  # 1 for each of the kind
+    "adders",  # additions, subtractions and comparisons of size, each
+    "adder bits",  # of their results, or of what is compared
+    "comparison bits",  # of what is compared for equality
+    "constant bits",  # of what is compared with a constant
     "logic bits",
-    "multiplexer bits",     # of every choice between two values
-    "setting bits",         # of every choice whether a constant applies
-    "shift bits",           # of the result, times those of the distance
+    "multiplexer bits",  # of every choice between two values
+    "setting bits",  # of every choice whether a constant applies
+    "shift bits",  # of the result, times those of the distance
     "register bits",
-    "banked bits",          # chosen between memory cells behind one another
-    "memory bits",          # of memories that become flip-flops
+    "banked bits",  # chosen between memory cells behind one another
+    "memory bits",  # of memories that become flip-flops
 )
 
 
@@ -156,6 +156,7 @@ class _Module:
 
 # ----- memories and multipliers
 
+
 def _add_memory(block: Block, family: str, memory: Memory, times: int) -> None:
     mapped = map_memory(family, memory)
     if mapped.resource == "registers":
@@ -172,18 +173,35 @@ def _add_memory(block: Block, family: str, memory: Memory, times: int) -> None:
 def _row_bits(config: Config) -> tuple[tuple[int, int], ...]:
     """Bits of a row-memory entry that mean something; every lane fills whole port words."""
     size = row_layout(config).size
-    return tuple((lane * config.row_entry_width, lane * config.row_entry_width + size)
-                 for lane in range(config.drain_width))
+    return tuple(
+        (lane * config.row_entry_width, lane * config.row_entry_width + size)
+        for lane in range(config.drain_width)
+    )
 
 
-def _add_instance(block: Block, family: str, cell: str, parameters: dict[str, int], times: int,
-                  used: tuple[tuple[int, int], ...]) -> None:
+def _add_instance(
+    block: Block,
+    family: str,
+    cell: str,
+    parameters: dict[str, int],
+    times: int,
+    used: tuple[tuple[int, int], ...],
+) -> None:
     """A module that is written in Verilog by hand."""
     if cell == "chunk_memory":
         width, single = parameters["WIDTH"], parameters["SINGLE_PORT"]
-        _add_memory(block, family, Memory(
-            parameters["CHUNKS"] * parameters["CHUNK"], parameters["DEPTH"], parameters["CHUNK"],
-            style="huge" if single else "auto", used=used or ((0, width),)), times)
+        _add_memory(
+            block,
+            family,
+            Memory(
+                parameters["CHUNKS"] * parameters["CHUNK"],
+                parameters["DEPTH"],
+                parameters["CHUNK"],
+                style="huge" if single else "auto",
+                used=used or ((0, width),),
+            ),
+            times,
+        )
         registers = parameters["ADDRESS"] if parameters["REGISTER_ADDRESS"] else width
         block.terms["multiplexer bits"] += times * parameters["ADDRESS"] * bool(single)
         block.terms["register bits"] += times * registers
@@ -201,8 +219,9 @@ def _lookup(family: str, width: int, depth: int) -> Memory:
     return Memory(width, depth, width, "async")
 
 
-def _add_verilog(block: Block, family: str, cell: str, parameters: tuple[tuple[str, int], ...],
-                 times: int) -> None:
+def _add_verilog(
+    block: Block, family: str, cell: str, parameters: tuple[tuple[str, int], ...], times: int
+) -> None:
     """A module that Yosys has to read."""
     block.terms["block"] += times
     for module in _verilog(family, cell, parameters):
@@ -218,10 +237,20 @@ def _verilog(family: str, name: str, parameters: tuple[tuple[str, int], ...]) ->
     """A module that is written in Verilog by hand, as the family's synthesis reads it."""
     source = Path(hierarchy.__file__).with_name(f"{name}.v")
     values = " ".join(f"-chparam {key} {value}" for key, value in parameters)
-    script = "\n".join([
-        f"read_verilog {SYNTHESES[family].read} {source.name}",
-        f"hierarchy -top {name} {values}", "proc", "flatten", "opt_clean",
-        "memory_dff -no-rw-check", "memory_collect", "opt_clean", "write_rtlil read.il", ""])
+    script = "\n".join(
+        [
+            f"read_verilog {SYNTHESES[family].read} {source.name}",
+            f"hierarchy -top {name} {values}",
+            "proc",
+            "flatten",
+            "opt_clean",
+            "memory_dff -no-rw-check",
+            "memory_collect",
+            "opt_clean",
+            "write_rtlil read.il",
+            "",
+        ]
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / source.name).write_bytes(source.read_bytes())
@@ -247,14 +276,16 @@ def _multipliers(family: str, first: int, second: int, result: int) -> int:
 
 # ----- RTLIL
 
+
 def _modules(config: Config, divisor: int, counters: bool) -> dict[str, _Module]:
     shared = SharedModules()
     core = BoardCore(config, divisor=divisor, counters=counters)
     found = _read(rtlil.convert(core, name=CORE_NAME, platform=shared, emit_src=False))
     while pending := [name for name in shared.modules if name not in found]:
         for name in pending:
-            found |= _read(rtlil.convert(shared.modules[name], name=name, platform=shared,
-                                         emit_src=False))
+            found |= _read(
+                rtlil.convert(shared.modules[name], name=name, platform=shared, emit_src=False)
+            )
     return found
 
 
@@ -281,8 +312,11 @@ def _read(text: str) -> dict[str, _Module]:
             widths[parts[-1]] = int(parts[parts.index("width") + 1]) if "width" in parts else 1
         elif stripped.startswith("memory "):
             parts = stripped.split()
-            storages[parts[-1]] = {"width": int(parts[parts.index("width") + 1]),
-                                   "depth": int(parts[parts.index("size") + 1]), "sync": 1}
+            storages[parts[-1]] = {
+                "width": int(parts[parts.index("width") + 1]),
+                "depth": int(parts[parts.index("size") + 1]),
+                "sync": 1,
+            }
         elif stripped.startswith("attribute \\ram_style "):
             style = stripped.split()[-1].strip('"')
         elif stripped.startswith("cell "):
@@ -290,16 +324,25 @@ def _read(text: str) -> dict[str, _Module]:
             style = "auto"
         elif stripped.startswith("process "):
             _process(module, lines, widths)
-        elif stripped == "end":     # of a module: cells and processes end where they are read
+        elif stripped == "end":  # of a module: cells and processes end where they are read
             for one in storages.values():
-                module.memories.append(Memory(
-                    one["width"], one["depth"], one["width"], "sync" if one["sync"] else "async"))
+                module.memories.append(
+                    Memory(
+                        one["width"], one["depth"], one["width"], "sync" if one["sync"] else "async"
+                    )
+                )
             storages = {}
     return modules
 
 
-def _cell(module: _Module, head: list[str], lines: Iterable[str], widths: dict[str, int],
-          storages: dict[str, dict[str, int]], style: str) -> None:
+def _cell(
+    module: _Module,
+    head: list[str],
+    lines: Iterable[str],
+    widths: dict[str, int],
+    storages: dict[str, dict[str, int]],
+    style: str,
+) -> None:
     kind, name = head[1], head[2]
     parameters: dict[str, int] = {}
     ports: dict[str, str] = {}
@@ -344,13 +387,14 @@ def _cell(module: _Module, head: list[str], lines: Iterable[str], widths: dict[s
         module.multipliers.append((first, second, result))
     elif kind == "$mem_v2":
         reads = "sync" if parameters["RD_CLK_ENABLE"] else "async"
-        module.memories += parameters["RD_PORTS"] * [Memory(
-            parameters["WIDTH"], parameters["SIZE"], parameters["WIDTH"], reads, style)]
-    elif kind == "\\CCU2C":           # two bits of a sum
+        module.memories += parameters["RD_PORTS"] * [
+            Memory(parameters["WIDTH"], parameters["SIZE"], parameters["WIDTH"], reads, style)
+        ]
+    elif kind == "\\CCU2C":  # two bits of a sum
         terms["adder bits"] += 2
     elif kind == "$memrd_v2":
         storages[memory]["sync"] = parameters["CLK_ENABLE"]
-    elif not kind.startswith("$"):      # an instance
+    elif not kind.startswith("$"):  # an instance
         module.cells.append((kind.lstrip("\\"), name.lstrip("\\"), parameters))
 
 
@@ -393,8 +437,10 @@ def _split(text: str) -> tuple[str, str]:
 def _width(signal: str, widths: dict[str, int]) -> int:
     signal = signal.strip()
     if signal.startswith("{"):
-        return sum(_width(part, widths)
-                   for part in re.findall(r"\d+'[01x-]+|[\\$]\S+(?: \[[\d:]+\])?", signal[1:-1]))
+        return sum(
+            _width(part, widths)
+            for part in re.findall(r"\d+'[01x-]+|[\\$]\S+(?: \[[\d:]+\])?", signal[1:-1])
+        )
     if match := re.fullmatch(r"\S+ \[(\d+)(?::(\d+))?\]", signal):
         return int(match[1]) - int(match[2] or match[1]) + 1
     if match := re.match(r"(\d+)'", signal):

@@ -43,13 +43,15 @@ class BoardLink(wiring.Component):
 
     def __init__(self, divisor: int) -> None:
         self.divisor = divisor
-        super().__init__({
-            "rx": In(1, init=1),
-            "tx": Out(1, init=1),
-            "commands": Out(stream.Signature(command_word())),
-            "results": In(stream.Signature(port_word())),
-            "restart": Out(1),
-        })
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                "commands": Out(stream.Signature(command_word())),
+                "results": In(stream.Signature(port_word())),
+                "restart": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -35,8 +35,9 @@ class BoardCore(wiring.Component):
         The UART, high when idle; ``rx`` is asynchronous.
     """
 
-    def __init__(self, config: Config, *, divisor: int, contents: int = 0,
-                 counters: bool = True) -> None:
+    def __init__(
+        self, config: Config, *, divisor: int, contents: int = 0, counters: bool = True
+    ) -> None:
         self.config = config
         self.divisor = divisor
         self.contents = contents
@@ -49,7 +50,7 @@ class BoardCore(wiring.Component):
         accelerator = Accelerator(self.config, contents=self.contents, counters=self.counters)
         m.submodules.accelerator = DomainRenamer("accelerator")(accelerator)
         m.domains.accelerator = ClockDomain(local=True)
-        reset = Signal(init=1)          # a register, because it reaches far into the design
+        reset = Signal(init=1)  # a register, because it reaches far into the design
         m.d.sync += reset.eq(link.restart)
         m.d.comb += [
             link.rx.eq(self.rx),

@@ -57,24 +57,27 @@ class FrameReceiver(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({
-            "data": In(8), "valid": In(1),
-            "o": Out(stream.Signature(command_word())),
-            "answer": Out(1),
-            "state": Out(link_state()),
-            "begin": Out(1),
-            "restart": Out(1),
-        })
+        super().__init__(
+            {
+                "data": In(8),
+                "valid": In(1),
+                "o": Out(stream.Signature(command_word())),
+                "answer": Out(1),
+                "state": Out(link_state()),
+                "begin": Out(1),
+                "restart": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         word = Signal(PORT_WIDTH)
         crc = Signal(32, init=0xFFFF_FFFF)
-        bit = Signal(3)                 # of the byte that enters word and CRC
+        bit = Signal(3)  # of the byte that enters word and CRC
         shifting, escaped = Signal(), Signal()
-        place = Signal(range(3))        # control byte, control byte, words and CRC
-        phase = Signal(2)               # bytes of the word so far
-        filled = Signal()               # a word is whole
+        place = Signal(range(3))  # control byte, control byte, words and CRC
+        phase = Signal(2)  # bytes of the word so far
+        filled = Signal()  # a word is whole
         words, lost, ordered, sync = Signal(), Signal(), Signal(), Signal()
         state = self.state
         session = Signal(range(SESSIONS))
@@ -133,13 +136,23 @@ class FrameReceiver(wiring.Component):
             with m.If(~self.o.ready):
                 m.d.sync += lost.eq(1)
         with m.If(flag):
-            m.d.sync += [crc.eq(0xFFFF_FFFF), place.eq(0), phase.eq(0), filled.eq(0),
-                         words.eq(0), lost.eq(0), escaped.eq(0)]
+            m.d.sync += [
+                crc.eq(0xFFFF_FFFF),
+                place.eq(0),
+                phase.eq(0),
+                filled.eq(0),
+                words.eq(0),
+                lost.eq(0),
+                escaped.eq(0),
+            ]
             with m.If(self.begin):
                 m.d.sync += [state.eq(0), state.session.eq(session), self.restart.eq(1)]
             with m.Elif(~self.o.payload.abort):
-                m.d.sync += [state.expected.eq(state.expected + 1), state.refused.eq(0),
-                             state.full.eq(0)]
+                m.d.sync += [
+                    state.expected.eq(state.expected + 1),
+                    state.refused.eq(0),
+                    state.full.eq(0),
+                ]
             with m.Elif((place != 0) & (~whole | (ordered & lost & ~sync))):
                 m.d.sync += [state.refused.eq(1), state.full.eq(whole)]
         return m

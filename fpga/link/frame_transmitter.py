@@ -33,22 +33,24 @@ class FrameTransmitter(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({
-            "i": In(stream.Signature(port_word())),
-            "answer": In(1),
-            "state": In(link_state()),
-            "o": Out(stream.Signature(8)),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(port_word())),
+                "answer": In(1),
+                "state": In(link_state()),
+                "o": Out(stream.Signature(8)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         crc = Signal(32)
-        byte = Signal(8)                # being sent, then shifted into the CRC
+        byte = Signal(8)  # being sent, then shifted into the CRC
         bit = Signal(3)
         escaped, last = Signal(), Signal()
         pending = Signal(init=1)
-        part = Signal(2)                # control bytes, words, CRC
-        phase = Signal(2)               # byte of that
+        part = Signal(2)  # control bytes, words, CRC
+        phase = Signal(2)  # byte of that
         FIRST, WORDS, CRC, END = range(4)
 
         special = Signal()
@@ -72,8 +74,10 @@ class FrameTransmitter(wiring.Component):
                         with m.If(phase[0]):
                             m.d.sync += pending.eq(0)
                     with m.Case(WORDS):
-                        m.d.sync += [byte.eq(self.i.payload.data.word_select(phase, 8)),
-                                     last.eq(self.i.payload.last)]
+                        m.d.sync += [
+                            byte.eq(self.i.payload.data.word_select(phase, 8)),
+                            last.eq(self.i.payload.last),
+                        ]
                         m.d.comb += self.i.ready.eq(phase == 3)
                         with m.If(~self.i.valid):
                             m.d.comb += self.i.ready.eq(0)

@@ -15,8 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CRC_RESIDUE", "ESCAPE", "FLAG", "FLIP", "SESSIONS", "SYNC", "Decoder", "Reply",
-           "frame", "reply_frame"]
+__all__ = [
+    "CRC_RESIDUE",
+    "ESCAPE",
+    "FLAG",
+    "FLIP",
+    "SESSIONS",
+    "SYNC",
+    "Decoder",
+    "Reply",
+    "frame",
+    "reply_frame",
+]
 
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
 #: First control byte to the board: bit 7 starts a session, whose number is in bits 0 .. 5.
@@ -46,9 +56,9 @@ class Reply:
     """A frame from the board."""
 
     session: int
-    expected: int               # number of the next frame that it takes
-    refused: bool = False       # it has refused a frame since it took one
-    full: bool = False          # for lack of room
+    expected: int  # number of the next frame that it takes
+    refused: bool = False  # it has refused a frame since it took one
+    full: bool = False  # for lack of room
     words: tuple[int, ...] = ()
 
 
@@ -88,10 +98,16 @@ class Decoder:
 
     def replies(self, received: bytes) -> list[Reply]:
         """The same, of frames from a board."""
-        return [Reply(body[0] & (SESSIONS - 1), body[1], bool(body[0] & REFUSED),
-                      bool(body[0] & FULL),
-                      tuple(np.frombuffer(body, "<u4", offset=2).tolist()))
-                for body in self.frames(received)]
+        return [
+            Reply(
+                body[0] & (SESSIONS - 1),
+                body[1],
+                bool(body[0] & REFUSED),
+                bool(body[0] & FULL),
+                tuple(np.frombuffer(body, "<u4", offset=2).tolist()),
+            )
+            for body in self.frames(received)
+        ]
 
     @staticmethod
     def _checked(stuffed: bytes) -> bytes | None:

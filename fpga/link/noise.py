@@ -35,8 +35,10 @@ class Noise:
     def __post_init__(self) -> None:
         for name in ("corrupt", "drop", "insert"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"noise: probability {name} is {getattr(self, name)}; it must be "
-                                 f"between 0 and 1")
+                raise ValueError(
+                    f"noise: probability {name} is {getattr(self, name)}; it must be "
+                    f"between 0 and 1"
+                )
         self._random = np.random.default_rng(self.seed)
 
     @classmethod
@@ -48,8 +50,9 @@ class Noise:
         """What arrives of ``data``."""
         values = np.frombuffer(data, np.uint8).copy()
         chance = self._random.random((3, len(values)))
-        changed, lost, added = (chance[row] < limit for row, limit in
-                                enumerate((self.corrupt, self.drop, self.insert)))
+        changed, lost, added = (
+            chance[row] < limit for row, limit in enumerate((self.corrupt, self.drop, self.insert))
+        )
         changed &= ~lost
         values[changed] ^= self._random.integers(1, 256, int(changed.sum()), dtype=np.uint8)
         self.corrupted += int(changed.sum())
@@ -58,7 +61,8 @@ class Noise:
         new = self._random.integers(0, 256, int(added.sum()), dtype=np.uint8)
         numbers = np.flatnonzero(~lost)
         # The bytes that are kept, and the new ones before their places.
-        order = np.argsort(np.concatenate([2 * numbers + 1, 2 * np.flatnonzero(added)]),
-                           kind="stable")
+        order = np.argsort(
+            np.concatenate([2 * numbers + 1, 2 * np.flatnonzero(added)]), kind="stable"
+        )
         arrived: np.ndarray = np.concatenate([values[numbers], new])[order]
         return arrived.tobytes()

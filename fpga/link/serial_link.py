@@ -84,8 +84,15 @@ class SerialLink(Link):
         From every method: the board does not answer, or too little comes through.
     """
 
-    def __init__(self, config: Config, port: Port, *, name: str = "the serial port",
-                 clock_hz: int = 0, progress: Callable[[str, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        port: Port,
+        *,
+        name: str = "the serial port",
+        clock_hz: int = 0,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> None:
         self.config = config
         self._port = port
         self._progress = progress
@@ -100,19 +107,26 @@ class SerialLink(Link):
         self._tag = 0
         self._tags: dict[int, _Piece] = {}
         self._todo: deque[_Piece] = deque()
-        self._waiting: deque[_Piece] = deque()      # sent, to be answered, in order
-        self._requests: deque[_Request] = deque()   # of exchange, in order
-        self._run: _Piece | None = None             # a RUN that has not been answered
+        self._waiting: deque[_Piece] = deque()  # sent, to be answered, in order
+        self._requests: deque[_Request] = deque()  # of exchange, in order
+        self._run: _Piece | None = None  # a RUN that has not been answered
         self._ready: list[list[int]] = []
-        self._refused = 0                           # packets, by their answers
+        self._refused = 0  # packets, by their answers
         self._question = FIRST_QUESTION
         self._asked = 0.0
-        self._unanswered = 0                        # questions since the last answer
+        self._unanswered = 0  # questions since the last answer
         self._answered_at = time.monotonic()
 
     @classmethod
-    def open(cls, config: Config, path: str, baud: int, *, clock_hz: int = 0,
-             progress: Callable[[str, float], None] | None = None) -> "SerialLink":
+    def open(
+        cls,
+        config: Config,
+        path: str,
+        baud: int,
+        *,
+        clock_hz: int = 0,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> "SerialLink":
         """A link over the serial port at ``path``."""
         return cls(config, open_port(path, baud), name=path, clock_hz=clock_hz, progress=progress)
 
@@ -149,8 +163,11 @@ class SerialLink(Link):
     # ----- sending
 
     def _add(self, packet: Packet) -> None:
-        if packet.opcode == Opcode.READ and len(packet.payload) == 2 \
-                and packet.memory < len(MEMORIES):
+        if (
+            packet.opcode == Opcode.READ
+            and len(packet.payload) == 2
+            and packet.memory < len(MEMORIES)
+        ):
             request = _Request()
             address, count = packet.payload
             memory = MEMORIES[packet.memory]
@@ -159,8 +176,11 @@ class SerialLink(Link):
             if address + count > self.config.memory_depth(memory):
                 step = max(1, count)
             request.pieces = [
-                _Piece(read(memory, packet.cluster, address + start, min(step, count - start)),
-                       request) for start in range(0, max(1, count), step)]
+                _Piece(
+                    read(memory, packet.cluster, address + start, min(step, count - start)), request
+                )
+                for start in range(0, max(1, count), step)
+            ]
         elif packet.opcode in (Opcode.STATUS, Opcode.READ):
             request = _Request()
             request.pieces = [_Piece(packet, request)]
@@ -182,7 +202,7 @@ class SerialLink(Link):
             self._put(piece)
 
     def _put(self, piece: _Piece) -> None:
-        self._tag = self._tag % 255 + 1     # 0 is the tag of packets that nobody could read
+        self._tag = self._tag % 255 + 1  # 0 is the tag of packets that nobody could read
         if self._run is not None and self._run.tag == self._tag:
             self._tag = self._tag % 255 + 1
         piece.tag = self._tag
@@ -193,8 +213,9 @@ class SerialLink(Link):
         if piece.request is not None:
             self._waiting.append(piece)
         self._asked = time.monotonic()
-        self._transport.send(Packet(packet.opcode, packet.memory, packet.cluster, packet.payload,
-                                    piece.tag).words())
+        self._transport.send(
+            Packet(packet.opcode, packet.memory, packet.cluster, packet.payload, piece.tag).words()
+        )
 
     # ----- receiving
 
@@ -204,8 +225,10 @@ class SerialLink(Link):
             if not answer.error and answer.opcode == Opcode.STATUS | RESPONSE:
                 Status.from_packet(answer)
         except ValueError as error:
-            raise DeviceError(f"the board at {self._name} answers in another form; does it hold a "
-                              f"bitstream of another version?") from error
+            raise DeviceError(
+                f"the board at {self._name} answers in another form; does it hold a "
+                f"bitstream of another version?"
+            ) from error
         self._unanswered, self._answered_at = 0, time.monotonic()
         piece = self._tags.pop(answer.tag, None)
         if answer.error and answer.error not in (ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM):
@@ -244,8 +267,10 @@ class SerialLink(Link):
             piece.repeats += 1
             self.statistics.requests_repeated += 1
             if piece.repeats > REPEATS:
-                raise DeviceError(f"too little comes through at {self._name}: a request was "
-                                  f"repeated {REPEATS} times in vain; a lower baud rate may do")
+                raise DeviceError(
+                    f"too little comes through at {self._name}: a request was "
+                    f"repeated {REPEATS} times in vain; a lower baud rate may do"
+                )
             self._todo.appendleft(piece)
 
     @staticmethod
@@ -255,8 +280,12 @@ class SerialLink(Link):
             if answer.error:
                 return words_of(answer)
         first = answers[0]
-        return Packet(first.opcode, 0, first.cluster, tuple(
-            word for answer in answers for word in answer.payload)).words()
+        return Packet(
+            first.opcode,
+            0,
+            first.cluster,
+            tuple(word for answer in answers for word in answer.payload),
+        ).words()
 
     def _end_run(self, answer: Packet) -> None:
         assert self._run is not None
@@ -294,8 +323,9 @@ class SerialLink(Link):
         if self._waiting:
             self.statistics.timeouts += 1
         # A question behind all others: when it is answered, so have they been.
-        for piece in [one for one in self._waiting
-                      if one.request is not None and one.request.probe]:
+        for piece in [
+            one for one in self._waiting if one.request is not None and one.request.probe
+        ]:
             self._waiting.remove(piece)
             self._tags.pop(piece.tag, None)
         self._unanswered += 1
@@ -310,5 +340,3 @@ class SerialLink(Link):
 def words_of(answer: Packet) -> list[int]:
     """An answer without its tag, as other links give it."""
     return Packet(answer.opcode, answer.memory, answer.cluster, answer.payload).words()
-
-

@@ -23,12 +23,13 @@ def open_port(path: str, baud: int) -> serial.Serial:
     DeviceError
         It is missing, of another user, no terminal, or in use.
     """
-    with contextlib.suppress(OSError):      # what pyserial would only say as a number
+    with contextlib.suppress(OSError):  # what pyserial would only say as a number
         if not stat.S_ISCHR(os.stat(path).st_mode):
             raise DeviceError(f"{path} is not a serial port")
     try:
-        port = serial.Serial(path, baud, timeout=READ_TIMEOUT, write_timeout=WRITE_TIMEOUT,
-                             exclusive=True)
+        port = serial.Serial(
+            path, baud, timeout=READ_TIMEOUT, write_timeout=WRITE_TIMEOUT, exclusive=True
+        )
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
         reason = {

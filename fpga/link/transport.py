@@ -100,10 +100,10 @@ class Transport:
         self._decoder = Decoder()
         self.statistics = Statistics()
         self.taken = 0
-        self._frames: deque[_Sent] = deque()        # not yet taken
-        self._next = 0                              # of these, the next to send
-        self._round: int | None = None              # frame for whose sake all were sent again,
-        self._behind = 0                            # and how many behind it will be refused, too
+        self._frames: deque[_Sent] = deque()  # not yet taken
+        self._next = 0  # of these, the next to send
+        self._round: int | None = None  # frame for whose sake all were sent again,
+        self._behind = 0  # and how many behind it will be refused, too
         self._session = 0
         self._timeout, self._smooth, self._spread = FIRST_TIMEOUT, 0.0, 0.0
         self._silences = self._stalls = self._strangers = 0
@@ -116,8 +116,10 @@ class Transport:
     @property
     def room(self) -> bool:
         """Whether one more frame may be sent."""
-        return not self._frames or (len(self._frames) < WINDOW_FRAMES and sum(
-            len(one.data) for one in self._frames) < WINDOW)
+        return not self._frames or (
+            len(self._frames) < WINDOW_FRAMES
+            and sum(len(one.data) for one in self._frames) < WINDOW
+        )
 
     @property
     def unanswered(self) -> int:
@@ -156,8 +158,9 @@ class Transport:
             if reply.session != self._session:
                 self._strangers += 1
                 if self._strangers > 3:
-                    raise DeviceError(f"the board at {self._name} was reset, or answers another "
-                                      f"program")
+                    raise DeviceError(
+                        f"the board at {self._name} was reset, or answers another program"
+                    )
                 continue
             self._heard = time.monotonic()
             self._silences = self._strangers = 0
@@ -187,7 +190,8 @@ class Transport:
             if not any(self._greet(number) for _ in range(2 * SILENCES)):
                 raise DeviceError(
                     f"the board at {self._name} does not answer; is it configured, and is this its "
-                    f"port and baud rate?")
+                    f"port and baud rate?"
+                )
         self._heard = time.monotonic()
 
     def _greet(self, number: int) -> bool:
@@ -202,7 +206,7 @@ class Transport:
     def _acknowledge(self, reply: Reply) -> None:
         step = reply.expected - self.taken & 0xFF
         if step > len(self._frames):
-            return          # from before what has been heard since; cannot be in a good session
+            return  # from before what has been heard since; cannot be in a good session
         if step:
             now = time.monotonic()
             one = self._frames[step - 1]
@@ -215,7 +219,7 @@ class Transport:
             self._stalls, self._pause = 0, FIRST_PAUSE
         if reply.refused and self._next:
             if self._round == self.taken and self._behind:
-                self._behind -= 1       # refused because it came behind the one that was refused
+                self._behind -= 1  # refused because it came behind the one that was refused
             else:
                 self.statistics.refused += not reply.full
                 self._again(reply.full)
@@ -234,8 +238,10 @@ class Transport:
         else:
             self._stalls += 1
             if self._stalls >= STALLS:
-                raise DeviceError(f"too little comes through at {self._name}: a frame was sent "
-                                  f"{STALLS} times in vain; a lower baud rate may do")
+                raise DeviceError(
+                    f"too little comes through at {self._name}: a frame was sent "
+                    f"{STALLS} times in vain; a lower baud rate may do"
+                )
 
     def _expired(self) -> None:
         """Nothing has been heard for a while."""
@@ -252,8 +258,7 @@ class Transport:
         else:
             self._spread += (abs(seconds - self._smooth) - self._spread) / 4
             self._smooth += (seconds - self._smooth) / 8
-        self._timeout = min(MOST_TIMEOUT, max(LEAST_TIMEOUT,
-                                              self._smooth + 4 * self._spread))
+        self._timeout = min(MOST_TIMEOUT, max(LEAST_TIMEOUT, self._smooth + 4 * self._spread))
 
     # ----- bytes
 

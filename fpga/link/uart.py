@@ -12,8 +12,9 @@ LEAST_DIVISOR = 4
 
 def _check(divisor: int) -> int:
     if divisor < LEAST_DIVISOR:
-        raise ValueError(f"a UART needs {LEAST_DIVISOR} clock cycles per bit or more; the divisor "
-                         f"is {divisor}")
+        raise ValueError(
+            f"a UART needs {LEAST_DIVISOR} clock cycles per bit or more; the divisor is {divisor}"
+        )
     return divisor
 
 
@@ -43,9 +44,9 @@ class Receiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        first, line = Signal(init=1), Signal(init=1)    # against metastability
+        first, line = Signal(init=1), Signal(init=1)  # against metastability
         timer = Signal(range(self.divisor))
-        place = Signal(4)                               # 0 idle, 1 start bit, 2 .. 9 data, 10 stop
+        place = Signal(4)  # 0 idle, 1 start bit, 2 .. 9 data, 10 stop
         m.d.sync += [first.eq(self.rx), line.eq(first), timer.eq(timer - 1)]
         with m.If(place == 0):
             m.d.sync += timer.eq(self.divisor // 2 - 1)
@@ -87,7 +88,7 @@ class Transmitter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         timer = Signal(range(self.divisor))
-        bits = Signal(10, init=1)       # what is on the wire, and what follows; 1: the stop bit
+        bits = Signal(10, init=1)  # what is on the wire, and what follows; 1: the stop bit
         m.d.comb += [
             self.tx.eq(bits[0]),
             self.i.ready.eq((timer == 0) & ~bits[1:].any()),
@@ -95,8 +96,7 @@ class Transmitter(wiring.Component):
         with m.If(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Elif(self.i.ready & self.i.valid):
-            m.d.sync += [bits.eq(Cat(C(0, 1), self.i.payload, C(1, 1))),
-                         timer.eq(self.divisor - 1)]
+            m.d.sync += [bits.eq(Cat(C(0, 1), self.i.payload, C(1, 1))), timer.eq(self.divisor - 1)]
         with m.Elif(~self.i.ready):
             m.d.sync += [bits.eq(bits[1:]), timer.eq(self.divisor - 1)]
         return m

@@ -51,8 +51,13 @@ class BoardBackend(DeviceBackend):
         super().__init__(image, Device(link, fresh=False))
         self.kept = False
 
-    def run(self, codes: NDArray[np.integer], layer: str | None = None,
-            progress: Progress | None = None, log: list[Record] | None = None) -> Simulation:
+    def run(
+        self,
+        codes: NDArray[np.integer],
+        layer: str | None = None,
+        progress: Progress | None = None,
+        log: list[Record] | None = None,
+    ) -> Simulation:
         """As :meth:`Backend.run`; a board without counters gives the cycles of whole images
         only."""
         simulation = super().run(codes, layer, progress, log)
@@ -66,11 +71,18 @@ class BoardBackend(DeviceBackend):
             return self._loading
         state = self.device.status()
         if state.identity != self.image.config.identity_word:
-            held = next((config.name for config in PRESETS.values()
-                         if config.identity_word == state.identity), f"{state.identity:08x}")
+            held = next(
+                (
+                    config.name
+                    for config in PRESETS.values()
+                    if config.identity_word == state.identity
+                ),
+                f"{state.identity:08x}",
+            )
             raise DeviceError(
                 f"the board holds configuration {held}, the image is for "
-                f"{self.image.config.name} ({self.image.config.identity_word:08x})")
+                f"{self.image.config.name} ({self.image.config.identity_word:08x})"
+            )
         if self._memory.schedule is not None:
             return super()._load()
         label = memory_label(self._memory)

@@ -44,8 +44,9 @@ write_verilog -noattr netlist.v
 """
 
 
-def netlist_board(folder: Path, *, progress: Progress | None = None,
-                  optimize: bool = True) -> VirtualBoard:
+def netlist_board(
+    folder: Path, *, progress: Progress | None = None, optimize: bool = True
+) -> VirtualBoard:
     """The netlist of the build in ``folder``, clocked.
 
     Raises
@@ -59,8 +60,9 @@ def netlist_board(folder: Path, *, progress: Progress | None = None,
     if progress is not None:
         progress("models for the netlist's cells", 0.0)
     text = netlist_verilog(folder / f"{TOP}.json", report["board"]["family"])
-    return VirtualBoard([text], TOP, report["clock"]["divisor"], progress=progress,
-                        optimize=optimize)
+    return VirtualBoard(
+        [text], TOP, report["clock"]["divisor"], progress=progress, optimize=optimize
+    )
 
 
 def netlist_verilog(netlist: Path, family: str) -> str:
@@ -87,8 +89,7 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         document = {"creator": "tritforge", "modules": {TOP: bare}}
         (folder / "netlist.json").write_text(json.dumps(document), encoding="utf-8")
         (folder / "models.v").write_bytes((_MODELS / f"{family}.v").read_bytes())
-        (folder / "netlist.ys").write_text(_SCRIPT.format(family=family, top=TOP),
-                                           encoding="utf-8")
+        (folder / "netlist.ys").write_text(_SCRIPT.format(family=family, top=TOP), encoding="utf-8")
         run_aside("yosys", ("-q", "netlist.ys"), folder)
         return (folder / "netlist.v").read_text(encoding="utf-8")
 
@@ -103,11 +104,19 @@ def _bare(module: dict[str, Any]) -> dict[str, Any]:
     for name, port in module["ports"].items():
         pin = next((pin for pin in ("rx", "tx") if f"__{pin}__" in name), "clk")
         ports[pin] = {"direction": "output" if pin == "tx" else "input", "bits": port["bits"]}
-    used = [bit for cell in module["cells"].values() for bits in cell["connections"].values()
-            for bit in bits if isinstance(bit, int)]
+    used = [
+        bit
+        for cell in module["cells"].values()
+        for bits in cell["connections"].values()
+        for bit in bits
+        if isinstance(bit, int)
+    ]
     ports["rst"] = {"direction": "input", "bits": [max(used, default=1) + 1]}
-    cells = {str(number): {key: cell[key] for key in ("type", "parameters", "port_directions",
-                                                      "connections")}
-             for number, cell in enumerate(module["cells"].values())
-             if cell["type"] != "$scopeinfo"}
+    cells = {
+        str(number): {
+            key: cell[key] for key in ("type", "parameters", "port_directions", "connections")
+        }
+        for number, cell in enumerate(module["cells"].values())
+        if cell["type"] != "$scopeinfo"
+    }
     return {"ports": ports, "cells": cells, "netnames": {}}

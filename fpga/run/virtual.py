@@ -38,8 +38,14 @@ _WAITING = 1 << 16
 Report = Callable[[str, float], None]
 
 
-def compile_board(sources: Sequence[Path | str], top: str, progress: Report | None = None, *,
-                  optimize: bool = True, flags: Sequence[str] = ()) -> Path:
+def compile_board(
+    sources: Sequence[Path | str],
+    top: str,
+    progress: Report | None = None,
+    *,
+    optimize: bool = True,
+    flags: Sequence[str] = (),
+) -> Path:
     """The compiled simulator of a board, from the cache or built now.
 
     Parameters
@@ -56,8 +62,10 @@ def compile_board(sources: Sequence[Path | str], top: str, progress: Report | No
     SimulatorError
         A tool is missing or failed.
     """
-    texts = [source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-             for source in sources]
+    texts = [
+        source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        for source in sources
+    ]
     report = progress or (lambda message, fraction: None)
 
     def build(folder: Path) -> Path:
@@ -77,17 +85,28 @@ def compile_board(sources: Sequence[Path | str], top: str, progress: Report | No
     return cached("board", digest.digest(), build)
 
 
-def virtual_board(config: Config, divisor: int = 4, *, contents: int = 0,
-                  noise: float = 0.0, seed: int = 0, progress: Report | None = None,
-                  optimize: bool = True) -> "VirtualBoard":
+def virtual_board(
+    config: Config,
+    divisor: int = 4,
+    *,
+    contents: int = 0,
+    noise: float = 0.0,
+    seed: int = 0,
+    progress: Report | None = None,
+    optimize: bool = True,
+) -> "VirtualBoard":
     """The core of a board with this configuration; ``noise`` is the probability of an accident to
     a byte, in each direction."""
     if progress is not None:
         progress("generating Verilog", 0.0)
     return VirtualBoard(
-        [_core(config, divisor, contents)], CORE_NAME, divisor,
+        [_core(config, divisor, contents)],
+        CORE_NAME,
+        divisor,
         noise=(Noise.of(noise, 2 * seed), Noise.of(noise, 2 * seed + 1)) if noise else None,
-        progress=progress, optimize=optimize)
+        progress=progress,
+        optimize=optimize,
+    )
 
 
 @functools.lru_cache(4)
@@ -116,11 +135,20 @@ class VirtualBoard:
         The terminal, to be opened as a serial port; any baud rate.
     """
 
-    def __init__(self, sources: Sequence[Path | str], top: str, divisor: int, *,
-                 noise: tuple[Noise, Noise] | None = None, progress: Report | None = None,
-                 optimize: bool = True, flags: Sequence[str] = ()) -> None:
-        library = ctypes.CDLL(str(compile_board(sources, top, progress, optimize=optimize,
-                                                flags=flags)))
+    def __init__(
+        self,
+        sources: Sequence[Path | str],
+        top: str,
+        divisor: int,
+        *,
+        noise: tuple[Noise, Noise] | None = None,
+        progress: Report | None = None,
+        optimize: bool = True,
+        flags: Sequence[str] = (),
+    ) -> None:
+        library = ctypes.CDLL(
+            str(compile_board(sources, top, progress, optimize=optimize, flags=flags))
+        )
         count = ctypes.POINTER(ctypes.c_uint64)
         library.board_open.restype = ctypes.c_void_p
         library.board_open.argtypes = [ctypes.c_uint32]
@@ -128,8 +156,15 @@ class VirtualBoard:
         library.board_cycles.restype = ctypes.c_uint64
         library.board_cycles.argtypes = [ctypes.c_void_p]
         library.board_step.restype = ctypes.c_uint64
-        library.board_step.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, count,
-                                       ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64]
+        library.board_step.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_uint64,
+            count,
+            ctypes.c_char_p,
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+        ]
         self._library = library
         self._noise = noise
         self._handle = library.board_open(divisor)
@@ -160,15 +195,16 @@ class VirtualBoard:
                 arrived = os.read(self._master, 4096) if len(coming) < 4096 else b""
                 quiet = 0 if arrived else quiet
                 coming += self._noise[0].apply(arrived) if self._noise else arrived
-            got = self._library.board_step(self._handle, coming, len(coming), ctypes.byref(taken),
-                                           answer, _SLICE, _SLICE)
+            got = self._library.board_step(
+                self._handle, coming, len(coming), ctypes.byref(taken), answer, _SLICE, _SLICE
+            )
             quiet = 0 if got or taken.value else quiet + _SLICE
-            coming = coming[taken.value:]
+            coming = coming[taken.value :]
             sent = answer.raw[:got]
             going = (going + (self._noise[1].apply(sent) if self._noise else sent))[:_WAITING]
             if going:
                 with contextlib.suppress(BlockingIOError):
-                    going = going[os.write(self._master, going):]
+                    going = going[os.write(self._master, going) :]
 
     def close(self) -> None:
         """Stop the clock and take the terminal away."""
@@ -184,6 +220,10 @@ class VirtualBoard:
     def __enter__(self) -> "VirtualBoard":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

@@ -60,8 +60,7 @@ def obstacle(image: Image) -> str | None:
     if image.memory.schedule is not None:
         return "the image does not fit the memories and is streamed in every run"
     if image.config.single_port:
-        return ("trits and program are in single-port memory, whose contents a bitstream cannot "
-                "set")
+        return "trits and program are in single-port memory, whose contents a bitstream cannot set"
     return None
 
 
@@ -72,24 +71,35 @@ def _value(words: NDArray[np.uint32], width: int) -> int:
     return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
 
 
-def _memory(config: Config, kind: str, name: str, cells: str,
-            words: NDArray[np.uint32]) -> Contents:
+def _memory(
+    config: Config, kind: str, name: str, cells: str, words: NDArray[np.uint32]
+) -> Contents:
     bits = config.memory_width(kind)
     chunk = min(_CHUNK, bits)
     width, depth = -(-bits // chunk) * chunk, config.memory_depth(kind)
     if len(words) > depth:
-        raise BuildError(f"memory {name} of configuration {config.name} has {depth} words, "
-                         f"the image {len(words)}")
+        raise BuildError(
+            f"memory {name} of configuration {config.name} has {depth} words, "
+            f"the image {len(words)}"
+        )
     return Contents(name, cells, width, depth, _value(words, width))
 
 
 def contents_of(image: Image) -> list[Contents]:
     """Contents of all memories of an image for which :func:`obstacle` finds none."""
     config, memory = image.config, image.memory
-    found = [_memory(config, kind, kind, f"*.{kind}.*storage", memory.port_words(kind))
-             for kind in ("program", "rows")]
+    found = [
+        _memory(config, kind, kind, f"*.{kind}.*storage", memory.port_words(kind))
+        for kind in ("program", "rows")
+    ]
     for cluster in range(config.cluster_count):
-        found.append(_memory(config, "trits", f"trits of cluster {cluster}",
-                             f"*.cluster_{cluster}.*trit_memory.*storage",
-                             memory.port_words("trits", cluster)))
+        found.append(
+            _memory(
+                config,
+                "trits",
+                f"trits of cluster {cluster}",
+                f"*.cluster_{cluster}.*trit_memory.*storage",
+                memory.port_words("trits", cluster),
+            )
+        )
     return found

@@ -80,7 +80,8 @@ SYNTHESES = {
             "techmap -map +/ice40/ff_map.v t:$_*",
         ),
         map_luts=("abc -lut 4 t:$_*", "techmap -map +/ice40/cells_map.v t:$lut"),
-        hierarchical=False),
+        hierarchical=False,
+    ),
     "ecp5": Synthesis(
         read="-D CARRY_CCU2C",
         command="synth_ecp5 -no-rw-check",
@@ -98,7 +99,8 @@ SYNTHESES = {
             "lattice_gsr",
         ),
         map_luts=("abc -lut 4 t:$_*", "techmap -map +/lattice/cells_map_trellis.v t:$lut"),
-        hierarchical=True),
+        hierarchical=True,
+    ),
 }
 
 
@@ -107,14 +109,20 @@ def _fill(contents: Sequence[Contents]) -> list[str]:
     lines = []
     for one in contents:
         where = f"t:$mem_v2 c:{one.cells} %i"
-        lines += [f"select -assert-count 1 {where}",
-                  f"select -assert-count 1 {where} r:WIDTH={one.width} %i r:SIZE={one.depth} %i",
-                  f"setparam -set INIT {one.constant} {where}"]
+        lines += [
+            f"select -assert-count 1 {where}",
+            f"select -assert-count 1 {where} r:WIDTH={one.width} %i r:SIZE={one.depth} %i",
+            f"setparam -set INIT {one.constant} {where}",
+        ]
     return lines
 
 
-def script(family: str, clock_hz: float, contents: Sequence[Contents] = (),
-           hierarchical: bool | None = None) -> str:
+def script(
+    family: str,
+    clock_hz: float,
+    contents: Sequence[Contents] = (),
+    hierarchical: bool | None = None,
+) -> str:
     """Commands that read ``board_core.v`` and ``top.il`` and write ``top.json``.
 
     ``hierarchical`` is the family's default where it is None.
@@ -123,11 +131,16 @@ def script(family: str, clock_hz: float, contents: Sequence[Contents] = (),
     if hierarchical is None:
         hierarchical = chosen.hierarchical
     command = f"{chosen.command} -top {TOP}"
-    lines = [f"scratchpad -set abc9.D {round(_LOGIC_SHARE * 1e12 / clock_hz)}",
-             f"read_verilog {chosen.read} {CORE_NAME}.v", f"read_rtlil {TOP}.il",
-             f"{command} -noflatten -run begin:{chosen.first}"]
-    collect = [f"{step} {_MEMORY}" for step in ("proc", "opt -full -nodffe -nosdff",
-                                                "memory -nomap -no-rw-check")]
+    lines = [
+        f"scratchpad -set abc9.D {round(_LOGIC_SHARE * 1e12 / clock_hz)}",
+        f"read_verilog {chosen.read} {CORE_NAME}.v",
+        f"read_rtlil {TOP}.il",
+        f"{command} -noflatten -run begin:{chosen.first}",
+    ]
+    collect = [
+        f"{step} {_MEMORY}"
+        for step in ("proc", "opt -full -nodffe -nosdff", "memory -nomap -no-rw-check")
+    ]
     if hierarchical:
         lines += [
             "design -save source",
@@ -154,7 +167,13 @@ def script(family: str, clock_hz: float, contents: Sequence[Contents] = (),
             "blackbox =A:whitebox",
         ]
     else:
-        lines += ["proc", *collect, "flatten", *_fill(contents),
-                  f"{command} -run {chosen.first}:map_gates", *chosen.gates,
-                  f"{command} -run map_gates:"]
+        lines += [
+            "proc",
+            *collect,
+            "flatten",
+            *_fill(contents),
+            f"{command} -run {chosen.first}:map_gates",
+            *chosen.gates,
+            f"{command} -run map_gates:",
+        ]
     return "\n".join([*lines, f"write_json {TOP}.json", ""])

@@ -76,8 +76,10 @@ def find(name: str) -> Tool:
     beside = str(Path(sys.executable).parent)
     path = shutil.which(f"yowasp-{name}") or shutil.which(f"yowasp-{name}", path=beside)
     if path is None:
-        raise BuildError(f"{name} is not on PATH and yowasp-{name} is not installed; install "
-                         f"either, for instance with: pip install {package}")
+        raise BuildError(
+            f"{name} is not on PATH and yowasp-{name} is not installed; install "
+            f"either, for instance with: pip install {package}"
+        )
     try:
         return Tool(name, path, f"{package} {version(package)}")
     except PackageNotFoundError:
@@ -88,8 +90,14 @@ def _native_version(path: str, option: str | None) -> str:
     """First line that a program says of itself; where it says nothing, its size and date."""
     if option is not None:
         try:
-            done = subprocess.run([path, option], capture_output=True, text=True,
-                                  errors="replace", timeout=60, check=False)
+            done = subprocess.run(
+                [path, option],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=60,
+                check=False,
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BuildError(f"{path} cannot be run: {error}") from error
         for line in (done.stdout + done.stderr).splitlines():
@@ -99,8 +107,15 @@ def _native_version(path: str, option: str | None) -> str:
     return f"{about.st_size} bytes of {int(about.st_mtime)}"
 
 
-def run(tool: Tool, arguments: Sequence[str], folder: Path, log: str,
-        seen: Callable[[str], None] | None = None, *, scratch: Path | None = None) -> None:
+def run(
+    tool: Tool,
+    arguments: Sequence[str],
+    folder: Path,
+    log: str,
+    seen: Callable[[str], None] | None = None,
+    *,
+    scratch: Path | None = None,
+) -> None:
     """Run a tool in ``folder``, with all it says in ``folder/log``.
 
     ``seen`` gets every line. Temporary files go to ``scratch``, where it is given. Interrupted,
@@ -117,10 +132,16 @@ def run(tool: Tool, arguments: Sequence[str], folder: Path, log: str,
     try:
         with place.open("w", encoding="utf-8") as file:
             child = subprocess.Popen(
-                [tool.path, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                [tool.path, *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
                 start_new_session=True,
-                env=None if scratch is None else {**os.environ, "TMPDIR": str(scratch)})
+                env=None if scratch is None else {**os.environ, "TMPDIR": str(scratch)},
+            )
             try:
                 assert child.stdout is not None
                 for line in child.stdout:
@@ -152,8 +173,9 @@ def run_aside(name: str, arguments: Sequence[str], folder: Path) -> None:
 
 def _complaint(log: Path) -> str:
     """The lines of a log that say why."""
-    lines = [line.strip()[:300] for line in log.read_text(errors="replace").splitlines()
-             if line.strip()]
+    lines = [
+        line.strip()[:300] for line in log.read_text(errors="replace").splitlines() if line.strip()
+    ]
     errors = [line for line in lines if "error:" in line.lower()]
     return "; ".join((errors or lines)[-_QUOTED:]) or "it said nothing"
 
@@ -168,7 +190,7 @@ def _end(child: subprocess.Popen[str]) -> None:
             child.wait(_PATIENCE)
     except (ProcessLookupError, subprocess.TimeoutExpired):
         pass
-    finally:        # also where the wait is interrupted, or others of its group live on
+    finally:  # also where the wait is interrupted, or others of its group live on
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()

@@ -86,8 +86,9 @@ def stages(model: nn.Module) -> list[Stage]:
     return result
 
 
-def spread(mean: float, concentration: float, count: int,
-           rng: np.random.Generator) -> NDArray[np.float64]:
+def spread(
+    mean: float, concentration: float, count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """``count`` densities between 0 and 1 that average ``mean``, from a beta distribution.
 
     Their variance is about ``mean * (1 - mean) / (concentration + 1)``: the larger the
@@ -103,7 +104,7 @@ def spread(mean: float, concentration: float, count: int,
     if not concentration > 0:
         raise ValueError(f"a concentration must be positive, not {concentration}")
     values = rng.beta(mean * concentration, (1 - mean) * concentration, count)
-    for _ in range(8):                # a few values meet the end 1; the others make up for it
+    for _ in range(8):  # a few values meet the end 1; the others make up for it
         values = np.minimum(values * (mean / values.mean()), 1.0)
     return values
 
@@ -123,8 +124,9 @@ def input_scales(model: nn.Module, images: NDArray[np.float32]) -> list[float]:
     return largest
 
 
-def input_densities(model: nn.Module, images: NDArray[np.float32],
-                    scales: Sequence[float]) -> NDArray[np.float64]:
+def input_densities(
+    model: nn.Module, images: NDArray[np.float32], scales: Sequence[float]
+) -> NDArray[np.float64]:
     """Share of nonzero codes, (N images, layers), at each layer's input.
 
     Parameters
@@ -137,15 +139,27 @@ def input_densities(model: nn.Module, images: NDArray[np.float32],
     with torch.no_grad():
         for batch in _batches(images):
             inputs = _inputs(model, batch)
-            rows.append(np.stack([_nonzero(x, scale).double().flatten(1).mean(1).numpy()
-                                  for x, scale in zip(inputs, scales, strict=True)], axis=1))
+            rows.append(
+                np.stack(
+                    [
+                        _nonzero(x, scale).double().flatten(1).mean(1).numpy()
+                        for x, scale in zip(inputs, scales, strict=True)
+                    ],
+                    axis=1,
+                )
+            )
     return np.concatenate(rows)
 
 
-def set_input_densities(model: nn.Module, images: NDArray[np.float32],
-                        densities: Sequence[float], *, concentration: float,
-                        rng: np.random.Generator,
-                        references: int = 0) -> list[float]:
+def set_input_densities(
+    model: nn.Module,
+    images: NDArray[np.float32],
+    densities: Sequence[float],
+    *,
+    concentration: float,
+    rng: np.random.Generator,
+    references: int = 0,
+) -> list[float]:
     """Give batch norms and biases the values for which layer inputs have given densities.
 
     Layer by layer: statistics of the sums over ``images`` become a batch norm's running mean and
@@ -179,8 +193,10 @@ def set_input_densities(model: nn.Module, images: NDArray[np.float32],
     """
     chain = stages(model)
     if len(densities) != len(chain) - 1:
-        raise ValueError(f"{len(chain) - 1} densities are needed, one for the input of every "
-                         f"layer after the first, not {len(densities)}")
+        raise ValueError(
+            f"{len(chain) - 1} densities are needed, one for the input of every "
+            f"layer after the first, not {len(densities)}"
+        )
     with torch.no_grad():
         x = torch.from_numpy(images)
         scales = [_scale(x)]
@@ -214,6 +230,7 @@ def set_input_densities(model: nn.Module, images: NDArray[np.float32],
 
 # ----- steps
 
+
 def _batches(images: NDArray[np.float32]) -> Sequence[Tensor]:
     return torch.from_numpy(np.ascontiguousarray(images)).split(_BATCH)
 
@@ -221,8 +238,10 @@ def _batches(images: NDArray[np.float32]) -> Sequence[Tensor]:
 def _inputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     """What each layer reads, in real numbers."""
     found: list[Tensor] = []
-    hooks = [stage.layer.register_forward_pre_hook(lambda layer, args: found.append(args[0]))
-             for stage in stages(model)]
+    hooks = [
+        stage.layer.register_forward_pre_hook(lambda layer, args: found.append(args[0]))
+        for stage in stages(model)
+    ]
     try:
         model.eval()(x)
     finally:
@@ -271,8 +290,7 @@ def _column(values: Tensor, like: Tensor, axis: int = 1) -> Tensor:
     return values.reshape([-1 if n == axis else 1 for n in range(like.dim())])
 
 
-def _shifts(pooled: Tensor, wanted: NDArray[np.float64],
-            references: Tensor) -> NDArray[np.float32]:
+def _shifts(pooled: Tensor, wanted: NDArray[np.float64], references: Tensor) -> NDArray[np.float32]:
     """What to add to each channel so that the wanted share of it reaches half a code.
 
     Half a code is 1/510 of the largest value, which itself depends on the shifts.
@@ -290,8 +308,9 @@ def _shifts(pooled: Tensor, wanted: NDArray[np.float64],
         else:
             thresholds[n] = _between(row, active)
     if len(references):
-        thresholds += _moves(references - _column(torch.from_numpy(thresholds), references),
-                             float(wanted.mean()))
+        thresholds += _moves(
+            references - _column(torch.from_numpy(thresholds), references), float(wanted.mean())
+        )
     half_code = max(float((tops - thresholds).max()), 0.0) / 509
     return (half_code - thresholds).astype(np.float32)
 
@@ -304,7 +323,7 @@ def _moves(above: Tensor, density: float) -> NDArray[np.float32]:
     those of channels that are more active in it than in the others.
     """
     above = above.reshape(*above.shape[:2], -1)
-    above = above[:, :, ::-(-above.shape[2] // _PULLED_PIXELS)]
+    above = above[:, :, :: -(-above.shape[2] // _PULLED_PIXELS)]
     count = min(max(round(density * above.numel()), 1), above.numel() - 1)
     active = (above >= 0).float().mean(2)
     own = active - active.mean(0)
@@ -326,4 +345,4 @@ def _moves(above: Tensor, density: float) -> NDArray[np.float32]:
 def _between(values: NDArray[np.float32], count: int) -> float:
     """A number that ``count`` of the values exceed."""
     first = len(values) - count - 1
-    return float(np.partition(values, (first, first + 1))[first:first + 2].mean())
+    return float(np.partition(values, (first, first + 1))[first : first + 2].mean())

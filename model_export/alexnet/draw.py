@@ -13,8 +13,13 @@ from torch import Tensor
 
 from tritforge.model_export.alexnet.densities import spread
 
-__all__ = ["CHANNEL_CONCENTRATION", "ROW_CONCENTRATION", "draw_filters", "draw_last",
-           "draw_ternary"]
+__all__ = [
+    "CHANNEL_CONCENTRATION",
+    "ROW_CONCENTRATION",
+    "draw_filters",
+    "draw_last",
+    "draw_ternary",
+]
 
 #: Concentration of the beta distributions (variance = d * (1 - d) / (concentration + 1)) of the
 #: densities of rows and of input channels: medians over the 24 ternary layers of a SqueezeNet
@@ -25,8 +30,16 @@ CHANNEL_CONCENTRATION = 39.0
 _BLOCK = 1 << 20
 
 
-def draw_ternary(shape: tuple[int, ...], *, density: float, wp: float, wn: float,
-                 rng: np.random.Generator, groups: int = 1, positions: int = 1) -> Tensor:
+def draw_ternary(
+    shape: tuple[int, ...],
+    *,
+    density: float,
+    wp: float,
+    wn: float,
+    rng: np.random.Generator,
+    groups: int = 1,
+    positions: int = 1,
+) -> Tensor:
     """Weights +wp, 0 or -wn, float32, of a conv or linear layer.
 
     A weight is nonzero with probability ``density`` times a factor of its row times a factor of
@@ -50,7 +63,8 @@ def draw_ternary(shape: tuple[int, ...], *, density: float, wp: float, wn: float
     inner = positions * math.prod(shape[2:])
     of_rows = torch.from_numpy(spread(density, ROW_CONCENTRATION, rows, rng)).float()
     of_channels = torch.from_numpy(
-        spread(density, CHANNEL_CONCENTRATION, groups * channels, rng) / density).float()
+        spread(density, CHANNEL_CONCENTRATION, groups * channels, rng) / density
+    ).float()
     of_channels = of_channels.reshape(groups, channels, 1)
     positive = wn / (wp + wn)
     plus, minus, zero = torch.tensor(wp), torch.tensor(-wn), torch.tensor(0.0)
@@ -62,9 +76,12 @@ def draw_ternary(shape: tuple[int, ...], *, density: float, wp: float, wn: float
             some = slice(n, min(n + step, last))
             share = (of_rows[some, None, None] * of_channels[group]).clamp_(max=1)
             chance = torch.from_numpy(rng.random(weights[some].shape, np.float32))
-            torch.where(chance < share * positive, plus,
-                        torch.where(chance >= 1 - share * (1 - positive), minus, zero),
-                        out=weights[some])
+            torch.where(
+                chance < share * positive,
+                plus,
+                torch.where(chance >= 1 - share * (1 - positive), minus, zero),
+                out=weights[some],
+            )
     return weights.reshape(shape)
 
 

@@ -45,13 +45,20 @@ from tritforge.model_export.formats.checkpoint import (
 )
 from tritforge.model_export.zoo import ModelError
 
-__all__ = ["ACTIVATION_CONCENTRATION", "PUBLISHED", "TOPOLOGIES", "LayerRecord", "Provenance",
-           "Published", "alexnet"]
+__all__ = [
+    "ACTIVATION_CONCENTRATION",
+    "PUBLISHED",
+    "TOPOLOGIES",
+    "LayerRecord",
+    "Provenance",
+    "Published",
+    "alexnet",
+]
 
 #: By name in the zoo.
 TOPOLOGIES: dict[str, Callable[..., nn.Module]] = {
-    name: zoo.ZOO[name]
-    for name in ("alexnet_dorefa", "alexnet_krizhevsky", "alexnet_torchvision")}
+    name: zoo.ZOO[name] for name in ("alexnet_dorefa", "alexnet_krizhevsky", "alexnet_torchvision")
+}
 
 
 @dataclass(frozen=True)
@@ -177,18 +184,24 @@ class Provenance:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        lines = [self.statement, *self.notes, f"calibration: {self.calibration}",
-                 "nonzero shares in %, wanted in brackets; input: 8-bit activations, mean over "
-                 "calibration images, then single photographs"]
+        lines = [
+            self.statement,
+            *self.notes,
+            f"calibration: {self.calibration}",
+            "nonzero shares in %, wanted in brackets; input: 8-bit activations, mean over "
+            "calibration images, then single photographs",
+        ]
         for layer in self.layers:
-            single = ", ".join(f"{name} {100 * value:.1f}"
-                               for name, value in layer.input_density_of.items())
+            single = ", ".join(
+                f"{name} {100 * value:.1f}" for name, value in layer.input_density_of.items()
+            )
             kind = "ternary" if layer.ternary else "full precision"
             lines.append(
                 f"{layer.name} ({layer.paper}, {kind}): weights "
                 f"{100 * layer.density:.1f}{_wanted(layer.density_requested)}, input "
                 f"{100 * layer.input_density:.1f}{_wanted(layer.input_density_requested)}"
-                + (f"; {single}" if single else ""))
+                + (f"; {single}" if single else "")
+            )
         return "\n".join(lines)
 
 
@@ -196,11 +209,16 @@ def _wanted(share: float | None) -> str:
     return "" if share is None else f" [{100 * share:.1f}]"
 
 
-def alexnet(topology: str = "alexnet_dorefa", *, checkpoint: str | Path | None = None,
-            threshold: float | None = None, seed: int = 0,
-            photographs: Sequence[str | Path] | None = None,
-            images: NDArray[np.floating] | None = None,
-            divisor: int = 1) -> tuple[nn.Module, Provenance]:
+def alexnet(
+    topology: str = "alexnet_dorefa",
+    *,
+    checkpoint: str | Path | None = None,
+    threshold: float | None = None,
+    seed: int = 0,
+    photographs: Sequence[str | Path] | None = None,
+    images: NDArray[np.floating] | None = None,
+    divisor: int = 1,
+) -> tuple[nn.Module, Provenance]:
     """An AlexNet in eval mode, of plain layers whose ternary weights stand as values.
 
     The first conv and the last fully connected layer are in full precision, all others ternary.
@@ -273,21 +291,35 @@ def alexnet(topology: str = "alexnet_dorefa", *, checkpoint: str | Path | None =
         source, names = _images(topology, images, photographs)
         scales = _draw(module, source, len(names), seed)
         origin, wanted = "drawn", list(PUBLISHED)
-        statement = (f"{topology} with weights drawn at random (seed {seed}), not trained: its "
-                     f"outputs mean nothing, its densities are the published ones")
+        statement = (
+            f"{topology} with weights drawn at random (seed {seed}), not trained: its "
+            f"outputs mean nothing, its densities are the published ones"
+        )
         notes += _notes_on_drawing(topology)
     shares = input_densities(module, source, scales)
     layers = _records(module, preprocessing.size, wanted, shares, names)
-    calibration = (f"{len(source)} given images" if images is not None else
-                   f"{len(source)} images, {', '.join(names)} and crops of them")
+    calibration = (
+        f"{len(source)} given images"
+        if images is not None
+        else f"{len(source)} images, {', '.join(names)} and crops of them"
+    )
     return module, Provenance(
-        topology, origin, statement, seed if checkpoint is None else None,
+        topology,
+        origin,
+        statement,
+        seed if checkpoint is None else None,
         None if checkpoint is None else path.name,
         None if checkpoint is None else hashlib.sha256(path.read_bytes()).hexdigest(),
-        threshold, calibration, preprocessing.source, tuple(notes), tuple(layers))
+        threshold,
+        calibration,
+        preprocessing.source,
+        tuple(notes),
+        tuple(layers),
+    )
 
 
 # ----- building
+
 
 def _empty(topology: str, divisor: int, first_bias: bool) -> nn.Module:
     """The topology in eval mode, its weights not set; no random number is drawn."""
@@ -301,25 +333,29 @@ def _empty(topology: str, divisor: int, first_bias: bool) -> nn.Module:
     return model.eval()
 
 
-def _images(topology: str, images: NDArray[np.floating] | None,
-            photographs: Sequence[str | Path] | None) -> tuple[NDArray[np.float32], list[str]]:
+def _images(
+    topology: str, images: NDArray[np.floating] | None, photographs: Sequence[str | Path] | None
+) -> tuple[NDArray[np.float32], list[str]]:
     """Calibration images, and the names of those in front that are whole photographs."""
     if images is None:
-        names = (list(sample_photographs(topology)) if photographs is None
-                 else [Path(path).name for path in photographs])
+        names = (
+            list(sample_photographs(topology))
+            if photographs is None
+            else [Path(path).name for path in photographs]
+        )
         return calibration_images(topology, photographs=photographs), names
     size = preprocessing_of(topology).size
     array = np.asarray(images)
     if array.ndim != 4 or array.shape[1:] != (3, size, size) or len(array) == 0:
-        raise ModelError(f"images for {topology} have shape {array.shape}; expected is "
-                         f"(N, 3, {size}, {size})")
+        raise ModelError(
+            f"images for {topology} have shape {array.shape}; expected is (N, 3, {size}, {size})"
+        )
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise ModelError(f"images for {topology} must be finite numbers")
     return np.ascontiguousarray(array, np.float32), []
 
 
-def _draw(model: nn.Module, images: NDArray[np.float32], references: int,
-          seed: int) -> list[float]:
+def _draw(model: nn.Module, images: NDArray[np.float32], references: int, seed: int) -> list[float]:
     """Set all parameters; the scales of the layers' inputs."""
     chain = stages(model)
     streams = np.random.SeedSequence(seed).spawn(len(chain) + 1)
@@ -336,38 +372,58 @@ def _draw(model: nn.Module, images: NDArray[np.float32], references: int,
                 before = chain[n - 1].layer.weight.shape[0]
                 pixels = shape[1] // before
             weight = draw_ternary(
-                shape, density=layer.density, wp=layer.wp, wn=layer.wn, rng=rng, positions=pixels,
-                groups=stage.layer.groups if isinstance(stage.layer, nn.Conv2d) else 1)
+                shape,
+                density=layer.density,
+                wp=layer.wp,
+                wn=layer.wn,
+                rng=rng,
+                positions=pixels,
+                groups=stage.layer.groups if isinstance(stage.layer, nn.Conv2d) else 1,
+            )
         stage.layer.weight = nn.Parameter(weight, requires_grad=False)
         if stage.layer.bias is not None:
             stage.layer.bias = nn.Parameter(torch.zeros(shape[0]), requires_grad=False)
     densities = [layer.input_density for layer in PUBLISHED if layer.input_density is not None]
     return set_input_densities(
-        model.requires_grad_(False), images, densities, concentration=ACTIVATION_CONCENTRATION,
-        rng=np.random.default_rng(streams[-1]), references=references)
+        model.requires_grad_(False),
+        images,
+        densities,
+        concentration=ACTIVATION_CONCENTRATION,
+        rng=np.random.default_rng(streams[-1]),
+        references=references,
+    )
 
 
 def _notes_on_drawing(topology: str) -> list[str]:
-    notes = ["densities of rows, channels and activations vary as in a SqueezeNet trained with "
-             "TTQ; the share of positive weights is an assumption"]
+    notes = [
+        "densities of rows, channels and activations vary as in a SqueezeNet trained with "
+        "TTQ; the share of positive weights is an assumption"
+    ]
     if topology == "alexnet_dorefa":
-        notes.append("the first conv has a bias, which the authors' network has not: without it "
-                     "its density could not be set")
+        notes.append(
+            "the first conv has a bias, which the authors' network has not: without it "
+            "its density could not be set"
+        )
     if topology == "alexnet_torchvision":
-        notes.append("there is no batch norm: biases set the densities, and Wp and Wn are scaled "
-                     "for sums of unit variance")
+        notes.append(
+            "there is no batch norm: biases set the densities, and Wp and Wn are scaled "
+            "for sums of unit variance"
+        )
     return notes
 
 
 # ----- checkpoints
 
-def _loaded(topology: str, path: Path, threshold: float | None, divisor: int,
-            notes: list[str]) -> nn.Module:
+
+def _loaded(
+    topology: str, path: Path, threshold: float | None, divisor: int, notes: list[str]
+) -> nn.Module:
     """The topology with a checkpoint's weights."""
     state = load_checkpoint(path)
     has_bias = any(re.fullmatch(r"(tower\d+/)?conv0(/b(:0)?|\.bias)", name) for name in state)
-    model = load_into(_empty(topology, divisor, has_bias), state, threshold,
-                      label=f"checkpoint {path}").requires_grad_(False)
+    model = load_into(
+        _empty(topology, divisor, has_bias), state, threshold, label=f"checkpoint {path}"
+    ).requires_grad_(False)
     full = []
     for stage, layer in zip(stages(model), PUBLISHED, strict=True):
         if layer.density is None:
@@ -375,14 +431,17 @@ def _loaded(topology: str, path: Path, threshold: float | None, divisor: int,
         weight = stage.layer.weight
         ties = _clear_ties(weight)
         if ties:
-            notes.append(f"{ties} weights of {stage.name} equal the threshold and are 0, as in "
-                         f"the paper; the authors' code would make them 1 or -1")
+            notes.append(
+                f"{ties} weights of {stage.name} equal the threshold and are 0, as in "
+                f"the paper; the authors' code would make them 1 or -1"
+            )
         if distinct_values(weight, 3) is None and not _ternary_by_row(weight):
             full.append(stage.name)
     if full:
         raise CheckpointError(
             f"checkpoint {path} has weights of more than three values in {', '.join(full)}; "
-            f"ternary values, or latent weights with Wp and Wn beside them, would be right")
+            f"ternary values, or latent weights with Wp and Wn beside them, would be right"
+        )
     return model
 
 
@@ -413,8 +472,14 @@ def _ternary_by_row(weight: Tensor) -> bool:
 
 # ----- the record
 
-def _records(model: nn.Module, size: int, wanted: Sequence[Published],
-             shares: NDArray[np.float64], names: Sequence[str]) -> list[LayerRecord]:
+
+def _records(
+    model: nn.Module,
+    size: int,
+    wanted: Sequence[Published],
+    shares: NDArray[np.float64],
+    names: Sequence[str],
+) -> list[LayerRecord]:
     chain = stages(model)
     outputs = _output_pixels(model, chain, size)
     records = []
@@ -423,20 +488,34 @@ def _records(model: nn.Module, size: int, wanted: Sequence[Published],
         count = weight.numel()
         ternary = PUBLISHED[n].density is not None
         values = distinct_values(weight, 3) if ternary else None
-        records.append(LayerRecord(
-            stage.name, layer.paper, count, count * outputs[n], ternary,
-            int(torch.count_nonzero(weight)) / count, layer.density,
-            None if values is None else max(values), None if values is None else -min(values),
-            float(shares[:, n].mean()), layer.input_density,
-            {name: float(shares[k, n]) for k, name in enumerate(names)}))
+        records.append(
+            LayerRecord(
+                stage.name,
+                layer.paper,
+                count,
+                count * outputs[n],
+                ternary,
+                int(torch.count_nonzero(weight)) / count,
+                layer.density,
+                None if values is None else max(values),
+                None if values is None else -min(values),
+                float(shares[:, n].mean()),
+                layer.input_density,
+                {name: float(shares[k, n]) for k, name in enumerate(names)},
+            )
+        )
     return records
 
 
 def _output_pixels(model: nn.Module, chain: Sequence[Stage], size: int) -> list[int]:
     """Output pixels of every layer with weights."""
     pixels: list[int] = []
-    hooks = [stage.layer.register_forward_hook(
-        lambda layer, args, output: pixels.append(output[0, 0].numel())) for stage in chain]
+    hooks = [
+        stage.layer.register_forward_hook(
+            lambda layer, args, output: pixels.append(output[0, 0].numel())
+        )
+        for stage in chain
+    ]
     try:
         with torch.no_grad():
             model(torch.zeros(1, 3, size, size))

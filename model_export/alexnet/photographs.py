@@ -23,8 +23,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.zoo import ModelError
 
-__all__ = ["PREPROCESSING", "PhotographError", "Preprocessing", "calibration_images",
-           "load_photograph", "preprocessing_of", "sample_photographs"]
+__all__ = [
+    "PREPROCESSING",
+    "PhotographError",
+    "Preprocessing",
+    "calibration_images",
+    "load_photograph",
+    "preprocessing_of",
+    "sample_photographs",
+]
 
 #: Pixels of the short side before the centre is cut out.
 SHORT_SIDE = 256
@@ -74,16 +81,23 @@ class Preprocessing:
 #: By name in the zoo.
 PREPROCESSING = {
     "alexnet_dorefa": Preprocessing(
-        224, True, _CAFFE_BGR, (255.0, 255.0, 255.0),
+        224,
+        True,
+        _CAFFE_BGR,
+        (255.0, 255.0, 255.0),
         "BGR, minus a mean, / 255 (the authors' code); their mean per pixel is not published "
-        "with it, Caffe's mean per channel takes its place"),
+        "with it, Caffe's mean per channel takes its place",
+    ),
     "alexnet_krizhevsky": Preprocessing(
-        227, True, _CAFFE_BGR, (1.0, 1.0, 1.0),
-        "BGR, minus Caffe's mean per channel"),
+        227, True, _CAFFE_BGR, (1.0, 1.0, 1.0), "BGR, minus Caffe's mean per channel"
+    ),
     "alexnet_torchvision": Preprocessing(
-        224, False, (255 * 0.485, 255 * 0.456, 255 * 0.406),
+        224,
+        False,
+        (255 * 0.485, 255 * 0.456, 255 * 0.406),
         (255 * 0.229, 255 * 0.224, 255 * 0.225),
-        "RGB / 255, minus (0.485, 0.456, 0.406), / (0.229, 0.224, 0.225)"),
+        "RGB / 255, minus (0.485, 0.456, 0.406), / (0.229, 0.224, 0.225)",
+    ),
 }
 
 
@@ -96,8 +110,9 @@ def preprocessing_of(topology: str) -> Preprocessing:
         No such topology.
     """
     if topology not in PREPROCESSING:
-        raise ModelError(f"there is no AlexNet topology {topology!r}; there are "
-                         f"{', '.join(PREPROCESSING)}")
+        raise ModelError(
+            f"there is no AlexNet topology {topology!r}; there are {', '.join(PREPROCESSING)}"
+        )
     return PREPROCESSING[topology]
 
 
@@ -139,12 +154,19 @@ def sample_photographs(topology: str) -> dict[str, NDArray[np.float32]]:
         No such topology.
     """
     preprocessing = preprocessing_of(topology)
-    return {name: preprocessing.apply(_centre(image, preprocessing.size))
-            for name, image in _samples().items()}
+    return {
+        name: preprocessing.apply(_centre(image, preprocessing.size))
+        for name, image in _samples().items()
+    }
 
 
-def calibration_images(topology: str, count: int = 32, *, seed: int = 0,
-                       photographs: Sequence[str | Path] | None = None) -> NDArray[np.float32]:
+def calibration_images(
+    topology: str,
+    count: int = 32,
+    *,
+    seed: int = 0,
+    photographs: Sequence[str | Path] | None = None,
+) -> NDArray[np.float32]:
     """Inputs (count, 3, height, width) made from a few photographs.
 
     First the photographs themselves, as :func:`load_photograph` gives them, then crops of them
@@ -170,19 +192,26 @@ def calibration_images(topology: str, count: int = 32, *, seed: int = 0,
         raise PhotographError(f"calibration needs at least one image, not {count}")
     if photographs is not None and not photographs:
         raise PhotographError("calibration needs at least one photograph, none is given")
-    pictures = (list(_samples().values()) if photographs is None
-                else [_open(Path(path)) for path in photographs])
+    pictures = (
+        list(_samples().values())
+        if photographs is None
+        else [_open(Path(path)) for path in photographs]
+    )
     rng = np.random.default_rng(seed)
     result = np.empty((count, 3, preprocessing.size, preprocessing.size), np.float32)
     for n in range(count):
         picture = pictures[n % len(pictures)]
-        pixels = (_centre(picture, preprocessing.size) if n < len(pictures)
-                  else _augmented(picture, preprocessing.size, rng))
+        pixels = (
+            _centre(picture, preprocessing.size)
+            if n < len(pictures)
+            else _augmented(picture, preprocessing.size, rng)
+        )
         result[n] = preprocessing.apply(pixels)
     return result
 
 
 # ----- pixels
+
 
 def _centre(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """The central (size, size, 3) pixels of an RGB image whose short side is made 256.
@@ -191,27 +220,35 @@ def _centre(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """
     side = min(image.size) * size / SHORT_SIDE
     left, top = ((length - side) / 2 for length in image.size)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR,
-                                   box=(left, top, left + side, top + side)))
+    return np.asarray(
+        image.resize(
+            (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+        )
+    )
 
 
 def _augmented(image: Image.Image, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     side = min(image.size) * rng.uniform(*CROPS)
     left, top = (rng.uniform(0, length - side) for length in image.size)
-    crop = image.resize((size, size), Image.Resampling.BILINEAR,
-                        box=(left, top, left + side, top + side))
+    crop = image.resize(
+        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
     return np.asarray(ImageOps.mirror(crop) if rng.random() < 0.5 else crop)
 
 
 def _samples() -> dict[str, Image.Image]:
     # here, since the import takes a second and few need it
     from sklearn.datasets import load_sample_images
+
     samples = load_sample_images()
-    return {Path(name).name: Image.fromarray(pixels)
-            for name, pixels in zip(samples.filenames, samples.images, strict=True)}
+    return {
+        Path(name).name: Image.fromarray(pixels)
+        for name, pixels in zip(samples.filenames, samples.images, strict=True)
+    }
 
 
 # ----- files
+
 
 def _open(path: Path) -> Image.Image:
     """The picture in a file as upright 8-bit RGB."""
@@ -229,11 +266,13 @@ def _open(path: Path) -> Image.Image:
     except PhotographError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotographError(f"photograph {path} is in no format that Pillow reads, or its "
-                              f"start is damaged") from error
+        raise PhotographError(
+            f"photograph {path} is in no format that Pillow reads, or its start is damaged"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PhotographError(f"photograph {path} is too large: at most {MOST_PIXELS:,} pixels "
-                              f"are read") from error
+        raise PhotographError(
+            f"photograph {path} is too large: at most {MOST_PIXELS:,} pixels are read"
+        ) from error
     except OSError as error:
         if error.errno is not None:
             raise PhotographError(f"photograph {path} cannot be read: {error.strerror}") from error
@@ -251,15 +290,20 @@ def _damaged(path: Path, error: Exception) -> str:
 def _check(image: Image.Image, path: Path) -> None:
     """Refuse, before any pixel is decoded, what would be useless, huge or run a program."""
     if image.format == "EPS":
-        raise PhotographError(f"photograph {path} is a PostScript program, which is not run; "
-                              f"save it as PNG or JPEG")
+        raise PhotographError(
+            f"photograph {path} is a PostScript program, which is not run; save it as PNG or JPEG"
+        )
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise PhotographError(f"photograph {path} is too large: {width} x {height} pixels, at "
-                              f"most {MOST_PIXELS:,} are read")
+        raise PhotographError(
+            f"photograph {path} is too large: {width} x {height} pixels, at "
+            f"most {MOST_PIXELS:,} are read"
+        )
     if min(width, height) < SMALLEST_SIDE:
-        raise PhotographError(f"photograph {path} is too small: {width} x {height} pixels, the "
-                              f"short side must have at least {SMALLEST_SIDE}")
+        raise PhotographError(
+            f"photograph {path} is too small: {width} x {height} pixels, the "
+            f"short side must have at least {SMALLEST_SIDE}"
+        )
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -276,8 +320,10 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "floating-point" if image.mode == "F" else "32-bit integer"
-        raise PhotographError(f"photograph {path} holds {kind} pixels, of which nothing says "
-                              f"what is black and white; save it with 8 or 16 bits per channel")
+        raise PhotographError(
+            f"photograph {path} holds {kind} pixels, of which nothing says "
+            f"what is black and white; save it with 8 or 16 bits per channel"
+        )
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         paper = Image.new("RGBA", picture.size, "white")
@@ -285,5 +331,6 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
     try:
         return image.convert("RGB")
     except ValueError as error:
-        raise PhotographError(f"photograph {path} has colours of mode {image.mode}, which cannot "
-                              f"be converted to RGB") from error
+        raise PhotographError(
+            f"photograph {path} has colours of mode {image.mode}, which cannot be converted to RGB"
+        ) from error

@@ -40,7 +40,7 @@ __all__ = ["CheckpointError", "distinct_values", "load_checkpoint", "load_into"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
 DEEPEST_WRAPPING = 3
-PREFIXES = ("module.", "_orig_mod.")    # of nn.DataParallel and torch.compile
+PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and torch.compile
 SPELLINGS = {
     "wp": ("wp", "Wp", "WP", "W_p", "w_p", "pos"),
     "wn": ("wn", "Wn", "WN", "W_n", "w_n", "neg"),
@@ -48,13 +48,21 @@ SPELLINGS = {
     "threshold_kind": ("threshold_kind",),
 }
 TENSORFLOW_NAMES = {
-    "W": "weight", "b": "bias", "gamma": "weight", "beta": "bias",
-    "mean/EMA": "running_mean", "variance/EMA": "running_var", "Wp": "wp", "Wn": "wn",
+    "W": "weight",
+    "b": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "mean/EMA": "running_mean",
+    "variance/EMA": "running_var",
+    "Wp": "wp",
+    "Wn": "wn",
 }
 TENSORFLOW_KEY = re.compile(
-    rf"^(?:tower\d+/)?(?P<layer>.+)/(?P<name>{'|'.join(TENSORFLOW_NAMES)})(?::0)?$")
+    rf"^(?:tower\d+/)?(?P<layer>.+)/(?P<name>{'|'.join(TENSORFLOW_NAMES)})(?::0)?$"
+)
 TENSORFLOW_TRAINING = re.compile(
-    r"(/(Adam|Momentum|RMSProp)(_\d+)?|(^|/)(global_step|learning_rate|beta[12]_power))(:0)?$")
+    r"(/(Adam|Momentum|RMSProp)(_\d+)?|(^|/)(global_step|learning_rate|beta[12]_power))(:0)?$"
+)
 
 
 class CheckpointError(ValueError):
@@ -81,13 +89,19 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             content = _read(file, path)
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: "
-                              f"{error.strerror or error}") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {error.strerror or error}"
+        ) from error
     return _named_tensors(content, f"checkpoint {path}")
 
 
-def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
-              threshold: float | None = None, *, label: str | None = None) -> nn.Module:
+def load_into(
+    model: nn.Module,
+    source: str | Path | Mapping[str, object],
+    threshold: float | None = None,
+    *,
+    label: str | None = None,
+) -> nn.Module:
     """A copy of ``model`` with the weights of ``source``: plain layers, eval mode.
 
     A layer that has Wp and Wn beside its weight gets ``+Wp where weight > delta, -Wn where
@@ -123,8 +137,7 @@ def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
         where = f"checkpoint {source}"
         state = load_checkpoint(source)
     if threshold is not None and not 0 <= threshold < 1:
-        raise CheckpointError(f"threshold must be a fraction of max |w| in [0, 1), "
-                              f"not {threshold}")
+        raise CheckpointError(f"threshold must be a fraction of max |w| in [0, 1), not {threshold}")
     target = bake(model)
     author = any(re.search(r"/W(:0)?$", name) for name in state)
     if author:
@@ -135,7 +148,7 @@ def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
     common = companions.pop("", {}) if "weight" not in state else {}
     without = []
     for layer, values in companions.items():
-        if "wp" not in values:      # a threshold alone, beside baked weights
+        if "wp" not in values:  # a threshold alone, beside baked weights
             continue
         name = _join(layer, "weight")
         if "threshold" not in values and _is_baked(state[name], values):
@@ -148,12 +161,14 @@ def load_into(model: nn.Module, source: str | Path | Mapping[str, object],
     if without:
         raise CheckpointError(
             f"{where} has latent weights, Wp and Wn for {', '.join(without)}, but not the "
-            f"threshold t; give it with --threshold (the paper uses 0.05)")
+            f"threshold t; give it with --threshold (the paper uses 0.05)"
+        )
     target.load_state_dict(state, strict=False)
     return target
 
 
 # ---- reading files ----------------------------------------------------------------------------
+
 
 def _read(file: BinaryIO, path: Path) -> object:
     """Whatever the file holds; nothing but tensors, numbers, strings and containers is built."""
@@ -166,11 +181,14 @@ def _read(file: BinaryIO, path: Path) -> object:
                 names = archive.namelist()
                 broken = archive.testzip()
             if any(name.endswith("/constants.pkl") for name in names):
-                raise CheckpointError(f"checkpoint {path} is a TorchScript program; "
-                                      f"save the state_dict() of the model instead")
+                raise CheckpointError(
+                    f"checkpoint {path} is a TorchScript program; "
+                    f"save the state_dict() of the model instead"
+                )
             if broken is not None:
-                raise CheckpointError(f"checkpoint {path} is damaged: {broken} has a wrong "
-                                      f"checksum")
+                raise CheckpointError(
+                    f"checkpoint {path} is damaged: {broken} has a wrong checksum"
+                )
             file.seek(0)
             if names and all(name.endswith(".npy") for name in names):
                 with np.load(file, allow_pickle=False) as arrays:
@@ -188,48 +206,68 @@ def _read(file: BinaryIO, path: Path) -> object:
     except RefusedPickleError as error:
         raise CheckpointError(
             f"checkpoint {path} is refused: it asks for {error}, but no code is run, only "
-            f"dictionaries of arrays of numbers are read from .npy files") from error
+            f"dictionaries of arrays of numbers are read from .npy files"
+        ) from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL:? (\w+(?:\.\w+)+)", str(error))
         if refused:
             raise CheckpointError(
                 f"checkpoint {path} is refused: it asks for {refused[1]}, but no code is run, "
-                f"only tensors in dictionaries are read, such as a state_dict()") from error
+                f"only tensors in dictionaries are read, such as a state_dict()"
+            ) from error
         raise CheckpointError(_no_checkpoint(path)) from error
     except ValueError as error:
         if "allow_pickle" in str(error):
-            raise CheckpointError(f"checkpoint {path} is refused: it holds arrays of Python "
-                                  f"objects; only arrays of numbers are read") from error
+            raise CheckpointError(
+                f"checkpoint {path} is refused: it holds arrays of Python "
+                f"objects; only arrays of numbers are read"
+            ) from error
         raise CheckpointError(_no_checkpoint(path)) from error
-    except (RuntimeError, TypeError, LookupError, AttributeError, ArithmeticError,
-            AssertionError, EOFError, MemoryError, struct.error, zlib.error,
-            zipfile.BadZipFile) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        EOFError,
+        MemoryError,
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         # What a file of arbitrary bytes makes the readers raise.
         raise CheckpointError(_no_checkpoint(path)) from error
 
 
 def _no_checkpoint(path: Path) -> str:
-    return (f"checkpoint {path} is truncated, or not a PyTorch checkpoint, .npz archive or .npy "
-            f"file of a dictionary")
+    return (
+        f"checkpoint {path} is truncated, or not a PyTorch checkpoint, .npz archive or .npy "
+        f"file of a dictionary"
+    )
 
 
 def _tensors(content: object) -> object:
     """The dictionary with arrays as tensors."""
     if not isinstance(content, dict):
         return content
-    return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            for key, value in content.items()}
+    return {
+        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in content.items()
+    }
 
 
 def _named_tensors(content: object, where: str) -> dict[str, Tensor]:
     """The state dict inside ``content``, without wrappers and prefixes."""
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{where} holds an object of type {type(content).__name__}, not a "
-                              f"dictionary of tensors")
-    common: dict[str, object] = {}      # a threshold beside the state dict
+        raise CheckpointError(
+            f"{where} holds an object of type {type(content).__name__}, not a dictionary of tensors"
+        )
+    common: dict[str, object] = {}  # a threshold beside the state dict
     for _ in range(DEEPEST_WRAPPING):
-        inner: object = next((content[key] for key in WRAPPERS
-                              if isinstance(content.get(key), Mapping)), None)
+        inner: object = next(
+            (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None
+        )
         if not isinstance(inner, Mapping):
             break
         common |= {name: content[name] for name in SPELLINGS["threshold"] if name in content}
@@ -240,12 +278,20 @@ def _named_tensors(content: object, where: str) -> dict[str, Tensor]:
         if isinstance(value, bool | int | float):
             value = torch.tensor(value, dtype=torch.float64)
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f"{where} is no state dict: its entry {key!r} is of type "
-                                  f"{type(value).__name__}, not a tensor")
-        if (value.layout != torch.strided or value.is_quantized or value.is_complex()
-                or value.device.type != "cpu"):
-            raise CheckpointError(f"{where} holds {key} as a sparse, quantized, complex or "
-                                  f"absent tensor; save it as an ordinary tensor of real numbers")
+            raise CheckpointError(
+                f"{where} is no state dict: its entry {key!r} is of type "
+                f"{type(value).__name__}, not a tensor"
+            )
+        if (
+            value.layout != torch.strided
+            or value.is_quantized
+            or value.is_complex()
+            or value.device.type != "cpu"
+        ):
+            raise CheckpointError(
+                f"{where} holds {key} as a sparse, quantized, complex or "
+                f"absent tensor; save it as an ordinary tensor of real numbers"
+            )
         tensors[key] = value.detach()
     if not tensors:
         raise CheckpointError(f"{where} holds no tensors")
@@ -275,7 +321,8 @@ def _from_tensorflow(state: dict[str, Tensor], target: nn.Module, where: str) ->
                 if side * side * channels != len(value):
                     raise CheckpointError(
                         f"{where} has {len(value)} inputs for {layer}, which is no square map of "
-                        f"the {channels} channels before it, so their order is unknown")
+                        f"the {channels} channels before it, so their order is unknown"
+                    )
                 value = value.reshape(side, side, channels, -1).permute(2, 0, 1, 3).flatten(0, 2)
             value = value.t()
         renamed[f"{layer}.{TENSORFLOW_NAMES[match['name']]}"] = value.contiguous()
@@ -295,21 +342,23 @@ def _first_linear(model: nn.Module) -> tuple[str | None, int]:
 
 # ---- fitting them to a model ------------------------------------------------------------------
 
+
 def _join(layer: str, name: str) -> str:
     return f"{layer}.{name}" if layer else name
 
 
-def _split(state: dict[str, Tensor], model: nn.Module, where: str
-           ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+def _split(
+    state: dict[str, Tensor], model: nn.Module, where: str
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Apart: what plain layers have, and per layer Wp, Wn and threshold, in our spelling.
 
     A threshold for all layers is under the name "".
     """
     own = {name for name, _ in model.named_parameters()} | {
-        name for name, _ in model.named_buffers()}
+        name for name, _ in model.named_buffers()
+    }
     ternary = {name for name, module in model.named_modules() if isinstance(module, TernaryLayer)}
-    canonical = {spelling: name for name, spellings in SPELLINGS.items()
-                 for spelling in spellings}
+    canonical = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
     rest: dict[str, Tensor] = {}
     companions: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
@@ -321,27 +370,42 @@ def _split(state: dict[str, Tensor], model: nn.Module, where: str
             continue
         found = companions.setdefault(layer, {})
         if name in found:
-            raise CheckpointError(f"{where} has {name} of {layer or 'the layer'} twice, under two "
-                                  f"spellings")
+            raise CheckpointError(
+                f"{where} has {name} of {layer or 'the layer'} twice, under two spellings"
+            )
         found[name] = value
     return rest, companions
 
 
-def _check_fit(state: dict[str, Tensor], companions: dict[str, dict[str, Tensor]],
-               model: nn.Module, target: nn.Module, where: str) -> None:
+def _check_fit(
+    state: dict[str, Tensor],
+    companions: dict[str, dict[str, Tensor]],
+    model: nn.Module,
+    target: nn.Module,
+    where: str,
+) -> None:
     """Raise one error for everything that does not fit."""
-    expected = {name: tensor for name, tensor in target.state_dict().items()
-                if isinstance(tensor, Tensor)}
-    missing = [name for name in expected
-               if name not in state and not name.endswith("num_batches_tracked")]
+    expected = {
+        name: tensor for name, tensor in target.state_dict().items() if isinstance(tensor, Tensor)
+    }
+    missing = [
+        name for name in expected if name not in state and not name.endswith("num_batches_tracked")
+    ]
     unexpected = [name for name in state if name not in expected]
-    wrong = [f"{name} {_shape(tensor)} instead of {_shape(expected[name])}"
-             for name, tensor in state.items()
-             if name in expected and tensor.shape != expected[name].shape
-             and not (name.endswith("num_batches_tracked") and tensor.numel() == 1)]
-    infinite = [name for name, tensor in state.items()
-                if name in expected and tensor.shape == expected[name].shape
-                and not bool(torch.isfinite(tensor).all())]
+    wrong = [
+        f"{name} {_shape(tensor)} instead of {_shape(expected[name])}"
+        for name, tensor in state.items()
+        if name in expected
+        and tensor.shape != expected[name].shape
+        and not (name.endswith("num_batches_tracked") and tensor.numel() == 1)
+    ]
+    infinite = [
+        name
+        for name, tensor in state.items()
+        if name in expected
+        and tensor.shape == expected[name].shape
+        and not bool(torch.isfinite(tensor).all())
+    ]
     layers = dict(target.named_modules())
     for layer, values in companions.items():
         scales = {"wp", "wn"} & values.keys()
@@ -356,12 +420,23 @@ def _check_fit(state: dict[str, Tensor], companions: dict[str, dict[str, Tensor]
                 infinite.append(_join(layer, name))
     for layer, module in model.named_modules():
         weight = state.get(_join(layer, "weight"))
-        if (isinstance(module, TernaryLayer) and weight is not None
-                and "wp" not in companions.get(layer, {}) and not _is_ternary(weight)):
+        if (
+            isinstance(module, TernaryLayer)
+            and weight is not None
+            and "wp" not in companions.get(layer, {})
+            and not _is_ternary(weight)
+        ):
             missing += [_join(layer, "wp"), _join(layer, "wn")]
-    clauses = [f"{title} {', '.join(dict.fromkeys(names))}" for title, names in (
-        ("missing", missing), ("unexpected", unexpected), ("of a wrong shape", wrong),
-        ("NaN or infinite", infinite)) if names]
+    clauses = [
+        f"{title} {', '.join(dict.fromkeys(names))}"
+        for title, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of a wrong shape", wrong),
+            ("NaN or infinite", infinite),
+        )
+        if names
+    ]
     if clauses:
         raise CheckpointError(f"{where} does not fit the model: {'; '.join(clauses)}")
 
@@ -386,28 +461,34 @@ def distinct_values(tensor: Tensor, most: int) -> list[float] | None:
 def _is_ternary(weight: Tensor) -> bool:
     """Has at most one positive and at most one negative value."""
     values = distinct_values(weight, 3)
-    return (values is not None and sum(v > 0 for v in values) <= 1
-            and sum(v < 0 for v in values) <= 1)
+    return (
+        values is not None and sum(v > 0 for v in values) <= 1 and sum(v < 0 for v in values) <= 1
+    )
 
 
-def _rule(weight: Tensor, values: dict[str, Tensor], threshold: float | None, layer: str,
-          where: str) -> FractionOfMax | ConstantSparsity | None:
+def _rule(
+    weight: Tensor, values: dict[str, Tensor], threshold: float | None, layer: str, where: str
+) -> FractionOfMax | ConstantSparsity | None:
     """How ``weight`` becomes ternary; None if that takes a t which nobody gave."""
     if "threshold" in values:
         stored = values["threshold"].item()
         kind = values["threshold_kind"].item() if "threshold_kind" in values else 0
         if kind not in (0, 1) or not 0 <= stored < 1:
-            raise CheckpointError(f"{where} has threshold {stored} of kind {kind} for {layer}; "
-                                  f"a fraction of max |w| (kind 0) or a sparsity (kind 1), "
-                                  f"in [0, 1), would be right")
+            raise CheckpointError(
+                f"{where} has threshold {stored} of kind {kind} for {layer}; "
+                f"a fraction of max |w| (kind 0) or a sparsity (kind 1), "
+                f"in [0, 1), would be right"
+            )
         if threshold is not None and (kind == 1 or abs(threshold - stored) > 1e-6):
             meaning = "sparsity" if kind == 1 else "threshold"
-            raise CheckpointError(f"{where} was trained with {meaning} {stored:g} in {layer}, "
-                                  f"which a threshold of {threshold:g} contradicts; give none")
+            raise CheckpointError(
+                f"{where} was trained with {meaning} {stored:g} in {layer}, "
+                f"which a threshold of {threshold:g} contradicts; give none"
+            )
         return heuristic_for(stored, stored if kind == 1 else None)
     found = distinct_values(weight, 3)
     if found is not None and len({abs(value) for value in found} - {0.0}) <= 1:
-        return FractionOfMax(0.0)       # all of one magnitude: the same result for any t
+        return FractionOfMax(0.0)  # all of one magnitude: the same result for any t
     return None if threshold is None else FractionOfMax(threshold)
 
 
@@ -418,8 +499,9 @@ def _is_baked(weight: Tensor, values: dict[str, Tensor]) -> bool:
     return found is not None and set(found) <= {wp, 0.0, -wn}
 
 
-def _ternary(weight: Tensor, wp: Tensor, wn: Tensor, rule: FractionOfMax | ConstantSparsity,
-             author: bool) -> Tensor:
+def _ternary(
+    weight: Tensor, wp: Tensor, wn: Tensor, rule: FractionOfMax | ConstantSparsity, author: bool
+) -> Tensor:
     """The weights that the layer computes with; shape and dtype of ``weight``."""
     if not weight.is_floating_point():
         weight = weight.float()

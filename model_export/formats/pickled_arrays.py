@@ -64,7 +64,8 @@ class _Type:
         self.code = code.decode("ascii") if isinstance(code, bytes) else str(code)
         self.order = "="
         if self.code != "O8" and not (
-                self.code[:1] in set("fiub") and self.code[1:] in ("1", "2", "4", "8")):
+            self.code[:1] in set("fiub") and self.code[1:] in ("1", "2", "4", "8")
+        ):
             raise RefusedPickleError(f"an array of type {self.code[:20]}")
 
     def __setstate__(self, state: Any) -> None:
@@ -75,7 +76,7 @@ class _Type:
         self.order = order
 
     def array(self, data: bytes | str, shape: tuple[int, ...], fortran: bool) -> NDArray[Any]:
-        if isinstance(data, str):     # what Python 2 called a string, read as Latin-1
+        if isinstance(data, str):  # what Python 2 called a string, read as Latin-1
             data = data.encode("latin1")
         kind = np.dtype(self.order + self.code)
         if len(data) != kind.itemsize * math.prod(shape):
@@ -148,11 +149,14 @@ class _NoCall:
 
 
 _NAMES: dict[tuple[str, str], Any] = {
-    ("numpy", "dtype"): _MakeType, ("numpy", "ndarray"): _NoCall,
+    ("numpy", "dtype"): _MakeType,
+    ("numpy", "ndarray"): _NoCall,
     ("_codecs", "encode"): _Encode,
-} | {(f"numpy.{core}.multiarray", name): made
-     for core in ("core", "_core") for name, made in (
-         ("_reconstruct", _MakeArray), ("scalar", _MakeScalar))}
+} | {
+    (f"numpy.{core}.multiarray", name): made
+    for core in ("core", "_core")
+    for name, made in (("_reconstruct", _MakeArray), ("scalar", _MakeScalar))
+}
 
 
 class _Unpickler(pickle._Unpickler):
@@ -174,8 +178,10 @@ def _plain(content: object) -> object:
         return _number_array(content)
     if not isinstance(content, dict):
         return content
-    return {key: _number_array(value) if isinstance(value, _Array) else value
-            for key, value in content.items()}
+    return {
+        key: _number_array(value) if isinstance(value, _Array) else value
+        for key, value in content.items()
+    }
 
 
 def _number_array(array: _Array) -> NDArray[Any]:

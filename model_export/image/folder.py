@@ -62,8 +62,15 @@ FORMAT = "tritforge image"
 FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
-FILES = ("layout.bin", "layout.json", "network.bin", "network.json", "program.bin", "rows.bin",
-         "trits.bin")
+FILES = (
+    "layout.bin",
+    "layout.json",
+    "network.bin",
+    "network.json",
+    "program.bin",
+    "rows.bin",
+    "trits.bin",
+)
 
 _INTEGERS = ("|i1", "<i2", "<i4", "<i8")
 #: Of arrays of trits: 2 bits each, and packed.
@@ -93,10 +100,12 @@ class Image:
             raise ImageError(
                 f"image {self.path} was compiled for configuration {self.config.name} "
                 f"({self.config.identity[:8]}), not for {config.name} ({config.identity[:8]}); "
-                f"export it again with that configuration")
+                f"export it again with that configuration"
+            )
 
 
 # ----- arrays in a binary file, pointed to from JSON
+
 
 class _ArrayWriter:
     def __init__(self) -> None:
@@ -106,13 +115,14 @@ class _ArrayWriter:
     def add(self, array: NDArray[Any], trits: bool = False) -> dict[str, Any]:
         array = np.asarray(array)
         if trits:
-            dtype, raw = min(zip(_TRITS, (pack_plain(array), pack_flat(array)), strict=True),
-                             key=lambda form: len(form[1]))
+            dtype, raw = min(
+                zip(_TRITS, (pack_plain(array), pack_flat(array)), strict=True),
+                key=lambda form: len(form[1]),
+            )
         else:
             dtype = "<f8" if array.dtype.kind == "f" else _smallest(array)
             raw = np.ascontiguousarray(array, dtype).tobytes()
-        entry = {"dtype": dtype, "shape": list(array.shape), "offset": self.size,
-                 "bytes": len(raw)}
+        entry = {"dtype": dtype, "shape": list(array.shape), "offset": self.size, "bytes": len(raw)}
         self.parts.append(raw)
         self.size += len(raw)
         return entry
@@ -134,8 +144,9 @@ class _ArrayReader:
     def get(self, entry: dict[str, Any]) -> NDArray[Any]:
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         offset, size = entry["offset"], entry["bytes"]
-        if dtype not in _DTYPES \
-                or not all(type(n) is int and n >= 0 for n in (*shape, offset, size)):
+        if dtype not in _DTYPES or not all(
+            type(n) is int and n >= 0 for n in (*shape, offset, size)
+        ):
             raise ValueError(f"array entry {entry} is not one")
         count = 1
         for length in shape:
@@ -143,7 +154,7 @@ class _ArrayReader:
         if offset + size > len(self.raw):
             raise ValueError(f"array entry {entry} reaches beyond its file")
         self.end = max(self.end, offset + size)
-        part = self.raw[offset:offset + size]
+        part = self.raw[offset : offset + size]
         if dtype in _TRITS:
             unpack = unpack_plain if dtype == "trit" else unpack_flat
             return unpack(part, count).reshape(shape)
@@ -159,6 +170,7 @@ def _smallest(array: NDArray[Any]) -> str:
 
 
 # ----- objects as JSON
+
 
 def _plain(value: Any) -> Any:
     """Tuples and NumPy numbers as JSON has them."""
@@ -195,8 +207,9 @@ def _from_json(kind: type, values: dict[str, Any], arrays: _ArrayReader) -> Any:
             fold = result[name] = _from_json(Fold, value, arrays)
             sizes = tuple(values[key] for key in ("channels", "height", "width"))
             if fold.folded_shape != sizes:
-                raise ValueError(f"tensor {values['name']} is {sizes}, its fold gives "
-                                 f"{fold.folded_shape}")
+                raise ValueError(
+                    f"tensor {values['name']} is {sizes}, its fold gives {fold.folded_shape}"
+                )
         elif isinstance(value, dict):
             result[name] = arrays.get(value)
         elif isinstance(value, list):
@@ -214,11 +227,13 @@ def _network_files(network: Network) -> tuple[dict[str, Any], bytes]:
         values = _to_json(shallow, arrays)
         values["groups"] = [_to_json(group, arrays) for group in layer.groups]
         values["pool"] = None if layer.pool is None else _to_json(layer.pool, arrays)
-        values["requantization"] = (None if layer.requantization is None
-                                    else _to_json(layer.requantization, arrays))
+        values["requantization"] = (
+            None if layer.requantization is None else _to_json(layer.requantization, arrays)
+        )
         layers.append(values)
     document = {
-        "name": network.name, "input": network.input,
+        "name": network.name,
+        "input": network.input,
         "tensors": [_to_json(tensor, arrays) for tensor in network.tensors.values()],
         "layers": layers,
     }
@@ -232,14 +247,19 @@ def _network_from_files(document: dict[str, Any], raw: bytes) -> Network:
     for values in document["layers"]:
         groups = [_from_json(ColumnGroup, group, arrays) for group in values["groups"]]
         pool = None if values["pool"] is None else _from_json(Pool, values["pool"], arrays)
-        rule = (None if values["requantization"] is None
-                else _from_json(Requantization, values["requantization"], arrays))
-        layer = _from_json(Layer, {**values, "groups": [], "pool": None, "requantization": None},
-                           arrays)
+        rule = (
+            None
+            if values["requantization"] is None
+            else _from_json(Requantization, values["requantization"], arrays)
+        )
+        layer = _from_json(
+            Layer, {**values, "groups": [], "pool": None, "requantization": None}, arrays
+        )
         layers.append(dataclasses.replace(layer, groups=groups, pool=pool, requantization=rule))
     arrays.finish()
-    return Network(document["name"], document["input"],
-                   {tensor.name: tensor for tensor in tensors}, layers)
+    return Network(
+        document["name"], document["input"], {tensor.name: tensor for tensor in tensors}, layers
+    )
 
 
 def _layout_files(memory: MemoryImage) -> tuple[dict[str, Any], bytes]:
@@ -261,67 +281,116 @@ def _memory_from_files(config: Config, files: dict[str, bytes]) -> MemoryImage:
     arrays = _ArrayReader(files["layout.bin"])
     tensors = [_from_json(TensorPlace, values, arrays) for values in document["tensors"]]
     layers = [_from_json(LayerPlace, values, arrays) for values in document["layers"]]
-    results = (None if document["results"] is None
-               else _from_json(ResultPlace, document["results"], arrays))
+    results = (
+        None
+        if document["results"] is None
+        else _from_json(ResultPlace, document["results"], arrays)
+    )
     arrays.finish()
     program = np.frombuffer(files["program.bin"], "<u4").astype(np.uint32)
-    trits = unpack_memories(files["trits.bin"], config.memory_count("trits"), config.elements,
-                            config.rows)
-    rows = np.frombuffer(files["rows.bin"], "<u4").astype(np.uint32).reshape(
-        -1, config.memory_chunks("rows"))
+    trits = unpack_memories(
+        files["trits.bin"], config.memory_count("trits"), config.elements, config.rows
+    )
+    rows = (
+        np.frombuffer(files["rows.bin"], "<u4")
+        .astype(np.uint32)
+        .reshape(-1, config.memory_chunks("rows"))
+    )
     places = {place.name: place for place in tensors}
     schedule = None
     if document["schedule"] is not None:
         schedule = Schedule.from_json(document["schedule"])
-        schedule.check(config, places, {place.name: place.output for place in layers},
-                       {"program": len(program), "rows": len(rows), "trits": trits.shape[1]})
-    return MemoryImage(config, program, trits, rows, document["input"], places, layers, results,
-                       document["activation_words"], document["stale_lanes"], schedule)
+        schedule.check(
+            config,
+            places,
+            {place.name: place.output for place in layers},
+            {"program": len(program), "rows": len(rows), "trits": trits.shape[1]},
+        )
+    return MemoryImage(
+        config,
+        program,
+        trits,
+        rows,
+        document["input"],
+        places,
+        layers,
+        results,
+        document["activation_words"],
+        document["stale_lanes"],
+        schedule,
+    )
 
 
 # ----- the manifest
 
-def _layer_entry(network: Network, layer: Layer, memory: MemoryImage,
-                 stored: dict[str, Any]) -> dict[str, Any]:
+
+def _layer_entry(
+    network: Network, layer: Layer, memory: MemoryImage, stored: dict[str, Any]
+) -> dict[str, Any]:
     """``stored`` is the layer's in ``network.json``."""
     packed_bytes = sum(group["trits"]["bytes"] for group in stored["groups"])
     place = memory.layer(layer.name)
     bits = max((-place.accumulator_low - 1).bit_length(), place.accumulator_high.bit_length()) + 1
     trit_count = sum(group.trits.size for group in layer.groups)
-    groups = [{
-        "source": group.source, "channels": list(group.channels), "rows": list(group.rows),
-        "kernel": list(group.kernel), "stride": list(group.stride),
-        "padding": list(group.padding), "dilation": list(group.dilation),
-        "shared": group.shared, "wp": float(group.wp), "wn": float(group.wn),
-        "coefficient_plus": int(group.coefficient_plus),
-        "coefficient_minus": int(group.coefficient_minus),
-        "nonzero_trits": int(np.count_nonzero(group.trits)), "trits": group.trits.size,
-        "packed_bytes": entry["trits"]["bytes"], "form": entry["trits"]["dtype"],
-    } for group, entry in zip(layer.groups, stored["groups"], strict=True)]
-    pooled = (layer.height, layer.width) if layer.pool is None \
-        else (layer.pool.height, layer.pool.width)
+    groups = [
+        {
+            "source": group.source,
+            "channels": list(group.channels),
+            "rows": list(group.rows),
+            "kernel": list(group.kernel),
+            "stride": list(group.stride),
+            "padding": list(group.padding),
+            "dilation": list(group.dilation),
+            "shared": group.shared,
+            "wp": float(group.wp),
+            "wn": float(group.wn),
+            "coefficient_plus": int(group.coefficient_plus),
+            "coefficient_minus": int(group.coefficient_minus),
+            "nonzero_trits": int(np.count_nonzero(group.trits)),
+            "trits": group.trits.size,
+            "packed_bytes": entry["trits"]["bytes"],
+            "form": entry["trits"]["dtype"],
+        }
+        for group, entry in zip(layer.groups, stored["groups"], strict=True)
+    ]
+    pooled = (
+        (layer.height, layer.width) if layer.pool is None else (layer.pool.height, layer.pool.width)
+    )
     return {
-        "name": layer.name, "kind": layer.kind, "output": layer.output,
+        "name": layer.name,
+        "kind": layer.kind,
+        "output": layer.output,
         "output_shape": [layer.rows, *pooled],
-        "rows": layer.rows, "pixels": [layer.height, layer.width],
+        "rows": layer.rows,
+        "pixels": [layer.height, layer.width],
         "pool": None if layer.pool is None else _to_json(layer.pool, _ArrayWriter()),
-        "relu": layer.relu, "accumulator_scale": float(layer.accumulator_scale),
-        "output_scale": float(layer.result_scale if layer.final
-                              else network.tensors[layer.output].scale),
-        "accumulator_low": place.accumulator_low, "accumulator_high": place.accumulator_high,
-        "accumulator_bits": bits, "note": layer.note, "weights": int(layer.weight_count),
+        "relu": layer.relu,
+        "accumulator_scale": float(layer.accumulator_scale),
+        "output_scale": float(
+            layer.result_scale if layer.final else network.tensors[layer.output].scale
+        ),
+        "accumulator_low": place.accumulator_low,
+        "accumulator_high": place.accumulator_high,
+        "accumulator_bits": bits,
+        "note": layer.note,
+        "weights": int(layer.weight_count),
         "weight_error": float(layer.weight_error),
         "density": layer.nonzero_trits / trit_count if trit_count else 0.0,
         "ternary": is_ternary(layer),
-        "trits_bytes": -(-trit_count // 4), "packed_bytes": packed_bytes,
+        "trits_bytes": -(-trit_count // 4),
+        "packed_bytes": packed_bytes,
         "bits_per_weight": _quotient(8 * packed_bytes, layer.weight_count),
         "memory": {
-            "tiles": place.tiles, "program_address": place.address,
+            "tiles": place.tiles,
+            "program_address": place.address,
             "trit_columns": place.columns,
             # where a layer has one pixel, each tile's columns are in one set alone
-            "trit_bytes": place.columns * memory.config.clusters * memory.trits.shape[2]
+            "trit_bytes": place.columns
+            * memory.config.clusters
+            * memory.trits.shape[2]
             * (memory.config.sets if place.pixels > 1 else 1),
-            "row_entries": place.row_entries},
+            "row_entries": place.row_entries,
+        },
         "groups": groups,
     }
 
@@ -332,10 +401,13 @@ def _streaming(memory: MemoryImage) -> dict[str, Any] | None:
     if schedule is None:
         return None
     sent, read = schedule.port_words(memory.config, range(len(schedule.passes)))
-    return {"passes": len(schedule.passes), "resident_memories": list(schedule.resident),
-            "external_tensors": [name for name, place in memory.tensors.items()
-                                 if place.external],
-            "sent_words": sent, "read_words": read}
+    return {
+        "passes": len(schedule.passes),
+        "resident_memories": list(schedule.resident),
+        "external_tensors": [name for name, place in memory.tensors.items() if place.external],
+        "sent_words": sent,
+        "read_words": read,
+    }
 
 
 def is_ternary(layer: Layer) -> bool:
@@ -344,32 +416,45 @@ def is_ternary(layer: Layer) -> bool:
     return layer.weight_count > 0 and len(seen) == len(layer.groups)
 
 
-def _sizes(layers: list[dict[str, Any]], memory: MemoryImage,
-           files: dict[str, bytes]) -> dict[str, Any]:
+def _sizes(
+    layers: list[dict[str, Any]], memory: MemoryImage, files: dict[str, bytes]
+) -> dict[str, Any]:
     def ratio(chosen: list[dict[str, Any]], with_overhead: bool) -> dict[str, Any]:
         weights = sum(entry["weights"] for entry in chosen)
         stored = sum(entry["memory"]["trit_bytes"] for entry in chosen)
         if with_overhead:
             stored = memory.program.nbytes + memory.trits.nbytes + memory.rows.nbytes
-        trits_bytes, packed_bytes = (sum(entry[key] for entry in chosen)
-                                     for key in ("trits_bytes", "packed_bytes"))
-        return {"weights": weights, "float32_bytes": 4 * weights,
-                "trits_bytes": trits_bytes, "packed_bytes": packed_bytes, "memory_bytes": stored,
-                "bits_per_weight": _quotient(8 * packed_bytes, weights),
-                "float32_over_trits": _quotient(4 * weights, trits_bytes),
-                "float32_over_packed": _quotient(4 * weights, packed_bytes),
-                "float32_over_memory": _quotient(4 * weights, stored)}
+        trits_bytes, packed_bytes = (
+            sum(entry[key] for entry in chosen) for key in ("trits_bytes", "packed_bytes")
+        )
+        return {
+            "weights": weights,
+            "float32_bytes": 4 * weights,
+            "trits_bytes": trits_bytes,
+            "packed_bytes": packed_bytes,
+            "memory_bytes": stored,
+            "bits_per_weight": _quotient(8 * packed_bytes, weights),
+            "float32_over_trits": _quotient(4 * weights, trits_bytes),
+            "float32_over_packed": _quotient(4 * weights, packed_bytes),
+            "float32_over_memory": _quotient(4 * weights, stored),
+        }
 
     # With all metadata: what describes the network, what the accelerator is loaded with, all.
     float32 = 4 * sum(entry["weights"] for entry in layers)
-    parts = {"network": ("network.bin", "network.json"),
-             "accelerator": ("program.bin", "rows.bin", "trits.bin"), "folder": FILES}
+    parts = {
+        "network": ("network.bin", "network.json"),
+        "accelerator": ("program.bin", "rows.bin", "trits.bin"),
+        "folder": FILES,
+    }
     sizes = {part: sum(len(files[name]) for name in names) for part, names in parts.items()}
     return {
-        "program_bytes": memory.program.nbytes, "trits_bytes": memory.trits.nbytes,
+        "program_bytes": memory.program.nbytes,
+        "trits_bytes": memory.trits.nbytes,
         "rows_bytes": memory.rows.nbytes,
-        "files": {part: {"bytes": size, "float32_over_bytes": _quotient(float32, size)}
-                  for part, size in sizes.items()},
+        "files": {
+            part: {"bytes": size, "float32_over_bytes": _quotient(float32, size)}
+            for part, size in sizes.items()
+        },
         "whole": ratio(layers, True),
         "ternary_layers": ratio([entry for entry in layers if entry["ternary"]], False),
     }
@@ -386,21 +471,39 @@ def _tool_version() -> str:
         return "unknown"
 
 
-def _manifest(network: Network, config: Config, memory: MemoryImage, extra: dict[str, Any],
-              network_document: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+def _manifest(
+    network: Network,
+    config: Config,
+    memory: MemoryImage,
+    extra: dict[str, Any],
+    network_document: dict[str, Any],
+    files: dict[str, bytes],
+) -> dict[str, Any]:
     source = network.tensors[network.input]
     final = network.final
-    layers = [_layer_entry(network, layer, memory, stored)
-              for layer, stored in zip(network.layers, network_document["layers"], strict=True)]
+    layers = [
+        _layer_entry(network, layer, memory, stored)
+        for layer, stored in zip(network.layers, network_document["layers"], strict=True)
+    ]
     return {
-        "format": FORMAT, "format_version": FORMAT_VERSION, "tritforge": _tool_version(),
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "tritforge": _tool_version(),
         "network": network.name,
-        "configuration": config.to_dict(), "configuration_identity": config.identity,
-        "input": {"name": source.name, "shape": list(source.shape),
-                  "scale": float(source.scale), "signed": source.signed,
-                  "fold": None if source.fold is None else _to_json(source.fold, _ArrayWriter())},
-        "output": {"layer": final.name, "shape": [final.rows, final.height, final.width],
-                   "result_scale": float(final.result_scale)},
+        "configuration": config.to_dict(),
+        "configuration_identity": config.identity,
+        "input": {
+            "name": source.name,
+            "shape": list(source.shape),
+            "scale": float(source.scale),
+            "signed": source.signed,
+            "fold": None if source.fold is None else _to_json(source.fold, _ArrayWriter()),
+        },
+        "output": {
+            "layer": final.name,
+            "shape": [final.rows, final.height, final.width],
+            "result_scale": float(final.result_scale),
+        },
         "sizes": _sizes(layers, memory, files),
         "streaming": _streaming(memory),
         "extra": extra,
@@ -410,8 +513,9 @@ def _manifest(network: Network, config: Config, memory: MemoryImage, extra: dict
 
 
 def _dump(document: Any, indent: int | None = None) -> bytes:
-    return (json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
-            ).encode()
+    return (
+        json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
 
 
 def _seal(manifest: dict[str, Any]) -> str:
@@ -422,8 +526,14 @@ def _seal(manifest: dict[str, Any]) -> str:
 
 # ----- writing and loading
 
-def write_image(path: str | os.PathLike[str], network: Network, config: Config,
-                memory: MemoryImage, extra: dict[str, Any] | None = None) -> Path:
+
+def write_image(
+    path: str | os.PathLike[str],
+    network: Network,
+    config: Config,
+    memory: MemoryImage,
+    extra: dict[str, Any] | None = None,
+) -> Path:
     """Write an image folder; it appears under its name only when it is complete.
 
     Parameters
@@ -441,13 +551,15 @@ def write_image(path: str | os.PathLike[str], network: Network, config: Config,
     path = Path(path)
     if sentence := obstacle(path, MANIFEST, FORMAT, {MANIFEST, *FILES}):
         raise ImageError(sentence)
-    with ThreadPoolExecutor(1) as pool:         # two large arrays to pack, on two cores
+    with ThreadPoolExecutor(1) as pool:  # two large arrays to pack, on two cores
         trits = pool.submit(pack_memories, memory.trits, config.elements, config.rows)
         network_document, network_arrays = _network_files(network)
     layout_document, layout_arrays = _layout_files(memory)
     files = {
-        "layout.bin": layout_arrays, "layout.json": _dump(layout_document),
-        "network.bin": network_arrays, "network.json": _dump(network_document),
+        "layout.bin": layout_arrays,
+        "layout.json": _dump(layout_document),
+        "network.bin": network_arrays,
+        "network.json": _dump(network_document),
         "program.bin": memory.program.astype("<u4").tobytes(),
         "rows.bin": memory.rows.astype("<u4").tobytes(),
         "trits.bin": trits.result(),
@@ -474,8 +586,11 @@ def load_image(path: str | os.PathLike[str]) -> Image:
     """
     path = Path(path)
     if not path.is_dir():
-        raise ImageError(f"image {path} does not exist" if not path.exists()
-                         else f"{path} is not a folder, so it is no image")
+        raise ImageError(
+            f"image {path} does not exist"
+            if not path.exists()
+            else f"{path} is not a folder, so it is no image"
+        )
     manifest = _read_manifest(path)
     present = {entry.name for entry in path.iterdir()}
     for name in FILES:
@@ -495,12 +610,12 @@ def load_image(path: str | os.PathLike[str]) -> Image:
     try:
         config = Config.from_dict(manifest["configuration"])
         if config.identity != manifest["configuration_identity"]:
-            raise ImageError(f"image {path} is damaged: its configuration does not match its "
-                             f"identity")
+            raise ImageError(
+                f"image {path} is damaged: its configuration does not match its identity"
+            )
         with ThreadPoolExecutor(1) as pool:
             unpacking = pool.submit(_memory_from_files, config, files)
-            network = _network_from_files(json.loads(files["network.json"]),
-                                          files["network.bin"])
+            network = _network_from_files(json.loads(files["network.json"]), files["network.bin"])
         memory = unpacking.result()
     except ConfigError as error:
         raise ImageError(f"image {path} has no valid configuration: {error}") from error
@@ -527,8 +642,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ImageError(
             f"image {path} has format version {manifest.get('format_version')}; this tritforge "
-            f"reads version {FORMAT_VERSION}, so export it again")
-    if manifest.get("manifest_sha256") != _seal(manifest) \
-            or not isinstance(manifest.get("sha256"), dict):
+            f"reads version {FORMAT_VERSION}, so export it again"
+        )
+    if manifest.get("manifest_sha256") != _seal(manifest) or not isinstance(
+        manifest.get("sha256"), dict
+    ):
         raise ImageError(f"image {path} is damaged: {MANIFEST} does not match its checksum")
     return manifest

@@ -38,9 +38,19 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GROUP", "columns_per_block", "pack_columns", "pack_flat", "pack_memories",
-           "pack_plain", "packets", "unpack_columns", "unpack_flat", "unpack_memories",
-           "unpack_plain"]
+__all__ = [
+    "GROUP",
+    "columns_per_block",
+    "pack_columns",
+    "pack_flat",
+    "pack_memories",
+    "pack_plain",
+    "packets",
+    "unpack_columns",
+    "unpack_flat",
+    "unpack_memories",
+    "unpack_plain",
+]
 
 #: Trits of a group.
 GROUP = 16
@@ -59,6 +69,7 @@ Words = NDArray[np.uint32]
 
 
 # ----- groups in words
+
 
 @lru_cache
 def _tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -79,8 +90,9 @@ def _gather(mask: Bits, value: Bits) -> Bits:
     """The bits of ``value`` where ``mask`` is 1, moved together."""
     table, _ = _tables()
     low, high = mask & 255, mask >> 8
-    return (table[low << 8 | value & 255]
-            | table[high << 8 | value >> 8].astype(np.uint16) << np.bitwise_count(low))
+    return table[low << 8 | value & 255] | table[high << 8 | value >> 8].astype(
+        np.uint16
+    ) << np.bitwise_count(low)
 
 
 def _spread(mask: Bits, signs: Bits) -> Bits:
@@ -91,21 +103,27 @@ def _spread(mask: Bits, signs: Bits) -> Bits:
     return table[low << 8 | signs & 255] | table[high << 8 | rest & 255].astype(np.uint16) << 8
 
 
-def _encode(mask: Bits, negative: Bits, width: NDArray[np.integer]) -> tuple[
-        Words, NDArray[np.int64]]:
+def _encode(
+    mask: Bits, negative: Bits, width: NDArray[np.integer]
+) -> tuple[Words, NDArray[np.int64]]:
     """Words, and words per block, of groups (blocks, n); ``width`` mask bits each, broadcast."""
     blocks, count = mask.shape
     step = max(1, _PIECE // max(count, 1))
     sizes = np.broadcast_to(width.astype(np.uint8), mask.shape)
-    parts = [_encode_piece(mask[start:start + step], negative[start:start + step],
-                           sizes[start:start + step]) for start in range(0, blocks, step)]
+    parts = [
+        _encode_piece(
+            mask[start : start + step], negative[start : start + step], sizes[start : start + step]
+        )
+        for start in range(0, blocks, step)
+    ]
     if not parts:
         return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     return np.concatenate([part for part, _ in parts]), np.concatenate([n for _, n in parts])
 
 
-def _encode_piece(mask: Bits, negative: Bits, width: NDArray[np.uint8]) -> tuple[
-        Words, NDArray[np.int64]]:
+def _encode_piece(
+    mask: Bits, negative: Bits, width: NDArray[np.uint8]
+) -> tuple[Words, NDArray[np.int64]]:
     # Unit n is the mask of group n and the signs of the group before it.
     signs = np.pad(_gather(mask, negative), ((0, 0), (1, 0)))
     nonzero = np.pad(np.bitwise_count(mask), ((0, 0), (1, 0)))
@@ -125,8 +143,9 @@ def _encode_piece(mask: Bits, negative: Bits, width: NDArray[np.uint8]) -> tuple
     return words[:-2].astype(np.uint32), counts
 
 
-def _decode(words: Words, counts: NDArray[np.integer],
-            width: NDArray[np.integer]) -> tuple[Bits, Bits]:
+def _decode(
+    words: Words, counts: NDArray[np.integer], width: NDArray[np.integer]
+) -> tuple[Bits, Bits]:
     """Masks and negatives (blocks, n) of blocks of ``counts`` words; ``width`` is (blocks, n).
 
     All blocks are walked side by side, a group at a time. ``ValueError`` if a block does not
@@ -142,7 +161,7 @@ def _decode(words: Words, counts: NDArray[np.integer],
     last = len(wide) - 1
     widths = np.pad(width.T.astype(np.uint8), ((0, 1), (0, 0)))
     masks = np.zeros(widths.shape, np.uint16)
-    signs = np.zeros(widths.shape, np.uint16)      # of the group before
+    signs = np.zeros(widths.shape, np.uint16)  # of the group before
     ones = (1 << np.arange(GROUP + 1)).astype(np.uint64) - np.uint64(1)
     nonzero = np.zeros(len(counts), np.uint8)
     for number, size in enumerate(widths):
@@ -165,11 +184,12 @@ def _decode(words: Words, counts: NDArray[np.integer],
 
 # ----- flat arrays
 
+
 def pack_plain(trits: NDArray[np.integer]) -> bytes:
     """Four trits a byte, lowest bits first: 0, 1 for +, 3 for -."""
     flat = np.asarray(trits, np.int8).reshape(-1)
     padded = np.zeros(-(-len(flat) // 4) * 4, np.uint8)
-    padded[:len(flat)] = flat.view(np.uint8) & 3
+    padded[: len(flat)] = flat.view(np.uint8) & 3
     quads = padded.reshape(-1, 4)
     return (quads[:, 0] | quads[:, 1] << 2 | quads[:, 2] << 4 | quads[:, 3] << 6).tobytes()
 
@@ -194,10 +214,10 @@ def pack_flat(trits: NDArray[np.integer]) -> bytes:
     for plane in (flat != 0, flat < 0):
         bits = np.zeros(blocks * BLOCK_TRITS // 8, np.uint8)
         packed = np.packbits(plane, bitorder="little")
-        bits[:len(packed)] = packed
+        bits[: len(packed)] = packed
         planes.append(bits.view("<u2").reshape(blocks, _BLOCK_GROUPS).astype(np.uint16))
     width = _flat_widths(blocks, groups)
-    mask, negative = (plane[:, :width.shape[1]] for plane in planes)
+    mask, negative = (plane[:, : width.shape[1]] for plane in planes)
     words, counts = _encode(mask, negative, width)
     table = np.zeros(blocks + blocks % 2, "<u2")
     table[:blocks] = counts
@@ -213,8 +233,12 @@ def unpack_flat(raw: bytes, count: int) -> NDArray[np.int8]:
     table = np.frombuffer(raw[:table_size], "<u2")
     words = np.frombuffer(raw[table_size:], "<u4").astype(np.uint32)
     mask, negative = _decode(words, table[:blocks], _flat_widths(blocks, -(-count // GROUP)))
-    planes = [np.unpackbits(np.ascontiguousarray(plane, "<u2").view(np.uint8).reshape(-1),
-                            bitorder="little").view(np.int8) for plane in (mask, negative)]
+    planes = [
+        np.unpackbits(
+            np.ascontiguousarray(plane, "<u2").view(np.uint8).reshape(-1), bitorder="little"
+        ).view(np.int8)
+        for plane in (mask, negative)
+    ]
     trits: NDArray[np.int8] = planes[0] - 2 * planes[1]
     if table[blocks:].any() or trits[count:].any():
         raise ValueError("packed trits hold more than stated")
@@ -224,10 +248,11 @@ def unpack_flat(raw: bytes, count: int) -> NDArray[np.int8]:
 def _flat_widths(blocks: int, groups: int) -> NDArray[np.uint8]:
     """Mask bits of every group (blocks, n): none behind the array's end."""
     inside = np.arange(blocks * _BLOCK_GROUPS).reshape(blocks, _BLOCK_GROUPS) < groups
-    return (GROUP * inside[:, :max(1, min(groups, _BLOCK_GROUPS))]).astype(np.uint8)
+    return (GROUP * inside[:, : max(1, min(groups, _BLOCK_GROUPS))]).astype(np.uint8)
 
 
 # ----- columns of trit memories
+
 
 def _together(rows: int) -> int:
     """Elements of a group."""
@@ -303,8 +328,10 @@ def _rows_used(planes: Bits, rows: int) -> NDArray[np.int64]:
     """Highest row that is not zero, plus one, of every column (n,) of parts (n, p)."""
     parts = -(-rows // GROUP)
     any_set = np.bitwise_or.reduce(planes.reshape(len(planes), -1, parts), axis=1)
-    heights = [np.where(any_set[:, part], GROUP * part + _bit_length(any_set[:, part]), 0)
-               for part in range(parts)]
+    heights = [
+        np.where(any_set[:, part], GROUP * part + _bit_length(any_set[:, part]), 0)
+        for part in range(parts)
+    ]
     return np.maximum.reduce(heights)
 
 
@@ -312,8 +339,9 @@ def _bit_length(values: Bits) -> NDArray[np.int64]:
     return np.frexp(values.astype(np.float64))[1].astype(np.int64)
 
 
-def pack_columns(trits: NDArray[np.uint8], elements: int, rows: int,
-                 used: int | None = None) -> tuple[int, Words]:
+def pack_columns(
+    trits: NDArray[np.uint8], elements: int, rows: int, used: int | None = None
+) -> tuple[int, Words]:
     """Columns of one trit memory as one packet carries them.
 
     Parameters
@@ -342,8 +370,9 @@ def pack_columns(trits: NDArray[np.uint8], elements: int, rows: int,
     return used, _encode(groups[0], groups[1], width[None])[0]
 
 
-def unpack_columns(words: Words, count: int, used: int, elements: int,
-                   rows: int) -> NDArray[np.uint8]:
+def unpack_columns(
+    words: Words, count: int, used: int, elements: int, rows: int
+) -> NDArray[np.uint8]:
     """The inverse of :func:`pack_columns`: (count, bytes).
 
     Raises
@@ -358,8 +387,9 @@ def unpack_columns(words: Words, count: int, used: int, elements: int,
     return _from_planes(stretched, elements, rows)
 
 
-def packets(trits: NDArray[np.uint8], elements: int, rows: int,
-            longest: int) -> Iterator[tuple[int, int, int, Words]]:
+def packets(
+    trits: NDArray[np.uint8], elements: int, rows: int, longest: int
+) -> Iterator[tuple[int, int, int, Words]]:
     """Cut columns (n, bytes) into packets of at most ``longest`` words.
 
     Yields
@@ -372,23 +402,26 @@ def packets(trits: NDArray[np.uint8], elements: int, rows: int,
         One column may take more than ``longest`` words.
     """
     if elements * rows * 2 > 32 * longest:
-        raise ValueError(f"a column may take {elements * rows * 2} bits, a packet holds "
-                         f"{32 * longest}")
+        raise ValueError(
+            f"a column may take {elements * rows * 2} bits, a packet holds {32 * longest}"
+        )
     planes = _planes(trits, elements, rows)
     used = np.maximum(_rows_used(planes[0], rows), 1)
     nonzero = np.bitwise_count(planes[0]).sum(axis=1, dtype=np.int64)
     reach = 32 * longest // elements
     start = 0
     while start < len(trits):
-        most = np.maximum.accumulate(used[start:start + reach])
+        most = np.maximum.accumulate(used[start : start + reach])
         bits = elements * most * np.arange(1, len(most) + 1) + np.cumsum(
-            nonzero[start:start + reach])
+            nonzero[start : start + reach]
+        )
         count = int(np.searchsorted(bits, 32 * longest, side="right"))
-        yield start, count, *pack_columns(trits[start:start + count], elements, rows)
+        yield start, count, *pack_columns(trits[start : start + count], elements, rows)
         start += count
 
 
 # ----- the file of all trit memories
+
 
 def columns_per_block(elements: int, rows: int) -> int:
     """Columns of a block."""
@@ -405,7 +438,7 @@ def pack_memories(trits: NDArray[np.uint8], elements: int, rows: int) -> bytes:
     known: list[dict[bytes, int]] = [{} for _ in range(blocks)]
     for number in range(memories if columns else 0):
         memory = trits[number]
-        raw = [memory[step * block:step * (block + 1)].tobytes() for block in range(blocks)]
+        raw = [memory[step * block : step * (block + 1)].tobytes() for block in range(blocks)]
         first = [known[block].setdefault(raw[block], number) for block in range(blocks)]
         words, counts, used = _pack_memory(memory, elements, rows, step)
         starts = np.cumsum(counts) - counts
@@ -415,16 +448,18 @@ def pack_memories(trits: NDArray[np.uint8], elements: int, rows: int) -> bytes:
                 table[number, block] = first[block] | COPY << 24
             elif counts[block] < plain and used[block] >= 0:
                 table[number, block] = counts[block] | used[block] << 16 | PACKED << 24
-                parts.append(words[starts[block]:starts[block] + counts[block]]
-                             .astype("<u4").tobytes())
+                parts.append(
+                    words[starts[block] : starts[block] + counts[block]].astype("<u4").tobytes()
+                )
             else:
                 table[number, block] = plain | PLAIN << 24
                 parts.append(raw[block].ljust(4 * plain, b"\0"))
     return b"".join([np.array([columns], "<u4").tobytes(), table.tobytes(), *parts])
 
 
-def _pack_memory(memory: NDArray[np.uint8], elements: int, rows: int, step: int) -> tuple[
-        Words, NDArray[np.int64], NDArray[np.int64]]:
+def _pack_memory(
+    memory: NDArray[np.uint8], elements: int, rows: int, step: int
+) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
     """Words, words per block, rows used per block (-1: it cannot be packed) of one memory."""
     columns, size = memory.shape
     blocks = -(-columns // step)
@@ -433,15 +468,18 @@ def _pack_memory(memory: NDArray[np.uint8], elements: int, rows: int, step: int)
     planes = _planes(padded, elements, rows)
     used = _rows_used(planes[0], rows).reshape(blocks, step).max(axis=1, initial=0)
     groups = _squeeze(planes, rows, np.repeat(used, step)[:, None]).reshape(2, blocks, -1)
-    words, counts = _encode(groups[0], groups[1], _block_widths(elements, rows, used, step,
-                                                                columns))
-    exact = (_from_planes(planes, elements, rows) == padded).all(axis=1) \
-        & ~(planes[1] & ~planes[0]).any(axis=1)
+    words, counts = _encode(
+        groups[0], groups[1], _block_widths(elements, rows, used, step, columns)
+    )
+    exact = (_from_planes(planes, elements, rows) == padded).all(axis=1) & ~(
+        planes[1] & ~planes[0]
+    ).any(axis=1)
     return words, counts, np.where(exact.reshape(blocks, step).all(axis=1), used, -1)
 
 
-def _block_widths(elements: int, rows: int, used: NDArray[np.integer], step: int,
-                  columns: int) -> NDArray[np.uint8]:
+def _block_widths(
+    elements: int, rows: int, used: NDArray[np.integer], step: int, columns: int
+) -> NDArray[np.uint8]:
     """Mask bits of every group (blocks, n); none for columns behind the last."""
     width = _group_widths(elements, rows, used)[:, None, :]
     inside = np.arange(len(used) * step).reshape(len(used), step, 1) < columns
@@ -463,14 +501,18 @@ def unpack_memories(raw: bytes, memories: int, elements: int, rows: int) -> NDAr
     step = columns_per_block(elements, rows)
     blocks = -(-columns // step)
     if len(contents) < 1 + memories * blocks:
-        raise ValueError(f"a file of {memories} trit memories of {columns} columns ends in its "
-                         f"table")
-    table = contents[1:1 + memories * blocks].reshape(memories, blocks).astype(np.int64)
+        raise ValueError(
+            f"a file of {memories} trit memories of {columns} columns ends in its table"
+        )
+    table = contents[1 : 1 + memories * blocks].reshape(memories, blocks).astype(np.int64)
     count, used, form = table & 0xFFFF, table >> 16 & 0xFF, table >> 24
     stored = np.where(form == COPY, 0, count)
     begin = 1 + table.size + (np.cumsum(stored) - stored.reshape(-1)).reshape(table.shape)
-    if 1 + table.size + int(stored.sum()) != len(contents) or (form > COPY).any() \
-            or (used > rows).any():
+    if (
+        1 + table.size + int(stored.sum()) != len(contents)
+        or (form > COPY).any()
+        or (used > rows).any()
+    ):
         raise ValueError("the table of the trit memories is not one")
     result = np.zeros((memories, blocks * step, size), np.uint8)
     width = np.minimum(step, columns - step * np.arange(blocks))
@@ -478,16 +520,23 @@ def unpack_memories(raw: bytes, memories: int, elements: int, rows: int) -> NDAr
         shaped = result[number].reshape(blocks, step, size)
         packed = np.flatnonzero(form[number] == PACKED)
         if len(packed):
-            shaped[packed] = _unpack_blocks(contents, begin[number, packed], count[number, packed],
-                                            used[number, packed], width[packed], elements, rows,
-                                            step)
+            shaped[packed] = _unpack_blocks(
+                contents,
+                begin[number, packed],
+                count[number, packed],
+                used[number, packed],
+                width[packed],
+                elements,
+                rows,
+                step,
+            )
         for block in np.flatnonzero(form[number] == PLAIN):
             there = int(width[block])
             start, words = int(begin[number, block]), int(count[number, block])
             if words != -(-there * size // 4):
                 raise ValueError(f"a plain block of {there} columns cannot take {words} words")
-            plain = contents[start:start + words].astype("<u4").view(np.uint8)
-            shaped[block, :there] = plain[:there * size].reshape(there, size)
+            plain = contents[start : start + words].astype("<u4").view(np.uint8)
+            shaped[block, :there] = plain[: there * size].reshape(there, size)
         copies = np.flatnonzero(form[number] == COPY)
         if (count[number, copies] >= number).any():
             raise ValueError("a copy is of a memory that comes later")
@@ -496,16 +545,25 @@ def unpack_memories(raw: bytes, memories: int, elements: int, rows: int) -> NDAr
     return result[:, :columns]
 
 
-def _unpack_blocks(contents: Words, begin: NDArray[np.int64], count: NDArray[np.int64],
-                   used: NDArray[np.int64], width: NDArray[np.int64], elements: int, rows: int,
-                   step: int) -> NDArray[np.uint8]:
+def _unpack_blocks(
+    contents: Words,
+    begin: NDArray[np.int64],
+    count: NDArray[np.int64],
+    used: NDArray[np.int64],
+    width: NDArray[np.int64],
+    elements: int,
+    rows: int,
+    step: int,
+) -> NDArray[np.uint8]:
     """(blocks, step, bytes) of packed blocks of one memory, zero behind their ``width`` columns."""
-    words = np.concatenate([contents[start:start + size]
-                            for start, size in zip(begin, count, strict=True)])
+    words = np.concatenate(
+        [contents[start : start + size] for start, size in zip(begin, count, strict=True)]
+    )
     inside = np.arange(step)[None, :, None] < width[:, None, None]
     widths = _group_widths(elements, rows, used)[:, None, :] * inside
     planes = np.stack(_decode(words, count, widths.reshape(len(used), -1)))
     parts = elements * -(-rows // GROUP)
-    stretched = _stretch(planes.reshape(2, len(used) * step, -1), parts, rows,
-                         np.repeat(used, step)[:, None])
+    stretched = _stretch(
+        planes.reshape(2, len(used) * step, -1), parts, rows, np.repeat(used, step)[:, None]
+    )
     return _from_planes(stretched, elements, rows).reshape(len(used), step, -1)

@@ -17,8 +17,9 @@ _CANDIDATES = (32, 256)
 _LEAST_GAIN = 1e-9
 
 
-def deal(items: NDArray[np.float64], room: list[int],
-         load: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+def deal(
+    items: NDArray[np.float64], room: list[int], load: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
     """Bin of every item; ``room[b]`` items go to bin ``b`` at most.
 
     Items are dealt heaviest first, each to the bin where it adds least to the sum of squared
@@ -58,8 +59,7 @@ def deal(items: NDArray[np.float64], room: list[int],
     return result
 
 
-def _swap(items: NDArray[np.float64], result: NDArray[np.int64],
-          held: NDArray[np.float64]) -> None:
+def _swap(items: NDArray[np.float64], result: NDArray[np.int64], held: NDArray[np.float64]) -> None:
     threshold = -_LEAST_GAIN * float((held.mean(axis=0) ** 2).sum() + 1e-300)
     squares = np.einsum("id,id->i", items, items)
     height = held.max(axis=1)
@@ -99,4 +99,4 @@ def _some(items: NDArray[np.int64], most: int, number: int) -> NDArray[np.int64]
     if len(items) <= most:
         return items
     step = len(items) // most
-    return items[number % step::step][:most]
+    return items[number % step :: step][:most]

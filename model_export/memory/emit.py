@@ -37,8 +37,18 @@ from tritforge.model_export.memory.schedule import Schedule
 from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network
 from tritforge.model_export.passes.quantize import partial_bounds
 
-__all__ = ["Columns", "DoesNotFitError", "Emitter", "Held", "LayerPlace", "MemoryImage",
-           "ResultPlace", "TensorPlace", "Window", "emit"]
+__all__ = [
+    "Columns",
+    "DoesNotFitError",
+    "Emitter",
+    "Held",
+    "LayerPlace",
+    "MemoryImage",
+    "ResultPlace",
+    "TensorPlace",
+    "Window",
+    "emit",
+]
 
 
 class DoesNotFitError(ExportError):
@@ -57,13 +67,13 @@ class TensorPlace:
     height: int
     width: int
     signed: bool
-    base: int                         # address of its first word, the same in every cluster
-    words: int                        # words per pixel
-    cluster: NDArray[np.int64]        # (channels,)
+    base: int  # address of its first word, the same in every cluster
+    words: int  # words per pixel
+    cluster: NDArray[np.int64]  # (channels,)
     word: NDArray[np.int64]
     lane: NDArray[np.int64]
     fold: Fold | None = None
-    external: bool = False            # kept by the host, strips of it come and go; no base
+    external: bool = False  # kept by the host, strips of it come and go; no base
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,15 +91,15 @@ class LayerPlace:
     """Where a layer's records, columns and row entries begin, and how many there are."""
 
     name: str
-    address: int                      # program address for RUN
+    address: int  # program address for RUN
     output: str
     tiles: int
-    rows_used: int                    # accumulators per element, summed over tiles
-    groups: int                       # group records, summed over tiles
-    pixels: int                       # output pixels computed per tile
-    columns: int                      # trit-memory columns that it reads
+    rows_used: int  # accumulators per element, summed over tiles
+    groups: int  # group records, summed over tiles
+    pixels: int  # output pixels computed per tile
+    columns: int  # trit-memory columns that it reads
     row_entries: int
-    accumulator_low: int              # over all rows, for any input
+    accumulator_low: int  # over all rows, for any input
     accumulator_high: int
 
 
@@ -101,8 +111,8 @@ class ResultPlace:
     height: int
     width: int
     base: int
-    entries: int                      # to read, from ``base``
-    first: NDArray[np.int64]          # (rows,)
+    entries: int  # to read, from ``base``
+    first: NDArray[np.int64]  # (rows,)
     step: NDArray[np.int64]
     lane: NDArray[np.int64]
 
@@ -125,8 +135,8 @@ class MemoryImage:
     tensors: dict[str, TensorPlace]
     layers: list[LayerPlace]
     results: ResultPlace | None
-    activation_words: int             # words of each activation memory in use
-    stale_lanes: bool                 # lanes that no channel owns may hold old values
+    activation_words: int  # words of each activation memory in use
+    stale_lanes: bool  # lanes that no channel owns may hold old values
     schedule: Schedule | None = None  # None: everything is in the memories at once
 
     def layer(self, name: str) -> LayerPlace:
@@ -134,8 +144,10 @@ class MemoryImage:
         for place in self.layers:
             if place.name == name:
                 return place
-        raise KeyError(f"the image has no layer {name!r}; "
-                       f"it has {', '.join(place.name for place in self.layers)}")
+        raise KeyError(
+            f"the image has no layer {name!r}; "
+            f"it has {', '.join(place.name for place in self.layers)}"
+        )
 
     def port_words(self, kind: str, cluster: int = 0) -> NDArray[np.uint32]:
         """Memory words as the host port carries them: (words, ``memory_chunks``) uint32.
@@ -157,7 +169,7 @@ class MemoryImage:
     def activations_from_port_words(self, words: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """Inverse of :meth:`activation_port_words`: (n, chunks) uint32 -> (n, S) uint8."""
         raw = np.ascontiguousarray(words, "<u4").view(np.uint8)
-        return raw.reshape(len(words), -1)[:, :self.config.scan_width]
+        return raw.reshape(len(words), -1)[:, : self.config.scan_width]
 
     def tensor_words(self, name: str, codes: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Activation codes (C, H, W) as memory words (clusters, words, S) from the tensor's base.
@@ -178,15 +190,19 @@ class MemoryImage:
             raise ValueError(f"codes of tensor {name} must be integers, not {codes.dtype}")
         low, high = (-128, 127) if place.signed else (0, 255)
         if codes.size and not low <= int(codes.min()) <= int(codes.max()) <= high:
-            raise ValueError(f"codes of tensor {name} run from {codes.min()} to {codes.max()}; "
-                             f"they must lie between {low} and {high}")
+            raise ValueError(
+                f"codes of tensor {name} run from {codes.min()} to {codes.max()}; "
+                f"they must lie between {low} and {high}"
+            )
         if place.fold is not None:
             codes = place.fold.apply(codes)
         pixels = place.height * place.width
-        words = np.zeros((self.config.clusters, pixels, place.words, self.config.scan_width),
-                         np.uint8)
+        words = np.zeros(
+            (self.config.clusters, pixels, place.words, self.config.scan_width), np.uint8
+        )
         words[place.cluster, :, place.word, place.lane] = (
-            codes.reshape(place.channels, pixels).astype(np.int16) & 0xFF)
+            codes.reshape(place.channels, pixels).astype(np.int16) & 0xFF
+        )
         return words.reshape(self.config.clusters, place.size, self.config.scan_width)
 
     def input_words(self, codes: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -198,7 +214,8 @@ class MemoryImage:
         place = self.tensors[name]
         pixels = place.height * place.width
         shaped = np.asarray(words, np.uint8).reshape(
-            self.config.clusters, pixels, place.words, self.config.scan_width)
+            self.config.clusters, pixels, place.words, self.config.scan_width
+        )
         codes = shaped[place.cluster, :, place.word, place.lane]
         signed = codes.view(np.int8).astype(np.int16) if place.signed else codes.astype(np.int16)
         values = signed.reshape(place.channels, place.height, place.width)
@@ -220,7 +237,7 @@ class MemoryImage:
 
 def _port_words(raw: NDArray[np.uint8], chunks: int) -> NDArray[np.uint32]:
     padded = np.zeros((len(raw), chunks * PORT_WIDTH // 8), np.uint8)
-    padded[:, :raw.shape[1]] = raw
+    padded[:, : raw.shape[1]] = raw
     return padded.view("<u4").astype(np.uint32)
 
 
@@ -234,8 +251,8 @@ class Columns:
     lanes: int
     kernel_y: range
     kernel_x: range
-    scan: int                         # activations per word
-    shared: bool = False              # all positions have the same columns
+    scan: int  # activations per word
+    shared: bool = False  # all positions have the same columns
 
     @property
     def step(self) -> int:
@@ -259,8 +276,9 @@ class Window:
     @classmethod
     def whole(cls, layer: Layer) -> "Window":
         """All of a layer."""
-        return cls(range(layer.height),
-                   range(layer.height if layer.pool is None else layer.pool.height))
+        return cls(
+            range(layer.height), range(layer.height if layer.pool is None else layer.pool.height)
+        )
 
 
 #: Where tensors are: the address of the first row that is there, and which that is.
@@ -300,10 +318,12 @@ class _Trits:
     def contents(self) -> NDArray[np.uint8]:
         """(sets * clusters, columns, bytes)."""
         config = self._config
-        result = np.zeros((config.sets, config.clusters, self.columns,
-                           -(-config.memory_width("trits") // 8)), np.uint8)
+        result = np.zeros(
+            (config.sets, config.clusters, self.columns, -(-config.memory_width("trits") // 8)),
+            np.uint8,
+        )
         for sets, base, part in self._parts:
-            result[sets.start:sets.stop, :, base:base + part.shape[1]] = part
+            result[sets.start : sets.stop, :, base : base + part.shape[1]] = part
         return result.reshape(config.cluster_count, self.columns, -1)
 
 
@@ -328,36 +348,47 @@ class Emitter:
                         raise ExportError(
                             f"layer {layer.name} has a coefficient {which}; configuration "
                             f"{config.name} holds {-config.coefficient_max} to "
-                            f"{config.coefficient_max}")
+                            f"{config.coefficient_max}"
+                        )
                 if max(group.kernel) > 255:
                     raise ExportError(
                         f"layer {layer.name} has a kernel of {group.kernel[0]}x{group.kernel[1]}; "
-                        f"the hardware visits at most 255 positions each way")
+                        f"the hardware visits at most 255 positions each way"
+                    )
             low, high = partial_bounds(network, layer)
-            if low.min(initial=0) < -config.accumulator_max - 1 \
-                    or high.max(initial=0) > config.accumulator_max:
+            if (
+                low.min(initial=0) < -config.accumulator_max - 1
+                or high.max(initial=0) > config.accumulator_max
+            ):
                 raise ExportError(
                     f"layer {layer.name} has accumulators from {low.min()} to {high.max()}; "
                     f"configuration {config.name} holds {-config.accumulator_max - 1} to "
-                    f"{config.accumulator_max}")
+                    f"{config.accumulator_max}"
+                )
             self._check_requantization(layer, low, high)
             check_pool(layer, config)
             if layer.final and layer.pool is not None:
-                raise ExportError(f"layer {layer.name} is the last and has a max-pool; results "
-                                  f"are not pooled")
+                raise ExportError(
+                    f"layer {layer.name} is the last and has a max-pool; results are not pooled"
+                )
             if not layer.final:
                 tensor = network.tensors[layer.output]
-                expected = (layer.rows, layer.height, layer.width) if layer.pool is None \
+                expected = (
+                    (layer.rows, layer.height, layer.width)
+                    if layer.pool is None
                     else (layer.rows, layer.pool.height, layer.pool.width)
+                )
                 if expected != (tensor.channels, tensor.height, tensor.width):
                     raise ExportError(
                         f"layer {layer.name} computes {expected}, but tensor {tensor.name} is "
-                        f"{(tensor.channels, tensor.height, tensor.width)}")
+                        f"{(tensor.channels, tensor.height, tensor.width)}"
+                    )
             bounds[layer.name] = (int(low.min(initial=0)), int(high.max(initial=0)))
         return bounds
 
-    def _check_requantization(self, layer: Layer, low: NDArray[np.int64],
-                              high: NDArray[np.int64]) -> None:
+    def _check_requantization(
+        self, layer: Layer, low: NDArray[np.int64], high: NDArray[np.int64]
+    ) -> None:
         rule = layer.requantization
         assert rule is not None
         offset = rule.bias + ((np.int64(1) << rule.shift) >> 1)
@@ -369,12 +400,15 @@ class Emitter:
                 row = int(outside[0])
                 raise ExportError(
                     f"layer {layer.name}, row {row}, scales accumulators up to {int(total[row])}; "
-                    f"configuration {self.config.name} holds {self.config.offset_width} bits there")
-            if layer.final and (total.min(initial=0) < -(1 << 31)
-                                or total.max(initial=0) >= 1 << 31):
+                    f"configuration {self.config.name} holds {self.config.offset_width} bits there"
+                )
+            if layer.final and (
+                total.min(initial=0) < -(1 << 31) or total.max(initial=0) >= 1 << 31
+            ):
                 raise ExportError(
                     f"layer {layer.name} has results up to {int(abs(total).max())}; "
-                    f"a result is a signed 32-bit integer")
+                    f"a result is a signed 32-bit integer"
+                )
         if layer.final and rule.shift.any():
             raise ExportError(f"layer {layer.name} is the last; its results cannot be shifted")
 
@@ -395,8 +429,10 @@ class Emitter:
             for group in layer.groups:
                 died[group.source] = index
                 if group.source not in born:
-                    raise ExportError(f"layer {layer.name} reads tensor {group.source} before "
-                                      f"any layer has written it")
+                    raise ExportError(
+                        f"layer {layer.name} reads tensor {group.source} before "
+                        f"any layer has written it"
+                    )
             if layer.output in self.placement.layouts:
                 born[layer.output] = index
                 died.setdefault(layer.output, index)
@@ -405,22 +441,30 @@ class Emitter:
     def allocate(self) -> tuple[dict[str, int], bool, int]:
         """Base address of every tensor, whether gaps may be stale, words in use."""
         network, layouts = self.network, self.placement.layouts
-        size = {name: network.tensors[name].height * network.tensors[name].width * layout.words
-                for name, layout in layouts.items()}
+        size = {
+            name: network.tensors[name].height * network.tensors[name].width * layout.words
+            for name, layout in layouts.items()
+        }
         born, died = self.lifetimes()
         names = sorted(born, key=lambda name: born[name])
         gaps = self._tensors_with_gaps() - {network.input}
         depth = self.config.activation_depth
 
         def conflict(one: str, other: str, exclusive: set[str]) -> bool:
-            return (one in exclusive or other in exclusive
-                    or (born[one] <= died[other] and born[other] <= died[one]))
+            return (
+                one in exclusive
+                or other in exclusive
+                or (born[one] <= died[other] and born[other] <= died[one])
+            )
 
         def first_fit(order: list[str], exclusive: set[str]) -> dict[str, int]:
             bases: dict[str, int] = {}
             for name in order:
-                taken = sorted((bases[other], bases[other] + size[other]) for other in bases
-                               if conflict(name, other, exclusive))
+                taken = sorted(
+                    (bases[other], bases[other] + size[other])
+                    for other in bases
+                    if conflict(name, other, exclusive)
+                )
                 base = 0
                 for start, stop in taken:
                     if base + size[name] <= start:
@@ -438,14 +482,18 @@ class Emitter:
             for bases, words in zip(fits, used, strict=True):
                 if words <= depth:
                     return bases, bool(gaps - exclusive), words
-        live = [sum(size[name] for name in names if born[name] <= index <= died[name])
-                for index in range(len(network.layers))]
-        full = next((index for index, words in enumerate(live) if words > depth),
-                    int(np.argmax(live)))
+        live = [
+            sum(size[name] for name in names if born[name] <= index <= died[name])
+            for index in range(len(network.layers))
+        ]
+        full = next(
+            (index for index, words in enumerate(live) if words > depth), int(np.argmax(live))
+        )
         raise DoesNotFitError(
             f"the activation memory is too small at layer {network.layers[full].name}: network "
             f"{network.name} needs {needed} words per cluster, configuration {self.config.name} "
-            f"has {depth}")
+            f"has {depth}"
+        )
 
     def _tensors_with_gaps(self) -> set[str]:
         """Tensors of which some lane is read that no channel owns."""
@@ -461,8 +509,8 @@ class Emitter:
                 for group in tile.groups:
                     layout = self.placement.layouts[group.source]
                     word, count, lanes = layout.read_range(group.channels, config)
-                    read = owned[group.source][:, word:word + count].reshape(config.clusters, -1)
-                    if not read[:, :(count - 1) * config.scan_width + lanes].all():
+                    read = owned[group.source][:, word : word + count].reshape(config.clusters, -1)
+                    if not read[:, : (count - 1) * config.scan_width + lanes].all():
                         result.add(group.source)
         return result
 
@@ -472,8 +520,13 @@ class Emitter:
         """The columns of a group."""
         layout = self.placement.layouts[group.source]
         rule = layer.groups[group.group]
-        return Columns(*layout.read_range(group.channels, self.config), range(rule.kernel[0]),
-                       range(rule.kernel[1]), self.config.scan_width, rule.shared)
+        return Columns(
+            *layout.read_range(group.channels, self.config),
+            range(rule.kernel[0]),
+            range(rule.kernel[1]),
+            self.config.scan_width,
+            rule.shared,
+        )
 
     def trit_columns(self, layer: Layer, tile: Tile, group: TileGroup) -> NDArray[np.uint8]:
         """(clusters, columns, bytes): the trit memory's words of one column group of a tile."""
@@ -489,16 +542,23 @@ class Emitter:
             source: ColumnGroup = layer.groups[block.group]
             channels = np.arange(*block.channels)
             cube = source.trits[tile.rows[here] - source.rows[0]][
-                :, block.channels[0] - source.channels[0]:block.channels[1] - source.channels[0]]
+                :, block.channels[0] - source.channels[0] : block.channels[1] - source.channels[0]
+            ]
             values = cube.reshape(len(here), len(channels), positions)
-            column = (layout.word[channels] - first_word) * config.scan_width \
-                + layout.lane[channels]
-            trits[layout.cluster[channels][:, None, None], np.arange(positions)[None, :, None],
-                  column[:, None, None], slot[here][None, None, :]] = values.transpose(1, 2, 0)
+            column = (layout.word[channels] - first_word) * config.scan_width + layout.lane[
+                channels
+            ]
+            trits[
+                layout.cluster[channels][:, None, None],
+                np.arange(positions)[None, :, None],
+                column[:, None, None],
+                slot[here][None, None, :],
+            ] = values.transpose(1, 2, 0)
         flat = trits.reshape(config.clusters, count, config.elements, 1, config.rows)
         bits = np.concatenate([flat != 0, flat < 0], axis=3)
-        return np.packbits(bits.reshape(config.clusters, count, 2 * config.slots), axis=2,
-                           bitorder="little")
+        return np.packbits(
+            bits.reshape(config.clusters, count, 2 * config.slots), axis=2, bitorder="little"
+        )
 
     # ----- everything
 
@@ -510,8 +570,13 @@ class Emitter:
         tensors = {name: self.tensor_place(name, base) for name, base in bases.items()}
         tiles = self.placement.tiles
         record_count = sum(
-            record_words(LAYER) + sum(record_words(TILE) + record_words(GROUP) * len(tile.groups)
-                                      for tile in tiles[layer.name]) for layer in network.layers)
+            record_words(LAYER)
+            + sum(
+                record_words(TILE) + record_words(GROUP) * len(tile.groups)
+                for tile in tiles[layer.name]
+            )
+            for layer in network.layers
+        )
         tables = Tables(record_count)
         program: list[int] = []
         trits = _Trits(config)
@@ -531,26 +596,45 @@ class Emitter:
                 column_count = 0
                 row_start = len(rows)
                 for number, tile in enumerate(own_tiles):
-                    program += encode_words(TILE, rows_used=tile.rows_used,
-                                            group_count=len(tile.groups), row_base=len(rows))
-                    sets = range(config.sets) if pixels > 1 else \
-                        range(number % config.sets, number % config.sets + 1)
+                    program += encode_words(
+                        TILE,
+                        rows_used=tile.rows_used,
+                        group_count=len(tile.groups),
+                        row_base=len(rows),
+                    )
+                    sets = (
+                        range(config.sets)
+                        if pixels > 1
+                        else range(number % config.sets, number % config.sets + 1)
+                    )
                     for group in tile.groups:
                         columns = self.columns(layer, group)
                         column_count += columns.count
-                        base = trits.place(sets, columns.count,
-                                           partial(self.trit_columns, layer, tile, group))
-                        program += self.group_record(layer, group, columns, base, tables, held,
-                                                     window)
+                        base = trits.place(
+                            sets, columns.count, partial(self.trit_columns, layer, tile, group)
+                        )
+                        program += self.group_record(
+                            layer, group, columns, base, tables, held, window
+                        )
                     rows += self.row_entries(layer, tile)
             except OverflowError as error:
-                raise ExportError(f"layer {layer.name} does not fit the program's fields: "
-                                  f"{error}") from error
-            layers.append(LayerPlace(
-                layer.name, address, layer.output, len(own_tiles),
-                sum(tile.rows_used for tile in own_tiles),
-                sum(len(tile.groups) for tile in own_tiles), pixels, column_count,
-                len(rows) - row_start, *bounds[layer.name]))
+                raise ExportError(
+                    f"layer {layer.name} does not fit the program's fields: {error}"
+                ) from error
+            layers.append(
+                LayerPlace(
+                    layer.name,
+                    address,
+                    layer.output,
+                    len(own_tiles),
+                    sum(tile.rows_used for tile in own_tiles),
+                    sum(len(tile.groups) for tile in own_tiles),
+                    pixels,
+                    column_count,
+                    len(rows) - row_start,
+                    *bounds[layer.name],
+                )
+            )
             if layer.final:
                 result_place = self.results(layer)
             if trits.columns > config.trit_depth:
@@ -561,35 +645,62 @@ class Emitter:
                 program_full = program_full or layer.name
         program += tables.words
         for kind, at, needed, depth, unit in (
-                ("trit memory", trits_full, trits.columns, config.trit_depth,
-                 "columns per cluster"),
-                ("row memory", rows_full, len(rows), config.row_depth, "entries"),
-                ("program memory", program_full, len(program),
-                 config.program_depth, "words")):
+            ("trit memory", trits_full, trits.columns, config.trit_depth, "columns per cluster"),
+            ("row memory", rows_full, len(rows), config.row_depth, "entries"),
+            ("program memory", program_full, len(program), config.program_depth, "words"),
+        ):
             if at is not None:
                 raise DoesNotFitError(
                     f"the {kind} is too small at layer {at}: network {network.name} needs "
-                    f"{needed} {unit}, configuration {config.name} has {depth}")
+                    f"{needed} {unit}, configuration {config.name} has {depth}"
+                )
         return MemoryImage(
-            config, np.array(program, np.uint32), trits.contents(),
-            np.array(rows, np.uint32).reshape(-1, config.memory_chunks("rows")), network.input,
-            tensors, layers, result_place, activation_words, stale_lanes)
+            config,
+            np.array(program, np.uint32),
+            trits.contents(),
+            np.array(rows, np.uint32).reshape(-1, config.memory_chunks("rows")),
+            network.input,
+            tensors,
+            layers,
+            result_place,
+            activation_words,
+            stale_lanes,
+        )
 
     def pixels(self, layer: Layer, window: Window) -> int:
         """Output pixels that a tile computes."""
         pooled_width = layer.width if layer.pool is None else layer.pool.width
-        return (computed(window.rows, pool_axis(layer.pool, 0), window.places)
-                * computed(range(layer.width), pool_axis(layer.pool, 1), range(pooled_width)))
+        return computed(window.rows, pool_axis(layer.pool, 0), window.places) * computed(
+            range(layer.width), pool_axis(layer.pool, 1), range(pooled_width)
+        )
 
     def tensor_place(self, name: str, base: int, external: bool = False) -> TensorPlace:
         """Where a tensor is."""
         tensor, layout = self.network.tensors[name], self.placement.layouts[name]
-        return TensorPlace(name, tensor.channels, tensor.height, tensor.width, tensor.signed, base,
-                           layout.words, layout.cluster, layout.word, layout.lane, tensor.fold,
-                           external)
+        return TensorPlace(
+            name,
+            tensor.channels,
+            tensor.height,
+            tensor.width,
+            tensor.signed,
+            base,
+            layout.words,
+            layout.cluster,
+            layout.word,
+            layout.lane,
+            tensor.fold,
+            external,
+        )
 
-    def layer_record(self, layer: Layer, tile_count: int, tables: Tables, held: Held,
-                     window: Window, result_base: int = 0) -> list[int]:
+    def layer_record(
+        self,
+        layer: Layer,
+        tile_count: int,
+        tables: Tables,
+        held: Held,
+        window: Window,
+        result_base: int = 0,
+    ) -> list[int]:
         """LAYER for the rows of ``window``; results go to entry ``result_base`` on."""
         rule = layer.requantization
         assert rule is not None
@@ -601,18 +712,40 @@ class Emitter:
             step_y = pooled_width * step_x
             base = held[layer.output][0]
         return encode_words(
-            LAYER, opcode=LAYER_OPCODE, raw=int(layer.final), tile_count=tile_count,
-            low=0 if layer.final else rule.low, high=0 if layer.final else rule.high,
-            out_height=len(window.rows), out_width=layer.width,
-            destination_y=tables.add(destination(
-                window.rows, pool_axis(layer.pool, 0), step_y, window.places)),
-            destination_x=tables.add(destination(
-                range(layer.width), pool_axis(layer.pool, 1), step_x, range(pooled_width))),
-            step_x=step_x, step_y=step_y, base=base)
+            LAYER,
+            opcode=LAYER_OPCODE,
+            raw=int(layer.final),
+            tile_count=tile_count,
+            low=0 if layer.final else rule.low,
+            high=0 if layer.final else rule.high,
+            out_height=len(window.rows),
+            out_width=layer.width,
+            destination_y=tables.add(
+                destination(window.rows, pool_axis(layer.pool, 0), step_y, window.places)
+            ),
+            destination_x=tables.add(
+                destination(
+                    range(layer.width), pool_axis(layer.pool, 1), step_x, range(pooled_width)
+                )
+            ),
+            step_x=step_x,
+            step_y=step_y,
+            base=base,
+        )
 
-    def group_record(self, layer: Layer, group: TileGroup, columns: Columns, trit_base: int,
-                     tables: Tables, held: Held, window: Window, *, wait: bool = False,
-                     release: bool = False) -> list[int]:
+    def group_record(
+        self,
+        layer: Layer,
+        group: TileGroup,
+        columns: Columns,
+        trit_base: int,
+        tables: Tables,
+        held: Held,
+        window: Window,
+        *,
+        wait: bool = False,
+        release: bool = False,
+    ) -> list[int]:
         """GROUP for ``columns``, all of a group's or some."""
         rule = layer.groups[group.group]
         source = self.network.tensors[group.source]
@@ -622,20 +755,46 @@ class Emitter:
         trit_y = 0 if rule.shared else columns.step * len(columns.kernel_x)
         row_words = source.width * words
         return encode_words(
-            GROUP, plus=rule.coefficient_plus, minus=-rule.coefficient_minus,
-            base=base + columns.word, signed=int(source.signed), wait=int(wait),
+            GROUP,
+            plus=rule.coefficient_plus,
+            minus=-rule.coefficient_minus,
+            base=base + columns.word,
+            signed=int(source.signed),
+            wait=int(wait),
             release=int(release),
-            geometry_y=tables.add(geometry(
-                window.rows, len(columns.kernel_y), rule.stride[0],
-                rule.padding[0] - columns.kernel_y.start * rule.dilation[0], rule.dilation[0],
-                source.height, row_words, trit_y, first)),
-            geometry_x=tables.add(geometry(
-                range(layer.width), len(columns.kernel_x), rule.stride[1],
-                rule.padding[1] - columns.kernel_x.start * rule.dilation[1], rule.dilation[1],
-                source.width, words, trit_x)),
-            word_count=columns.words, last_lanes=columns.lanes, step_x=rule.dilation[1] * words,
-            step_y=rule.dilation[0] * row_words, trit_base=trit_base, trit_step_x=trit_x,
-            trit_step_y=trit_y)
+            geometry_y=tables.add(
+                geometry(
+                    window.rows,
+                    len(columns.kernel_y),
+                    rule.stride[0],
+                    rule.padding[0] - columns.kernel_y.start * rule.dilation[0],
+                    rule.dilation[0],
+                    source.height,
+                    row_words,
+                    trit_y,
+                    first,
+                )
+            ),
+            geometry_x=tables.add(
+                geometry(
+                    range(layer.width),
+                    len(columns.kernel_x),
+                    rule.stride[1],
+                    rule.padding[1] - columns.kernel_x.start * rule.dilation[1],
+                    rule.dilation[1],
+                    source.width,
+                    words,
+                    trit_x,
+                )
+            ),
+            word_count=columns.words,
+            last_lanes=columns.lanes,
+            step_x=rule.dilation[1] * words,
+            step_y=rule.dilation[0] * row_words,
+            trit_base=trit_base,
+            trit_step_x=trit_x,
+            trit_step_y=trit_y,
+        )
 
     def row_entries(self, layer: Layer, tile: Tile) -> list[list[int]]:
         """Row-memory entries of a tile."""
@@ -644,21 +803,34 @@ class Emitter:
         assert rule is not None
         layout = row_layout(config)
         lane_words = config.row_entry_width // PORT_WIDTH
-        entries = [[0] * (lane_words * config.drain_width)
-                   for _ in range(tile.rows_used * config.blocks)]
+        entries = [
+            [0] * (lane_words * config.drain_width) for _ in range(tile.rows_used * config.blocks)
+        ]
         target = None if layer.final else self.placement.layouts[layer.output]
         for row, element, accumulator in zip(
-                tile.rows.tolist(), tile.element.tolist(), tile.accumulator.tolist(), strict=True):
+            tile.rows.tolist(), tile.element.tolist(), tile.accumulator.tolist(), strict=True
+        ):
             shift = int(rule.shift[row])
-            place = {} if target is None else {
-                "cluster": int(target.cluster[row]), "word": int(target.word[row]),
-                "lane": int(target.lane[row])}
+            place = (
+                {}
+                if target is None
+                else {
+                    "cluster": int(target.cluster[row]),
+                    "word": int(target.word[row]),
+                    "lane": int(target.lane[row]),
+                }
+            )
             packed = encode(
-                layout, multiplier=int(rule.multiplier[row]),
-                offset=int(rule.bias[row]) + (1 << shift >> 1), shift=shift, enable=1, **place)
+                layout,
+                multiplier=int(rule.multiplier[row]),
+                offset=int(rule.bias[row]) + (1 << shift >> 1),
+                shift=shift,
+                enable=1,
+                **place,
+            )
             lane = element % config.drain_width
             entry = entries[accumulator * config.blocks + element // config.drain_width]
-            entry[lane * lane_words:(lane + 1) * lane_words] = to_words(packed, lane_words)
+            entry[lane * lane_words : (lane + 1) * lane_words] = to_words(packed, lane_words)
         return entries
 
     def results(self, layer: Layer) -> ResultPlace:
@@ -671,8 +843,9 @@ class Emitter:
         start = 0
         for tile in tiles:
             per_pixel = tile.rows_used * config.blocks
-            first[tile.rows] = (start + tile.accumulator * config.blocks
-                                + tile.element // config.drain_width)
+            first[tile.rows] = (
+                start + tile.accumulator * config.blocks + tile.element // config.drain_width
+            )
             step[tile.rows] = per_pixel
             lane[tile.rows] = tile.element % config.drain_width
             start += pixels * per_pixel
@@ -680,7 +853,8 @@ class Emitter:
             raise ExportError(
                 f"the result memory is too small at layer {layer.name}: network "
                 f"{self.network.name} needs {start} entries, configuration {config.name} has "
-                f"{config.result_depth}")
+                f"{config.result_depth}"
+            )
         return ResultPlace(layer.rows, layer.height, layer.width, 0, start, first, step, lane)
 
 

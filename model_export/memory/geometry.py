@@ -33,8 +33,17 @@ class Tables:
         return self._known[key] & 0xFFFF
 
 
-def geometry(out: range, kernel: int, stride: int, padding: int, dilation: int, size: int,
-             step: int, trit_step: int, first: int = 0) -> list[int]:
+def geometry(
+    out: range,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    size: int,
+    step: int,
+    trit_step: int,
+    first: int = 0,
+) -> list[int]:
     """GEOMETRY entries of output positions ``out``.
 
     Parameters
@@ -58,8 +67,12 @@ def geometry(out: range, kernel: int, stride: int, padding: int, dilation: int, 
             words += encode_words(GEOMETRY)
             continue
         kernel_first = int(start[position])
-        words += encode_words(GEOMETRY, offset=(int(places[position, kernel_first]) - first) * step,
-                              count=int(count[position]), trit_offset=kernel_first * trit_step)
+        words += encode_words(
+            GEOMETRY,
+            offset=(int(places[position, kernel_first]) - first) * step,
+            count=int(count[position]),
+            trit_offset=kernel_first * trit_step,
+        )
     return words
 
 
@@ -69,8 +82,9 @@ def destination(out: range, pool: PoolAxis, step: int, places: range) -> list[in
     words: list[int] = []
     for position in out:
         if pool is None:
-            words += encode_words(DESTINATION, offset=(position - places.start) * step, count=1,
-                                  fresh=1)
+            words += encode_words(
+                DESTINATION, offset=(position - places.start) * step, count=1, fresh=1
+            )
             continue
         kernel, stride, padding, _ = pool
         low = max(places.start, -(-(position + padding - kernel + 1) // stride))
@@ -79,10 +93,10 @@ def destination(out: range, pool: PoolAxis, step: int, places: range) -> list[in
             words += encode_words(DESTINATION)
             continue
         # A pooled position is fresh where its window's first existing row (column) is this one.
-        fresh = sum(max(0, place * stride - padding) == position
-                    for place in range(low, high + 1))
-        words += encode_words(DESTINATION, offset=(high - places.start) * step,
-                              count=high - low + 1, fresh=fresh)
+        fresh = sum(max(0, place * stride - padding) == position for place in range(low, high + 1))
+        words += encode_words(
+            DESTINATION, offset=(high - places.start) * step, count=high - low + 1, fresh=fresh
+        )
     return words
 
 
@@ -90,8 +104,12 @@ def pool_axis(pool: Pool | None, axis: int) -> PoolAxis:
     """One axis (0: rows, 1: columns) of a max-pool."""
     if pool is None:
         return None
-    return (pool.kernel[axis], pool.stride[axis], pool.padding[axis],
-            (pool.height, pool.width)[axis])
+    return (
+        pool.kernel[axis],
+        pool.stride[axis],
+        pool.padding[axis],
+        (pool.height, pool.width)[axis],
+    )
 
 
 def computed(out: range, pool: PoolAxis, places: range) -> int:
@@ -99,9 +117,12 @@ def computed(out: range, pool: PoolAxis, places: range) -> int:
     if pool is None:
         return len(out)
     kernel, stride, padding, _ = pool
-    fed = {position for place in places
-           for position in range(place * stride - padding, place * stride - padding + kernel)
-           if position in out}
+    fed = {
+        position
+        for place in places
+        for position in range(place * stride - padding, place * stride - padding + kernel)
+        if position in out
+    }
     return len(fed)
 
 
@@ -121,7 +142,10 @@ def check_pool(layer: Layer, config: Config) -> None:
             if -(-kernel // stride) > config.window_count:
                 raise ExportError(
                     f"layer {layer.name} has a max-pool of kernel {kernel} and stride {stride}; "
-                    f"at most {config.window_count} windows may overlap each way")
+                    f"at most {config.window_count} windows may overlap each way"
+                )
             if max(start, 0) >= min(start + kernel, out):
-                raise ExportError(f"layer {layer.name} has a max-pool window (number {place} along "
-                                  f"{'yx'[axis]}) that lies entirely outside its input")
+                raise ExportError(
+                    f"layer {layer.name} has a max-pool window (number {place} along "
+                    f"{'yx'[axis]}) that lies entirely outside its input"
+                )

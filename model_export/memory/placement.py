@@ -52,7 +52,7 @@ class Layout:
     """Where the channels of one tensor live: ``cluster``, ``word``, ``lane``, each (channels,)."""
 
     tensor: str
-    words: int                        # words per pixel, the same in every cluster
+    words: int  # words per pixel, the same in every cluster
     segments: tuple[Segment, ...]
     cluster: NDArray[np.int64]
     word: NDArray[np.int64]
@@ -63,8 +63,11 @@ class Layout:
 
         The interval must start and stop at segment borders.
         """
-        inside = [segment for segment in self.segments
-                  if channels[0] <= segment.start and segment.stop <= channels[1]]
+        inside = [
+            segment
+            for segment in self.segments
+            if channels[0] <= segment.start and segment.stop <= channels[1]
+        ]
         first, last = inside[0], inside[-1]
         lanes = last.lanes(config.clusters) - (last.words - 1) * config.scan_width
         return first.word, last.word + last.words - first.word, lanes
@@ -76,7 +79,7 @@ class Block:
 
     group: int
     rows: Interval
-    channels: Interval                # channels of the source tensor
+    channels: Interval  # channels of the source tensor
 
 
 @dataclass(eq=False)
@@ -128,8 +131,8 @@ class _Family:
     source: str
     channels: Interval
     rows: Interval
-    low: NDArray[np.int64]            # (rows + 1,): lowest channel at which row cut i may cut,
-    high: NDArray[np.int64]           # and highest; low > high: no cut there
+    low: NDArray[np.int64]  # (rows + 1,): lowest channel at which row cut i may cut,
+    high: NDArray[np.int64]  # and highest; low > high: no cut there
 
     @classmethod
     def of(cls, layer: Layer, members: list[int]) -> "_Family":
@@ -169,7 +172,7 @@ def _row_intervals(layer: Layer, families: list[_Family], config: Config) -> lis
     cuttable = np.ones(layer.rows + 1, bool)
     for family in families:
         start, stop = family.rows
-        cuttable[start + 1:stop] &= (family.low <= family.high)[1:-1]
+        cuttable[start + 1 : stop] &= (family.low <= family.high)[1:-1]
     cuts = np.flatnonzero(cuttable).tolist()
     tile_count = -(-layer.rows // config.slots)
     target = -(-layer.rows // tile_count)
@@ -190,7 +193,7 @@ def _row_intervals(layer: Layer, families: list[_Family], config: Config) -> lis
     for stop, following in zip(cuts[1:], [*cuts[2:], None], strict=True):
         if following is None:
             if intervals and width(start, stop) < narrow and stop - start < target:
-                start = intervals.pop()[0]   # a narrow rest joins the one before it
+                start = intervals.pop()[0]  # a narrow rest joins the one before it
             intervals.append((start, stop))
         elif width(start, stop) >= narrow and following - start > target:
             intervals.append((start, stop))
@@ -198,11 +201,12 @@ def _row_intervals(layer: Layer, families: list[_Family], config: Config) -> lis
     return intervals
 
 
-def _tile_groups(layer: Layer, families: list[_Family], family_of: list[int], rows: Interval,
-                 config: Config) -> list[TileGroup]:
+def _tile_groups(
+    layer: Layer, families: list[_Family], family_of: list[int], rows: Interval, config: Config
+) -> list[TileGroup]:
     """Column groups of the super-group ``rows``, similar ones joined block-diagonally."""
     narrow = config.clusters * config.scan_width
-    pieces: list[tuple[Interval, Interval]] = []     # rows, channels of each family here
+    pieces: list[tuple[Interval, Interval]] = []  # rows, channels of each family here
     for family in families:
         start, stop = max(rows[0], family.rows[0]), min(rows[1], family.rows[1])
         if start >= stop:
@@ -222,8 +226,12 @@ def _tile_groups(layer: Layer, families: list[_Family], family_of: list[int], ro
         known = parts.setdefault(families[index].source, [])
         for number, (last_row, low, high, joined) in enumerate(known):
             if row >= last_row and channel <= high + narrow and channel_stop >= low - narrow:
-                known[number] = (row_stop, min(low, channel), max(high, channel_stop),
-                                 [*joined, index])
+                known[number] = (
+                    row_stop,
+                    min(low, channel),
+                    max(high, channel_stop),
+                    [*joined, index],
+                )
                 break
         else:
             known.append((row_stop, channel, channel_stop, [index]))
@@ -240,8 +248,17 @@ def _tile_groups(layer: Layer, families: list[_Family], family_of: list[int], ro
         if piece_rows[0] >= piece_rows[1] or channels[0] >= channels[1]:
             continue
         block = Block(number, piece_rows, piece_channels)
-        key = (group.source, channels, group.kernel, group.stride, group.padding, group.dilation,
-               group.shared, group.coefficient_plus, group.coefficient_minus)
+        key = (
+            group.source,
+            channels,
+            group.kernel,
+            group.stride,
+            group.padding,
+            group.dilation,
+            group.shared,
+            group.coefficient_plus,
+            group.coefficient_minus,
+        )
         for candidate in merged.setdefault(key, []):
             if candidate.blocks[-1].rows[1] <= piece_rows[0]:
                 candidate.blocks.append(block)
@@ -262,25 +279,36 @@ def _block_trits(layer: Layer, block: Block) -> NDArray[np.int8]:
     """(rows, channels, kh, kw) of a block."""
     group = layer.groups[block.group]
     row, channel = group.rows[0], group.channels[0]
-    return group.trits[block.rows[0] - row:block.rows[1] - row,
-                       block.channels[0] - channel:block.channels[1] - channel]
+    return group.trits[
+        block.rows[0] - row : block.rows[1] - row,
+        block.channels[0] - channel : block.channels[1] - channel,
+    ]
 
 
 def _super_groups(layer: Layer, config: Config) -> list[_SuperGroup]:
     families, family_of = _families(layer)
-    result = [_SuperGroup(rows, _tile_groups(layer, families, family_of, rows, config))
-              for rows in _row_intervals(layer, families, config)]
+    result = [
+        _SuperGroup(rows, _tile_groups(layer, families, family_of, rows, config))
+        for rows in _row_intervals(layer, families, config)
+    ]
     spare = next((part.groups[0] for part in result if part.groups), None)
     if spare is None:
         raise ExportError(f"layer {layer.name} has no column group: nothing feeds its rows")
     for part in result:
-        if not part.groups:          # rows that nothing feeds: any columns do, their trits are 0
+        if not part.groups:  # rows that nothing feeds: any columns do, their trits are 0
             part.groups = [TileGroup(spare.group, spare.source, spare.channels, [])]
     return result
 
 
-def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interval],
-            weights: NDArray[np.float64], work: NDArray[np.float64], config: Config) -> Layout:
+def _layout(
+    name: str,
+    channels: int,
+    reads: set[Interval],
+    blocks: list[Interval],
+    weights: NDArray[np.float64],
+    work: NDArray[np.float64],
+    config: Config,
+) -> Layout:
     """Deal a tensor's channels to clusters, evenly for reader and producer.
 
     ``weights`` (channels,) is what a channel costs the clusters that read it; ``work`` (channels,
@@ -310,15 +338,21 @@ def _layout(name: str, channels: int, reads: set[Interval], blocks: list[Interva
             total = [value + room[0] for value in total]
             shares = class_count[block]
             for _ in range((last - first) % clusters):
-                index = min(range(clusters), key=lambda g: (
-                    count[g], shares[g % classes], total[g], g))
+                index = min(
+                    range(clusters), key=lambda g: (count[g], shares[g % classes], total[g], g)
+                )
                 room[index] += 1
                 count[index] += 1
                 total[index] += 1
                 shares[index % classes] += 1
             rows = slice(*block)
-            both = np.concatenate([part[first - start:last - start],
-                                   _relative(work[rows])[first - block[0]:last - block[0]]], axis=1)
+            both = np.concatenate(
+                [
+                    part[first - start : last - start],
+                    _relative(work[rows])[first - block[0] : last - block[0]],
+                ],
+                axis=1,
+            )
             held = np.concatenate([load, block_load[block]], axis=1)
             cluster[first:last] = deal(both, room, held)
             load, block_load[block] = held[:, :1], held[:, 1:]
@@ -347,13 +381,18 @@ def _nonzero(trits: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]
     positions = kernel[0] * kernel[1]
     step = max(1, _PIECE // max(1, channels * positions))
     for first in range(0, rows, step):
-        is_set = (trits[first:first + step] != 0).reshape(-1, positions)
+        is_set = (trits[first : first + step] != 0).reshape(-1, positions)
         count = is_set[:, 0] if positions == 1 else np.count_nonzero(is_set, axis=1)
         yield first, count.astype(np.float32).reshape(-1, channels)
 
 
-def _row_work(layer: Layer, parts: list[_SuperGroup], layouts: dict[str, Layout],
-              densities: dict[str, NDArray[np.float64]], config: Config) -> NDArray[np.float64]:
+def _row_work(
+    layer: Layer,
+    parts: list[_SuperGroup],
+    layouts: dict[str, Layout],
+    densities: dict[str, NDArray[np.float64]],
+    config: Config,
+) -> NDArray[np.float64]:
     """Expected additions per output pixel of each row in each cluster: (rows, clusters)."""
     work = np.zeros((layer.rows, config.clusters))
     for part in parts:
@@ -363,18 +402,26 @@ def _row_work(layer: Layer, parts: list[_SuperGroup], layouts: dict[str, Layout]
                 group = layer.groups[block.group]
                 repeats = group.kernel[0] * group.kernel[1] if group.shared else 1
                 channels = slice(*block.channels)
-                share = np.zeros((block.channels[1] - block.channels[0], config.clusters),
-                                 np.float32)
-                share[np.arange(len(share)), layout.cluster[channels]] = \
+                share = np.zeros(
+                    (block.channels[1] - block.channels[0], config.clusters), np.float32
+                )
+                share[np.arange(len(share)), layout.cluster[channels]] = (
                     repeats * densities[tile_group.source][channels]
+                )
                 rows = work[slice(*block.rows)]
                 for first, nonzero in _nonzero(_block_trits(layer, block)):
-                    rows[first:first + len(nonzero)] += nonzero @ share
+                    rows[first : first + len(nonzero)] += nonzero @ share
     return work
 
 
-def _tiles(layer: Layer, part: _SuperGroup, classes: NDArray[np.int64], class_count: int,
-           work: NDArray[np.float64], config: Config) -> list[Tile]:
+def _tiles(
+    layer: Layer,
+    part: _SuperGroup,
+    classes: NDArray[np.int64],
+    class_count: int,
+    work: NDArray[np.float64],
+    config: Config,
+) -> list[Tile]:
     """Tiles of one super-group; a row of class q may go to elements p with p % W == q."""
     count = part.rows[1] - part.rows[0]
     per_class = config.elements // class_count
@@ -408,8 +455,9 @@ def _tiles(layer: Layer, part: _SuperGroup, classes: NDArray[np.int64], class_co
     return tiles
 
 
-def place(network: Network, config: Config,
-          densities: dict[str, NDArray[np.float64]] | None = None) -> Placement:
+def place(
+    network: Network, config: Config, densities: dict[str, NDArray[np.float64]] | None = None
+) -> Placement:
     """Deal channels to clusters and rows to tiles, elements and accumulators.
 
     Parameters
@@ -432,13 +480,14 @@ def place(network: Network, config: Config,
         given = (densities or {}).get(name)
         values = np.ones(tensor.channels) if given is None else np.asarray(given, np.float64)
         if values.shape != (tensor.channels,):
-            raise ExportError(f"the activation densities of tensor {name} have shape "
-                              f"{values.shape}; it has {tensor.channels} channels")
+            raise ExportError(
+                f"the activation densities of tensor {name} have shape "
+                f"{values.shape}; it has {tensor.channels} channels"
+            )
         density[name] = values
 
     reads: dict[str, set[Interval]] = {name: set() for name in network.tensors}
-    channel_weights = {name: np.zeros(tensor.channels)
-                       for name, tensor in network.tensors.items()}
+    channel_weights = {name: np.zeros(tensor.channels) for name, tensor in network.tensors.items()}
     blocks = {name: [(0, tensor.channels)] for name, tensor in network.tensors.items()}
     parts: dict[str, list[_SuperGroup]] = {}
     for layer in network.layers:
@@ -446,8 +495,10 @@ def place(network: Network, config: Config,
             raise ExportError(f"layer {layer.name} is not quantized; run quantize first")
         for group in layer.groups:
             if group.source not in network.tensors:
-                raise ExportError(f"layer {layer.name} reads tensor {group.source}, "
-                                  f"which network {network.name} does not have")
+                raise ExportError(
+                    f"layer {layer.name} reads tensor {group.source}, "
+                    f"which network {network.name} does not have"
+                )
             nonzero = np.zeros(group.trits.shape[1])
             for _, counts in _nonzero(group.trits):
                 nonzero += counts.sum(axis=0)
@@ -462,25 +513,44 @@ def place(network: Network, config: Config,
                 reads[tile_group.source].add(tile_group.channels)
 
     source = network.tensors[network.input]
-    layouts = {source.name: _layout(
-        source.name, source.channels, reads[source.name], blocks[source.name],
-        channel_weights[source.name], np.zeros((source.channels, 0)), config)}
+    layouts = {
+        source.name: _layout(
+            source.name,
+            source.channels,
+            reads[source.name],
+            blocks[source.name],
+            channel_weights[source.name],
+            np.zeros((source.channels, 0)),
+            config,
+        )
+    }
     tiles: dict[str, list[Tile]] = {}
     for layer in network.layers:
         for group in layer.groups:
             if group.source not in layouts:
-                raise ExportError(f"layer {layer.name} reads tensor {group.source} before any "
-                                  f"layer has written it")
+                raise ExportError(
+                    f"layer {layer.name} reads tensor {group.source} before any "
+                    f"layer has written it"
+                )
         work = _row_work(layer, parts[layer.name], layouts, density, config)
         if not layer.final:
             layouts[layer.output] = _layout(
-                layer.output, layer.rows, reads[layer.output], blocks[layer.output],
-                channel_weights[layer.output], work, config)
+                layer.output,
+                layer.rows,
+                reads[layer.output],
+                blocks[layer.output],
+                channel_weights[layer.output],
+                work,
+                config,
+            )
         tiles[layer.name] = []
         for part in parts[layer.name]:
             rows = slice(*part.rows)
             class_count = 1 if layer.final else config.drain_width
-            classes = (np.zeros(part.rows[1] - part.rows[0], np.int64) if layer.final
-                       else layouts[layer.output].cluster[rows] % class_count)
+            classes = (
+                np.zeros(part.rows[1] - part.rows[0], np.int64)
+                if layer.final
+                else layouts[layer.output].cluster[rows] % class_count
+            )
             tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
     return Placement(layouts, tiles)

@@ -21,8 +21,20 @@ from typing import Any, Protocol
 from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width
 
-__all__ = ["Await", "Load", "Part", "Pass", "ReadCounters", "Schedule", "Signal", "Step", "Store",
-           "Strip", "Write", "lap"]
+__all__ = [
+    "Await",
+    "Load",
+    "Part",
+    "Pass",
+    "ReadCounters",
+    "Schedule",
+    "Signal",
+    "Step",
+    "Store",
+    "Strip",
+    "Write",
+    "lap",
+]
 
 
 #: Addresses, counts and releases are below this.
@@ -54,7 +66,7 @@ class Strip:
     first: int
     rows: int
     base: int
-    words: int                        # activation words that they take in each slice
+    words: int  # activation words that they take in each slice
     after: int = 0
 
     def overlaps(self, other: "Strip") -> bool:
@@ -67,20 +79,20 @@ class Pass:
     """One LAYER of the program."""
 
     layer: str
-    tiles: tuple[int, int]            # [first, stop)
-    rows: tuple[int, int]             # of the layer, before pooling
-    places: tuple[int, int]           # rows of its output tensor, or of the results
-    address: int                      # of its LAYER record
-    row_start: int                    # its row-memory entries
+    tiles: tuple[int, int]  # [first, stop)
+    rows: tuple[int, int]  # of the layer, before pooling
+    places: tuple[int, int]  # rows of its output tensor, or of the results
+    address: int  # of its LAYER record
+    row_start: int  # its row-memory entries
     row_count: int
-    sets: int                         # sets that hold its trits, from 0 on
-    program: tuple[Part, ...]         # to be written
+    sets: int  # sets that hold its trits, from 0 on
+    program: tuple[Part, ...]  # to be written
     row_parts: tuple[Part, ...]
-    units: tuple[tuple[Part, ...], ...]   # trit columns; each unit but the first has a signal
+    units: tuple[tuple[Part, ...], ...]  # trit columns; each unit but the first has a signal
     loads: tuple[Strip, ...]
-    output: Strip | None              # where its output goes; None: results
-    stored: tuple[int, ...]           # slices of the output to read back
-    done: int                         # releases counted when it is over
+    output: Strip | None  # where its output goes; None: results
+    stored: tuple[int, ...]  # slices of the output to read back
+    done: int  # releases counted when it is over
 
     @property
     def before(self) -> int:
@@ -170,6 +182,7 @@ class Schedule:
         TypeError, ValueError, KeyError
             They are none.
         """
+
         def parts(items: list[dict[str, Any]]) -> tuple[Part, ...]:
             return tuple(_checked(Part(**item)) for item in items)
 
@@ -192,8 +205,9 @@ class Schedule:
         name = self.passes[number].layer
         return f"{name} pass {number - self.of_layer(name).start}"
 
-    def sum_by_layer(self, counters: Sequence[Mapping[str, int]],
-                     numbers: range | None = None) -> dict[str, dict[str, int]]:
+    def sum_by_layer(
+        self, counters: Sequence[Mapping[str, int]], numbers: range | None = None
+    ) -> dict[str, dict[str, int]]:
         """Counters of passes, all by default, added up for each layer, in order."""
         sums: dict[str, dict[str, int]] = {}
         chosen = range(len(self.passes)) if numbers is None else numbers
@@ -203,8 +217,13 @@ class Schedule:
                 total[name] = total.get(name, 0) + value
         return sums
 
-    def check(self, config: Config, tensors: Mapping[str, _Place], outputs: Mapping[str, str],
-              sizes: Mapping[str, int]) -> None:
+    def check(
+        self,
+        config: Config,
+        tensors: Mapping[str, _Place],
+        outputs: Mapping[str, str],
+        sizes: Mapping[str, int],
+    ) -> None:
         """Refuse a schedule that a memory image cannot have.
 
         Parameters
@@ -275,7 +294,7 @@ class Schedule:
         def counters(stop: int) -> Iterator[Step]:
             nonlocal counted
             yield from wait(self.passes[stop - 1].done)
-            while counted < stop:       # not around the end of the memory
+            while counted < stop:  # not around the end of the memory
                 slot = (counted - numbers.start) % config.layer_count
                 count = min(stop - counted, config.layer_count - slot)
                 yield ReadCounters(counted, count, slot)
@@ -283,22 +302,30 @@ class Schedule:
 
         for number in numbers:
             one = self.passes[number]
-            if any(store.strip.overlaps(load) or store.strip.tensor == load.tensor
-                   for store in pending for load in one.loads):
+            if any(
+                store.strip.overlaps(load) or store.strip.tensor == load.tensor
+                for store in pending
+                for load in one.loads
+            ):
                 yield from flush()
             # What is free at once goes first.
             todo: list[tuple[int, list[Step]]] = [
                 (part.after, list(_writes(config, memory, copies, part)))
                 for memory, copies, parts in (
-                    ("program", 1, one.program), ("rows", 1, one.row_parts),
-                    ("trits", one.sets * config.clusters, one.units[0]))
-                if memory not in self.resident for part in parts]
+                    ("program", 1, one.program),
+                    ("rows", 1, one.row_parts),
+                    ("trits", one.sets * config.clusters, one.units[0]),
+                )
+                if memory not in self.resident
+                for part in parts
+            ]
             todo += [(strip.after, [Load(strip)]) for strip in one.loads]
             for after, steps in sorted(todo, key=lambda item: item[0]):
                 yield from wait(after)
                 yield from steps
-            if one.output is not None and any(store.strip.overlaps(one.output)
-                                              for store in pending):
+            if one.output is not None and any(
+                store.strip.overlaps(one.output) for store in pending
+            ):
                 yield from flush()
             if number - counted >= config.layer_count:
                 yield from counters(number)
@@ -333,39 +360,60 @@ def _checked(item: Any) -> Any:
     for value in vars(item).values():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float | bool) or (
-                    isinstance(number, int) and not 0 <= number < _MOST):
+                isinstance(number, int) and not 0 <= number < _MOST
+            ):
                 raise ValueError(f"{type(item).__name__} of a schedule holds {number}")
             if number is None and not isinstance(item, Pass):
                 raise ValueError(f"{type(item).__name__} of a schedule holds nothing")
     return item
 
 
-def _check_pass(one: Pass, first: bool, done: int, config: Config,
-                tensors: Mapping[str, _Place], output: str, sizes: Mapping[str, int]) -> None:
+def _check_pass(
+    one: Pass,
+    first: bool,
+    done: int,
+    config: Config,
+    tensors: Mapping[str, _Place],
+    output: str,
+    sizes: Mapping[str, int],
+) -> None:
     """One pass of :meth:`Schedule.check`; ``first`` of its layer, after ``done`` releases."""
+
     def strips(given: tuple[Strip, ...]) -> None:
         for strip in given:
             _require(strip.tensor in tensors, f"a strip of {strip.tensor}")
             place = tensors[strip.tensor]
-            _require(strip.rows > 0 and strip.first + strip.rows <= place.height
-                     and strip.words == strip.rows * place.width * place.words
-                     and strip.base + strip.words <= config.activation_depth
-                     and strip.after <= done, f"no such strip as {strip}")
+            _require(
+                strip.rows > 0
+                and strip.first + strip.rows <= place.height
+                and strip.words == strip.rows * place.width * place.words
+                and strip.base + strip.words <= config.activation_depth
+                and strip.after <= done,
+                f"no such strip as {strip}",
+            )
 
     def parts(memory: str, given: tuple[Part, ...], done: int) -> None:
         for part in given:
-            _require(part.count > 0 and part.start + part.count <= sizes[memory]
-                     and part.after <= done, f"no such {memory} as {part}")
+            _require(
+                part.count > 0 and part.start + part.count <= sizes[memory] and part.after <= done,
+                f"no such {memory} as {part}",
+            )
 
-    _require(len(one.units) > 0 and one.done == done + len(one.units),
-             f"{len(one.units)} units and is over after {one.done} releases")
+    _require(
+        len(one.units) > 0 and one.done == done + len(one.units),
+        f"{len(one.units)} units and is over after {one.done} releases",
+    )
     _require(1 <= one.sets <= config.sets, f"{one.sets} sets")
     _require(one.row_start + one.row_count <= sizes["rows"], "no such rows")
     _require(one.address < sizes["program"], "no such program")
-    _require(all(len(span) == 2 and span[0] < span[1]
-                 for span in (one.tiles, one.rows, one.places)), "nothing to do")
-    _require(bool(one.program) and (not first or bool(one.row_parts and one.units[0])),
-             "no program, rows or trits")
+    _require(
+        all(len(span) == 2 and span[0] < span[1] for span in (one.tiles, one.rows, one.places)),
+        "nothing to do",
+    )
+    _require(
+        bool(one.program) and (not first or bool(one.row_parts and one.units[0])),
+        "no program, rows or trits",
+    )
     parts("program", one.program, done)
     parts("rows", one.row_parts, done)
     for index, unit in enumerate(one.units):
@@ -374,9 +422,11 @@ def _check_pass(one: Pass, first: bool, done: int, config: Config,
     if one.output is not None:
         strips((one.output,))
         _require(one.output.tensor == output, "another's output")
-    _require(set(one.stored) <= set(range(config.clusters))
-             and (one.output is not None or not one.stored),
-             f"slices {one.stored} to read back")
+    _require(
+        set(one.stored) <= set(range(config.clusters))
+        and (one.output is not None or not one.stored),
+        f"slices {one.stored} to read back",
+    )
 
 
 def _require(holds: bool, what: str) -> None:

@@ -48,8 +48,9 @@ _BLOCKS = 4
 _ADDRESS_MASK = 0xFFFF
 
 
-def fit(network: Network, placement: Placement, config: Config, *,
-        resident: bool = False) -> MemoryImage:
+def fit(
+    network: Network, placement: Placement, config: Config, *, resident: bool = False
+) -> MemoryImage:
     """Memory contents: whole where they fit, else streamed (unless ``resident``).
 
     Raises
@@ -76,18 +77,21 @@ def emit_streamed(network: Network, placement: Placement, config: Config) -> Mem
         named), the memories have one port, or a value does not fit its field.
     """
     if config.single_port:
-        raise ExportError(f"network {network.name} does not fit the memories of configuration "
-                          f"{config.name}, and memories with one port cannot be refilled meanwhile")
+        raise ExportError(
+            f"network {network.name} does not fit the memories of configuration "
+            f"{config.name}, and memories with one port cannot be refilled meanwhile"
+        )
     return _Streamer(network, placement, config).run()
 
 
 # ----- memories as rings
 
+
 @dataclass
 class _Object:
     start: int
     stop: int
-    done: int                         # releases counted when it is no longer needed
+    done: int  # releases counted when it is no longer needed
 
 
 class _Ring:
@@ -103,7 +107,7 @@ class _Ring:
         """An object of ``count`` words, at most the depth, and the parts in which to write it."""
         start = self.head
         if self.depth < self.lap and start % self.lap + count > self.depth:
-            start = (start // self.lap + 1) * self.lap      # addresses beyond the depth are none
+            start = (start // self.lap + 1) * self.lap  # addresses beyond the depth are none
         self.head = start + count
         before = [one for one in self._objects if one.stop > start - 2 * self.lap]
         after = np.zeros(count, np.int64)
@@ -111,17 +115,22 @@ class _Ring:
             for back in (self.lap, 2 * self.lap):
                 low, high = max(start, one.start + back), min(start + count, one.stop + back)
                 if low < high:
-                    after[low - start:high - start] = np.maximum(
-                        after[low - start:high - start], one.done)
+                    after[low - start : high - start] = np.maximum(
+                        after[low - start : high - start], one.done
+                    )
         cuts = [0, *(np.flatnonzero(np.diff(after)) + 1).tolist(), count]
-        parts = tuple(Part(start + low, high - low, int(after[low]))
-                      for low, high in itertools.pairwise(cuts) if low < high)
+        parts = tuple(
+            Part(start + low, high - low, int(after[low]))
+            for low, high in itertools.pairwise(cuts)
+            if low < high
+        )
         made = _Object(start, start + count, done)
         self._objects = [*before, made]
         return made, parts
 
 
 # ----- what is to be done
+
 
 @dataclass(eq=False)
 class _Piece:
@@ -130,7 +139,7 @@ class _Piece:
     tile: int
     group: TileGroup
     columns: Columns
-    start: int = 0                    # its trit columns
+    start: int = 0  # its trit columns
     wait: bool = False
     release: bool = False
 
@@ -142,9 +151,9 @@ class _Plan:
     layer: Layer
     tiles: tuple[int, int]
     window: Window
-    units: list[list[_Piece]]         # trit columns by signal; none: as in the pass before
+    units: list[list[_Piece]]  # trit columns by signal; none: as in the pass before
     sets: int
-    first: bool                       # of its layer
+    first: bool  # of its layer
     loads: list[Strip] = field(default_factory=list)
     output: Strip | None = None
     held: Held = field(default_factory=dict)
@@ -153,7 +162,7 @@ class _Plan:
     address: int = 0
     row_start: int = 0
     row_count: int = 0
-    pieces: list[_Piece] = field(default_factory=list)   # of the units, or of the pass before
+    pieces: list[_Piece] = field(default_factory=list)  # of the units, or of the pass before
     program: tuple[Part, ...] = ()
     row_parts: tuple[Part, ...] = ()
     trit_parts: list[tuple[Part, ...]] = field(default_factory=list)
@@ -207,9 +216,13 @@ class _Streamer:
             for y in range(0, height, rows):
                 for x in range(0, width, across):
                     yield dataclasses.replace(
-                        columns, word=word, words=count, lanes=lanes,
-                        kernel_y=columns.kernel_y[y:y + rows],
-                        kernel_x=columns.kernel_x[x:x + across])
+                        columns,
+                        word=word,
+                        words=count,
+                        lanes=lanes,
+                        kernel_y=columns.kernel_y[y : y + rows],
+                        kernel_x=columns.kernel_x[x : x + across],
+                    )
 
     def tile_ranges(self, layer: Layer) -> list[tuple[tuple[int, int], list[list[_Piece]], int]]:
         """Tiles of each pass, their trit columns by unit, and how many sets hold them."""
@@ -222,8 +235,11 @@ class _Streamer:
         row_depth = self.config.row_depth
 
         def pieces(first: int, stop: int) -> list[_Piece]:
-            return [_Piece(tile, group, one) for tile in range(first, stop)
-                    for group, one in zip(tiles[tile].groups, columns[tile], strict=True)]
+            return [
+                _Piece(tile, group, one)
+                for tile in range(first, stop)
+                for group, one in zip(tiles[tile].groups, columns[tile], strict=True)
+            ]
 
         result: list[tuple[tuple[int, int], list[list[_Piece]], int]] = []
         if one_pixel:
@@ -233,10 +249,12 @@ class _Streamer:
                 if counts[number] <= limit * 2:
                     # One tile to each set, side by side in their memories, where they are alike.
                     stop = number + 1
-                    while (stop < min(number + sets, len(tiles))
-                           and sum(rows[number:stop + 1]) <= row_depth
-                           and [one.count for one in columns[stop]]
-                           == [one.count for one in columns[number]]):
+                    while (
+                        stop < min(number + sets, len(tiles))
+                        and sum(rows[number : stop + 1]) <= row_depth
+                        and [one.count for one in columns[stop]]
+                        == [one.count for one in columns[number]]
+                    ):
                         stop += 1
                     result.append(((number, stop), [pieces(number, stop)], stop - number))
                     number = stop
@@ -246,8 +264,13 @@ class _Streamer:
                 for group, own in zip(tiles[number].groups, columns[number], strict=True):
                     for block in self.split(own, limit):
                         if block.count > depth:
-                            raise self._too_small("trits", layer.name, block.count,
-                                                 "columns per cluster", "one column block")
+                            raise self._too_small(
+                                "trits",
+                                layer.name,
+                                block.count,
+                                "columns per cluster",
+                                "one column block",
+                            )
                         if filled + block.count > limit:
                             units.append([])
                             filled = 0
@@ -259,36 +282,61 @@ class _Streamer:
                 number += 1
             return result
         if max(counts) > depth:
-            raise self._too_small("trits", layer.name, max(counts), "columns per cluster",
-                                 "one tile")
+            raise self._too_small(
+                "trits", layer.name, max(counts), "columns per cluster", "one tile"
+            )
         if sum(counts) <= depth and sum(rows) <= row_depth and not layer.final:
             return [((0, len(tiles)), [pieces(0, len(tiles))], sets)]
         first = 0
         while first < len(tiles):
             stop = first + 1
-            while (not layer.final and stop < len(tiles)
-                   and sum(counts[first:stop + 1]) <= depth // 2
-                   and sum(rows[first:stop + 1]) <= max(rows[first], row_depth // 2)):
+            while (
+                not layer.final
+                and stop < len(tiles)
+                and sum(counts[first : stop + 1]) <= depth // 2
+                and sum(rows[first : stop + 1]) <= max(rows[first], row_depth // 2)
+            ):
                 stop += 1
             result.append(((first, stop), [pieces(first, stop)], sets))
             first = stop
         return result
 
-    def orders(self, layer: Layer, buffers: Buffers,
-               ranges: list[tuple[tuple[int, int], list[list[_Piece]], int]],
-               ) -> list[tuple[int, int]]:
+    def orders(
+        self,
+        layer: Layer,
+        buffers: Buffers,
+        ranges: list[tuple[tuple[int, int], list[list[_Piece]], int]],
+    ) -> list[tuple[int, int]]:
         """Pairs of a range of tiles and a strip, in the order that moves fewer words."""
         config = self.config
-        tiles_first = [(tile, strip) for tile in range(len(ranges))
-                       for strip in range(len(buffers.windows))]
-        trit_words = config.clusters * config.memory_chunks("trits") * sum(
-            sets * piece.columns.count
-            for _, units, sets in ranges for unit in units for piece in unit)
-        strip_words = config.clusters * config.memory_chunks("activations") * sum(
-            self.strips.row_words[source] * len(self.strips.source_rows(layer, source, window.rows))
-            for source in buffers.places if source != layer.output for window in buffers.windows)
-        if layer.final or (len(ranges) * strip_words + trit_words
-                           <= strip_words + len(buffers.windows) * trit_words):
+        tiles_first = [
+            (tile, strip) for tile in range(len(ranges)) for strip in range(len(buffers.windows))
+        ]
+        trit_words = (
+            config.clusters
+            * config.memory_chunks("trits")
+            * sum(
+                sets * piece.columns.count
+                for _, units, sets in ranges
+                for unit in units
+                for piece in unit
+            )
+        )
+        strip_words = (
+            config.clusters
+            * config.memory_chunks("activations")
+            * sum(
+                self.strips.row_words[source]
+                * len(self.strips.source_rows(layer, source, window.rows))
+                for source in buffers.places
+                if source != layer.output
+                for window in buffers.windows
+            )
+        )
+        if layer.final or (
+            len(ranges) * strip_words + trit_words
+            <= strip_words + len(buffers.windows) * trit_words
+        ):
             return tiles_first
         return sorted(tiles_first, key=lambda pair: pair[::-1])
 
@@ -306,31 +354,77 @@ class _Streamer:
         rings = self.place_memories(plans)
         program = self.program(plans)
         rows, trits = self.contents(plans)
-        tensors = {name: self.emitter.tensor_place(name, bases.get(name, 0), name not in bases)
-                   for name in self.strips.size}
+        tensors = {
+            name: self.emitter.tensor_place(name, bases.get(name, 0), name not in bases)
+            for name in self.strips.size
+        }
         layers = []
         for layer in network.layers:
             own = [plan for plan in plans if plan.layer is layer]
-            layers.append(LayerPlace(
-                layer.name, own[0].address, layer.output, len(self.placement.tiles[layer.name]),
-                sum(tile.rows_used for tile in self.placement.tiles[layer.name]),
-                sum(len(plan.pieces) for plan in {one.tiles: one for one in own}.values()),
-                self.emitter.pixels(layer, Window.whole(layer)),
-                sum(piece.columns.count for plan in own for unit in plan.units for piece in unit),
-                sum(plan.row_count for plan in own if plan.row_parts), *bounds[layer.name]))
-        schedule = Schedule(tuple(
-            Pass(plan.layer.name, plan.tiles, (plan.window.rows.start, plan.window.rows.stop),
-                 (plan.window.places.start, plan.window.places.stop), plan.address, plan.row_start,
-                 plan.row_count, plan.sets, plan.program, plan.row_parts,
-                 tuple(plan.trit_parts) or ((),), tuple(plan.loads), plan.output,
-                 self.stored(plan, bases), plan.done)
-            for plan in plans), tuple(memory for memory, ring in rings.items()
-                                      if ring.head <= ring.depth))
-        words = max([0, *(bases[name] + self.strips.size[name] for name in bases), *(
-            base + own.sizes[name] for own in buffers.values() for name in own.places
-            for base in own.places[name])])
-        return MemoryImage(config, program, trits, rows, network.input, tensors, layers,
-                           self.emitter.results(network.final), words, True, schedule)
+            layers.append(
+                LayerPlace(
+                    layer.name,
+                    own[0].address,
+                    layer.output,
+                    len(self.placement.tiles[layer.name]),
+                    sum(tile.rows_used for tile in self.placement.tiles[layer.name]),
+                    sum(len(plan.pieces) for plan in {one.tiles: one for one in own}.values()),
+                    self.emitter.pixels(layer, Window.whole(layer)),
+                    sum(
+                        piece.columns.count for plan in own for unit in plan.units for piece in unit
+                    ),
+                    sum(plan.row_count for plan in own if plan.row_parts),
+                    *bounds[layer.name],
+                )
+            )
+        schedule = Schedule(
+            tuple(
+                Pass(
+                    plan.layer.name,
+                    plan.tiles,
+                    (plan.window.rows.start, plan.window.rows.stop),
+                    (plan.window.places.start, plan.window.places.stop),
+                    plan.address,
+                    plan.row_start,
+                    plan.row_count,
+                    plan.sets,
+                    plan.program,
+                    plan.row_parts,
+                    tuple(plan.trit_parts) or ((),),
+                    tuple(plan.loads),
+                    plan.output,
+                    self.stored(plan, bases),
+                    plan.done,
+                )
+                for plan in plans
+            ),
+            tuple(memory for memory, ring in rings.items() if ring.head <= ring.depth),
+        )
+        words = max(
+            [
+                0,
+                *(bases[name] + self.strips.size[name] for name in bases),
+                *(
+                    base + own.sizes[name]
+                    for own in buffers.values()
+                    for name in own.places
+                    for base in own.places[name]
+                ),
+            ]
+        )
+        return MemoryImage(
+            config,
+            program,
+            trits,
+            rows,
+            network.input,
+            tensors,
+            layers,
+            self.emitter.results(network.final),
+            words,
+            True,
+            schedule,
+        )
 
     def stored(self, plan: _Plan, bases: dict[str, int]) -> tuple[int, ...]:
         """Slices of a pass's output that the host keeps."""
@@ -350,17 +444,25 @@ class _Streamer:
         for number, strip in self.orders(layer, buffers, ranges):
             span, units, sets = ranges[number]
             again = before == number
-            if not again:               # each copy in the memory has a place of its own
+            if not again:  # each copy in the memory has a place of its own
                 own = [[dataclasses.replace(piece) for piece in unit] for unit in units]
             window = buffers.windows[strip]
-            yield _Plan(layer, span, window, [] if again else own, sets, before is None,
-                        result_base=results,
-                        row_count=sum(tiles[tile].rows_used * self.config.blocks
-                                      for tile in range(*span)),
-                        pieces=[piece for unit in own for piece in unit])
+            yield _Plan(
+                layer,
+                span,
+                window,
+                [] if again else own,
+                sets,
+                before is None,
+                result_base=results,
+                row_count=sum(tiles[tile].rows_used * self.config.blocks for tile in range(*span)),
+                pieces=[piece for unit in own for piece in unit],
+            )
             if layer.final:
-                results += sum(len(window.rows) * layer.width * tiles[tile].rows_used
-                               * self.config.blocks for tile in range(*span))
+                results += sum(
+                    len(window.rows) * layer.width * tiles[tile].rows_used * self.config.blocks
+                    for tile in range(*span)
+                )
             before = number
 
     @staticmethod
@@ -391,8 +493,7 @@ class _Streamer:
             for index, unit in enumerate(plan.units):
                 done = plan.done - len(plan.units) + 1 + index
                 own = [piece for piece in unit if not plan.by_set or piece.tile == plan.tiles[0]]
-                trits, parts = rings["trits"].place(
-                    sum(piece.columns.count for piece in own), done)
+                trits, parts = rings["trits"].place(sum(piece.columns.count for piece in own), done)
                 plan.trit_parts.append(parts)
                 start = dict.fromkeys(range(*plan.tiles), trits.start)
                 shared = trits.start
@@ -403,17 +504,17 @@ class _Streamer:
             trits.done = plan.done
         return rings
 
-    def place_strips(self, plans: list[_Plan], bases: dict[str, int],
-                     buffers: dict[str, Buffers]) -> None:
+    def place_strips(
+        self, plans: list[_Plan], bases: dict[str, int], buffers: dict[str, Buffers]
+    ) -> None:
         """Where each pass finds its sources and leaves its output."""
         born, died = self.emitter.lifetimes()
         index_of = {layer.name: index for index, layer in enumerate(self.network.layers)}
-        used: list[tuple[int, int, int]] = []          # start, stop, releases when free
-        there: list[Strip] = []                        # strips in memory that may serve again
+        used: list[tuple[int, int, int]] = []  # start, stop, releases when free
+        there: list[Strip] = []  # strips in memory that may serve again
 
         def free(start: int, stop: int) -> int:
-            return max((done for low, high, done in used if low < stop and start < high),
-                       default=0)
+            return max((done for low, high, done in used if low < stop and start < high), default=0)
 
         turn: dict[str, int] = {}
         for plan in plans:
@@ -422,8 +523,10 @@ class _Streamer:
                 there, turn = [], {}
             plan.held = {name: (base, 0) for name, base in bases.items()}
             taken: list[tuple[int, int]] = [
-                (bases[name], bases[name] + self.strips.size[name]) for name in bases
-                if born[name] <= index_of[layer.name] <= died[name]]
+                (bases[name], bases[name] + self.strips.size[name])
+                for name in bases
+                if born[name] <= index_of[layer.name] <= died[name]
+            ]
 
             def next_base(name: str, places: list[int], turn: dict[str, int] = turn) -> int:
                 turn[name] = turn.get(name, -1) + 1
@@ -434,12 +537,19 @@ class _Streamer:
                     continue
                 rows = self.strips.source_rows(layer, name, plan.window.rows)
                 words = len(rows) * self.strips.row_words[name]
-                strip = next((one for one in there if one.tensor == name
-                              and (one.first, one.rows) == (rows.start, len(rows))), None)
+                strip = next(
+                    (
+                        one
+                        for one in there
+                        if one.tensor == name and (one.first, one.rows) == (rows.start, len(rows))
+                    ),
+                    None,
+                )
                 if strip is None:
                     base = next_base(name, places)
-                    strip = Strip(name, rows.start, len(rows), base, words,
-                                  free(base, base + words))
+                    strip = Strip(
+                        name, rows.start, len(rows), base, words, free(base, base + words)
+                    )
                     there = [one for one in there if not one.overlaps(strip)] + [strip]
                     plan.loads.append(strip)
                 plan.held[name] = (strip.base, strip.first)
@@ -454,36 +564,57 @@ class _Streamer:
                 plan.output = Strip(layer.output, first, count, base, words)
                 plan.held[layer.output] = (base, first)
                 taken.append((base, base + words))
-            used = [(low, high, done) for low, high, done in used
-                    if not any(start <= low and high <= stop for start, stop in taken)]
+            used = [
+                (low, high, done)
+                for low, high, done in used
+                if not any(start <= low and high <= stop for start, stop in taken)
+            ]
             used += [(start, stop, plan.done) for start, stop in taken]
 
     def section(self, plan: _Plan, following: int) -> list[int]:
         """Program words of a pass; ``following`` is where the next one's are."""
         layer = plan.layer
         tiles = range(*plan.tiles)
-        records = (record_words(LAYER) + record_words(SYNC) + record_words(TILE) * len(tiles)
-                   + record_words(GROUP) * len(plan.pieces))
+        records = (
+            record_words(LAYER)
+            + record_words(SYNC)
+            + record_words(TILE) * len(tiles)
+            + record_words(GROUP) * len(plan.pieces)
+        )
         tables = Tables(plan.address + records)
         try:
-            words = self.emitter.layer_record(layer, len(tiles), tables, plan.held, plan.window,
-                                              plan.result_base)
+            words = self.emitter.layer_record(
+                layer, len(tiles), tables, plan.held, plan.window, plan.result_base
+            )
             row = plan.row_start
             for tile in tiles:
                 pieces = [piece for piece in plan.pieces if piece.tile == tile]
                 words += encode_words(
-                    TILE, rows_used=self.placement.tiles[layer.name][tile].rows_used,
-                    group_count=len(pieces), row_base=row)
+                    TILE,
+                    rows_used=self.placement.tiles[layer.name][tile].rows_used,
+                    group_count=len(pieces),
+                    row_base=row,
+                )
                 row += self.placement.tiles[layer.name][tile].rows_used * self.config.blocks
                 for piece in pieces:
                     words += self.emitter.group_record(
-                        layer, piece.group, piece.columns, piece.start, tables, plan.held,
-                        plan.window, wait=piece.wait, release=piece.release)
+                        layer,
+                        piece.group,
+                        piece.columns,
+                        piece.start,
+                        tables,
+                        plan.held,
+                        plan.window,
+                        wait=piece.wait,
+                        release=piece.release,
+                    )
         except OverflowError as error:
-            raise ExportError(f"layer {layer.name} does not fit the program's fields: "
-                              f"{error}") from error
-        words += encode_words(SYNC, opcode=SYNC_OPCODE, release=1, wait=1,
-                              next=following & _ADDRESS_MASK)
+            raise ExportError(
+                f"layer {layer.name} does not fit the program's fields: {error}"
+            ) from error
+        words += encode_words(
+            SYNC, opcode=SYNC_OPCODE, release=1, wait=1, next=following & _ADDRESS_MASK
+        )
         assert len(words) == records
         return words + tables.words
 
@@ -494,27 +625,40 @@ class _Streamer:
         for plan, following in zip(plans, [*plans[1:], None], strict=True):
             words = self.section(plan, 0 if following is None else following.address)
             assert len(words) == sum(part.count for part in plan.program)
-            result[plan.address:plan.address + len(words)] = words
+            result[plan.address : plan.address + len(words)] = words
         return result
 
     def contents(self, plans: list[_Plan]) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
         """Row entries and trits, by address."""
         config = self.config
-        row_words = max((part.start + part.count for plan in plans for part in plan.row_parts),
-                        default=0)
-        column_count = max((part.start + part.count for plan in plans
-                            for parts in plan.trit_parts for part in parts), default=0)
+        row_words = max(
+            (part.start + part.count for plan in plans for part in plan.row_parts), default=0
+        )
+        column_count = max(
+            (
+                part.start + part.count
+                for plan in plans
+                for parts in plan.trit_parts
+                for part in parts
+            ),
+            default=0,
+        )
         rows = np.zeros((row_words, config.memory_chunks("rows")), np.uint32)
-        trits = np.zeros((config.sets, config.clusters, column_count,
-                          -(-config.memory_width("trits") // 8)), np.uint8)
+        trits = np.zeros(
+            (config.sets, config.clusters, column_count, -(-config.memory_width("trits") // 8)),
+            np.uint8,
+        )
         for plan in plans:
             if not plan.units:
                 continue
             layer = plan.layer
             tiles = self.placement.tiles[layer.name]
-            entries = [entry for tile in range(*plan.tiles)
-                       for entry in self.emitter.row_entries(layer, tiles[tile])]
-            rows[plan.row_start:plan.row_start + len(entries)] = entries
+            entries = [
+                entry
+                for tile in range(*plan.tiles)
+                for entry in self.emitter.row_entries(layer, tiles[tile])
+            ]
+            rows[plan.row_start : plan.row_start + len(entries)] = entries
             known: dict[tuple[int, int], NDArray[np.uint8]] = {}
             for piece in plan.pieces:
                 key = (piece.tile, id(piece.group))
@@ -525,7 +669,7 @@ class _Streamer:
                 if plan.by_set:
                     trits[piece.tile - plan.tiles[0], :, where] = part
                 else:
-                    trits[:plan.sets, :, where] = part
+                    trits[: plan.sets, :, where] = part
         return rows, trits.reshape(config.cluster_count, column_count, -1)
 
     def block(self, layer: Layer, piece: _Piece, columns: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -538,7 +682,9 @@ class _Streamer:
         first = (own.word - whole.word) * own.scan
         cube = columns.reshape(len(columns), height, width, whole.step, -1)
         if not whole.shared:
-            cube = cube[:, own.kernel_y.start:own.kernel_y.stop,
-                        own.kernel_x.start:own.kernel_x.stop]
-        return np.ascontiguousarray(cube[:, :, :, first:first + own.step]).reshape(
-            len(columns), own.count, -1)
+            cube = cube[
+                :, own.kernel_y.start : own.kernel_y.stop, own.kernel_x.start : own.kernel_x.stop
+            ]
+        return np.ascontiguousarray(cube[:, :, :, first : first + own.step]).reshape(
+            len(columns), own.count, -1
+        )

@@ -27,8 +27,8 @@ class Buffers:
     """How a layer's tensors stand in the activation memories, and the strips it is cut into."""
 
     windows: list[Window]
-    places: dict[str, list[int]]      # base addresses of an external tensor's buffers
-    sizes: dict[str, int]             # words of each of them
+    places: dict[str, list[int]]  # base addresses of an external tensor's buffers
+    sizes: dict[str, int]  # words of each of them
 
 
 class StripPlanner:
@@ -50,10 +50,13 @@ class StripPlanner:
         self.network = network
         self.config = emitter.config
         self.emitter = emitter
-        self.row_words = {name: network.tensors[name].width * layout.words
-                          for name, layout in placement.layouts.items()}
-        self.size = {name: network.tensors[name].height * words
-                     for name, words in self.row_words.items()}
+        self.row_words = {
+            name: network.tensors[name].width * layout.words
+            for name, layout in placement.layouts.items()
+        }
+        self.size = {
+            name: network.tensors[name].height * words for name, words in self.row_words.items()
+        }
 
     def source_rows(self, layer: Layer, source: str, rows: range) -> range:
         """Rows of a tensor that a layer reads to compute ``rows``; at least one."""
@@ -63,8 +66,11 @@ class StripPlanner:
             if group.source != source:
                 continue
             top = rows.start * group.stride[0] - group.padding[0]
-            bottom = ((rows.stop - 1) * group.stride[0] - group.padding[0]
-                      + (group.kernel[0] - 1) * group.dilation[0])
+            bottom = (
+                (rows.stop - 1) * group.stride[0]
+                - group.padding[0]
+                + (group.kernel[0] - 1) * group.dilation[0]
+            )
             if top < height and bottom >= 0:
                 low, high = min(low, max(0, top)), max(high, min(height, bottom + 1))
         return range(low, high) if low < high else range(1)
@@ -77,10 +83,14 @@ class StripPlanner:
             places = range(int(part[0]), int(part[-1]) + 1)
             rows = places
             if layer.pool is not None:
-                kernel, stride, padding = (values[0] for values in (
-                    layer.pool.kernel, layer.pool.stride, layer.pool.padding))
-                rows = range(max(0, places.start * stride - padding),
-                             min(layer.height, (places.stop - 1) * stride - padding + kernel))
+                kernel, stride, padding = (
+                    values[0]
+                    for values in (layer.pool.kernel, layer.pool.stride, layer.pool.padding)
+                )
+                rows = range(
+                    max(0, places.start * stride - padding),
+                    min(layer.height, (places.stop - 1) * stride - padding + kernel),
+                )
             result.append(Window(rows, places))
         return result
 
@@ -94,16 +104,24 @@ class StripPlanner:
             for name in sorted(set(born) - external, key=lambda one: (-self.size[one], born[one])):
                 bases[name] = _first_fit(
                     self.size[name],
-                    [(bases[other], bases[other] + self.size[other]) for other in bases
-                     if born[name] <= died[other] and born[other] <= died[name]])
-            full = next((name for name, base in bases.items()
-                         if base + self.size[name] > depth), None)
+                    [
+                        (bases[other], bases[other] + self.size[other])
+                        for other in bases
+                        if born[name] <= died[other] and born[other] <= died[name]
+                    ],
+                )
+            full = next(
+                (name for name, base in bases.items() if base + self.size[name] > depth), None
+            )
             problem = None if full is None else born[full]
             buffers = {}
             if problem is None:
                 for index, layer in enumerate(network.layers):
-                    live = [(bases[name], bases[name] + self.size[name]) for name in bases
-                            if born[name] <= index <= died[name]]
+                    live = [
+                        (bases[name], bases[name] + self.size[name])
+                        for name in bases
+                        if born[name] <= index <= died[name]
+                    ]
                     found = self.buffers(layer, external, live)
                     if found is None:
                         problem = index
@@ -115,25 +133,35 @@ class StripPlanner:
             if not candidates:
                 layer = network.layers[problem]
                 window = self.windows(layer, len(Window.whole(layer).places))
-                raise too_small(self.config, self.network, "activations", layer.name, max(
-                    sum(self.strip_sizes(layer, external, [one]).values()) for one in window),
-                    "words per slice", "one output row")
+                raise too_small(
+                    self.config,
+                    self.network,
+                    "activations",
+                    layer.name,
+                    max(sum(self.strip_sizes(layer, external, [one]).values()) for one in window),
+                    "words per slice",
+                    "one output row",
+                )
             external.add(max(candidates, key=lambda name: (self.size[name], -born[name])))
 
-    def strip_sizes(self, layer: Layer, external: set[str],
-                    windows: list[Window]) -> dict[str, int]:
+    def strip_sizes(
+        self, layer: Layer, external: set[str], windows: list[Window]
+    ) -> dict[str, int]:
         """Words of the largest strip of every external tensor that a layer reads or writes."""
         sizes = {}
         for source in sorted({group.source for group in layer.groups} & external):
             sizes[source] = self.row_words[source] * max(
-                len(self.source_rows(layer, source, window.rows)) for window in windows)
+                len(self.source_rows(layer, source, window.rows)) for window in windows
+            )
         if layer.output in external:
             sizes[layer.output] = self.row_words[layer.output] * max(
-                len(window.places) for window in windows)
+                len(window.places) for window in windows
+            )
         return sizes
 
-    def buffers(self, layer: Layer, external: set[str],
-                live: list[tuple[int, int]]) -> Buffers | None:
+    def buffers(
+        self, layer: Layer, external: set[str], live: list[tuple[int, int]]
+    ) -> Buffers | None:
         """The strips and buffers, one or two for sources and output each, that should take the
         fewest cycles; None: no room even for single rows."""
         depth = self.config.activation_depth
@@ -159,8 +187,14 @@ class StripPlanner:
                     best = cost, Buffers(windows, places, sizes)
         return None if best is None else best[1]
 
-    def cost(self, layer: Layer, external: set[str], windows: list[Window], source_copies: int,
-             output_copies: int) -> float:
+    def cost(
+        self,
+        layer: Layer,
+        external: set[str],
+        windows: list[Window],
+        source_copies: int,
+        output_copies: int,
+    ) -> float:
         """About the clock cycles that a layer takes in these strips: overlapping windows are
         computed twice, and what has no second buffer is moved while the array waits."""
         config = self.config
@@ -170,9 +204,10 @@ class StripPlanner:
         total = 0.0
         for window in windows:
             compute = len(window.rows) * per_row
-            load = port * sum(self.row_words[source] * len(self.source_rows(layer, source,
-                                                                            window.rows))
-                              for source in sources)
+            load = port * sum(
+                self.row_words[source] * len(self.source_rows(layer, source, window.rows))
+                for source in sources
+            )
             store = 0
             if layer.output in external:
                 store = _READ_CYCLES * port * len(window.places) * self.row_words[layer.output]
@@ -191,10 +226,12 @@ def _first_fit(size: int, taken: list[tuple[int, int]]) -> int:
     return base
 
 
-def too_small(config: Config, network: Network, memory: str, layer: str, needed: int, unit: str,
-              what: str) -> ExportError:
+def too_small(
+    config: Config, network: Network, memory: str, layer: str, needed: int, unit: str, what: str
+) -> ExportError:
     """What to raise where not even ``what`` of a network fits a memory."""
     return ExportError(
         f"the {memory.removesuffix('s')} memory is too small at layer {layer}: {what} of network "
         f"{network.name} needs {needed} {unit}, configuration {config.name} has "
-        f"{config.memory_depth(memory)}")
+        f"{config.memory_depth(memory)}"
+    )

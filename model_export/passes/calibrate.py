@@ -15,9 +15,13 @@ __all__ = ["calibrate"]
 _SMALLEST = 1e-30
 
 
-def calibrate(network: Network, samples: NDArray[np.floating], *,
-              percentile: float | None = None,
-              reference: FloatReference | None = None) -> Network:
+def calibrate(
+    network: Network,
+    samples: NDArray[np.floating],
+    *,
+    percentile: float | None = None,
+    reference: FloatReference | None = None,
+) -> Network:
     """Give every tensor its scale and sign.
 
     Precondition: a network from ``trace``. It is not changed; the result shares its layers.
@@ -45,8 +49,9 @@ def calibrate(network: Network, samples: NDArray[np.floating], *,
         Samples that are empty, of another shape, NaN or infinite.
     """
     if percentile is not None and not 50 < percentile <= 100:
-        raise ExportError(f"calibration percentile must be above 50 and at most 100, "
-                          f"not {percentile}")
+        raise ExportError(
+            f"calibration percentile must be above 50 and at most 100, not {percentile}"
+        )
     samples = np.asarray(samples)
     if samples.size == 0:
         raise ExportError(f"calibration samples are empty (shape {samples.shape})")
@@ -54,8 +59,10 @@ def calibrate(network: Network, samples: NDArray[np.floating], *,
         with np.errstate(over="ignore"):
             broken = int(np.count_nonzero(~np.isfinite(samples.astype(np.float32))))
         if broken:
-            raise ExportError(f"calibration samples have {broken} values that are NaN or infinite "
-                              f"in single precision")
+            raise ExportError(
+                f"calibration samples have {broken} values that are NaN or infinite "
+                f"in single precision"
+            )
     ranges = (reference or FloatReference(network)).ranges(samples, percentile)
     tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
     for layer in network.layers:
@@ -77,6 +84,12 @@ def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
 def _is_copy(layer: Layer) -> bool:
     """Whether the layer hands one tensor on unchanged, but for ReLU and max-pool."""
     group = layer.groups[0]
-    return (layer.weight_count == 0 and len(layer.groups) == 1 and not group.shared
-            and group.channels[0] == 0 and bool((group.trits >= 0).all())
-            and bool((layer.gain == 1).all()) and not layer.offset.any())
+    return (
+        layer.weight_count == 0
+        and len(layer.groups) == 1
+        and not group.shared
+        and group.channels[0] == 0
+        and bool((group.trits >= 0).all())
+        and bool((layer.gain == 1).all())
+        and not layer.offset.any()
+    )

@@ -38,19 +38,26 @@ def fold_input(network: Network) -> Network:
     configuration.
     """
     tensor = network.tensors[network.input]
-    readers = [(layer, group) for layer in network.layers for group in layer.groups
-               if group.source == network.input]
+    readers = [
+        (layer, group)
+        for layer in network.layers
+        for group in layer.groups
+        if group.source == network.input
+    ]
     block = _block(readers)
     if tensor.fold is not None or block is None or tensor.channels > MOST_CHANNELS:
         return network
-    padding = (_front([group for _, group in readers], 0, block[0]),
-               _front([group for _, group in readers], 1, block[1]))
+    padding = (
+        _front([group for _, group in readers], 0, block[0]),
+        _front([group for _, group in readers], 1, block[1]),
+    )
     fold = Fold(tensor.channels, tensor.height, tensor.width, block, padding)
     channels, height, width = fold.folded_shape
     folded = dataclasses.replace(tensor, channels=channels, height=height, width=width, fold=fold)
     layers = [_folded_layer(layer, network.input, fold) for layer in network.layers]
-    return dataclasses.replace(network, tensors={**network.tensors, network.input: folded},
-                               layers=layers)
+    return dataclasses.replace(
+        network, tensors={**network.tensors, network.input: folded}, layers=layers
+    )
 
 
 def _block(readers: list[tuple[Layer, ColumnGroup]]) -> tuple[int, int] | None:
@@ -60,8 +67,9 @@ def _block(readers: list[tuple[Layer, ColumnGroup]]) -> tuple[int, int] | None:
     block = []
     for axis in (0, 1):
         smallest = min(group.kernel[axis] for _, group in readers)
-        strides = {group.stride[axis] for layer, group in readers
-                   if (layer.height, layer.width)[axis] > 1} or {smallest}
+        strides = {
+            group.stride[axis] for layer, group in readers if (layer.height, layer.width)[axis] > 1
+        } or {smallest}
         if len(strides) > 1 or max(strides) > smallest:
             return None
         block.append(strides.pop())
@@ -70,6 +78,7 @@ def _block(readers: list[tuple[Layer, ColumnGroup]]) -> tuple[int, int] | None:
 
 def _front(groups: list[ColumnGroup], axis: int, block: int) -> int:
     """Padding to bake in before the first block: that with which kernels take fewest blocks."""
+
     def blocks(front: int) -> int:
         return sum(_folded_axis(group, axis, block, front)[1] for group in groups)
 
@@ -89,16 +98,20 @@ def _folded_axis(group: ColumnGroup, axis: int, block: int, front: int) -> tuple
 
 
 def _folded_layer(layer: Layer, source: str, fold: Fold) -> Layer:
-    groups = [_folded_group(group, fold) if group.source == source else group
-              for group in layer.groups]
+    groups = [
+        _folded_group(group, fold) if group.source == source else group for group in layer.groups
+    ]
     if all(group.source != source for group in groups):
         return layer
     first = next(group for group in groups if group.source == source)
     by, bx = fold.block
-    note = (f"computed as {first.kernel[0]}x{first.kernel[1]} on "
-            f"{fold.channels * by * bx} channels, blocks of {by}x{bx} pixels folded into channels")
-    return dataclasses.replace(layer, groups=groups,
-                               note=f"{layer.note}; {note}" if layer.note else note)
+    note = (
+        f"computed as {first.kernel[0]}x{first.kernel[1]} on "
+        f"{fold.channels * by * bx} channels, blocks of {by}x{bx} pixels folded into channels"
+    )
+    return dataclasses.replace(
+        layer, groups=groups, note=f"{layer.note}; {note}" if layer.note else note
+    )
 
 
 def _folded_group(group: ColumnGroup, fold: Fold) -> ColumnGroup:
@@ -107,9 +120,16 @@ def _folded_group(group: ColumnGroup, fold: Fold) -> ColumnGroup:
     zeros_x, blocks_x, padding_x = _folded_axis(group, 1, bx, left)
     rows, channels = group.trits.shape[:2]
     whole: NDArray[np.int8] = np.zeros((rows, channels, blocks_y * by, blocks_x * bx), np.int8)
-    whole[:, :, zeros_y:zeros_y + group.kernel[0], zeros_x:zeros_x + group.kernel[1]] = group.trits
+    whole[:, :, zeros_y : zeros_y + group.kernel[0], zeros_x : zeros_x + group.kernel[1]] = (
+        group.trits
+    )
     trits = Fold(channels, blocks_y * by, blocks_x * bx, fold.block).apply(whole)
     start, stop = group.channels
     return dataclasses.replace(
-        group, channels=(start * by * bx, stop * by * bx), trits=trits,
-        kernel=(blocks_y, blocks_x), stride=(1, 1), padding=(padding_y, padding_x))
+        group,
+        channels=(start * by * bx, stop * by * bx),
+        trits=trits,
+        kernel=(blocks_y, blocks_x),
+        stride=(1, 1),
+        padding=(padding_y, padding_x),
+    )

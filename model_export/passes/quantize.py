@@ -34,8 +34,8 @@ _FINAL_ACCUMULATOR_WIDTH = RESULT_WIDTH - 8
 class EffectiveGroup:
     """Weights that read the same columns, all their planes added up."""
 
-    group: ColumnGroup                # for its source, rows, channels and geometry
-    weights: NDArray[Any]             # (rows, channels, kh, kw); kh = kw = 1 if shared
+    group: ColumnGroup  # for its source, rows, channels and geometry
+    weights: NDArray[Any]  # (rows, channels, kh, kw); kh = kw = 1 if shared
 
     @property
     def window(self) -> int:
@@ -43,8 +43,9 @@ class EffectiveGroup:
         return math.prod(self.group.kernel) if self.group.shared else 1
 
 
-def effective_groups(layer: Layer, *, integer: bool,
-                     single: type[np.floating] | None = None) -> list[EffectiveGroup]:
+def effective_groups(
+    layer: Layer, *, integer: bool, single: type[np.floating] | None = None
+) -> list[EffectiveGroup]:
     """The layer's weights, their planes added up: int32 coefficients if ``integer``, else float64.
 
     ``integer`` needs a layer from :func:`quantize`. Where nothing is added up, they are of type
@@ -53,13 +54,14 @@ def effective_groups(layer: Layer, *, integer: bool,
     merged: dict[tuple[object, ...], EffectiveGroup] = {}
     planes = Counter(_columns(group) for group in layer.groups)
     for group in layer.groups:
-        plus, minus = ((group.coefficient_plus, group.coefficient_minus) if integer
-                       else (group.wp, group.wn))
+        plus, minus = (
+            (group.coefficient_plus, group.coefficient_minus) if integer else (group.wp, group.wn)
+        )
         key = _columns(group)
         kind: type[np.generic] = np.int32 if integer else np.float64
         if single is not None and planes[key] == 1:
             kind = single
-        weights = group.trits.astype(kind)      # faster than a table by trit
+        weights = group.trits.astype(kind)  # faster than a table by trit
         weights *= kind(minus)
         np.putmask(weights, group.trits > 0, plus)
         if key in merged:
@@ -112,17 +114,26 @@ def quantize(network: Network, config: Config) -> Network:
 
 # ----- coefficients
 
+
 def _columns(group: ColumnGroup) -> tuple[object, ...]:
     """Equal for groups that read the same columns into the same rows."""
-    return (group.source, group.channels, group.rows, group.kernel, group.stride, group.padding,
-            group.dilation, group.shared)
+    return (
+        group.source,
+        group.channels,
+        group.rows,
+        group.kernel,
+        group.stride,
+        group.padding,
+        group.dilation,
+        group.shared,
+    )
 
 
 @dataclass(frozen=True)
 class _Member:
     """A coefficient is ``sign * multiple * round(k * unit)``."""
 
-    unit: int                         # index of the unit
+    unit: int  # index of the unit
     multiple: int
     sign: int
 
@@ -136,7 +147,7 @@ class _Units:
 
     def __init__(self, network: Network, layer: Layer) -> None:
         self.values: list[float] = []
-        self.multiples: list[int] = []     # largest multiple in use, per unit
+        self.multiples: list[int] = []  # largest multiple in use, per unit
         self.members: list[tuple[_Member | None, _Member | None]] = []
         for group in layer.groups:
             members: list[_Member | None] = []
@@ -181,16 +192,20 @@ def _coefficients(network: Network, layer: Layer, config: Config, limit: int) ->
     """The layer with integer coefficients whose partial sums stay within +-limit."""
     units = _Units(network, layer)
     if not units.values:
-        groups = [dataclasses.replace(group, coefficient_plus=0, coefficient_minus=0)
-                  for group in layer.groups]
+        groups = [
+            dataclasses.replace(group, coefficient_plus=0, coefficient_minus=0)
+            for group in layer.groups
+        ]
         return dataclasses.replace(layer, groups=groups, accumulator_scale=1.0)
-    scale, integers, error = _choose_scale(layer, units, units.worst_sums(network, layer),
-                                           config, limit)
+    scale, integers, error = _choose_scale(
+        layer, units, units.worst_sums(network, layer), config, limit
+    )
     groups = []
     for group, members in zip(layer.groups, units.members, strict=True):
-        plus, minus = (0 if member is None
-                       else member.sign * member.multiple * int(integers[member.unit])
-                       for member in members)
+        plus, minus = (
+            0 if member is None else member.sign * member.multiple * int(integers[member.unit])
+            for member in members
+        )
         groups.append(dataclasses.replace(group, coefficient_plus=plus, coefficient_minus=minus))
     note = layer.note
     if layer.weight_count and len(units.values) > 1:
@@ -199,8 +214,9 @@ def _coefficients(network: Network, layer: Layer, config: Config, limit: int) ->
     return dataclasses.replace(layer, groups=groups, accumulator_scale=1 / scale, note=note)
 
 
-def _choose_scale(layer: Layer, units: _Units, sums: NDArray[np.int64], config: Config,
-                  limit: int) -> tuple[float, NDArray[np.float64], float]:
+def _choose_scale(
+    layer: Layer, units: _Units, sums: NDArray[np.int64], config: Config, limit: int
+) -> tuple[float, NDArray[np.float64], float]:
     """The scale k, round(k * unit) for every unit, and the largest rounding error as a part of
     the largest coefficient.
 
@@ -214,8 +230,9 @@ def _choose_scale(layer: Layer, units: _Units, sums: NDArray[np.int64], config: 
         integers = [2.0**j for j in range(int(most[0]).bit_length())]
         scales = np.array(integers) / values[0]
     else:
-        scales = np.concatenate([np.arange(1, n + 1) / value
-                                 for n, value in zip(most, values, strict=True)])
+        scales = np.concatenate(
+            [np.arange(1, n + 1) / value for n, value in zip(most, values, strict=True)]
+        )
     scales = np.unique(scales)
     candidates = np.rint(scales[:, None] * values)
     weighted = values * multiples
@@ -223,14 +240,18 @@ def _choose_scale(layer: Layer, units: _Units, sums: NDArray[np.int64], config: 
     errors /= scales * weighted.max()
     # a unit may vanish only if the widest coefficient could not hold it either
     negligible = values * config.coefficient_max < 0.5 * weighted.max()
-    useful = (((candidates <= most).all(axis=1)) & (errors <= _WORST_ROUNDING)
-              & ((candidates >= 1) | negligible).all(axis=1))
+    useful = (
+        ((candidates <= most).all(axis=1))
+        & (errors <= _WORST_ROUNDING)
+        & ((candidates >= 1) | negligible).all(axis=1)
+    )
     if not useful.any():
         needed = (int(weighted.max() / weighted.min() * multiples.max())).bit_length() + 1
         raise ExportError(
             f"layer {layer.name}: its weights need coefficients of {needed} bits, the "
             f"configuration has coefficient_width {config.coefficient_width}; use fewer bits "
-            "(--digits) or wider coefficients")
+            "(--digits) or wider coefficients"
+        )
     scales, candidates, errors = scales[useful], candidates[useful], errors[useful]
     worst = np.array([(row @ sums.T).max() for row in candidates])
     fits = worst <= limit
@@ -240,7 +261,8 @@ def _choose_scale(layer: Layer, units: _Units, sums: NDArray[np.int64], config: 
             f"layer {layer.name}: its sums need accumulators of {needed} bits even with the "
             f"smallest coefficients that still tell its weights apart, the configuration has "
             f"accumulator_width {config.accumulator_width}; use fewer bits (--digits) or wider "
-            "accumulators")
+            "accumulators"
+        )
     scales, candidates, errors = scales[fits], candidates[fits], errors[fits]
     best = int(np.flatnonzero(errors <= errors.min() + _SAME_ROUNDING)[-1])
     return float(scales[best]), candidates[best], float(errors[best])
@@ -280,6 +302,7 @@ def partial_bounds(network: Network, layer: Layer) -> tuple[NDArray[np.int64], N
 
 
 # ----- requantization
+
 
 def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
     """Per row the largest shift at which multiplier and sum fit their widths.
@@ -321,9 +344,11 @@ def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
             f"layer {layer.name}: row {row} has a gain of {factor[row]:.3g} output codes per "
             f"accumulator unit and an offset of {offset[row]:.3g} codes, which needs a "
             f"multiplier of at least {needed} bits; the configuration has multiplier_width "
-            f"{config.multiplier_width} and accumulator_width {config.accumulator_width}")
-    layer.requantization = Requantization(multiplier.astype(np.int64), bias.astype(np.int64),
-                                          shift, low, high)
+            f"{config.multiplier_width} and accumulator_width {config.accumulator_width}"
+        )
+    layer.requantization = Requantization(
+        multiplier.astype(np.int64), bias.astype(np.int64), shift, low, high
+    )
 
 
 def _set_result(network: Network, layer: Layer, config: Config) -> None:
@@ -351,11 +376,16 @@ def _set_result(network: Network, layer: Layer, config: Config) -> None:
         row = int(total.argmax())
         raise ExportError(
             f"layer {layer.name}: results of row {row} need "
-            f"{int(total[row]).bit_length() + 1} bits, available are {most.bit_length() + 1}")
+            f"{int(total[row]).bit_length() + 1} bits, available are {most.bit_length() + 1}"
+        )
     if steps > 1:
         error = float(np.abs(multiplier - gain * steps).max() / steps)
         rounding = f"gains of the rows rounded by at most {100 * error:.2g} % of the largest"
         layer.note = f"{layer.note}; {rounding}" if layer.note else rounding
     layer.requantization = Requantization(
-        multiplier.astype(np.int64), bias.astype(np.int64), np.zeros(layer.rows, np.int64),
-        -most - 1, most)
+        multiplier.astype(np.int64),
+        bias.astype(np.int64),
+        np.zeros(layer.rows, np.int64),
+        -most - 1,
+        most,
+    )

@@ -96,9 +96,12 @@ def term_planes(values: NDArray[np.int64], channels: int) -> list[TermPlane]:
     largest = int(np.abs(values).max(initial=0))
     counts = np.bincount((values + largest).ravel(), minlength=2 * largest + 1)
     integers = np.flatnonzero(counts) - largest
-    planes = _planes(tuple(integers.tolist()), tuple(counts[integers + largest].tolist()),
-                     _rows_per_element(len(values)),
-                     _BROADCAST if channels > _NARROW else _NARROW_BROADCAST)
+    planes = _planes(
+        tuple(integers.tolist()),
+        tuple(counts[integers + largest].tolist()),
+        _rows_per_element(len(values)),
+        _BROADCAST if channels > _NARROW else _NARROW_BROADCAST,
+    )
     result = []
     for trits, plus, minus in planes:
         table = np.zeros(len(counts), np.int8)
@@ -114,12 +117,16 @@ def _rows_per_element(rows: int) -> float:
 
 
 @lru_cache(maxsize=64)
-def _planes(integers: tuple[int, ...], counts: tuple[int, ...], rows: float,
-            broadcast: float) -> list[_Plane]:
+def _planes(
+    integers: tuple[int, ...], counts: tuple[int, ...], rows: float, broadcast: float
+) -> list[_Plane]:
     """Planes of a histogram; ``rows`` of an element share a broadcast that costs ``broadcast``."""
     values, weights = np.array(integers, np.int64), np.array(counts, np.int64)
-    digits = [(digit, 1 << place, 1 << place)
-              for place, digit in enumerate(signed_digits(values)) if digit.any()]
+    digits = [
+        (digit, 1 << place, 1 << place)
+        for place, digit in enumerate(signed_digits(values))
+        if digit.any()
+    ]
     if not digits or np.abs(values).max() > LARGEST_SEARCHED:
         return digits
     most = _nonzero(digits, weights)
@@ -145,6 +152,7 @@ def _nonzero(planes: list[_Plane], counts: NDArray[np.int64]) -> float:
 
 # ----- the search for pairs
 
+
 class _Search:
     """Costs of pairs: the fewest terms of every integer times its weight, in whole numbers."""
 
@@ -153,7 +161,7 @@ class _Search:
         shares = np.maximum(counts / counts.sum(), _LEAST_SHARE)
         self.weights = np.rint(shares * (_TOTAL / shares.sum())).astype(np.int32)
         self.terms = np.arange(-largest, largest + 1)
-        self.reach = 3 * largest      # sums beyond are not looked at
+        self.reach = 3 * largest  # sums beyond are not looked at
         self.whole = integers + self.reach
         self.rest = self.whole - self.terms[:, None]
 
@@ -181,8 +189,8 @@ class _Search:
             table = table.copy()
             for term in pair:
                 low, high = max(term, 0), min(term, 0)
-                part = table[low:len(table) + high]
-                np.minimum(part, before[-high:len(table) - low], out=part)
+                part = table[low : len(table) + high]
+                np.minimum(part, before[-high : len(table) - low], out=part)
         return np.minimum(table, np.int32(_UNREACHED - 1))
 
     def improve(self, pairs: list[_Pair]) -> list[_Pair]:
@@ -190,7 +198,7 @@ class _Search:
         pairs, cost = list(pairs), self._cost(pairs)
         unchanged, place = 0, 0
         while unchanged < len(pairs):
-            pair, found = self.best_addition(pairs[:place] + pairs[place + 1:])
+            pair, found = self.best_addition(pairs[:place] + pairs[place + 1 :])
             if found < cost:
                 pairs[place], cost, unchanged = pair, found, 0
             unchanged += 1
@@ -224,8 +232,9 @@ class _Search:
 def _sums(integers: NDArray[np.int64], pairs: list[_Pair]) -> list[_Plane] | None:
     """Planes that make every integer of the fewest terms, of these the smallest; None if there
     is an integer that the pairs do not make."""
-    pairs = sorted(((max(pair), min(pair)) for pair in pairs),
-                   key=lambda pair: (max(map(abs, pair)), pair))
+    pairs = sorted(
+        ((max(pair), min(pair)) for pair in pairs), key=lambda pair: (max(map(abs, pair)), pair)
+    )
     reach = sum(max(map(abs, pair)) for pair in pairs)
     # cost of a sum: its terms, then their magnitudes, all of which are less than `one`
     one, unreached = reach + 1, 1 << 40
@@ -236,8 +245,8 @@ def _sums(integers: NDArray[np.int64], pairs: list[_Pair]) -> list[_Plane] | Non
         for term in pair:
             if term:
                 low, high = max(term, 0), min(term, 0)
-                part = table[low:len(table) + high]
-                np.minimum(part, tables[-1][-high:len(table) - low] + one + abs(term), out=part)
+                part = table[low : len(table) + high]
+                np.minimum(part, tables[-1][-high : len(table) - low] + one + abs(term), out=part)
         tables.append(table)
     if (np.abs(integers) > reach).any() or (tables[-1][integers + reach] >= unreached).any():
         return None

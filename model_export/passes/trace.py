@@ -27,9 +27,11 @@ from tritforge.model_export.passes.weights import Plane, WeightPlanes, classify
 __all__ = ["SUPPORTED", "Planes", "trace"]
 
 #: What a network may consist of, for error messages.
-SUPPORTED = ("Conv2d, Linear, BatchNorm, ReLU, ReLU6, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
-             "mean over (2, 3), flatten, add, subtract, multiply by a constant, cat, chunk, "
-             "split, Dropout, Identity, a trailing softmax")
+SUPPORTED = (
+    "Conv2d, Linear, BatchNorm, ReLU, ReLU6, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
+    "mean over (2, 3), flatten, add, subtract, multiply by a constant, cat, chunk, "
+    "split, Dropout, Identity, a trailing softmax"
+)
 
 #: Convolution groups beyond this many are joined into block-diagonal column groups, since a tile
 #: holds at most 255 column groups and each costs a walk.
@@ -39,8 +41,15 @@ _MOST_BLOCKS = 16
 #: Planes by the name of the weights, and whether they are the last layer's.
 Planes = dict[tuple[str, bool], WeightPlanes]
 
-def trace(model: nn.Module, sample_shape: Sequence[int], *, digits: int = 8,
-          name: str = "network", known: Planes | None = None) -> Network:
+
+def trace(
+    model: nn.Module,
+    sample_shape: Sequence[int],
+    *,
+    digits: int = 8,
+    name: str = "network",
+    known: Planes | None = None,
+) -> Network:
     """Turn a module into a network of layers in real numbers.
 
     Precondition: an ordinary module; ternary weights stand as values in its Conv2d and Linear
@@ -72,8 +81,9 @@ def trace(model: nn.Module, sample_shape: Sequence[int], *, digits: int = 8,
     """
     shape = tuple(sample_shape)
     if len(shape) not in (1, 3) or any(size < 1 for size in shape):
-        raise ExportError(f"sample shape must be (channels, height, width) with positive sizes, "
-                          f"not {shape}")
+        raise ExportError(
+            f"sample shape must be (channels, height, width) with positive sizes, not {shape}"
+        )
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -94,16 +104,16 @@ class _Draft:
     name: str
     kind: str
     rows: int
-    height: int                       # before pooling
+    height: int  # before pooling
     width: int
-    groups: list[ColumnGroup]         # those that are trits already
+    groups: list[ColumnGroup]  # those that are trits already
     gain: NDArray[np.float64]
     offset: NDArray[np.float64]
     weights: list["_Weights"] = field(default_factory=list)
     relu: bool = False
     limit: float = 0.0
     pool: Pool | None = None
-    closed: bool = False              # more than one reader: nothing may be folded in
+    closed: bool = False  # more than one reader: nothing may be folded in
     note: str = ""
 
 
@@ -128,7 +138,7 @@ class _Value:
     parts: list[_Part]
     height: int
     width: int
-    flat: bool                        # the module sees (N, channels*height*width)
+    flat: bool  # the module sees (N, channels*height*width)
 
     @property
     def channels(self) -> int:
@@ -147,7 +157,7 @@ class _Weights:
     """A trained tensor and where it reads."""
 
     name: str
-    tensor: NDArray[np.float32]       # (rows, channels per convolution group, kh, kw)
+    tensor: NDArray[np.float32]  # (rows, channels per convolution group, kh, kw)
     value: _Value
     conv_groups: int
     stride: tuple[int, int]
@@ -158,8 +168,9 @@ class _Weights:
 class _Walk:
     """One walk over a graph; a handler per operation returns the node's value."""
 
-    def __init__(self, model: nn.Module, shape: tuple[int, ...], digits: int, name: str,
-                 known: Planes) -> None:
+    def __init__(
+        self, model: nn.Module, shape: tuple[int, ...], digits: int, name: str, known: Planes
+    ) -> None:
         self.model = model
         self.modules = dict(model.named_modules())
         self.digits = digits
@@ -170,8 +181,8 @@ class _Walk:
         self.input = _Value([_Part("input", 0, channels, None)], height, width, len(shape) == 1)
         self.drafts: list[_Draft] = []
         self.env: dict[torch.fx.Node, Any] = {}
-        self.where = ""               # the node being handled, for error messages
-        self.base = ""                # name of the layer that it may become
+        self.where = ""  # the node being handled, for error messages
+        self.base = ""  # name of the layer that it may become
         self.final_note = ""
 
     # ----- the walk
@@ -204,8 +215,9 @@ class _Walk:
         if isinstance(result, (tuple, list)) and len(result) == 1:
             result = result[0]
         if not isinstance(result, _Value):
-            raise ExportError(f"network {self.name} returns {type(result).__name__}; "
-                              "one tensor is supported")
+            raise ExportError(
+                f"network {self.name} returns {type(result).__name__}; one tensor is supported"
+            )
         return self._finish(result)
 
     def _call(self, node: torch.fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -241,8 +253,9 @@ class _Walk:
             self._replace(node, args[0], value)
         return value
 
-    def _handle(self, handler: Callable[..., Any], args: tuple[Any, ...],
-                kwargs: dict[str, Any]) -> Any:
+    def _handle(
+        self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         try:
             inspect.signature(handler).bind(self, *args, **kwargs)
         except TypeError as error:
@@ -258,8 +271,9 @@ class _Walk:
                     _close(new)
 
     def _unsupported(self, what: str) -> ExportError:
-        return ExportError(f"layer {self.where}: {what} is not supported; "
-                           f"supported are {SUPPORTED}")
+        return ExportError(
+            f"layer {self.where}: {what} is not supported; supported are {SUPPORTED}"
+        )
 
     # ----- layers
 
@@ -270,56 +284,109 @@ class _Walk:
             unique, n = f"{name}_{n}", n + 1
         return unique
 
-    def _add(self, kind: str, rows: int, height: int, width: int, groups: list[ColumnGroup],
-             flat: bool = False, gain: float = 1.0) -> _Value:
+    def _add(
+        self,
+        kind: str,
+        rows: int,
+        height: int,
+        width: int,
+        groups: list[ColumnGroup],
+        flat: bool = False,
+        gain: float = 1.0,
+    ) -> _Value:
         if height < 1 or width < 1:
-            raise ExportError(f"layer {self.where}: its output would have {height} x {width} "
-                              "pixels; the kernel does not fit its input")
-        draft = _Draft(self._unique(self.base), kind, rows, height, width, groups,
-                       np.full(rows, gain), np.zeros(rows))
+            raise ExportError(
+                f"layer {self.where}: its output would have {height} x {width} "
+                "pixels; the kernel does not fit its input"
+            )
+        draft = _Draft(
+            self._unique(self.base),
+            kind,
+            rows,
+            height,
+            width,
+            groups,
+            np.full(rows, gain),
+            np.zeros(rows),
+        )
         self.drafts.append(draft)
         return _Value([_Part(draft.name, 0, rows, draft)], height, width, flat)
 
     def _identity(self, value: _Value, kind: str = "identity") -> _Value:
         """A layer that copies a value, for what cannot fold into the layers before it."""
-        return self._add(kind, value.channels, value.height, value.width,
-                         _diagonal(value), value.flat)
+        return self._add(
+            kind, value.channels, value.height, value.width, _diagonal(value), value.flat
+        )
 
     def _open_drafts(self, value: _Value) -> list[_Draft] | None:
         """The layers of all parts, if every one may still take in what follows."""
         drafts: list[_Draft] = []
         for part in value.parts:
             draft = part.draft
-            if (draft is None or draft.closed or (part.start, part.stop) != (0, draft.rows)
-                    or any(draft is other for other in drafts)):
+            if (
+                draft is None
+                or draft.closed
+                or (part.start, part.stop) != (0, draft.rows)
+                or any(draft is other for other in drafts)
+            ):
                 return None
             drafts.append(draft)
         return drafts
 
-    def _weighted(self, kind: str, value: _Value, weight: torch.Tensor, bias: Any,
-                  stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int],
-                  conv_groups: int, height: int, width: int, flat: bool) -> _Value:
+    def _weighted(
+        self,
+        kind: str,
+        value: _Value,
+        weight: torch.Tensor,
+        bias: Any,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        conv_groups: int,
+        height: int,
+        width: int,
+        flat: bool,
+    ) -> _Value:
         rows = weight.shape[0]
         result = self._add(kind, rows, height, width, [], flat)
         draft = self.drafts[-1]
         label = f"{draft.name}.weight"
-        draft.weights.append(_Weights(label, weight.detach().cpu().float().numpy(), value,
-                                      conv_groups, stride, padding, dilation))
+        draft.weights.append(
+            _Weights(
+                label,
+                weight.detach().cpu().float().numpy(),
+                value,
+                conv_groups,
+                stride,
+                padding,
+                dilation,
+            )
+        )
         if bias is not None:
             draft.offset = _finite(bias, f"{draft.name}.bias")
         return result
 
     # ----- operations with weights
 
-    def conv2d(self, value: _Value, weight: torch.Tensor, bias: Any = None, stride: Any = 1,
-               padding: Any = 0, dilation: Any = 1, groups: int = 1) -> _Value:
+    def conv2d(
+        self,
+        value: _Value,
+        weight: torch.Tensor,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> _Value:
         self._need_image(value)
         kernel = (int(weight.shape[2]), int(weight.shape[3]))
         stride, dilation = _pair(stride), _pair(dilation)
         size = (value.height, value.width)
         if value.channels != weight.shape[1] * groups:
-            raise ExportError(f"layer {self.where}: it takes {weight.shape[1] * groups} channels, "
-                              f"its input has {value.channels}")
+            raise ExportError(
+                f"layer {self.where}: it takes {weight.shape[1] * groups} channels, "
+                f"its input has {value.channels}"
+            )
         if padding == "same":
             total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
             before, out = (total[0] // 2, total[1] // 2), size
@@ -327,40 +394,52 @@ class _Walk:
             before = (0, 0) if padding == "valid" else _pair(padding)
             out = (
                 (size[0] + 2 * before[0] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1,
-                (size[1] + 2 * before[1] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1)
-        return self._weighted("conv", value, weight, bias, stride, before, dilation, groups,
-                              *out, False)
+                (size[1] + 2 * before[1] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1,
+            )
+        return self._weighted(
+            "conv", value, weight, bias, stride, before, dilation, groups, *out, False
+        )
 
     def conv_module(self, module: nn.Conv2d, value: _Value) -> _Value:
         if module.padding_mode != "zeros" and module.padding not in ((0, 0), "valid"):
             raise self._unsupported(f"padding mode {module.padding_mode}")
-        return self.conv2d(value, module.weight, module.bias, module.stride, module.padding,
-                           module.dilation, module.groups)
+        return self.conv2d(
+            value,
+            module.weight,
+            module.bias,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.groups,
+        )
 
     def linear(self, value: _Value, weight: torch.Tensor, bias: Any = None) -> _Value:
         if not value.flat:
             raise self._unsupported(
-                f"Linear on an input of shape {value.shape} that is not flattened")
+                f"Linear on an input of shape {value.shape} that is not flattened"
+            )
         if weight.shape[1] != value.shape[1]:
-            raise ExportError(f"layer {self.where}: it takes {weight.shape[1]} features, "
-                              f"its input has {value.shape[1]}")
+            raise ExportError(
+                f"layer {self.where}: it takes {weight.shape[1]} features, "
+                f"its input has {value.shape[1]}"
+            )
         weight = weight.reshape(weight.shape[0], value.channels, value.height, value.width)
-        return self._weighted("linear", value, weight, bias, (1, 1), (0, 0), (1, 1), 1, 1, 1,
-                              True)
+        return self._weighted("linear", value, weight, bias, (1, 1), (0, 0), (1, 1), 1, 1, 1, True)
 
     def linear_module(self, module: nn.Linear, value: _Value) -> _Value:
         return self.linear(value, module.weight, module.bias)
 
     # ----- what folds in
 
-    def _affine(self, value: _Value, gain: NDArray[np.float64],
-                offset: NDArray[np.float64]) -> _Value:
+    def _affine(
+        self, value: _Value, gain: NDArray[np.float64], offset: NDArray[np.float64]
+    ) -> _Value:
         """Per channel, gain * value + offset."""
         drafts = self._open_drafts(value)
         if drafts is not None:
             start = 0
             for draft in drafts:
-                factors = gain[start:start + draft.rows]
+                factors = gain[start : start + draft.rows]
                 # a maximum over a window commutes with a factor only where that is not negative
                 if draft.relu or (draft.pool is not None and (factors < 0).any()):
                     drafts = None
@@ -371,26 +450,36 @@ class _Walk:
             drafts = [self.drafts[-1]]
         start = 0
         for draft in drafts:
-            factors = gain[start:start + draft.rows]
+            factors = gain[start : start + draft.rows]
             draft.gain = draft.gain * factors
-            draft.offset = draft.offset * factors + offset[start:start + draft.rows]
+            draft.offset = draft.offset * factors + offset[start : start + draft.rows]
             start += draft.rows
         return value
 
-    def batch_norm(self, value: _Value, running_mean: Any, running_var: Any, weight: Any = None,
-                   bias: Any = None, training: bool = False, momentum: float = 0.1,
-                   eps: float = 1e-5) -> _Value:
+    def batch_norm(
+        self,
+        value: _Value,
+        running_mean: Any,
+        running_var: Any,
+        weight: Any = None,
+        bias: Any = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> _Value:
         if running_mean is None or running_var is None:
             raise self._unsupported("batch norm without running statistics")
         if value.flat and value.height * value.width > 1:
             raise self._unsupported(
                 f"batch norm over the {value.shape[1]} features of a flattened image (put it "
-                "before the flatten or after a Linear)")
+                "before the flatten or after a Linear)"
+            )
         mean = _finite(running_mean, f"{self.where}.running_mean")
         variance = _finite(running_var, f"{self.where}.running_var")
         if len(mean) != value.channels:
-            raise ExportError(f"layer {self.where}: it takes {len(mean)} channels, "
-                              f"its input has {value.channels}")
+            raise ExportError(
+                f"layer {self.where}: it takes {len(mean)} channels, its input has {value.channels}"
+            )
         if (variance + eps <= 0).any():
             raise ExportError(f"layer {self.where}: its running variance is not positive")
         gain = np.ones(len(mean)) if weight is None else _finite(weight, f"{self.where}.weight")
@@ -399,8 +488,14 @@ class _Walk:
         return self._affine(value, gain, shift - gain * mean)
 
     def batch_norm_module(self, module: nn.BatchNorm2d | nn.BatchNorm1d, value: _Value) -> _Value:
-        return self.batch_norm(value, module.running_mean, module.running_var, module.weight,
-                               module.bias, eps=module.eps)
+        return self.batch_norm(
+            value,
+            module.running_mean,
+            module.running_var,
+            module.weight,
+            module.bias,
+            eps=module.eps,
+        )
 
     def relu(self, value: _Value, inplace: bool = False) -> _Value:
         return self.clamp(value, 0.0)
@@ -411,8 +506,9 @@ class _Walk:
     def relu6(self, value: _Value, inplace: bool = False) -> _Value:
         return self.clamp(value, 0.0, 6.0)
 
-    def hardtanh(self, value: _Value, min_val: float = -1.0, max_val: float = 1.0,
-                 inplace: bool = False) -> _Value:
+    def hardtanh(
+        self, value: _Value, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+    ) -> _Value:
         return self.clamp(value, min_val, max_val)
 
     def hardtanh_module(self, module: nn.Hardtanh, value: _Value) -> _Value:
@@ -431,20 +527,37 @@ class _Walk:
                 draft.limit = float(max)
         return value
 
-    def max_pool2d(self, value: _Value, kernel_size: Any, stride: Any = None, padding: Any = 0,
-                   dilation: Any = 1, ceil_mode: bool = False,
-                   return_indices: bool = False) -> _Value:
+    def max_pool2d(
+        self,
+        value: _Value,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> _Value:
         self._need_image(value)
         if _pair(dilation) != (1, 1) or return_indices:
             raise self._unsupported("max-pool with dilation or indices")
         kernel, padding = _pair(kernel_size), _pair(padding)
         stride = kernel if stride is None or stride == [] else _pair(stride)
-        pool = Pool(kernel, stride, padding, *(
-            _pooled(size, k, s, p, ceil_mode) for size, k, s, p in
-            zip((value.height, value.width), kernel, stride, padding, strict=True)))
+        pool = Pool(
+            kernel,
+            stride,
+            padding,
+            *(
+                _pooled(size, k, s, p, ceil_mode)
+                for size, k, s, p in zip(
+                    (value.height, value.width), kernel, stride, padding, strict=True
+                )
+            ),
+        )
         if pool.height < 1 or pool.width < 1:
-            raise ExportError(f"layer {self.where}: a {kernel[0]} x {kernel[1]} window does not "
-                              f"fit an input of {value.height} x {value.width} pixels")
+            raise ExportError(
+                f"layer {self.where}: a {kernel[0]} x {kernel[1]} window does not "
+                f"fit an input of {value.height} x {value.width} pixels"
+            )
         drafts = self._open_drafts(value)
         if drafts is None or any(draft.pool is not None for draft in drafts):
             value = self._identity(value, "pool")
@@ -454,43 +567,75 @@ class _Walk:
         return _Value(value.parts, pool.height, pool.width, False)
 
     def max_pool_module(self, module: nn.MaxPool2d, value: _Value) -> _Value:
-        return self.max_pool2d(value, module.kernel_size, module.stride, module.padding,
-                               module.dilation, module.ceil_mode, module.return_indices)
+        return self.max_pool2d(
+            value,
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.ceil_mode,
+            module.return_indices,
+        )
 
-    def adaptive_max_pool2d(self, value: _Value, output_size: Any,
-                            return_indices: bool = False) -> _Value:
-        return self.max_pool2d(value, self._regular(value, output_size),
-                               return_indices=return_indices)
+    def adaptive_max_pool2d(
+        self, value: _Value, output_size: Any, return_indices: bool = False
+    ) -> _Value:
+        return self.max_pool2d(
+            value, self._regular(value, output_size), return_indices=return_indices
+        )
 
     def adaptive_max_pool_module(self, module: nn.AdaptiveMaxPool2d, value: _Value) -> _Value:
         return self.adaptive_max_pool2d(value, module.output_size, module.return_indices)
 
     # ----- averages
 
-    def avg_pool2d(self, value: _Value, kernel_size: Any, stride: Any = None, padding: Any = 0,
-                   ceil_mode: bool = False, count_include_pad: bool = True,
-                   divisor_override: int | None = None) -> _Value:
+    def avg_pool2d(
+        self,
+        value: _Value,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> _Value:
         self._need_image(value)
         kernel, padding = _pair(kernel_size), _pair(padding)
         stride = kernel if stride is None or stride == [] else _pair(stride)
         size = (value.height, value.width)
-        out = [_pooled(n, k, s, p, ceil_mode)
-               for n, k, s, p in zip(size, kernel, stride, padding, strict=True)]
-        floor = [_pooled(n, k, s, p, False)
-                 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)]
+        out = [
+            _pooled(n, k, s, p, ceil_mode)
+            for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
+        ]
+        floor = [
+            _pooled(n, k, s, p, False)
+            for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
+        ]
         if out != floor or (padding != (0, 0) and not count_include_pad):
             raise self._unsupported("an average pool whose windows differ in size")
         groups = _diagonal(value)
         for group in groups:
             group.kernel, group.stride, group.padding = kernel, stride, padding
             group.shared = True
-        return self._add("pool", value.channels, out[0], out[1], groups,
-                         gain=1.0 / (divisor_override or kernel[0] * kernel[1]))
+        return self._add(
+            "pool",
+            value.channels,
+            out[0],
+            out[1],
+            groups,
+            gain=1.0 / (divisor_override or kernel[0] * kernel[1]),
+        )
 
     def avg_pool_module(self, module: nn.AvgPool2d, value: _Value) -> _Value:
-        return self.avg_pool2d(value, module.kernel_size, module.stride, module.padding,
-                               module.ceil_mode, module.count_include_pad,
-                               module.divisor_override)
+        return self.avg_pool2d(
+            value,
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.ceil_mode,
+            module.count_include_pad,
+            module.divisor_override,
+        )
 
     def adaptive_avg_pool2d(self, value: _Value, output_size: Any) -> _Value:
         return self.avg_pool2d(value, self._regular(value, output_size))
@@ -514,8 +659,10 @@ class _Walk:
         sizes = (value.height, value.width)
         out = [size if n is None else int(n) for n, size in zip(pair, sizes, strict=True)]
         if any(n < 1 or size % n for n, size in zip(out, sizes, strict=True)):
-            raise self._unsupported(f"an adaptive pool from {sizes} to {tuple(out)} pixels, "
-                                    "whose windows differ in size,")
+            raise self._unsupported(
+                f"an adaptive pool from {sizes} to {tuple(out)} pixels, "
+                "whose windows differ in size,"
+            )
         return (sizes[0] // out[0], sizes[1] // out[1])
 
     # ----- values: nothing is computed
@@ -548,7 +695,8 @@ class _Walk:
         if tuple(wanted) == (1, value.channels, value.height, value.width):
             return _Value(value.parts, value.height, value.width, False)
         raise self._unsupported(
-            f"a view of {value.shape} as {tuple(shape)}, which is no flattening,")
+            f"a view of {value.shape} as {tuple(shape)}, which is no flattening,"
+        )
 
     def squeeze(self, value: _Value, *dim: Any) -> _Value:
         if value.height * value.width != 1:
@@ -564,8 +712,10 @@ class _Walk:
             raise self._unsupported(f"concatenation on axis {dim} (only channels, axis 1)")
         for value in values:
             if (value.height, value.width, value.flat) != (first.height, first.width, first.flat):
-                raise ExportError(f"layer {self.where}: it concatenates {first.shape} and "
-                                  f"{value.shape}; all but axis 1 must agree")
+                raise ExportError(
+                    f"layer {self.where}: it concatenates {first.shape} and "
+                    f"{value.shape}; all but axis 1 must agree"
+                )
         # flattening keeps channels outermost, so flat images of one size concatenate like images
         parts = [part for value in values for part in value.parts]
         return _Value(parts, first.height, first.width, first.flat)
@@ -577,8 +727,10 @@ class _Walk:
         if dim not in (1, -3) or value.flat:
             raise self._unsupported(f"a split on axis {dim} (only channels, axis 1)")
         if isinstance(split_size, int):
-            sizes = [min(split_size, value.channels - start)
-                     for start in range(0, value.channels, split_size)]
+            sizes = [
+                min(split_size, value.channels - start)
+                for start in range(0, value.channels, split_size)
+            ]
         else:
             sizes = [int(size) for size in split_size]
         values, start = [], 0
@@ -664,7 +816,8 @@ class _Walk:
             shape = (1,) * (rank - len(shape)) + shape
         if shape != (1, value.channels, 1, 1)[:rank] or (value.flat and value.width > 1):
             raise self._unsupported(
-                f"arithmetic of {value.shape} with a constant of shape {tuple(constant.shape)}")
+                f"arithmetic of {value.shape} with a constant of shape {tuple(constant.shape)}"
+            )
         return numbers
 
     def _sum(self, left: _Value, right: _Value, sign: float) -> _Value:
@@ -675,8 +828,9 @@ class _Walk:
 
     def _need_image(self, value: _Value) -> None:
         if value.flat:
-            raise ExportError(f"layer {self.where}: it takes (N, C, H, W), its input is "
-                              f"{value.shape}")
+            raise ExportError(
+                f"layer {self.where}: it takes (N, C, H, W), its input is {value.shape}"
+            )
 
     # ----- the end
 
@@ -684,8 +838,13 @@ class _Walk:
         self.where = self.base = "output"
         self._drop_unread(value)
         last = value.parts[0].draft
-        if (last is None or self._open_drafts(value) != [last] or last.relu
-                or last.pool is not None or last is not self.drafts[-1]):
+        if (
+            last is None
+            or self._open_drafts(value) != [last]
+            or last.relu
+            or last.pool is not None
+            or last is not self.drafts[-1]
+        ):
             self._identity(value)
             last = self.drafts[-1]
         last.note = self.final_note
@@ -693,8 +852,12 @@ class _Walk:
         for draft in self.drafts:
             pool = draft.pool
             self.tensors[draft.name] = Tensor(
-                draft.name, draft.rows, pool.height if pool else draft.height,
-                pool.width if pool else draft.width, limit=draft.limit)
+                draft.name,
+                draft.rows,
+                pool.height if pool else draft.height,
+                pool.width if pool else draft.width,
+                limit=draft.limit,
+            )
         return Network(self.name, "input", self.tensors, layers)
 
     def _drop_unread(self, value: _Value) -> None:
@@ -712,8 +875,13 @@ class _Walk:
         for weights in draft.weights:
             planes = self.known.get((weights.name, final))
             if planes is None or planes.error:
-                planes = classify(weights.tensor, name=weights.name, digits=self.digits,
-                                  per_tensor=final, stride=weights.stride)
+                planes = classify(
+                    weights.tensor,
+                    name=weights.name,
+                    digits=self.digits,
+                    per_tensor=final,
+                    stride=weights.stride,
+                )
                 self.known[weights.name, final] = planes
             gain = gain * planes.gain
             notes.append(planes.note)
@@ -721,14 +889,29 @@ class _Walk:
             for plane in planes.planes:
                 groups += _column_groups(weights, plane, keep_empty=plane is planes.planes[0])
         if not (np.isfinite(gain).all() and np.isfinite(draft.offset).all()):
-            raise ExportError(f"layer {draft.name}: its batch norm and bias give gains or offsets "
-                              "that are not finite")
+            raise ExportError(
+                f"layer {draft.name}: its batch norm and bias give gains or offsets "
+                "that are not finite"
+            )
         if draft.note:
             notes.append(draft.note)
-        return Layer(draft.name, draft.kind, draft.name, draft.rows, draft.height, draft.width,
-                     groups, gain, draft.offset, draft.relu, draft.pool, final,
-                     note="; ".join(notes), weight_error=error,
-                     weight_count=sum(weights.tensor.size for weights in draft.weights))
+        return Layer(
+            draft.name,
+            draft.kind,
+            draft.name,
+            draft.rows,
+            draft.height,
+            draft.width,
+            groups,
+            gain,
+            draft.offset,
+            draft.relu,
+            draft.pool,
+            final,
+            note="; ".join(notes),
+            weight_error=error,
+            weight_count=sum(weights.tensor.size for weights in draft.weights),
+        )
 
 
 def _column_groups(weights: _Weights, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
@@ -739,21 +922,33 @@ def _column_groups(weights: _Weights, plane: Plane, keep_empty: bool) -> list[Co
     result = []
     for first in range(0, conv_groups, joined):
         last = min(first + joined, conv_groups)
-        block = np.zeros(((last - first) * rows, (last - first) * channels, *trits.shape[2:]),
-                         np.int8)
+        block = np.zeros(
+            ((last - first) * rows, (last - first) * channels, *trits.shape[2:]), np.int8
+        )
         for n in range(last - first):
-            block[n * rows:(n + 1) * rows, n * channels:(n + 1) * channels] = (
-                trits[(first + n) * rows:(first + n + 1) * rows])
+            block[n * rows : (n + 1) * rows, n * channels : (n + 1) * channels] = trits[
+                (first + n) * rows : (first + n + 1) * rows
+            ]
         column = 0
         for part, start, count in _overlaps(weights.value, first * channels, last * channels):
-            piece = block[:, column:column + count]
+            piece = block[:, column : column + count]
             column += count
             if keep_empty or piece.any():
-                result.append(ColumnGroup(
-                    part.tensor, (start, start + count), (first * rows, last * rows),
-                    np.ascontiguousarray(piece), (int(trits.shape[2]), int(trits.shape[3])),
-                    plane.wp, plane.wn, weights.stride, weights.padding, weights.dilation,
-                    step=plane.step))
+                result.append(
+                    ColumnGroup(
+                        part.tensor,
+                        (start, start + count),
+                        (first * rows, last * rows),
+                        np.ascontiguousarray(piece),
+                        (int(trits.shape[2]), int(trits.shape[3])),
+                        plane.wp,
+                        plane.wn,
+                        weights.stride,
+                        weights.padding,
+                        weights.dilation,
+                        step=plane.step,
+                    )
+                )
     return result
 
 
@@ -773,8 +968,17 @@ def _diagonal(value: _Value, sign: int = 1) -> list[ColumnGroup]:
     groups, row = [], 0
     for part in value.parts:
         trits = (sign * np.eye(part.channels, dtype=np.int8))[:, :, None, None]
-        groups.append(ColumnGroup(part.tensor, (part.start, part.stop),
-                                  (row, row + part.channels), trits, (1, 1), 1.0, 1.0))
+        groups.append(
+            ColumnGroup(
+                part.tensor,
+                (part.start, part.stop),
+                (row, row + part.channels),
+                trits,
+                (1, 1),
+                1.0,
+                1.0,
+            )
+        )
         row += part.channels
     return groups
 
@@ -798,8 +1002,11 @@ def _contains_value(item: Any) -> bool:
 
 
 def _asks_for_shape(node: torch.fx.Node) -> bool:
-    return (node.op, node.target) in (("call_method", "size"), ("call_method", "dim"),
-                                      ("call_function", getattr))
+    return (node.op, node.target) in (
+        ("call_method", "size"),
+        ("call_method", "dim"),
+        ("call_function", getattr),
+    )
 
 
 def _pair(size: Any) -> tuple[int, int]:
@@ -833,7 +1040,7 @@ _MODULES: list[tuple[Any, Callable[..., Any]]] = [
     (nn.Linear, _Walk.linear_module),
     ((nn.BatchNorm2d, nn.BatchNorm1d), _Walk.batch_norm_module),
     (nn.ReLU, _Walk.relu_module),
-    (nn.Hardtanh, _Walk.hardtanh_module),      # ReLU6 is one
+    (nn.Hardtanh, _Walk.hardtanh_module),  # ReLU6 is one
     (nn.MaxPool2d, _Walk.max_pool_module),
     (nn.AdaptiveMaxPool2d, _Walk.adaptive_max_pool_module),
     (nn.AvgPool2d, _Walk.avg_pool_module),
@@ -844,11 +1051,24 @@ _MODULES: list[tuple[Any, Callable[..., Any]]] = [
 ]
 _SOFTMAX_MODULES = (nn.Softmax, nn.LogSoftmax)
 _SOFTMAX = {F.softmax, torch.softmax, "softmax", F.log_softmax, torch.log_softmax, "log_softmax"}
-_IN_PLACE = {"relu_", "add_", "sub_", "mul_", "div_", "clamp_", F.relu_, torch.relu_,
-             operator.iadd, operator.isub, operator.imul, operator.itruediv}
+_IN_PLACE = {
+    "relu_",
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+    "clamp_",
+    F.relu_,
+    torch.relu_,
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+}
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    target: handler for handler, targets in (
+    target: handler
+    for handler, targets in (
         (_Walk.conv2d, (F.conv2d, torch.conv2d)),
         (_Walk.linear, (F.linear,)),
         (_Walk.batch_norm, (F.batch_norm,)),
@@ -861,8 +1081,10 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
         (_Walk.avg_pool2d, (F.avg_pool2d,)),
         (_Walk.adaptive_avg_pool2d, (F.adaptive_avg_pool2d,)),
         (_Walk.mean, (torch.mean, "mean")),
-        (_Walk.same, (F.dropout, F.dropout2d, "contiguous", "clone", torch.clone, "detach",
-                      "float")),
+        (
+            _Walk.same,
+            (F.dropout, F.dropout2d, "contiguous", "clone", torch.clone, "detach", "float"),
+        ),
         (_Walk.flatten, (torch.flatten, "flatten")),
         (_Walk.view, ("view", "reshape", torch.reshape)),
         (_Walk.squeeze, ("squeeze", torch.squeeze)),
@@ -878,5 +1100,6 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
         (_Walk.mul, (operator.mul, operator.imul, torch.mul, "mul", "mul_")),
         (_Walk.div, (operator.truediv, operator.itruediv, torch.div, "div", "div_")),
         (_Walk.neg, (operator.neg, torch.neg, "neg")),
-    ) for target in targets
+    )
+    for target in targets
 }

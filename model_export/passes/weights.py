@@ -31,7 +31,7 @@ class Plane:
     trits: NDArray[np.int8]
     wp: float
     wn: float
-    step: float = 0.0                 # wp and wn are integers times this; 0: any two numbers
+    step: float = 0.0  # wp and wn are integers times this; 0: any two numbers
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class WeightPlanes:
     """``weight[r] = gain[r] * sum over planes of (wp where trit is 1, -wn where it is -1)``."""
 
     planes: list[Plane]
-    gain: NDArray[np.float64]         # (rows,)
-    note: str                         # what became of the tensor
-    error: float                      # largest |stored - trained| / largest |trained|
+    gain: NDArray[np.float64]  # (rows,)
+    note: str  # what became of the tensor
+    error: float  # largest |stored - trained| / largest |trained|
 
     def reconstruct(self) -> NDArray[np.float64]:
         """The weights that the planes stand for, in the shape of the trained tensor."""
@@ -52,8 +52,14 @@ class WeightPlanes:
         return total * self.gain.reshape((-1,) + (1,) * (total.ndim - 1))
 
 
-def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
-             per_tensor: bool = False, stride: tuple[int, int] = (1, 1)) -> WeightPlanes:
+def classify(
+    weight: NDArray[np.floating],
+    *,
+    name: str,
+    digits: int = 8,
+    per_tensor: bool = False,
+    stride: tuple[int, int] = (1, 1),
+) -> WeightPlanes:
     """Turn a trained tensor into planes of trits.
 
     Precondition: ternary values, if there are any, stand in the tensor itself.
@@ -90,9 +96,9 @@ def classify(weight: NDArray[np.floating], *, name: str, digits: int = 8,
     if digits == 0:
         raise ExportError(
             f"weight tensor {name} is not ternary ({_count_values(weight)} distinct values) and "
-            f"multi-bit weights are turned off; make it ternary or allow 2 or more bits")
-    return (_grid(weight, digits, per_tensor, stride)
-            or _rounded(weight, digits, per_tensor, stride))
+            f"multi-bit weights are turned off; make it ternary or allow 2 or more bits"
+        )
+    return _grid(weight, digits, per_tensor, stride) or _rounded(weight, digits, per_tensor, stride)
 
 
 def _values(weight: NDArray[np.floating], most: int) -> list[float] | None:
@@ -163,13 +169,20 @@ def _find_step(weight: NDArray[np.floating], largest: int) -> float | None:
     return None
 
 
-def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool,
-          stride: tuple[int, int]) -> WeightPlanes | None:
+def _grid(
+    weight: NDArray[np.floating], digits: int, per_tensor: bool, stride: tuple[int, int]
+) -> WeightPlanes | None:
     largest = (1 << (digits - 1)) - 1
     step = _find_step(weight, largest)
     if step is not None:
-        return _planes(weight, np.full(len(weight), step), True, digits, stride,
-                       "weights are exact multiples of one step")
+        return _planes(
+            weight,
+            np.full(len(weight), step),
+            True,
+            digits,
+            stride,
+            "weights are exact multiples of one step",
+        )
     if per_tensor:
         return None
     steps = np.ones(len(weight))
@@ -179,24 +192,38 @@ def _grid(weight: NDArray[np.floating], digits: int, per_tensor: bool,
             if row_step is None:
                 return None
             steps[row] = row_step
-    return _planes(weight, steps, False, digits, stride,
-                   "weights are exact multiples of one step per filter")
+    return _planes(
+        weight, steps, False, digits, stride, "weights are exact multiples of one step per filter"
+    )
 
 
-def _rounded(weight: NDArray[np.floating], digits: int, per_tensor: bool,
-             stride: tuple[int, int]) -> WeightPlanes:
+def _rounded(
+    weight: NDArray[np.floating], digits: int, per_tensor: bool, stride: tuple[int, int]
+) -> WeightPlanes:
     largest = (1 << (digits - 1)) - 1
     magnitude = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
     if per_tensor:
         magnitude[:] = magnitude.max()
     steps = np.where(magnitude == 0, 1.0, magnitude / largest)
     scope = "tensor" if per_tensor else "filter"
-    return _planes(weight, steps, per_tensor, digits, stride,
-                   f"one step per {scope}, weights rounded, largest error {{error:.2g}} % of max")
+    return _planes(
+        weight,
+        steps,
+        per_tensor,
+        digits,
+        stride,
+        f"one step per {scope}, weights rounded, largest error {{error:.2g}} % of max",
+    )
 
 
-def _planes(weight: NDArray[np.floating], steps: NDArray[np.float64], common: bool, bits: int,
-            stride: tuple[int, int], note: str) -> WeightPlanes:
+def _planes(
+    weight: NDArray[np.floating],
+    steps: NDArray[np.float64],
+    common: bool,
+    bits: int,
+    stride: tuple[int, int],
+    note: str,
+) -> WeightPlanes:
     """Planes of round(weight / step); a common step goes into Wp and Wn, else into gain."""
     column = steps.reshape((-1,) + (1,) * (weight.ndim - 1))
     integers = np.rint(weight / column).astype(np.int64)
@@ -204,10 +231,16 @@ def _planes(weight: NDArray[np.floating], steps: NDArray[np.float64], common: bo
     terms = term_planes(integers, math.prod(weight.shape[1:2]) * math.prod(stride))
     divisor = math.gcd(*(value for term in terms for value in (term.plus, term.minus)))
     step = divisor * (float(steps[0]) if common else 1.0)
-    planes = [Plane(term.trits, term.plus // divisor * step, term.minus // divisor * step, step)
-              for term in terms]
+    planes = [
+        Plane(term.trits, term.plus // divisor * step, term.minus // divisor * step, step)
+        for term in terms
+    ]
     nonzero = sum(int(np.count_nonzero(term.trits)) for term in terms) / weight.size
     count = "1 ternary plane" if len(terms) == 1 else f"sums of {len(terms)} ternary planes"
-    return WeightPlanes(planes, np.ones(len(weight)) if common else steps,
-                        f"{bits}-bit weights as {count} ({nonzero:.2f} nonzero trits a weight), "
-                        + note.format(error=100 * error), error if "rounded" in note else 0.0)
+    return WeightPlanes(
+        planes,
+        np.ones(len(weight)) if common else steps,
+        f"{bits}-bit weights as {count} ({nonzero:.2f} nonzero trits a weight), "
+        + note.format(error=100 * error),
+        error if "rounded" in note else 0.0,
+    )

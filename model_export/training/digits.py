@@ -7,11 +7,12 @@ from sklearn.model_selection import train_test_split
 
 __all__ = ["digits_data"]
 
-TEST_COUNT = 360    # a fifth of the images
+TEST_COUNT = 360  # a fifth of the images
 
 
-def digits_data() -> tuple[NDArray[np.float32], NDArray[np.int64],
-                           NDArray[np.float32], NDArray[np.int64]]:
+def digits_data() -> tuple[
+    NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]
+]:
     """Training images and labels, test images and labels; the same split in every call.
 
     Returns
@@ -24,5 +25,6 @@ def digits_data() -> tuple[NDArray[np.float32], NDArray[np.int64],
     images = (digits.images / 16).astype(np.float32)[:, np.newaxis]
     labels = digits.target.astype(np.int64)
     train_x, test_x, train_y, test_y = train_test_split(
-        images, labels, test_size=TEST_COUNT, random_state=0, stratify=labels)
+        images, labels, test_size=TEST_COUNT, random_state=0, stratify=labels
+    )
     return train_x, train_y, test_x, test_y

@@ -33,8 +33,17 @@ TTQ_RATE = 2e-3
 SPARSITY = 0.6
 
 
-def train(model: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, rate: float,
-          generator: torch.Generator, progress: Progress, title: str) -> None:
+def train(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    rate: float,
+    generator: torch.Generator,
+    progress: Progress,
+    title: str,
+) -> None:
     """Train ``model`` in place with Adam and a one-cosine learning rate that ends at zero.
 
     Parameters
@@ -67,8 +76,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
         return (model(images).argmax(1) == labels).double().mean().item()
 
 
-def train_digits(*, epochs: int, seed: int, progress: Progress
-                 ) -> tuple[nn.Module, dict[str, object]]:
+def train_digits(
+    *, epochs: int, seed: int, progress: Progress
+) -> tuple[nn.Module, dict[str, object]]:
     """A trained ternary digits network, and a report of how well it does.
 
     Parameters
@@ -90,18 +100,36 @@ def train_digits(*, epochs: int, seed: int, progress: Progress
             torch.manual_seed(seed)
             model = digits()
         generator = torch.Generator().manual_seed(seed)
-        train(model, train_x, train_y, epochs=epochs, rate=FLOAT_RATE, generator=generator,
-              progress=progress, title="full precision")
+        train(
+            model,
+            train_x,
+            train_y,
+            epochs=epochs,
+            rate=FLOAT_RATE,
+            generator=generator,
+            progress=progress,
+            title="full precision",
+        )
         float_accuracy = accuracy(model, test_x, test_y)
         model = ternarize_model(model, sparsity=SPARSITY)
-        train(model, train_x, train_y, epochs=epochs, rate=TTQ_RATE, generator=generator,
-              progress=progress, title="ternary")
+        train(
+            model,
+            train_x,
+            train_y,
+            epochs=epochs,
+            rate=TTQ_RATE,
+            generator=generator,
+            progress=progress,
+            title="ternary",
+        )
         ttq_accuracy = accuracy(model, test_x, test_y)
     finally:
         torch.set_num_threads(threads)
-    layers = {name: {"density": round(module.density, 4), "wp": module.wp.item(),
-                     "wn": module.wn.item()}
-              for name, module in model.named_modules() if isinstance(module, TernaryLayer)}
+    layers = {
+        name: {"density": round(module.density, 4), "wp": module.wp.item(), "wn": module.wn.item()}
+        for name, module in model.named_modules()
+        if isinstance(module, TernaryLayer)
+    }
     return model, {
         "float_accuracy": float_accuracy,
         "ttq_accuracy": ttq_accuracy,
@@ -116,27 +144,41 @@ def train_digits(*, epochs: int, seed: int, progress: Progress
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-              default=DEFAULT_OUTPUT, help="Checkpoint to write; a report goes beside it (.json).")
-@click.option("--epochs", type=click.IntRange(min=1), default=40, show_default=True,
-              help="Epochs in full precision, and again with ternary weights.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_OUTPUT,
+    help="Checkpoint to write; a report goes beside it (.json).",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    help="Epochs in full precision, and again with ternary weights.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(output: Path, epochs: int, seed: int) -> None:
     """Train the digits network in full precision, then with TTQ; save the ternary one."""
     console = Console()
     with Progress(console=console) as progress:
         model, report = train_digits(epochs=epochs, seed=seed, progress=progress)
-    report["command"] = (f"python -m tritforge.model_export.training.train_digits "
-                         f"--epochs {epochs} --seed {seed}")
+    report["command"] = (
+        f"python -m tritforge.model_export.training.train_digits --epochs {epochs} --seed {seed}"
+    )
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
-    for path, raw in ((output, buffer.getvalue()),
-                      (output.with_suffix(".json"),
-                       (json.dumps(report, indent=2) + "\n").encode())):
+    for path, raw in (
+        (output, buffer.getvalue()),
+        (output.with_suffix(".json"), (json.dumps(report, indent=2) + "\n").encode()),
+    ):
         with new_file(path) as temporary:
             temporary.write_bytes(raw)
-    console.print(f"test accuracy {report['float_accuracy']:.2%} in full precision, "
-                  f"{report['ttq_accuracy']:.2%} with ternary weights; saved {output}")
+    console.print(
+        f"test accuracy {report['float_accuracy']:.2%} in full precision, "
+        f"{report['ttq_accuracy']:.2%} with ternary weights; saved {output}"
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 __all__ = [
-    "ConstantSparsity", "FractionOfMax", "TernaryConv2d", "TernaryLayer", "TernaryLinear",
-    "bake", "heuristic_for", "ternarize", "ternarize_model",
+    "ConstantSparsity",
+    "FractionOfMax",
+    "TernaryConv2d",
+    "TernaryLayer",
+    "TernaryLinear",
+    "bake",
+    "heuristic_for",
+    "ternarize",
+    "ternarize_model",
 ]
 
 
@@ -41,8 +48,9 @@ class FractionOfMax:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction < 1:
-            raise ValueError(f"threshold must be a fraction of max |w| in [0, 1), "
-                             f"not {self.fraction}")
+            raise ValueError(
+                f"threshold must be a fraction of max |w| in [0, 1), not {self.fraction}"
+            )
 
     def delta(self, latent: Tensor) -> Tensor:
         """The threshold for ``latent`` (any shape), a scalar tensor in units of the weights."""
@@ -65,8 +73,9 @@ class ConstantSparsity:
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity must be a share of zero weights in [0, 1), "
-                             f"not {self.sparsity}")
+            raise ValueError(
+                f"sparsity must be a share of zero weights in [0, 1), not {self.sparsity}"
+            )
 
     def delta(self, latent: Tensor) -> Tensor:
         """The threshold for ``latent`` (any shape), a scalar tensor in units of the weights."""
@@ -77,8 +86,9 @@ class ConstantSparsity:
         return magnitudes.kthvalue(zeros).values
 
 
-def heuristic_for(threshold: float = 0.05,
-                  sparsity: float | None = None) -> FractionOfMax | ConstantSparsity:
+def heuristic_for(
+    threshold: float = 0.05, sparsity: float | None = None
+) -> FractionOfMax | ConstantSparsity:
     """The threshold heuristic for two numbers; ``threshold`` is unused where ``sparsity`` is set.
 
     Raises
@@ -163,8 +173,9 @@ class TernaryLayer(nn.Module):
     def _add_scales(self, heuristic: FractionOfMax | ConstantSparsity) -> None:
         """Register (again) what a ternary layer has beyond a plain one."""
         sparse = isinstance(heuristic, ConstantSparsity)
-        value = heuristic.sparsity if isinstance(heuristic, ConstantSparsity) else (
-            heuristic.fraction)
+        value = (
+            heuristic.sparsity if isinstance(heuristic, ConstantSparsity) else (heuristic.fraction)
+        )
         # float64: the same number comes back, so a saved layer has the threshold it was given.
         device = self.weight.device
         self.register_buffer("threshold", torch.tensor(value, dtype=torch.float64, device=device))
@@ -209,15 +220,15 @@ class TernaryConv2d(nn.Conv2d, TernaryLayer):
         The number used as threshold or sparsity is not in [0, 1).
     """
 
-    def __init__(self, *args: Any, threshold: float = 0.05, sparsity: float | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
+    ) -> None:
         heuristic = heuristic_for(threshold, sparsity)
         super().__init__(*args, **kwargs)
         self._add_scales(heuristic)
 
     @classmethod
-    def from_plain(cls, plain: nn.Conv2d,
-                   heuristic: FractionOfMax | ConstantSparsity) -> Self:
+    def from_plain(cls, plain: nn.Conv2d, heuristic: FractionOfMax | ConstantSparsity) -> Self:
         """A ternary layer that takes over the parameters of ``plain`` as latent weights.
 
         Wp and Wn start as the mean magnitudes of the weights that they replace.
@@ -252,15 +263,15 @@ class TernaryLinear(nn.Linear, TernaryLayer):
         The number used as threshold or sparsity is not in [0, 1).
     """
 
-    def __init__(self, *args: Any, threshold: float = 0.05, sparsity: float | None = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
+    ) -> None:
         heuristic = heuristic_for(threshold, sparsity)
         super().__init__(*args, **kwargs)
         self._add_scales(heuristic)
 
     @classmethod
-    def from_plain(cls, plain: nn.Linear,
-                   heuristic: FractionOfMax | ConstantSparsity) -> Self:
+    def from_plain(cls, plain: nn.Linear, heuristic: FractionOfMax | ConstantSparsity) -> Self:
         """A ternary layer that takes over the parameters of ``plain`` as latent weights.
 
         Wp and Wn start as the mean magnitudes of the weights that they replace.
@@ -272,8 +283,7 @@ class TernaryLinear(nn.Linear, TernaryLayer):
 
     def to_plain(self) -> nn.Linear:
         """The same layer as :class:`torch.nn.Linear`, weights +Wp, 0 or -Wn."""
-        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None,
-                          device="meta")
+        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
         _take_over(plain, self)
         plain.weight = nn.Parameter(self.ternary_weight().detach())
         return plain
@@ -282,8 +292,14 @@ class TernaryLinear(nn.Linear, TernaryLayer):
         return F.linear(input, self.ternary_weight(), self.bias)
 
 
-def ternarize_model(model: nn.Module, *, threshold: float = 0.05, sparsity: float | None = None,
-                    first_last: bool = False, keep: Collection[str] = ()) -> nn.Module:
+def ternarize_model(
+    model: nn.Module,
+    *,
+    threshold: float = 0.05,
+    sparsity: float | None = None,
+    first_last: bool = False,
+    keep: Collection[str] = (),
+) -> nn.Module:
     """A copy of ``model`` whose conv and linear layers are ternary; ``model`` is unchanged.
 
     Layers of exactly the types :class:`torch.nn.Conv2d` and :class:`torch.nn.Linear` are
@@ -308,20 +324,25 @@ def ternarize_model(model: nn.Module, *, threshold: float = 0.05, sparsity: floa
     """
     heuristic = heuristic_for(threshold, sparsity)
     result = copy.deepcopy(model)
-    names = [name for name, module in result.named_modules()
-             if type(module) in (nn.Conv2d, nn.Linear)]
+    names = [
+        name for name, module in result.named_modules() if type(module) in (nn.Conv2d, nn.Linear)
+    ]
     unknown = sorted(set(keep) - set(names))
     if unknown:
-        raise ValueError(f"keep names {', '.join(unknown)}, but the model's conv and linear "
-                         f"layers are {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"keep names {', '.join(unknown)}, but the model's conv and linear "
+            f"layers are {', '.join(names) or 'none'}"
+        )
     skipped = set(keep)
     if not first_last:
         skipped.update(names[:1] + names[-1:])
     chosen = [name for name in names if name not in skipped]
     if not chosen:
-        raise ValueError(f"no layer is left to make ternary: the model's conv and linear layers "
-                         f"are {', '.join(names) or 'none'}, and all of them are to stay in full "
-                         f"precision")
+        raise ValueError(
+            f"no layer is left to make ternary: the model's conv and linear layers "
+            f"are {', '.join(names) or 'none'}, and all of them are to stay in full "
+            f"precision"
+        )
     replacements: dict[int, nn.Module] = {}
     for name in chosen:
         module = result.get_submodule(name)
@@ -357,8 +378,9 @@ def _replaced(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module
     return model
 
 
-def _mean_magnitudes(latent: Tensor, heuristic: FractionOfMax | ConstantSparsity
-                     ) -> tuple[Tensor, Tensor]:
+def _mean_magnitudes(
+    latent: Tensor, heuristic: FractionOfMax | ConstantSparsity
+) -> tuple[Tensor, Tensor]:
     """Mean magnitude of the weights above the threshold and of those below minus it.
 
     The value that loses least at the start. An empty set gets the other's; if both are empty, 1.
@@ -371,16 +393,22 @@ def _mean_magnitudes(latent: Tensor, heuristic: FractionOfMax | ConstantSparsity
         counts.append(chosen.sum())
     means = [total / count.clamp(min=1) for total, count in zip(sums, counts, strict=True)]
     either = torch.where(counts[0] + counts[1] > 0, means[0] + means[1], one)
-    wp, wn = (torch.where(count > 0, mean, either)
-              for count, mean in zip(counts, means, strict=True))
+    wp, wn = (
+        torch.where(count > 0, mean, either) for count, mean in zip(counts, means, strict=True)
+    )
     return wp, wn
 
 
 def _conv_arguments(conv: nn.Conv2d) -> dict[str, Any]:
     return {
-        "in_channels": conv.in_channels, "out_channels": conv.out_channels,
-        "kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding,
-        "dilation": conv.dilation, "groups": conv.groups, "bias": conv.bias is not None,
+        "in_channels": conv.in_channels,
+        "out_channels": conv.out_channels,
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+        "groups": conv.groups,
+        "bias": conv.bias is not None,
         "padding_mode": conv.padding_mode,
     }
 

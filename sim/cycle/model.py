@@ -51,8 +51,15 @@ from tritforge.sim.records import Records
 __all__ = ["CycleModel", "CycleModelError", "lower_bound"]
 
 _SOURCE = Path(__file__).with_name("simulation.cpp")
-_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden",
-          f"-DEVENT_KINDS={','.join(KINDS).upper()}")
+_FLAGS = (
+    "-std=c++17",
+    "-O2",
+    "-march=native",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    f"-DEVENT_KINDS={','.join(KINDS).upper()}",
+)
 
 
 class CycleModelError(RuntimeError):
@@ -67,24 +74,58 @@ _FAILURES = {
 
 
 class _Machine(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int32) for name in (
-        "sets", "clusters", "elements", "rows", "depth", "scan", "banks", "lanes",
-        "skip_weights", "skip_activations", "merge_places", "merge_level", "settle", "clear",
-        "layer_words", "tile_words", "group_words", "job_places", "buffer_words", "packet_places",
-        "read_chunks", "word_places", "pixel_places", "program_reads", "single_port",
-        "direct_jobs", "write_back",
-        "fetch_latency")]
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in (
+            "sets",
+            "clusters",
+            "elements",
+            "rows",
+            "depth",
+            "scan",
+            "banks",
+            "lanes",
+            "skip_weights",
+            "skip_activations",
+            "merge_places",
+            "merge_level",
+            "settle",
+            "clear",
+            "layer_words",
+            "tile_words",
+            "group_words",
+            "job_places",
+            "buffer_words",
+            "packet_places",
+            "read_chunks",
+            "word_places",
+            "pixel_places",
+            "program_reads",
+            "single_port",
+            "direct_jobs",
+            "write_back",
+            "fetch_latency",
+        )
+    ]
 
 
 class _LayerInput(ctypes.Structure):
     _fields_ = [
-        ("layer", ctypes.c_void_p), ("destination_y", ctypes.c_void_p),
-        ("destination_x", ctypes.c_void_p), ("tiles", ctypes.c_void_p),
-        ("groups", ctypes.c_void_p), ("geometry", ctypes.c_void_p),
-        ("row_lanes", ctypes.c_void_p), ("counts", ctypes.c_void_p), ("columns", ctypes.c_int64),
-        ("activations", ctypes.c_void_p), ("activation_depth", ctypes.c_int64),
-        ("outputs", ctypes.c_void_p), ("output_words", ctypes.c_int32),
-        ("first", ctypes.c_int32)]
+        ("layer", ctypes.c_void_p),
+        ("destination_y", ctypes.c_void_p),
+        ("destination_x", ctypes.c_void_p),
+        ("tiles", ctypes.c_void_p),
+        ("groups", ctypes.c_void_p),
+        ("geometry", ctypes.c_void_p),
+        ("row_lanes", ctypes.c_void_p),
+        ("counts", ctypes.c_void_p),
+        ("columns", ctypes.c_int64),
+        ("activations", ctypes.c_void_p),
+        ("activation_depth", ctypes.c_int64),
+        ("outputs", ctypes.c_void_p),
+        ("output_words", ctypes.c_int32),
+        ("first", ctypes.c_int32),
+    ]
 
 
 @dataclass(eq=False)
@@ -114,7 +155,8 @@ def lower_bound(config: Config, counters: Mapping[str, int], jobs: int) -> int:
         -(-(counters["broadcasts"] + counters["empty_scans"]) // config.cluster_count),
         counters["drain_steps"],
         -(-(counters["activation_reads"] + counters["merge_reads"]) // config.clusters),
-        8 * jobs)
+        8 * jobs,
+    )
 
 
 class CycleModel:
@@ -140,37 +182,80 @@ class CycleModel:
         self._library = _library()
         clear = 2 * config.banks * config.rows + clear_latency(config) + 1
         self._machine = _Machine(
-            config.sets, config.clusters, config.elements, config.rows, config.queue_depth,
-            config.scan_width, config.banks, config.drain_width, config.skip_zero_weights,
-            config.skip_zero_activations, merge_places(config), merge_level(config),
-            settle(config), clear, *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
-            job_places(config), buffer_words(config), packet_places(config),
-            config.memory_chunks("activations"), word_places(config), pixel_places(config),
-            config.program_reads, config.single_port, config.direct_jobs,
-            write_back_latency(config), fetch_latency(config))
+            config.sets,
+            config.clusters,
+            config.elements,
+            config.rows,
+            config.queue_depth,
+            config.scan_width,
+            config.banks,
+            config.drain_width,
+            config.skip_zero_weights,
+            config.skip_zero_activations,
+            merge_places(config),
+            merge_level(config),
+            settle(config),
+            clear,
+            *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
+            job_places(config),
+            buffer_words(config),
+            packet_places(config),
+            config.memory_chunks("activations"),
+            word_places(config),
+            pixel_places(config),
+            config.program_reads,
+            config.single_port,
+            config.direct_jobs,
+            write_back_latency(config),
+            fetch_latency(config),
+        )
         records = Records(config, memory.program)
-        self._layers = [self._decode(records, place.name, place.output, place.address)
-                        for place in memory.layers] if memory.schedule is None else []
-        self._passes = [] if memory.schedule is None else [
-            self._decode(records, one.layer, network.layer(one.layer).output, one.address)
-            for one in memory.schedule.passes]
+        self._layers = (
+            [
+                self._decode(records, place.name, place.output, place.address)
+                for place in memory.layers
+            ]
+            if memory.schedule is None
+            else []
+        )
+        self._passes = (
+            []
+            if memory.schedule is None
+            else [
+                self._decode(records, one.layer, network.layer(one.layer).output, one.address)
+                for one in memory.schedule.passes
+            ]
+        )
         self._row_lanes = np.ascontiguousarray(
-            records.rows(memory.rows, ("enable", "cluster", "word", "lane")), np.int32)
+            records.rows(memory.rows, ("enable", "cluster", "word", "lane")), np.int32
+        )
         columns = memory.trits.shape[1]
         self._counts = np.zeros((config.cluster_count, max(columns, 1), config.elements), np.uint8)
         trits = np.ascontiguousarray(memory.trits)
         if columns:
             self._library.cycle_model_counts(
-                trits.ctypes.data, trits.shape[0] * columns, config.elements, config.rows,
-                self._counts.ctypes.data)
+                trits.ctypes.data,
+                trits.shape[0] * columns,
+                config.elements,
+                config.rows,
+                self._counts.ctypes.data,
+            )
         self._memory = np.zeros((config.clusters, config.activation_depth), np.uint16)
-        self._owned = {name: self._mask(name, np.ones((place.channels, 1, 1), np.uint8))
-                       for name, place in memory.tensors.items()}
+        self._owned = {
+            name: self._mask(name, np.ones((place.channels, 1, 1), np.uint8))
+            for name, place in memory.tensors.items()
+        }
 
-    def run(self, tensors: Mapping[str, NDArray[np.integer]],
-            layers: Sequence[str] | None = None, *, whole: bool = True,
-            batch: int | None = None, progress: Callable[[float], None] | None = None,
-            log: dict[str, list[Record]] | None = None) -> list[dict[str, int]]:
+    def run(
+        self,
+        tensors: Mapping[str, NDArray[np.integer]],
+        layers: Sequence[str] | None = None,
+        *,
+        whole: bool = True,
+        batch: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        log: dict[str, list[Record]] | None = None,
+    ) -> list[dict[str, int]]:
         """Counters of layers, in order, as :data:`tritforge.hw.program.COUNTERS` names them.
 
         Parameters
@@ -215,14 +300,22 @@ class CycleModel:
                 self._write(layer.output, tensors[layer.output], exact=False)
                 written.add(layer.output)
             keep += [before, outputs]
-            inputs.append(self._input(layer, before, outputs, words,
-                                      not whole or index % (batch or len(chosen)) == 0))
+            inputs.append(
+                self._input(
+                    layer, before, outputs, words, not whole or index % (batch or len(chosen)) == 0
+                )
+            )
         return self._simulate(chosen, inputs, progress, log)
 
-    def run_schedule(self, tensors: Mapping[str, NDArray[np.integer]], numbers: range | None = None,
-                     progress: Callable[[float], None] | None = None, *,
-                     log: dict[str, list[Record]] | None = None,
-                     fresh: bool = False) -> list[dict[str, int]]:
+    def run_schedule(
+        self,
+        tensors: Mapping[str, NDArray[np.integer]],
+        numbers: range | None = None,
+        progress: Callable[[float], None] | None = None,
+        *,
+        log: dict[str, list[Record]] | None = None,
+        fresh: bool = False,
+    ) -> list[dict[str, int]]:
         """Counters of passes of a streamed network, all by default, that are one RUN; what the host
         sends and reads meanwhile goes through the port a word per clock cycle.
 
@@ -237,9 +330,13 @@ class CycleModel:
         chosen = range(len(schedule.passes)) if numbers is None else numbers
         host = HostTensors(self.memory)
         inputs, keep = [], []
-        if chosen.start:    # what the passes before have left
-            for source in sorted({group.source for group in self.network.layer(
-                    schedule.passes[chosen.start].layer).groups}):
+        if chosen.start:  # what the passes before have left
+            for source in sorted(
+                {
+                    group.source
+                    for group in self.network.layer(schedule.passes[chosen.start].layer).groups
+                }
+            ):
                 if not self.memory.tensors[source].external:
                     self._write(source, tensors[source], exact=fresh)
         for number in chosen:
@@ -254,7 +351,8 @@ class CycleModel:
                     outputs = self._mask(layer.output, unpooled[:, slice(*one.rows)])
                 lanes = host.lanes(number)
                 owned = (lanes.astype(np.uint16) << np.arange(lanes.shape[2], dtype=np.uint16)).sum(
-                    axis=2, dtype=np.uint16)
+                    axis=2, dtype=np.uint16
+                )
                 region = self._region(one.output)
                 mask = np.tile(owned, one.output.words // words)
                 region[:] = (region & ~mask) | (self._strip(tensors, one.output) & mask)
@@ -270,9 +368,16 @@ class CycleModel:
             nonlocal status, rows
             with self._logging(log is not None) as (handle, rows):
                 status = self._library.cycle_model_stream(
-                    ctypes.byref(self._machine), (_LayerInput * len(inputs))(*inputs),
-                    len(inputs), packets.ctypes.data, len(packets), counters.ctypes.data, handle,
-                    ctypes.byref(passes), ctypes.byref(cancel))
+                    ctypes.byref(self._machine),
+                    (_LayerInput * len(inputs))(*inputs),
+                    len(inputs),
+                    packets.ctypes.data,
+                    len(packets),
+                    counters.ctypes.data,
+                    handle,
+                    ctypes.byref(passes),
+                    ctypes.byref(cancel),
+                )
 
         worker = threading.Thread(target=simulate)
         worker.start()
@@ -297,25 +402,49 @@ class CycleModel:
         return [dict(zip(COUNTERS, row, strict=True)) for row in counters.tolist()]
 
     def _region(self, strip: Strip) -> NDArray[np.uint16]:
-        return self._memory[:, strip.base:strip.base + strip.words]
+        return self._memory[:, strip.base : strip.base + strip.words]
 
-    def _strip(self, tensors: Mapping[str, NDArray[np.integer]],
-               strip: Strip) -> NDArray[np.uint16]:
+    def _strip(
+        self, tensors: Mapping[str, NDArray[np.integer]], strip: Strip
+    ) -> NDArray[np.uint16]:
         codes = self.network.tensors[strip.tensor].stored(np.asarray(tensors[strip.tensor]))
-        return self._mask(strip.tensor, codes[:, strip.first:strip.first + strip.rows])
+        return self._mask(strip.tensor, codes[:, strip.first : strip.first + strip.rows])
 
-    def _input(self, layer: _Layer, before: NDArray[np.uint16],
-               outputs: NDArray[np.uint16] | None, words: int, first: bool) -> _LayerInput:
-        arrays = (layer.fields, layer.destination_y, layer.destination_x, layer.tiles,
-                  layer.groups, layer.geometry, self._row_lanes, self._counts)
+    def _input(
+        self,
+        layer: _Layer,
+        before: NDArray[np.uint16],
+        outputs: NDArray[np.uint16] | None,
+        words: int,
+        first: bool,
+    ) -> _LayerInput:
+        arrays = (
+            layer.fields,
+            layer.destination_y,
+            layer.destination_x,
+            layer.tiles,
+            layer.groups,
+            layer.geometry,
+            self._row_lanes,
+            self._counts,
+        )
         return _LayerInput(
-            *(array.ctypes.data for array in arrays), self._counts.shape[1],
-            before.ctypes.data, self.config.activation_depth,
-            None if outputs is None else outputs.ctypes.data, words, int(first))
+            *(array.ctypes.data for array in arrays),
+            self._counts.shape[1],
+            before.ctypes.data,
+            self.config.activation_depth,
+            None if outputs is None else outputs.ctypes.data,
+            words,
+            int(first),
+        )
 
-    def _simulate(self, layers: list[_Layer], inputs: list[_LayerInput],
-                  progress: Callable[[float], None] | None,
-                  log: dict[str, list[Record]] | None) -> list[dict[str, int]]:
+    def _simulate(
+        self,
+        layers: list[_Layer],
+        inputs: list[_LayerInput],
+        progress: Callable[[float], None] | None,
+        log: dict[str, list[Record]] | None,
+    ) -> list[dict[str, int]]:
         cancel = ctypes.c_int32(0)
         steps = (ctypes.c_int64 * len(inputs))()
         results: list[dict[str, int]] = [{} for _ in inputs]
@@ -329,8 +458,9 @@ class CycleModel:
         def one(index: int) -> None:
             nonlocal left
             try:
-                results[index] = self._layer(layers[index], inputs[index], steps, index, cancel,
-                                             log)
+                results[index] = self._layer(
+                    layers[index], inputs[index], steps, index, cancel, log
+                )
             finally:
                 with lock:
                     left -= 1
@@ -342,8 +472,10 @@ class CycleModel:
             try:
                 while not finished.wait(0.1):
                     if progress is not None:
-                        progress(sum(size for job, size in zip(jobs, sizes, strict=True)
-                                     if job.done()) / sum(sizes))
+                        progress(
+                            sum(size for job, size in zip(jobs, sizes, strict=True) if job.done())
+                            / sum(sizes)
+                        )
             except BaseException:
                 cancel.value = 1
                 raise
@@ -351,13 +483,25 @@ class CycleModel:
                 job.result()
         return results
 
-    def _layer(self, layer: _Layer, given: _LayerInput, steps: Any, index: int,
-               cancel: ctypes.c_int32, log: dict[str, list[Record]] | None) -> dict[str, int]:
+    def _layer(
+        self,
+        layer: _Layer,
+        given: _LayerInput,
+        steps: Any,
+        index: int,
+        cancel: ctypes.c_int32,
+        log: dict[str, list[Record]] | None,
+    ) -> dict[str, int]:
         counters = np.zeros(COUNTER_SLOTS, np.int64)
         with self._logging(log is not None) as (handle, records):
             status = self._library.cycle_model_layer(
-                ctypes.byref(self._machine), ctypes.byref(given), counters.ctypes.data, handle,
-                ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)), ctypes.byref(cancel))
+                ctypes.byref(self._machine),
+                ctypes.byref(given),
+                counters.ctypes.data,
+                handle,
+                ctypes.byref(steps, index * ctypes.sizeof(ctypes.c_int64)),
+                ctypes.byref(cancel),
+            )
         if status:
             raise CycleModelError(_FAILURES[status].format(layer.name))
         if log is not None:
@@ -377,8 +521,7 @@ class CycleModel:
                 records = np.zeros((library.cycle_model_log_size(handle), 5), np.int32)
         finally:
             if wanted:
-                library.cycle_model_log_close(handle,
-                                              records.ctypes.data if len(records) else None)
+                library.cycle_model_log_close(handle, records.ctypes.data if len(records) else None)
         rows += records.tolist()
 
     # ----- activations as masks: a bit for every lane that is not zero
@@ -399,7 +542,7 @@ class CycleModel:
     def _write(self, name: str, codes: NDArray[np.integer], *, exact: bool) -> None:
         """Change a tensor's lanes in memory; with ``exact`` lanes of no channel become zero."""
         place = self.memory.tensors[name]
-        region = self._memory[:, place.base:place.base + place.size]
+        region = self._memory[:, place.base : place.base + place.size]
         mask = self._mask(name, self.network.tensors[name].stored(np.asarray(codes)))
         if exact:
             region[:] = mask
@@ -410,6 +553,7 @@ class CycleModel:
     @staticmethod
     def _decode(records: Records, name: str, output: str, start: int) -> _Layer:
         """The layer ``name`` whose LAYER record is at address ``start``."""
+
         def absolute(field: int) -> int:
             """Addresses have 16 bits, and tables stand behind their layer's record."""
             return start + ((field - start) & 0xFFFF)
@@ -417,10 +561,17 @@ class CycleModel:
         layer = records.record(LAYER, start)
         height, width = layer["out_height"], layer["out_width"]
         destination = [
-            np.ascontiguousarray(records.table(
-                DESTINATION, absolute(layer[f"destination_{axis}"]), count,
-                ("offset", "count", "fresh")), np.int32)
-            for axis, count in (("y", height), ("x", width))]
+            np.ascontiguousarray(
+                records.table(
+                    DESTINATION,
+                    absolute(layer[f"destination_{axis}"]),
+                    count,
+                    ("offset", "count", "fresh"),
+                ),
+                np.int32,
+            )
+            for axis, count in (("y", height), ("x", width))
+        ]
         tiles: list[list[int]] = []
         groups: list[list[int]] = []
         tables: dict[tuple[int, int], int] = {}
@@ -431,8 +582,11 @@ class CycleModel:
             nonlocal entries
             if (address, count) not in tables:
                 tables[address, count] = entries
-                geometry.append(records.table(GEOMETRY, absolute(address), count,
-                                              ("offset", "count", "trit_offset")))
+                geometry.append(
+                    records.table(
+                        GEOMETRY, absolute(address), count, ("offset", "count", "trit_offset")
+                    )
+                )
                 entries += count
             return tables[address, count]
 
@@ -444,17 +598,46 @@ class CycleModel:
             for _ in range(tile["group_count"]):
                 group = records.record(GROUP, address)
                 address += record_words(GROUP)
-                groups.append([
-                    group["base"], table(group["geometry_y"], height),
-                    table(group["geometry_x"], width), group["word_count"], group["last_lanes"],
-                    group["step_x"], group["step_y"], group["trit_base"], group["trit_step_x"],
-                    group["trit_step_y"], group["geometry_y"], group["geometry_x"], group["wait"],
-                    group["release"]])
-        fields = [layer["raw"], layer["low"] < 0, layer["tile_count"], height, width,
-                  layer["step_x"], layer["step_y"], layer["base"], len(groups)]
-        return _Layer(name, output, np.array(fields, np.int32), destination[0],
-                      destination[1], np.array(tiles, np.int32), np.array(groups, np.int32),
-                      np.concatenate(geometry).astype(np.int32), bool(layer["raw"]))
+                groups.append(
+                    [
+                        group["base"],
+                        table(group["geometry_y"], height),
+                        table(group["geometry_x"], width),
+                        group["word_count"],
+                        group["last_lanes"],
+                        group["step_x"],
+                        group["step_y"],
+                        group["trit_base"],
+                        group["trit_step_x"],
+                        group["trit_step_y"],
+                        group["geometry_y"],
+                        group["geometry_x"],
+                        group["wait"],
+                        group["release"],
+                    ]
+                )
+        fields = [
+            layer["raw"],
+            layer["low"] < 0,
+            layer["tile_count"],
+            height,
+            width,
+            layer["step_x"],
+            layer["step_y"],
+            layer["base"],
+            len(groups),
+        ]
+        return _Layer(
+            name,
+            output,
+            np.array(fields, np.int32),
+            destination[0],
+            destination[1],
+            np.array(tiles, np.int32),
+            np.array(groups, np.int32),
+            np.concatenate(geometry).astype(np.int32),
+            bool(layer["raw"]),
+        )
 
 
 def _records(name: str, rows: list[list[int]]) -> list[Record]:
@@ -472,29 +655,44 @@ def _size(layer: _Layer) -> int:
 @functools.cache
 def _library() -> ctypes.CDLL:
     tool = compiler()
-    key = hashlib.sha256(_SOURCE.read_bytes() + compiler_digest()
-                         + " ".join(_FLAGS).encode()).hexdigest()[:32]
+    key = hashlib.sha256(
+        _SOURCE.read_bytes() + compiler_digest() + " ".join(_FLAGS).encode()
+    ).hexdigest()[:32]
     target = cache_folder() / f"cycle_model-{key}.so"
     if not target.exists():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
                 built = Path(folder) / "cycle_model.so"
-                done = subprocess.run([tool, *_FLAGS, str(_SOURCE), "-o", str(built)],
-                                      capture_output=True, text=True, check=False)
+                done = subprocess.run(
+                    [tool, *_FLAGS, str(_SOURCE), "-o", str(built)],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
                 if done.returncode:
                     lines = done.stderr.strip().splitlines()
                     raise SimulatorError(f"{Path(tool).name} failed: {' / '.join(lines[-3:])}")
                 built.replace(target)
         except OSError as error:
             raise SimulatorError(
-                f"the cycle model cannot be kept in {target.parent}: {error.strerror}") from error
+                f"the cycle model cannot be kept in {target.parent}: {error.strerror}"
+            ) from error
     library = ctypes.CDLL(str(target))
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     library.cycle_model_layer.argtypes = [pointer] * 6
     library.cycle_model_layer.restype = ctypes.c_int32
-    library.cycle_model_stream.argtypes = [pointer, pointer, ctypes.c_int32, pointer, count,
-                                           pointer, pointer, pointer, pointer]
+    library.cycle_model_stream.argtypes = [
+        pointer,
+        pointer,
+        ctypes.c_int32,
+        pointer,
+        count,
+        pointer,
+        pointer,
+        pointer,
+        pointer,
+    ]
     library.cycle_model_stream.restype = ctypes.c_int32
     library.cycle_model_log_open.argtypes = []
     library.cycle_model_log_open.restype = pointer

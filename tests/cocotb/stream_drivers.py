@@ -36,8 +36,6 @@ async def reset(dut, **inputs):
     await FallingEdge(dut.clk)
 
 
-
-
 class StreamDriver:
     """Sends payloads on a stream of the design.
 

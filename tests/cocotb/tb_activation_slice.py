@@ -58,9 +58,11 @@ class Walkers:
             await FallingEdge(self.dut.clk)
             for number in range(self.config.sets):
                 getattr(self.dut, f"read_valid__{number}").value = int(
-                    self.asking and self.rng.random() < 0.5)
+                    self.asking and self.rng.random() < 0.5
+                )
                 getattr(self.dut, f"read_address__{number}").value = int(
-                    self.rng.integers(self.config.activation_depth))
+                    self.rng.integers(self.config.activation_depth)
+                )
 
 
 class Pool:
@@ -77,19 +79,32 @@ class Pool:
         codes = rng.integers(low, high + 1, (config.scan_width, *self.size))
         self.codes = np.where(rng.random(codes.shape) < 0.5, codes, 0)
         self.is_signed = is_signed
-        self.maxima = torch.nn.functional.max_pool2d(
-            torch.from_numpy(self.codes).double(), self.kernel, self.stride,
-            self.padding).numpy().astype(np.int64)
+        self.maxima = (
+            torch.nn.functional.max_pool2d(
+                torch.from_numpy(self.codes).double(), self.kernel, self.stride, self.padding
+            )
+            .numpy()
+            .astype(np.int64)
+        )
 
     def fed(self, place, axis):
         """(last pooled position, count, fresh) of an input position."""
         windows = [
-            [at for at in range(out * self.stride - self.padding,
-                                out * self.stride - self.padding + self.kernel)
-             if 0 <= at < self.size[axis]] for out in range(self.maxima.shape[1 + axis])]
+            [
+                at
+                for at in range(
+                    out * self.stride - self.padding, out * self.stride - self.padding + self.kernel
+                )
+                if 0 <= at < self.size[axis]
+            ]
+            for out in range(self.maxima.shape[1 + axis])
+        ]
         feeding = [out for out, window in enumerate(windows) if place in window]
-        return (feeding[-1] if feeding else 0, len(feeding),
-                sum(windows[out][0] == place for out in feeding))
+        return (
+            feeding[-1] if feeding else 0,
+            len(feeding),
+            sum(windows[out][0] == place for out in feeding),
+        )
 
     def write_backs(self, config):
         layout = write_back(config)
@@ -98,12 +113,25 @@ class Pool:
             (last_y, count_y, fresh_y), (last_x, count_x, fresh_x) = self.fed(y, 0), self.fed(x, 1)
             if not count_y or not count_x:
                 continue
-            window = encode(layout["window"].shape, address=last_y * width + last_x,
-                            count_x=count_x, count_y=count_y, fresh_x=fresh_x, fresh_y=fresh_y)
+            window = encode(
+                layout["window"].shape,
+                address=last_y * width + last_x,
+                count_x=count_x,
+                count_y=count_y,
+                fresh_x=fresh_x,
+                fresh_y=fresh_y,
+            )
             for lane in range(config.scan_width):
                 code = int(self.codes[lane, y, x])
-                yield encode(layout, valid=1, lane=lane, window=window, value=code & 255,
-                             signed=self.is_signed, nothing=not self.is_signed and not code)
+                yield encode(
+                    layout,
+                    valid=1,
+                    lane=lane,
+                    window=window,
+                    value=code & 255,
+                    signed=self.is_signed,
+                    nothing=not self.is_signed and not code,
+                )
             # What is not valid is for another slice.
             yield encode(layout, valid=0, lane=0, window=window, value=77)
 
@@ -115,8 +143,16 @@ async def pooling(dut, is_signed):
     config = configuration()
     rng = np.random.default_rng(4)
     walkers = Walkers(dut, config, rng)
-    await reset(dut, restart=0, write_back=0, host_write_valid=0,
-                host_read_address=0, host_data=0, step_x=1, step_y=0)
+    await reset(
+        dut,
+        restart=0,
+        write_back=0,
+        host_write_valid=0,
+        host_read_address=0,
+        host_data=0,
+        step_x=1,
+        step_y=0,
+    )
     cocotb.start_soon(walkers.ask())
     host = Host(dut, config)
     for address in range(config.activation_depth):
@@ -141,6 +177,7 @@ async def pooling(dut, is_signed):
         walkers.asking = False
         for address, codes in enumerate(pool.maxima.reshape(config.scan_width, -1).T):
             assert (await host.read(address)).to_bytes(config.scan_width, "little") == bytes(
-                int(code) & 255 for code in codes)
+                int(code) & 255 for code in codes
+            )
         walkers.asking = True
     assert stops > 0

@@ -26,17 +26,30 @@ class Model:
         self.stride, self.padding = pick(1, 2), pick(0, 1)
         self.rows = pick(1, config.slots)
         self.signed = bool(pick(0, 1))
-        self.out = [(size + 2 * self.padding - kernel) // self.stride + 1
-                    for size, kernel in zip((self.height, self.width), self.kernel, strict=True)]
+        self.out = [
+            (size + 2 * self.padding - kernel) // self.stride + 1
+            for size, kernel in zip((self.height, self.width), self.kernel, strict=True)
+        ]
         limit = config.coefficient_max // 8
         self.groups = []
-        for _ in range(pick(1, 3)):                     # digits of a weight, as in a first layer
+        for _ in range(pick(1, 3)):  # digits of a weight, as in a first layer
             trits = rng.integers(-1, 2, (self.rows, self.channels, *self.kernel)).astype(np.int8)
             plus, minus = int(rng.integers(-limit, limit)), int(rng.integers(1, limit))
-            self.groups.append(ColumnGroup(
-                "input", (0, self.channels), (0, self.rows), trits, self.kernel, 1.0, 1.0,
-                stride=(self.stride,) * 2, padding=(self.padding,) * 2,
-                coefficient_plus=plus, coefficient_minus=minus))
+            self.groups.append(
+                ColumnGroup(
+                    "input",
+                    (0, self.channels),
+                    (0, self.rows),
+                    trits,
+                    self.kernel,
+                    1.0,
+                    1.0,
+                    stride=(self.stride,) * 2,
+                    padding=(self.padding,) * 2,
+                    coefficient_plus=plus,
+                    coefficient_minus=minus,
+                )
+            )
         low, high = (-128, 128) if self.signed else (0, 256)
         codes = rng.integers(low, high, (self.channels, self.height, self.width))
         self.codes = np.where(rng.random(codes.shape) < 0.6, codes, 0)
@@ -44,13 +57,26 @@ class Model:
     def accumulators(self):
         """(rows, height, width) from PyTorch."""
         ones, zeros = np.ones(self.rows, np.int64), np.zeros(self.rows, np.int64)
-        layer = Layer("conv", "conv", "out", self.rows, *self.out, self.groups, ones, zeros,
-                      final=True, requantization=Requantization(
-                          ones, zeros, zeros, -1 << 31, (1 << 31) - 1))
+        layer = Layer(
+            "conv",
+            "conv",
+            "out",
+            self.rows,
+            *self.out,
+            self.groups,
+            ones,
+            zeros,
+            final=True,
+            requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1),
+        )
         layer.accumulator_low = np.full(self.rows, -(1 << 23))
         layer.accumulator_high = np.full(self.rows, 1 << 23)
-        network = Network("one", "input", {"input": Tensor(
-            "input", self.channels, self.height, self.width, 1.0, self.signed)}, [layer])
+        network = Network(
+            "one",
+            "input",
+            {"input": Tensor("input", self.channels, self.height, self.width, 1.0, self.signed)},
+            [layer],
+        )
         return GoldenModel(network).run(self.codes[None])[0]
 
     # ----- memory contents, as docs/hardware.md states them
@@ -67,7 +93,7 @@ class Model:
         """Word of S activations at each address."""
         lanes = self.config.scan_width
         padded = np.zeros((self.words_per_pixel * lanes, self.height, self.width), np.int64)
-        padded[:self.channels] = self.codes
+        padded[: self.channels] = self.codes
         for values in padded.transpose(1, 2, 0).reshape(-1, lanes):
             yield sum((int(value) & 255) << 8 * lane for lane, value in enumerate(values))
 
@@ -95,24 +121,42 @@ class Model:
         for oy in range(self.out[0]):
             for ox in range(self.out[1]):
                 spans = []
-                for out, size, kernel in ((oy, self.height, self.kernel[0]),
-                                          (ox, self.width, self.kernel[1])):
-                    inside = [k for k in range(kernel)
-                              if 0 <= out * self.stride - self.padding + k < size]
+                for out, size, kernel in (
+                    (oy, self.height, self.kernel[0]),
+                    (ox, self.width, self.kernel[1]),
+                ):
+                    inside = [
+                        k for k in range(kernel) if 0 <= out * self.stride - self.padding + k < size
+                    ]
                     first = inside[0] if inside else 0
-                    spans.append((first, len(inside),
-                                  out * self.stride - self.padding + first if inside else 0))
+                    spans.append(
+                        (
+                            first,
+                            len(inside),
+                            out * self.stride - self.padding + first if inside else 0,
+                        )
+                    )
                 (ky, count_y, y), (kx, count_x, x) = spans
                 for index, group in enumerate(self.groups):
                     base = index * columns * self.kernel[0] * self.kernel[1]
                     yield encode(
-                        layout, address=(y * self.width + x) * wpp, step_x=wpp,
-                        step_y=self.width * wpp, count_x=count_x, count_y=count_y,
-                        word_count=wpp, last_lanes=self.channels - (wpp - 1) * config.scan_width,
-                        trit=base + (ky * self.kernel[1] + kx) * columns, trit_step_x=columns,
-                        trit_step_y=columns * self.kernel[1], plus=group.coefficient_plus,
-                        minus=-group.coefficient_minus, signed=self.signed,
-                        rows_used=self.rows_used, last=index == len(self.groups) - 1)
+                        layout,
+                        address=(y * self.width + x) * wpp,
+                        step_x=wpp,
+                        step_y=self.width * wpp,
+                        count_x=count_x,
+                        count_y=count_y,
+                        word_count=wpp,
+                        last_lanes=self.channels - (wpp - 1) * config.scan_width,
+                        trit=base + (ky * self.kernel[1] + kx) * columns,
+                        trit_step_x=columns,
+                        trit_step_y=columns * self.kernel[1],
+                        plus=group.coefficient_plus,
+                        minus=-group.coefficient_minus,
+                        signed=self.signed,
+                        rows_used=self.rows_used,
+                        last=index == len(self.groups) - 1,
+                    )
 
 
 class TritDriver:
@@ -148,8 +192,9 @@ class ActivationMemory:
             ready = self.rng.random() < self.served
             dut.read_ready.value = int(ready)
             await ReadOnly()
-            data.append(self.words[int(dut.read_address.value)]
-                        if ready and dut.read_valid.value else 0)
+            data.append(
+                self.words[int(dut.read_address.value)] if ready and dut.read_valid.value else 0
+            )
 
 
 class Monitor:
@@ -177,9 +222,12 @@ class Monitor:
             await FallingEdge(dut.clk)
             row, block = steps[cycle] if cycle < len(steps) else (0, 0)
             dut.command_i.value = encode(
-                drain_command(config), row=row, block=block,
+                drain_command(config),
+                row=row,
+                block=block,
                 take=cycle < len(steps) and block == 0,
-                last=cycle == len(steps) - config.blocks)
+                last=cycle == len(steps) - config.blocks,
+            )
             neighbour = [int(value) for value in rng.integers(-1000, 1000, config.drain_width)]
             passing.append(neighbour)
             for lane, value in enumerate(neighbour):
@@ -190,8 +238,9 @@ class Monitor:
                 for lane in range(config.drain_width):
                     total = getattr(dut, f"sums_o__{lane}").value.to_signed()
                     value = (total - passing[cycle - 1][lane]) % (1 << width)
-                    result[row, block * config.drain_width + lane] = \
-                        value - (value >> width - 1 << width)
+                    result[row, block * config.drain_width + lane] = value - (
+                        value >> width - 1 << width
+                    )
         return result
 
 
@@ -201,8 +250,16 @@ async def convolutions(dut, served):
     """Every accumulator of every output pixel, several convolutions one after the other."""
     config = configuration()
     rng = np.random.default_rng(3)
-    await reset(dut, jobs__valid=0, draining=0, command_i=0, trit_write_mask=0, read_ready=0,
-                read_data=0, host_data=0)
+    await reset(
+        dut,
+        jobs__valid=0,
+        draining=0,
+        command_i=0,
+        trit_write_mask=0,
+        read_ready=0,
+        read_data=0,
+        host_data=0,
+    )
     trits = TritDriver(dut, config)
     memory = ActivationMemory(dut, rng, served)
     cocotb.start_soon(memory.serve())
@@ -220,8 +277,9 @@ async def convolutions(dut, served):
             for x in range(model.out[1]):
                 sums = (await monitor.drain(model.rows_used)).ravel()
                 np.testing.assert_array_equal(
-                    sums[:model.rows], expected[:, y, x], f"convolution {number}, pixel {y}, {x}")
-                assert not sums[model.rows:].any()
+                    sums[: model.rows], expected[:, y, x], f"convolution {number}, pixel {y}, {x}"
+                )
+                assert not sums[model.rows :].any()
         await jobs
         nonzero += np.count_nonzero(expected)
     assert nonzero > 300

@@ -36,9 +36,17 @@ class Model:
         trits = rng.integers(0, 2, (count, config.rows)) * 2 - 1
         trits[rng.random(trits.shape) >= density] = 0
         limit = config.coefficient_max
-        return cls(*map(torch.from_numpy, (
-            trits, rng.integers(1, 256, count), rng.integers(-limit, limit + 1, count),
-            rng.integers(-limit, limit + 1, count))))
+        return cls(
+            *map(
+                torch.from_numpy,
+                (
+                    trits,
+                    rng.integers(1, 256, count),
+                    rng.integers(-limit, limit + 1, count),
+                    rng.integers(-limit, limit + 1, count),
+                ),
+            )
+        )
 
     def sums(self):
         plus, minus = self.products
@@ -47,10 +55,14 @@ class Model:
     def entries(self, config, tag):
         """Values of the ports ``trits`` and ``i``, entry by entry."""
         for trits, plus, minus in zip(self.trits, *self.products, strict=True):
-            planes = [sum(1 << row for row, trit in enumerate(trits.tolist()) if condition(trit))
-                      for condition in (lambda trit: trit != 0, lambda trit: trit < 0)]
-            yield (encode(trit_word(config), nonzero=planes[0], negative=planes[1]),
-                   encode(broadcast(config), plus=plus, minus=minus, tag=tag))
+            planes = [
+                sum(1 << row for row, trit in enumerate(trits.tolist()) if condition(trit))
+                for condition in (lambda trit: trit != 0, lambda trit: trit < 0)
+            ]
+            yield (
+                encode(trit_word(config), nonzero=planes[0], negative=planes[1]),
+                encode(broadcast(config), plus=plus, minus=minus, tag=tag),
+            )
 
     @property
     def additions(self):
@@ -62,9 +74,9 @@ class Driver:
 
     def __init__(self, dut, config, rng, share):
         self.dut, self.config, self.rng, self.share = dut, config, rng, share
-        self.waiting = deque()          # (pixel, trits, products)
+        self.waiting = deque()  # (pixel, trits, products)
         self.flight = deque([None] * FLIGHT)
-        self.arrived = {}               # pixel -> entries at the element
+        self.arrived = {}  # pixel -> entries at the element
         self.oldest = 0
 
     async def run(self):
@@ -80,8 +92,12 @@ class Driver:
             full = int(dut.full.value)
             if entry is not None:
                 self.arrived[entry[0]] = self.arrived.get(entry[0], 0) + 1
-            may = (self.waiting and not full and self.rng.random() < self.share
-                   and self.waiting[0][0] - self.oldest < self.config.banks)
+            may = (
+                self.waiting
+                and not full
+                and self.rng.random() < self.share
+                and self.waiting[0][0] - self.oldest < self.config.banks
+            )
             self.flight.append(self.waiting.popleft() if may else None)
 
 

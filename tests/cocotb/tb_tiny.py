@@ -27,8 +27,7 @@ class Host:
 
     async def send(self, words):
         last = len(words) - 1
-        await self.driver.send([word | (index == last) << 32
-                                for index, word in enumerate(words)])
+        await self.driver.send([word | (index == last) << 32 for index, word in enumerate(words)])
 
     async def response(self):
         """The next response packet."""
@@ -36,8 +35,8 @@ class Host:
         for _ in range(LIMIT):
             for end, word in enumerate(taken):
                 if word >> 32:
-                    words = [word & 0xFFFF_FFFF for word in taken[:end + 1]]
-                    del taken[:end + 1]
+                    words = [word & 0xFFFF_FFFF for word in taken[: end + 1]]
+                    del taken[: end + 1]
                     return Packet.from_words(words)
             await ClockCycles(self.dut.clk, 1)
         raise AssertionError("the accelerator does not answer")
@@ -51,8 +50,15 @@ class Host:
         step = (self.config.packet_words - HEADER_WORDS) // words.shape[1]
         starts = [*range(0, len(words), step), len(words)]
         for start, stop in pairwise(starts):
-            await self.send(protocol.write(memory, cluster, address + start, stop - start,
-                                           words[start:stop].ravel().tolist()).words())
+            await self.send(
+                protocol.write(
+                    memory,
+                    cluster,
+                    address + start,
+                    stop - start,
+                    words[start:stop].ravel().tolist(),
+                ).words()
+            )
 
     async def load(self, image):
         for kind in ("trits", "rows", "program"):
@@ -63,15 +69,17 @@ class Host:
         words = image.tensor_words(network.input, codes)
         base = image.tensors[network.input].base
         for cluster in range(self.config.clusters):
-            await self.write("activations", cluster, base,
-                             image.activation_port_words(words[cluster]))
+            await self.write(
+                "activations", cluster, base, image.activation_port_words(words[cluster])
+            )
 
     async def results(self, image):
         place = image.results
         packet = await self.ask(protocol.read("results", 0, place.base, place.entries))
         assert packet.error == ErrorCode.OK
         return image.results_from_entries(
-            np.array(packet.payload, np.uint32).view(np.int32).reshape(place.entries, -1))
+            np.array(packet.payload, np.uint32).view(np.int32).reshape(place.entries, -1)
+        )
 
 
 class Checker:
@@ -96,8 +104,7 @@ class Checker:
 
 def empty(config):
     """All words of a cluster's activation memory, zero."""
-    return np.zeros((config.activation_depth // 4, config.memory_chunks("activations")),
-                    np.uint32)
+    return np.zeros((config.activation_depth // 4, config.memory_chunks("activations")), np.uint32)
 
 
 @cocotb.test()
@@ -139,19 +146,20 @@ async def bad_packets(dut):
     await host.write_input(image, network, codes)
     depth = config.trit_depth
     for packet, error in (
-            ([1], ErrorCode.LENGTH),
-            ([1, 5, 0, 0], ErrorCode.LENGTH),
-            ([4, 500, *range(500)], ErrorCode.TOO_LONG),
-            (Packet(9, payload=(1, 2)), ErrorCode.OPCODE),
-            (protocol.read("trits", 0, 0, 1), ErrorCode.MEMORY),
-            (Packet(Opcode.WRITE, 6, 0, (0, 1, 0)), ErrorCode.MEMORY),
-            (protocol.write("trits", config.clusters, 0, 1, [0]), ErrorCode.CLUSTER),
-            (protocol.write("trits", 0, depth, 1, [0]), ErrorCode.ADDRESS),
-            (protocol.write("program", 0, 0xFFFF_FFFF, 1, [0]), ErrorCode.ADDRESS),
-            (protocol.write("program", 0, 0, 2, [0]), ErrorCode.LENGTH),
-            (protocol.run(0, 0), ErrorCode.EMPTY_PROGRAM),
-            (protocol.run(config.program_depth - 1, 1), ErrorCode.EMPTY_PROGRAM),
-            (protocol.run(config.program_depth, 1), ErrorCode.ADDRESS)):
+        ([1], ErrorCode.LENGTH),
+        ([1, 5, 0, 0], ErrorCode.LENGTH),
+        ([4, 500, *range(500)], ErrorCode.TOO_LONG),
+        (Packet(9, payload=(1, 2)), ErrorCode.OPCODE),
+        (protocol.read("trits", 0, 0, 1), ErrorCode.MEMORY),
+        (Packet(Opcode.WRITE, 6, 0, (0, 1, 0)), ErrorCode.MEMORY),
+        (protocol.write("trits", config.clusters, 0, 1, [0]), ErrorCode.CLUSTER),
+        (protocol.write("trits", 0, depth, 1, [0]), ErrorCode.ADDRESS),
+        (protocol.write("program", 0, 0xFFFF_FFFF, 1, [0]), ErrorCode.ADDRESS),
+        (protocol.write("program", 0, 0, 2, [0]), ErrorCode.LENGTH),
+        (protocol.run(0, 0), ErrorCode.EMPTY_PROGRAM),
+        (protocol.run(config.program_depth - 1, 1), ErrorCode.EMPTY_PROGRAM),
+        (protocol.run(config.program_depth, 1), ErrorCode.ADDRESS),
+    ):
         answer = await host.ask(packet)
         assert answer.error == error, packet
     checker = Checker()

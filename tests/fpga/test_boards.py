@@ -33,9 +33,13 @@ def test_known():
         board("de10")
 
 
-@pytest.mark.parametrize(("name", "clocks"), [
-    ("icebreaker", (12, 16, 18, 24, 25, 33, 45.5)), ("ulx3s_85f", (20, 25, 36, 40, 50, 55, 65)),
-])
+@pytest.mark.parametrize(
+    ("name", "clocks"),
+    [
+        ("icebreaker", (12, 16, 18, 24, 25, 33, 45.5)),
+        ("ulx3s_85f", (20, 25, 36, 40, 50, 55, 65)),
+    ],
+)
 def test_baud_rates(name, clocks):
     """The first that comes near enough to what the host's UART does exactly."""
     one = board(name)
@@ -44,15 +48,18 @@ def test_baud_rates(name, clocks):
         assert found.divisor >= LEAST_DIVISOR
         assert abs(found.clock_hz / found.divisor / found.baud - 1) <= BAUD_TOLERANCE < 0.02
         assert found.clock_hz == pytest.approx(clock * 1e6, rel=0.01)
-        for faster in one.bauds[:one.bauds.index(found.baud)]:
+        for faster in one.bauds[: one.bauds.index(found.baud)]:
             nearest = found.clock_hz / max(LEAST_DIVISOR, round(found.clock_hz / faster))
             assert abs(nearest / faster - 1) > BAUD_TOLERANCE
 
 
 def test_no_baud_rate():
     slow = dataclasses.replace(board("icebreaker"), bauds=(11_000_000, 3_500_000))
-    with pytest.raises(BuildError, match=r"^a clock of 12 MHz makes no baud rate of icebreaker: "
-                                         r"3,500,000 is nearest, and 14\.3% away; at most 1%"):
+    with pytest.raises(
+        BuildError,
+        match=r"^a clock of 12 MHz makes no baud rate of icebreaker: "
+        r"3,500,000 is nearest, and 14\.3% away; at most 1%",
+    ):
         slow.clocking(12e6)
 
 

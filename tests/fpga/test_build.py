@@ -29,9 +29,22 @@ from tritforge.fpga.toolchain.tools import Tool, ToolError
 from tritforge.hw.config import Config
 from tritforge.model_export.image.folder import Image
 
-CONFIG = Config(name="small", clusters=2, elements=2, rows=2, scan_width=2, trit_depth=256,
-                activation_depth=256, program_depth=256, row_depth=64, result_depth=32,
-                layer_count=4, packet_words=40, response_places=2, unpack_trits=False)
+CONFIG = Config(
+    name="small",
+    clusters=2,
+    elements=2,
+    rows=2,
+    scan_width=2,
+    trit_depth=256,
+    activation_depth=256,
+    program_depth=256,
+    row_depth=64,
+    result_depth=32,
+    layer_count=4,
+    packet_words=40,
+    response_places=2,
+    unpack_trits=False,
+)
 BOARD = board("ulx3s_85f")
 #: Has what ``CELLS`` uses.
 ROOMY = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, sprams=9))
@@ -39,8 +52,9 @@ ROOMY = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources
 
 @pytest.fixture(scope="module")
 def image():
-    network = random_network(np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6,
-                             max_size=4)
+    network = random_network(
+        np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6, max_size=4
+    )
     return Image("here", {}, CONFIG, compile_network(network, CONFIG), network)
 
 
@@ -54,10 +68,15 @@ def test_contents(image):
     first: as the host port writes it."""
     assert obstacle(image) is None
     found = contents_of(image)
-    assert [one.memory for one in found] == ["program", "rows", "trits of cluster 0",
-                                             "trits of cluster 1"]
-    for one, kind, number in zip(found, ("program", "rows", "trits", "trits"), (0, 0, 0, 1),
-                                 strict=True):
+    assert [one.memory for one in found] == [
+        "program",
+        "rows",
+        "trits of cluster 0",
+        "trits of cluster 1",
+    ]
+    for one, kind, number in zip(
+        found, ("program", "rows", "trits", "trits"), (0, 0, 0, 1), strict=True
+    ):
         words = image.memory.port_words(kind, number)
         assert one.width % words.shape[1] == 0 and one.depth == CONFIG.memory_depth(kind)
         chunk = one.width // words.shape[1]
@@ -85,16 +104,23 @@ def test_identity(image, plan):
     moved = [dataclasses.replace(tool, path="/elsewhere") for tool in tools]
     assert make_plan(BOARD, CONFIG, image, clock_hz=40e6).identity(moved) == identity
     newer = [dataclasses.replace(tools[0], version="2"), *tools[1:]]
-    others = [plan.identity(newer), make_plan(BOARD, CONFIG, image).identity(tools),
-              make_plan(BOARD, CONFIG, clock_hz=40e6).identity(tools),
-              make_plan(BOARD, CONFIG, image, clock_hz=40e6, seed=2).identity(tools),
-              make_plan(BOARD, CONFIG, image, clock_hz=40e6, tries=2).identity(tools)]
+    others = [
+        plan.identity(newer),
+        make_plan(BOARD, CONFIG, image).identity(tools),
+        make_plan(BOARD, CONFIG, clock_hz=40e6).identity(tools),
+        make_plan(BOARD, CONFIG, image, clock_hz=40e6, seed=2).identity(tools),
+        make_plan(BOARD, CONFIG, image, clock_hz=40e6, tries=2).identity(tools),
+    ]
     assert len({identity, *others}) == 6
 
 
-@pytest.mark.parametrize(("name", "constraint"), [
-    ("icebreaker", "set_frequency clk 12.0\n"),
-    ("ulx3s_85f", 'FREQUENCY NET "clk" 48000000.0 HZ;\n')])
+@pytest.mark.parametrize(
+    ("name", "constraint"),
+    [
+        ("icebreaker", "set_frequency clk 12.0\n"),
+        ("ulx3s_85f", 'FREQUENCY NET "clk" 48000000.0 HZ;\n'),
+    ],
+)
 def test_constraint_of_the_clock(name, constraint):
     """Place and route knows the net by this name; more is asked for on the larger chip."""
     plan = make_plan(board(name), CONFIG, clock_hz={"icebreaker": 12e6, "ulx3s_85f": 40e6}[name])
@@ -103,8 +129,11 @@ def test_constraint_of_the_clock(name, constraint):
 
 def test_contents_that_do_not_fit(image):
     short = dataclasses.replace(CONFIG, row_depth=2)
-    with pytest.raises(BuildError, match=r"^memory rows of configuration small has 2 words, the "
-                                         r"image \d+$"):
+    with pytest.raises(
+        BuildError,
+        match=r"^memory rows of configuration small has 2 words, the "
+        r"image \d+$",
+    ):
         make_plan(BOARD, short, Image("here", {}, short, image.memory, image.network))
 
 
@@ -116,10 +145,17 @@ CELLS = {
     "core": cell("$scopeinfo"),
     "core.accelerator": cell("$scopeinfo"),
     **{f"core.accelerator.cluster_{c}": cell("$scopeinfo") for c in (0, 1)},
-    **{f"core.accelerator.cluster_{c}.contents.element_{e}": cell("$scopeinfo")
-       for c in (0, 1) for e in (0, 1)},
-    **{f"core.accelerator.cluster_{c}.contents.element_{e}.sum_{n}": cell("LUT4")
-       for c in (0, 1) for e in (0, 1) for n in range(5)},
+    **{
+        f"core.accelerator.cluster_{c}.contents.element_{e}": cell("$scopeinfo")
+        for c in (0, 1)
+        for e in (0, 1)
+    },
+    **{
+        f"core.accelerator.cluster_{c}.contents.element_{e}.sum_{n}": cell("LUT4")
+        for c in (0, 1)
+        for e in (0, 1)
+        for n in range(5)
+    },
     "core.accelerator.cluster_0.carry": cell("CCU2C"),
     "core.accelerator.cluster_1.queue.0": cell("TRELLIS_DPR16X4"),
     "core.accelerator.program.storage.0.0": cell("DP16KD", INITVAL_00="0110", INIT_DATA="STATIC"),
@@ -132,44 +168,84 @@ CELLS = {
 
 
 def test_counts():
-    assert totals(CELLS) == {"luts": 26, "flip_flops": 1, "block_rams": 3, "sprams": 1, "dsps": 1,
-                             "distributed_rams": 1}
+    assert totals(CELLS) == {
+        "luts": 26,
+        "flip_flops": 1,
+        "block_rams": 3,
+        "sprams": 1,
+        "dsps": 1,
+        "distributed_rams": 1,
+    }
     rows = {row["block"]: row for row in blocks(CELLS)}
     assert rows["cluster_*.element_*"]["luts"] == 20
     assert rows["cluster_*.element_*"]["instances"] == 4
     assert rows["cluster_*"]["luts"] == 6
     assert rows["board"]["flip_flops"] == 1
     assert {what: sum(row[what] for row in rows.values()) for what in totals(CELLS)} == totals(
-        CELLS)
+        CELLS
+    )
     assert block_of("core.accelerator.cluster_0.x.y", CELLS) == "core.accelerator.cluster_0"
 
 
 def test_bits_that_did_not_arrive():
     check_contents(CELLS, [Contents("program", "*.program.*storage", 4, 2, 0b111)])
-    with pytest.raises(BuildError, match=r"^memory program has 3 bits set in the netlist, 2 in "
-                                         r"the image; this is a fault of the build$"):
+    with pytest.raises(
+        BuildError,
+        match=r"^memory program has 3 bits set in the netlist, 2 in "
+        r"the image; this is a fault of the build$",
+    ):
         check_contents(CELLS, [Contents("program", "*.program.*storage", 4, 2, 0b11)])
 
 
 def test_timing():
-    report = {"fmax": {"clk25": {"achieved": 400.0, "constraint": 25.0},
-                       "clk": {"achieved": 47.5, "constraint": 50.0}},
-              "critical_paths": [
-                  {"from": "posedge clk", "to": "posedge clk", "path": [
-                      {"type": "clk-to-q", "delay": 0.5, "from": {"cell": "timer"},
-                       "to": {"cell": "timer"}},
-                      {"type": "routing", "delay": 1.5, "from": {"cell": "timer"},
-                       "to": {"cell": "core.accelerator.cluster_0.carry"}},
-                      {"type": "logic", "delay": 0.25,
-                       "from": {"cell": "core.accelerator.cluster_0.carry"},
-                       "to": {"cell": "core.accelerator.cluster_0.carry"}}]},
-                  {"from": "async", "to": "posedge clk", "path": [
-                      {"type": "routing", "delay": 9.0, "from": {"cell": "a"},
-                       "to": {"cell": "b"}}]}]}
+    report = {
+        "fmax": {
+            "clk25": {"achieved": 400.0, "constraint": 25.0},
+            "clk": {"achieved": 47.5, "constraint": 50.0},
+        },
+        "critical_paths": [
+            {
+                "from": "posedge clk",
+                "to": "posedge clk",
+                "path": [
+                    {
+                        "type": "clk-to-q",
+                        "delay": 0.5,
+                        "from": {"cell": "timer"},
+                        "to": {"cell": "timer"},
+                    },
+                    {
+                        "type": "routing",
+                        "delay": 1.5,
+                        "from": {"cell": "timer"},
+                        "to": {"cell": "core.accelerator.cluster_0.carry"},
+                    },
+                    {
+                        "type": "logic",
+                        "delay": 0.25,
+                        "from": {"cell": "core.accelerator.cluster_0.carry"},
+                        "to": {"cell": "core.accelerator.cluster_0.carry"},
+                    },
+                ],
+            },
+            {
+                "from": "async",
+                "to": "posedge clk",
+                "path": [
+                    {"type": "routing", "delay": 9.0, "from": {"cell": "a"}, "to": {"cell": "b"}}
+                ],
+            },
+        ],
+    }
     assert timing(report, 50.0) == {"constraint_mhz": 50.0, "fmax_mhz": 47.5, "met": False}
     assert timing(report, 40.0)["met"]
-    half = {"from": "negedge clk", "to": "posedge clk", "path": [
-        {"type": "logic", "delay": 1.2, "from": {"cell": "timer"}, "to": {"cell": "timer"}}]}
+    half = {
+        "from": "negedge clk",
+        "to": "posedge clk",
+        "path": [
+            {"type": "logic", "delay": 1.2, "from": {"cell": "timer"}, "to": {"cell": "timer"}}
+        ],
+    }
     found = critical_path({"critical_paths": [*report["critical_paths"], half]}, CELLS)
     assert found["half_cycle"] and (found["logic_ns"], found["routing_ns"]) == (1.2, 0)
     path = critical_path(report, CELLS)
@@ -180,16 +256,21 @@ def test_timing():
 
 def test_two_drivers(plan, tmp_path, monkeypatch):
     """Yosys ends without an error and with a wrong netlist: no bitstream is made of that."""
+
     def synthesis(tool, arguments, folder, log, seen=None):
         (folder / log).write_text(
             "23.1. Executing FLATTEN pass.\n"
             "Warning: Driver-driver conflict for \\core.plus_0 [3] between cell $mul.O and "
-            "constant 1'0 in top: Resolved using constant.\n")
+            "constant 1'0 in top: Resolved using constant.\n"
+        )
         (folder / "top.json").write_text("{}")
 
     monkeypatch.setattr(builds, "run", synthesis)
-    with pytest.raises(BuildError, match=r"^Yosys found two drivers of \\core\.plus_0 \[3\] and .* "
-                                         r"\(log: .*out\.synthesis\.failed\.txt\)$"):
+    with pytest.raises(
+        BuildError,
+        match=r"^Yosys found two drivers of \\core\.plus_0 \[3\] and .* "
+        r"\(log: .*out\.synthesis\.failed\.txt\)$",
+    ):
         build(plan, tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.synthesis.failed.txt"]
 
@@ -213,9 +294,15 @@ class Placer:
             if isinstance(result, str):
                 raise ToolError(f"nextpnr failed: {result}", folder / log)
             (folder / self.routed).write_text(f"seed {seed}")
-            (folder / "placed.json").write_text(json.dumps({
-                "fmax": {"clk": {"achieved": result, "constraint": 48.0}}, "utilization": {},
-                "critical_paths": []}))
+            (folder / "placed.json").write_text(
+                json.dumps(
+                    {
+                        "fmax": {"clk": {"achieved": result, "constraint": 48.0}},
+                        "utilization": {},
+                        "critical_paths": [],
+                    }
+                )
+            )
         else:
             (folder / self.bitstream).write_text((folder / self.routed).read_text())
 
@@ -223,9 +310,16 @@ class Placer:
 NO_PLACE = "ERROR: Unable to find legal placement for all cells, design is full."
 
 
-@pytest.mark.parametrize(("results", "asked", "kept"), [
-    ([41.0], 1, 5), ([39.0, 41.0, 43.0], 2, 6), ([NO_PLACE, 39.0, 38.0, NO_PLACE], 4, 6),
-    ([NO_PLACE, NO_PLACE, 41.0], 3, 7), ([38.0, NO_PLACE, 39.0, 37.0], 4, 7)])
+@pytest.mark.parametrize(
+    ("results", "asked", "kept"),
+    [
+        ([41.0], 1, 5),
+        ([39.0, 41.0, 43.0], 2, 6),
+        ([NO_PLACE, 39.0, 38.0, NO_PLACE], 4, 6),
+        ([NO_PLACE, NO_PLACE, 41.0], 3, 7),
+        ([38.0, NO_PLACE, 39.0, 37.0], 4, 7),
+    ],
+)
 def test_seeds(plan, tmp_path, monkeypatch, results, asked, kept):
     """The next seed is for a missed clock or for cells without a place; the fastest stays."""
     placer = Placer(dict(enumerate(results, 5)))
@@ -235,18 +329,21 @@ def test_seeds(plan, tmp_path, monkeypatch, results, asked, kept):
     assert placer.asked == list(range(5, 5 + asked))
     assert built.report["attempts"] == [
         {"seed": 5 + number, "fmax_mhz": None if isinstance(result, str) else result}
-        for number, result in enumerate(results[:asked])]
+        for number, result in enumerate(results[:asked])
+    ]
     best = results[kept - 5]
     assert (built.report["seed"], built.report["timing"]["fmax_mhz"]) == (kept, best)
     assert built.report["timing"]["met"] == (best >= 40.0)
-    assert built.bitstream.read_text() == (built.folder / "top.config").read_text() \
-        == f"seed {kept}"
+    assert (
+        built.bitstream.read_text() == (built.folder / "top.config").read_text() == f"seed {kept}"
+    )
     assert (built.folder / "place.txt").read_text() == f"seed {kept}\n{best}"
     assert not list(built.folder.glob("best-*"))
 
 
-@pytest.mark.parametrize("results", [
-    [NO_PLACE] * 4, [39.0, "ERROR: out of memory"], ["ERROR: Unable to place cell 'a'"]])
+@pytest.mark.parametrize(
+    "results", [[NO_PLACE] * 4, [39.0, "ERROR: out of memory"], ["ERROR: Unable to place cell 'a'"]]
+)
 def test_seeds_in_vain(plan, tmp_path, monkeypatch, results):
     """No seed finds places; or a failure that another seed does not mend."""
     placer = Placer(dict(enumerate(results, 5)))
@@ -269,15 +366,22 @@ def test_room(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(builds, "run", synthesis)
     monkeypatch.setattr(room, "nearest", lambda board, config, network: None)
-    with pytest.raises(BuildError, match=r"^configuration small does not fit ULX3S .*: it needs 26 "
-                                         r"LUTs of 18, 1 single-port RAMs of 0; the nearest "
-                                         r"configuration that fits is preset ulx3s_85f$"):
+    with pytest.raises(
+        BuildError,
+        match=r"^configuration small does not fit ULX3S .*: it needs 26 "
+        r"LUTs of 18, 1 single-port RAMs of 0; the nearest "
+        r"configuration that fits is preset ulx3s_85f$",
+    ):
         build(small, tmp_path / "build")
-    monkeypatch.setattr(room, "nearest", lambda board, config, network: dataclasses.replace(
-        config, elements=1))
+    monkeypatch.setattr(
+        room, "nearest", lambda board, config, network: dataclasses.replace(config, elements=1)
+    )
     del CELLS["tall"]
-    with pytest.raises(BuildError, match=r"it needs 26 LUTs of 18; the nearest configuration that "
-                                         r"would fit has elements = 1$"):
+    with pytest.raises(
+        BuildError,
+        match=r"it needs 26 LUTs of 18; the nearest configuration that "
+        r"would fit has elements = 1$",
+    ):
         build(small, tmp_path / "build")
     assert list(tmp_path.iterdir()) == []
 
@@ -288,19 +392,24 @@ def test_former_report(tmp_path):
         with pytest.raises(BuildError, match="is not a tritforge build"):
             former_report(tmp_path)
     good = hashlib.sha256(b"x").hexdigest()
-    report = {"format": "tritforge build", "format_version": 2, "identity": "i",
-              "bitstream": {"file": "a.bit", "sha256": good},
-              "netlist": {"file": "top.json", "sha256": good}}
+    report = {
+        "format": "tritforge build",
+        "format_version": 2,
+        "identity": "i",
+        "bitstream": {"file": "a.bit", "sha256": good},
+        "netlist": {"file": "top.json", "sha256": good},
+    }
     for name in ("a.bit", "top.json"):
         (tmp_path / name).write_bytes(b"x")
     signed = report | {"digest": digest(report)}
     (tmp_path / "report.json").write_text(json.dumps(signed))
     assert former_report(tmp_path) == report
     for changed, sentence in (
-            (signed | {"identity": "j"}, r"report\.json is not the one that was written there$"),
-            ({key: signed[key] for key in signed if key != "identity"}, r"is not the one that was"),
-            (signed | {"format_version": 1}, r"is not a tritforge build of this version$"),
-            (report, r"is not a tritforge build$")):
+        (signed | {"identity": "j"}, r"report\.json is not the one that was written there$"),
+        ({key: signed[key] for key in signed if key != "identity"}, r"is not the one that was"),
+        (signed | {"format_version": 1}, r"is not a tritforge build of this version$"),
+        (report, r"is not a tritforge build$"),
+    ):
         (tmp_path / "report.json").write_text(json.dumps(changed))
         with pytest.raises(BuildError, match=sentence):
             former_report(tmp_path)
@@ -310,8 +419,9 @@ def test_former_report(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps(signed))
     for name, what in (("a.bit", "bitstream"), ("top.json", "netlist")):
         (tmp_path / name).write_bytes(b"y")
-        with pytest.raises(BuildError, match=f"^the {what} in .* is not the one that was built "
-                                             "there$"):
+        with pytest.raises(
+            BuildError, match=f"^the {what} in .* is not the one that was built there$"
+        ):
             former_report(tmp_path)
         (tmp_path / name).write_bytes(b"x")
 
@@ -339,13 +449,22 @@ def test_what_is_not_of_a_build_stays(plan, tmp_path, monkeypatch, mine, folder)
     assert not (out / "ulx3s_85f.bit").exists() and built.bitstream.name == "icebreaker.bin"
 
 
-@pytest.mark.parametrize(("name", "text", "tool"), [
-    ("top.json", "", "yosys"), ("top.json", "{}", "yosys"), ("top.json", "[1]", "yosys"),
-    ("top.json", '{"modules": {"top": {"cells": {}}}}', "yosys"), ("top.json", None, "yosys"),
-    ("placed.json", "garbage", "nextpnr-ecp5"), ("placed.json", "{}", "nextpnr-ecp5"),
-    ("placed.json", '{"fmax": {}, "utilization": {}}', "nextpnr-ecp5"),
-    ("top.config", None, "nextpnr-ecp5"), ("ulx3s_85f.bit", None, "ecppack"),
-    ("ulx3s_85f.bit", "", "ecppack")])
+@pytest.mark.parametrize(
+    ("name", "text", "tool"),
+    [
+        ("top.json", "", "yosys"),
+        ("top.json", "{}", "yosys"),
+        ("top.json", "[1]", "yosys"),
+        ("top.json", '{"modules": {"top": {"cells": {}}}}', "yosys"),
+        ("top.json", None, "yosys"),
+        ("placed.json", "garbage", "nextpnr-ecp5"),
+        ("placed.json", "{}", "nextpnr-ecp5"),
+        ("placed.json", '{"fmax": {}, "utilization": {}}', "nextpnr-ecp5"),
+        ("top.config", None, "nextpnr-ecp5"),
+        ("ulx3s_85f.bit", None, "ecppack"),
+        ("ulx3s_85f.bit", "", "ecppack"),
+    ],
+)
 def test_tools_that_write_nonsense(plan, tmp_path, monkeypatch, name, text, tool):
     """And say that all is well."""
     placer = Placer({1: 41.0})
@@ -360,7 +479,10 @@ def test_tools_that_write_nonsense(plan, tmp_path, monkeypatch, name, text, tool
 
     monkeypatch.setattr(builds, "run", spoil)
     roomy = dataclasses.replace(plan, contents=[], network=None, board=ROOMY)
-    with pytest.raises(BuildError, match=f"^{tool} ended well, but did not write what it should "
-                                         r"have \(log: .*\)$"):
+    with pytest.raises(
+        BuildError,
+        match=f"^{tool} ended well, but did not write what it should "
+        r"have \(log: .*\)$",
+    ):
         build(roomy, tmp_path / "out")
     assert all(entry.name.endswith(".failed.txt") for entry in tmp_path.iterdir())

@@ -23,28 +23,45 @@ from tritforge.hw.config import PRESETS, Config
 from tritforge.hw.memory import ChunkMemory
 
 ULX3S, ICEBREAKER = board("ulx3s_85f"), board("icebreaker")
-MINI = Config(name="mini", clusters=1, elements=1, rows=2, queue_depth=1, scan_width=1,
-              trit_depth=512, activation_depth=128, program_depth=512, row_depth=64,
-              result_depth=16, layer_count=4, packet_words=34, response_places=2,
-              unpack_trits=False)
+MINI = Config(
+    name="mini",
+    clusters=1,
+    elements=1,
+    rows=2,
+    queue_depth=1,
+    scan_width=1,
+    trit_depth=512,
+    activation_depth=128,
+    program_depth=512,
+    row_depth=64,
+    result_depth=16,
+    layer_count=4,
+    packet_words=34,
+    response_places=2,
+    unpack_trits=False,
+)
 
 
 # ----- memories
 
-@pytest.mark.parametrize(("family", "memory", "expected"), [
-    ("ecp5", Memory(32, 512, 32), Mapped("block_rams", 1)),
-    ("ecp5", Memory(32, 1024, 32), Mapped("block_rams", 2)),
-    ("ecp5", Memory(32, 16, 32), Mapped("distributed_rams", 8)),
-    ("ecp5", Memory(1, 4, 1, "async"), Mapped("registers", 4)),
-    ("ecp5", Memory(24, 4, 24, "async"), Mapped("distributed_rams", 6)),
-    ("ecp5", Memory(37, 32, 37, "async"), Mapped("distributed_rams", 20, 2)),
-    ("ecp5", Memory(16, 2048, 8), Mapped("block_rams", 2)),
-    ("ice40", Memory(16, 256, 16), Mapped("block_rams", 1)),
-    ("ice40", Memory(46, 32, 46, style="block"), Mapped("block_rams", 3)),
-    ("ice40", Memory(32, 4096, 32, style="huge"), Mapped("sprams", 2)),
-    ("ice40", Memory(16, 20000, 8, style="huge"), Mapped("sprams", 2, 2)),
-    ("ice40", Memory(2, 8, 2, "async"), Mapped("registers", 16)),
-])
+
+@pytest.mark.parametrize(
+    ("family", "memory", "expected"),
+    [
+        ("ecp5", Memory(32, 512, 32), Mapped("block_rams", 1)),
+        ("ecp5", Memory(32, 1024, 32), Mapped("block_rams", 2)),
+        ("ecp5", Memory(32, 16, 32), Mapped("distributed_rams", 8)),
+        ("ecp5", Memory(1, 4, 1, "async"), Mapped("registers", 4)),
+        ("ecp5", Memory(24, 4, 24, "async"), Mapped("distributed_rams", 6)),
+        ("ecp5", Memory(37, 32, 37, "async"), Mapped("distributed_rams", 20, 2)),
+        ("ecp5", Memory(16, 2048, 8), Mapped("block_rams", 2)),
+        ("ice40", Memory(16, 256, 16), Mapped("block_rams", 1)),
+        ("ice40", Memory(46, 32, 46, style="block"), Mapped("block_rams", 3)),
+        ("ice40", Memory(32, 4096, 32, style="huge"), Mapped("sprams", 2)),
+        ("ice40", Memory(16, 20000, 8, style="huge"), Mapped("sprams", 2, 2)),
+        ("ice40", Memory(2, 8, 2, "async"), Mapped("registers", 16)),
+    ],
+)
 def test_mapping(family, memory, expected):
     assert map_memory(family, memory) == expected
 
@@ -63,9 +80,21 @@ def test_no_such_memory():
 
 
 #: Width, depth, chunk.
-SHAPES = [(32, 512, 32), (32, 2048, 32), (64, 256, 32), (96, 300, 32), (40, 512, 32),
-          (16, 512, 8), (16, 3000, 8), (64, 300, 8), (24, 2049, 8), (32, 16, 32), (32, 33, 32),
-          (8, 64, 8), (128, 128, 128)]
+SHAPES = [
+    (32, 512, 32),
+    (32, 2048, 32),
+    (64, 256, 32),
+    (96, 300, 32),
+    (40, 512, 32),
+    (16, 512, 8),
+    (16, 3000, 8),
+    (64, 300, 8),
+    (24, 2049, 8),
+    (32, 16, 32),
+    (32, 33, 32),
+    (8, 64, 8),
+    (128, 128, 128),
+]
 
 
 @pytest.mark.parametrize("family", ["ecp5", "ice40"])
@@ -78,27 +107,46 @@ def test_against_yosys(family, tmp_path):
         address = len(memory.read_address)
         padded = memory.chunks * memory.chunk_width
         memories[f"m{number}"] = Memory(padded, depth, memory.chunk_width, used=((0, width),))
-        sizes = {"read_address": address, "write_address": address, "write_mask": memory.chunks,
-                 "write_data": padded}
+        sizes = {
+            "read_address": address,
+            "write_address": address,
+            "write_mask": memory.chunks,
+            "write_data": padded,
+        }
         ports += [f"input [{size - 1}:0] {name}_{number}" for name, size in sizes.items()]
         ports.append(f"output [{width - 1}:0] read_data_{number}")
-        parameters = {"WIDTH": width, "CHUNK": memory.chunk_width, "CHUNKS": memory.chunks,
-                      "DEPTH": depth, "ADDRESS": address}
+        parameters = {
+            "WIDTH": width,
+            "CHUNK": memory.chunk_width,
+            "CHUNKS": memory.chunks,
+            "DEPTH": depth,
+            "ADDRESS": address,
+        }
         instances.append(
             f"chunk_memory #({', '.join(f'.{name}({value})' for name, value in parameters.items())}"
             f") m{number} (.clk(clk), {', '.join(f'.{name}({name}_{number})' for name in sizes)}, "
-            f".read_data(read_data_{number}));")
-    (tmp_path / "top.v").write_text(f"module top(input clk, {', '.join(ports)});\n"
-                                    + "\n".join(instances) + "\nendmodule\n")
+            f".read_data(read_data_{number}));"
+        )
+    (tmp_path / "top.v").write_text(
+        f"module top(input clk, {', '.join(ports)});\n" + "\n".join(instances) + "\nendmodule\n"
+    )
     source = Path(memory_module.__file__).with_name("chunk_memory.v").read_text()
     # contents change nothing, and take long
     (tmp_path / "chunk_memory.v").write_text(re.sub(r"initial for .*", "", source))
     chosen = SYNTHESES[family]
-    steps = ["read_verilog chunk_memory.v top.v",
-             f"{chosen.command} -top top -noflatten -run begin:{chosen.first}", "proc",
-             "opt -full -nodffe -nosdff", "memory -nomap -no-rw-check", "flatten", "opt_clean",
-             *chosen.map_memories[:2], "opt_clean", "blackbox =A:whitebox",
-             "write_json top.json"]
+    steps = [
+        "read_verilog chunk_memory.v top.v",
+        f"{chosen.command} -top top -noflatten -run begin:{chosen.first}",
+        "proc",
+        "opt -full -nodffe -nosdff",
+        "memory -nomap -no-rw-check",
+        "flatten",
+        "opt_clean",
+        *chosen.map_memories[:2],
+        "opt_clean",
+        "blackbox =A:whitebox",
+        "write_json top.json",
+    ]
     (tmp_path / "top.ys").write_text("\n".join(steps) + "\n")
     run(find("yosys"), ("top.ys",), tmp_path, "log.txt")
     found = {name: Counter() for name in memories}
@@ -114,6 +162,7 @@ def test_against_yosys(family, tmp_path):
 
 # ----- structure
 
+
 def test_kinds():
     assert kind_of(("accelerator", "cluster", "contents", "element_12")) == "element"
     assert kind_of(("accelerator", "cluster_0", "element_1", "queue_0")) == "element"
@@ -125,17 +174,20 @@ def test_kinds():
 
 def test_structure_counts():
     """Twice the clusters have twice the elements, and as much in each."""
-    one, two = (structure(dataclasses.replace(MINI, clusters=count), "ecp5", 8, True)
-                for count in (1, 2))
+    one, two = (
+        structure(dataclasses.replace(MINI, clusters=count), "ecp5", 8, True) for count in (1, 2)
+    )
     for kind in ("element", "accumulators", "walker", "scaler"):
         assert two[kind].resources == Counter(
-            {name: 2 * count for name, count in one[kind].resources.items()})
+            {name: 2 * count for name, count in one[kind].resources.items()}
+        )
     assert one["element"].terms["block"] == 1 and two["element"].terms["block"] == 2
     assert two["scaler"].resources["dsps"] == 4
     assert not one["unpacker"].terms["block"]
 
 
 # ----- estimates
+
 
 def test_known_builds():
     """Memories and multipliers of builds that were placed and routed."""
@@ -147,8 +199,11 @@ def test_known_builds():
 
 
 def test_memory_the_chip_has_not():
-    with pytest.raises(BuildError, match=r"^configuration icebreaker does not fit ULX3S .*: family "
-                                         r"ecp5 has no large single-port memories$"):
+    with pytest.raises(
+        BuildError,
+        match=r"^configuration icebreaker does not fit ULX3S .*: family "
+        r"ecp5 has no large single-port memories$",
+    ):
         estimate(ULX3S, PRESETS["icebreaker"])
 
 
@@ -156,14 +211,14 @@ def test_calibration():
     """What the calibration says of the builds that were held out from it."""
     calibration = load_calibration()
     held_out = [one for one in calibration["builds"] if one["held_out"]]
-    assert len(held_out) >= 6 and {one["board"] for one in held_out} == {
-        "icebreaker", "ulx3s_85f"}
+    assert len(held_out) >= 6 and {one["board"] for one in held_out} == {"icebreaker", "ulx3s_85f"}
     for one in calibration["builds"]:
         measured, estimated = one["measured"], one["estimated"]
         for name in ("block_rams", "sprams", "dsps"):
             assert estimated[name] == measured[name], (one["configuration"], name)
-        assert one["luts_error"] == pytest.approx(estimated["luts"] / measured["luts"] - 1,
-                                                  abs=1e-3)
+        assert one["luts_error"] == pytest.approx(
+            estimated["luts"] / measured["luts"] - 1, abs=1e-3
+        )
         if one["held_out"]:
             assert abs(one["luts_error"]) < calibration["tolerance"], one["configuration"]
 

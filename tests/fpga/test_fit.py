@@ -18,19 +18,41 @@ from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel
 
 BOARD = board("ulx3s_85f")
-CONFIG = Config(name="small", clusters=2, elements=4, rows=4, coefficient_width=9,
-                accumulator_width=22, multiplier_width=12)
+CONFIG = Config(
+    name="small",
+    clusters=2,
+    elements=4,
+    rows=4,
+    coefficient_width=9,
+    accumulator_width=22,
+    multiplier_width=12,
+)
 
 
 def made_up(chosen, config):
     """Lookup tables in proportion to adders, block RAMs to bits."""
-    bits = sum(config.memory_width(kind) * config.memory_depth(kind) * config.memory_count(kind)
-               for kind in ("program", "trits", "activations", "rows", "results"))
-    parts = {"element": 200 * config.adders, "accumulators": 10 * config.adders * config.rows,
-             "cluster": 300 * config.cluster_count, "host port": 3000 + config.queue_depth}
-    return Estimate(sum(parts.values()), 100, -(-bits // 18000), 0, 2 * config.cluster_count, 50,
-                    {**dict.fromkeys(("walker", "zero skip", "scaler", "slice", "merge",
-                                      "requantizer"), 0), **parts})
+    bits = sum(
+        config.memory_width(kind) * config.memory_depth(kind) * config.memory_count(kind)
+        for kind in ("program", "trits", "activations", "rows", "results")
+    )
+    parts = {
+        "element": 200 * config.adders,
+        "accumulators": 10 * config.adders * config.rows,
+        "cluster": 300 * config.cluster_count,
+        "host port": 3000 + config.queue_depth,
+    }
+    return Estimate(
+        sum(parts.values()),
+        100,
+        -(-bits // 18000),
+        0,
+        2 * config.cluster_count,
+        50,
+        {
+            **dict.fromkeys(("walker", "zero skip", "scaler", "slice", "merge", "requantizer"), 0),
+            **parts,
+        },
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +65,9 @@ def estimates(monkeypatch):
 
 @pytest.fixture(scope="module")
 def network():
-    return random_network(np.random.default_rng(4), CONFIG, max_layers=4, max_channels=24,
-                          max_size=8)
+    return random_network(
+        np.random.default_rng(4), CONFIG, max_layers=4, max_channels=24, max_size=8
+    )
 
 
 def search(network, chosen=BOARD, clock_hz=50e6):
@@ -52,6 +75,7 @@ def search(network, chosen=BOARD, clock_hz=50e6):
 
 
 # ----- what a network needs
+
 
 def test_widths(network):
     """They hold the network, and none may be a bit narrower."""
@@ -70,23 +94,32 @@ def test_depths(network):
     """As deep as needed: each memory holds its contents, a shallower one would not."""
     config, memory = sizes.compiled(network, CONFIG)
     assert memory.config == config
-    needed = {"trit_depth": memory.trits.shape[1], "activation_depth": memory.activation_words,
-              "program_depth": len(memory.program), "row_depth": len(memory.rows)}
+    needed = {
+        "trit_depth": memory.trits.shape[1],
+        "activation_depth": memory.activation_words,
+        "program_depth": len(memory.program),
+        "row_depth": len(memory.rows),
+    }
     for name, count in needed.items():
         depth = getattr(config, name)
         assert count <= depth < 2 * max(count, 64), name
     if config.program_depth > 64:
         with pytest.raises(DoesNotFitError):
-            compile_network(network, dataclasses.replace(
-                config, program_depth=needed["program_depth"] - 1))
+            compile_network(
+                network, dataclasses.replace(config, program_depth=needed["program_depth"] - 1)
+            )
 
 
 def test_expected_cycles(network):
     """More elements, fewer cycles or as many; and the guess is near what the model finds."""
     one = search(network)
     config, memory = sizes.compiled(network, CONFIG)
-    tensors = {name: values[0] for name, values in GoldenModel(network).run_all(
-        fit.random_codes(network), unpooled=True).items()}
+    tensors = {
+        name: values[0]
+        for name, values in GoldenModel(network)
+        .run_all(fit.random_codes(network), unpooled=True)
+        .items()
+    }
     cycles = sum(layer["cycles"] for layer in CycleModel(network, memory).run(tensors))
     guess = sizes.expected_cycles(one._work, config)
     assert 0.3 * cycles < guess < 1.5 * cycles
@@ -95,6 +128,7 @@ def test_expected_cycles(network):
 
 
 # ----- what fits
+
 
 def test_room():
     found = made_up(BOARD, PRESETS["tiny"])
@@ -106,9 +140,15 @@ def test_room():
     assert room.lacking(BOARD, dataclasses.replace(found, luts=90_000), exact=True) == {}
 
 
-@pytest.mark.parametrize("changes", [
-    {"clusters": 16, "elements": 64}, {"sets": 8, "clusters": 8, "elements": 64},
-    {"trit_depth": 1 << 19}, {"activation_depth": 1 << 16, "elements": 64, "clusters": 8}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clusters": 16, "elements": 64},
+        {"sets": 8, "clusters": 8, "elements": 64},
+        {"trit_depth": 1 << 19},
+        {"activation_depth": 1 << 16, "elements": 64, "clusters": 8},
+    ],
+)
 def test_nearest(changes):
     config = dataclasses.replace(PRESETS["tiny"], **changes)
     assert room.lacking(BOARD, made_up(BOARD, config))
@@ -126,8 +166,9 @@ def test_refusal(network):
     config = dataclasses.replace(PRESETS["tiny"], clusters=8, elements=64)
     lacks = room.lacking(BOARD, made_up(BOARD, config))
     text = room.refusal(BOARD, config, lacks)
-    assert text.startswith("configuration tiny does not fit ULX3S (Lattice LFE5U-85F, CABGA381): "
-                           "it needs ")
+    assert text.startswith(
+        "configuration tiny does not fit ULX3S (Lattice LFE5U-85F, CABGA381): it needs "
+    )
     assert "; the nearest configuration that would fit has elements = " in text
     assert f"with network {network.name}" in room.refusal(BOARD, config, lacks, network)
     far = room.refusal(BOARD, config, {"block_rams": (4000, 208)})
@@ -135,6 +176,7 @@ def test_refusal(network):
 
 
 # ----- the search
+
 
 def test_fastest(network):
     told = []
@@ -163,18 +205,23 @@ def test_smallest(network):
         assert all(one.frames_per_second >= best / part for one in found)
         assert [one.estimate.luts for one in found] == sorted(one.estimate.luts for one in found)
     assert eighth[0].estimate.luts <= half[0].estimate.luts
-    with pytest.raises(BuildError, match=r"^no configuration that fits ULX3S .* gives 1e\+09 "
-                                         r"frames/s at 50 MHz: the fastest of those tried, "):
+    with pytest.raises(
+        BuildError,
+        match=r"^no configuration that fits ULX3S .* gives 1e\+09 "
+        r"frames/s at 50 MHz: the fastest of those tried, ",
+    ):
         search(network).smallest(1e9)
 
 
 def test_nothing_fits(network):
     """The resource, needed and available; and what would fit."""
     none = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, luts=2500))
-    with pytest.raises(BuildError, match=r"^network .* does not fit ULX3S .*: no configuration "
-                                         r"holds it; the nearest configuration that fits is"):
+    with pytest.raises(
+        BuildError,
+        match=r"^network .* does not fit ULX3S .*: no configuration "
+        r"holds it; the nearest configuration that fits is",
+    ):
         search(network, none).fastest()
-    none = dataclasses.replace(
-        BOARD, resources=dataclasses.replace(BOARD.resources, block_rams=0))
+    none = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, block_rams=0))
     with pytest.raises(BuildError, match=r"lacks least, needs .*\d block RAMs of 0; the nearest"):
         search(network, none).fastest()

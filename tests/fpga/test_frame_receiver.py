@@ -19,9 +19,9 @@ class Bench:
         self.receiver = FrameReceiver()
         self.packets, self.answers, self.words = [], [], []
         self.begun = 0
-        self.given = False      # a byte in the cycle before
+        self.given = False  # a byte in the cycle before
         self.room = room or (lambda: True)
-        self.times = []         # cycles from a byte to the word that leaves with it
+        self.times = []  # cycles from a byte to the word that leaves with it
 
     async def give(self, ctx, data):
         receiver = self.receiver
@@ -41,7 +41,7 @@ class Bench:
             ctx.set(receiver.o.ready, room)
             answer, begin = ctx.get(receiver.answer), ctx.get(receiver.begin)
             if ctx.get(receiver.o.valid) and room:
-                assert self.given           # in the cycle after the byte
+                assert self.given  # in the cycle after the byte
                 if ctx.get(payload.abort):
                     assert ctx.get(payload.last)
                     self.words = []
@@ -55,8 +55,12 @@ class Bench:
             self.given = ctx.get(receiver.valid)
             await ctx.tick()
             if answer:
-                self.answers.append(tuple(ctx.get(getattr(receiver.state, name)) for name in
-                                          ("session", "expected", "refused", "full")))
+                self.answers.append(
+                    tuple(
+                        ctx.get(getattr(receiver.state, name))
+                        for name in ("session", "expected", "refused", "full")
+                    )
+                )
 
     def run(self, data, **limits):
         async def bench(ctx):
@@ -67,8 +71,14 @@ class Bench:
 
 
 def test_packets_and_answers():
-    data = (frame(0, 0, [1, 2]) + frame(0, 1, [0x7E7D_7E7D]) + frame(0, 1) + frame(0, 1, [9])
-            + frame(0, 3, [9]) + frame(0, 2, [0xFFFF_FFFF, 0, 3]))
+    data = (
+        frame(0, 0, [1, 2])
+        + frame(0, 1, [0x7E7D_7E7D])
+        + frame(0, 1)
+        + frame(0, 1, [9])
+        + frame(0, 3, [9])
+        + frame(0, 2, [0xFFFF_FFFF, 0, 3])
+    )
     bench = Bench().run(data)
     assert bench.packets == [[1, 2], [0x7E7D_7E7D], [0xFFFF_FFFF, 0, 3]]
     assert [answer[1] for answer in bench.answers] == [1, 2, 2, 2, 2, 3]
@@ -110,6 +120,7 @@ def test_one_bit(place):
 def test_lengths():
     """Too short, or no whole words, with a good CRC."""
     from binascii import crc32
+
     for body in (b"", b"\0", b"\0\0\1", b"\0\0\1\2\3\4\5"):
         data = bytes((FLAG,)) + body + crc32(body).to_bytes(4, "little") + bytes((FLAG,))
         bench = Bench().run(data + frame(0, 0, [5]))
@@ -122,8 +133,15 @@ def test_session():
     cut = frame(0, 1, [7, 8, 9])[:9]
     damaged = bytearray(frame(SYNC | 9, 0))
     damaged[3] ^= 1
-    bench = Bench().run(frame(0, 0, [1]) + cut + frame(SYNC | 5, 0x77) + frame(0, 0, [2])
-                        + bytes(damaged) + frame(SYNC | 9, 0, [3]) + frame(0, 1, [4]))
+    bench = Bench().run(
+        frame(0, 0, [1])
+        + cut
+        + frame(SYNC | 5, 0x77)
+        + frame(0, 0, [2])
+        + bytes(damaged)
+        + frame(SYNC | 9, 0, [3])
+        + frame(0, 1, [4])
+    )
     assert bench.packets == [[1], [2], [4]]
     assert bench.begun == 1
     assert bench.answers[-1] == (5, 2, 0, 0)
@@ -147,7 +165,7 @@ def test_no_room():
     """A frame of which a word is not taken is refused as a whole; later it is taken."""
     bench = Bench()
     blocked = True
-    taken = 0           # words of the frame, until there is room
+    taken = 0  # words of the frame, until there is room
 
     def room():
         return not blocked or taken != 1

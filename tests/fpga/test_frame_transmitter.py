@@ -20,9 +20,15 @@ def collect(responses, answers=(), state=(5, 7, 0, 0), willing=1.0, offered=1.0,
     async def send(ctx):
         for name, value in zip(("session", "expected", "refused", "full"), state, strict=True):
             ctx.set(getattr(block.state, name), value)
-        await Streams(rng, offered).put(ctx, block.i, [
-            {"data": word, "last": index == len(words) - 1}
-            for words in responses for index, word in enumerate(words)])
+        await Streams(rng, offered).put(
+            ctx,
+            block.i,
+            [
+                {"data": word, "last": index == len(words) - 1}
+                for words in responses
+                for index, word in enumerate(words)
+            ],
+        )
 
     async def answer(ctx):
         for cycle in range(max(answers, default=-1) + 1):
@@ -51,8 +57,9 @@ def test_first_answer_after_reset():
     assert [b - a for a, b in pairwise(times[1:])] == [10] * 5 + [9]
 
 
-@pytest.mark.parametrize("state", [(5, 7, 0, 0), (63, 255, 1, 1), (0x3E, 0x7E, 1, 0),
-                                   (0x3D, 0x7D, 1, 0)])
+@pytest.mark.parametrize(
+    "state", [(5, 7, 0, 0), (63, 255, 1, 1), (0x3E, 0x7E, 1, 0), (0x3D, 0x7D, 1, 0)]
+)
 def test_responses(state):
     responses = [[1], [0x7E7D_7E7D, 0xFFFF_FFFF], [0], [0x1234_5678] * 9]
     data, _ = collect(responses, state=state)
@@ -60,7 +67,8 @@ def test_responses(state):
     replies = Decoder().replies(data)
     assert [one.words for one in replies if one.words] == [tuple(words) for words in responses]
     assert {(one.session, one.expected, one.refused, one.full) for one in replies} == {
-        (reply.session, reply.expected, reply.refused, reply.full)}
+        (reply.session, reply.expected, reply.refused, reply.full)
+    }
     for words in responses:
         assert reply_frame(dataclasses.replace(reply, words=tuple(words))) in data
 
@@ -72,7 +80,8 @@ def test_streams_that_wait(willing, offered):
     decoder = Decoder()
     data, _ = collect(responses, willing=willing, offered=offered)
     assert [one.words for one in decoder.replies(data) if one.words] == [
-        tuple(words) for words in responses]
+        tuple(words) for words in responses
+    ]
     assert decoder.errors == 0
 
 

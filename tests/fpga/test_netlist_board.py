@@ -26,9 +26,14 @@ def test_icebreaker(tmp_path):
     """All logits of 10 images equal the golden model's; block RAM, SPRAM and multipliers are the
     chip's cells."""
     images, _, tests, _ = digits_data()
-    image = flows.export(files("tritforge") / "data" / demo.CHECKPOINT, demo.MODEL,
-                         images[:demo.CALIBRATION], "icebreaker", tmp_path / "image",
-                         digits=6).image
+    image = flows.export(
+        files("tritforge") / "data" / demo.CHECKPOINT,
+        demo.MODEL,
+        images[: demo.CALIBRATION],
+        "icebreaker",
+        tmp_path / "image",
+        digits=6,
+    ).image
     plan = make_plan(board("icebreaker"), PRESETS["icebreaker"], image)
     for name, text in plan.files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -38,9 +43,12 @@ def test_icebreaker(tmp_path):
     assert {"SB_RAM40_4K", "SB_RAM40_4KNR", "SB_SPRAM256KA", "SB_MAC16"} <= kinds
     text = netlist_verilog(tmp_path / f"{TOP}.json", "ice40")
     codes = flows.input_codes(image, np.asarray(tests[:10]))
-    with VirtualBoard([text], TOP, plan.clocking.divisor) as simulated, \
-            BoardBackend(image, SerialLink.open(image.config, simulated.port,
-                                                plan.clocking.baud)) as backend:
+    with (
+        VirtualBoard([text], TOP, plan.clocking.divisor) as simulated,
+        BoardBackend(
+            image, SerialLink.open(image.config, simulated.port, plan.clocking.baud)
+        ) as backend,
+    ):
         found = backend.run(codes)
         assert np.array_equal(found.output, backend.golden.run(codes))
     # This board counts cycles only; they are those of the cycle model.

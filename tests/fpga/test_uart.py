@@ -25,8 +25,10 @@ class Wires(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize(("sending", "receiving"), [
-    (4, 4), (5, 5), (12, 12), (20, 20), (104, 104), (49, 50), (51, 50), (97, 100), (103, 100)])
+@pytest.mark.parametrize(
+    ("sending", "receiving"),
+    [(4, 4), (5, 5), (12, 12), (20, 20), (104, 104), (49, 50), (51, 50), (97, 100), (103, 100)],
+)
 def test_bytes(sending, receiving):
     """Without a pause between them, also where clocks differ; ``data`` stays for 8 cycles."""
     wires = Wires(sending, receiving)
@@ -83,14 +85,15 @@ def byte(value, divisor=8, stop=1):
 def test_what_is_no_byte():
     idle = [1] * 20
     assert drive([*idle, *byte(0x3A), *idle]) == [0x3A]
-    assert drive([*idle, 0, 0, *idle, *byte(0x3A), *idle]) == [0x3A]        # a start bit too short
+    assert drive([*idle, 0, 0, *idle, *byte(0x3A), *idle]) == [0x3A]  # a start bit too short
     assert drive([*idle, *byte(0x3A, stop=0), *[1] * 100, *byte(0x3B), *idle]) == [0x3B]
 
 
 @pytest.mark.parametrize("block", [Receiver, Transmitter])
 def test_divisor(block):
-    with pytest.raises(ValueError, match="a UART needs 4 clock cycles per bit or more; the "
-                                         "divisor is 3"):
+    with pytest.raises(
+        ValueError, match="a UART needs 4 clock cycles per bit or more; the divisor is 3"
+    ):
         block(LEAST_DIVISOR - 1)
 
 

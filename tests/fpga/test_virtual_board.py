@@ -14,15 +14,29 @@ from tritforge.hw.config import PRESETS, Config
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.device import Device, DeviceError
 
-CONFIG = Config(name="virtual", clusters=1, elements=2, rows=2, scan_width=2, trit_depth=256,
-                activation_depth=256, program_depth=256, row_depth=64, result_depth=32,
-                layer_count=4, packet_words=40, response_places=2, unpack_trits=False)
+CONFIG = Config(
+    name="virtual",
+    clusters=1,
+    elements=2,
+    rows=2,
+    scan_width=2,
+    trit_depth=256,
+    activation_depth=256,
+    program_depth=256,
+    row_depth=64,
+    result_depth=32,
+    layer_count=4,
+    packet_words=40,
+    response_places=2,
+    unpack_trits=False,
+)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return random_network(np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6,
-                          max_size=4)
+    return random_network(
+        np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6, max_size=4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +53,13 @@ def run(network, memory, count, noise=0.0, seed=0):
     rng = np.random.default_rng(seed)
     codes = np.stack([random_codes(rng, network) for _ in range(count)])
     expected = [reference_run(network, one)[network.final.output] for one in codes]
-    with virtual_board(CONFIG, noise=noise, seed=seed, optimize=False) as board, \
-            BoardBackend(image_of(network, memory), SerialLink.open(CONFIG, board.port, 3_000_000),
-                         ) as backend:
+    with (
+        virtual_board(CONFIG, noise=noise, seed=seed, optimize=False) as board,
+        BoardBackend(
+            image_of(network, memory),
+            SerialLink.open(CONFIG, board.port, 3_000_000),
+        ) as backend,
+    ):
         simulation = backend.run(codes)
         np.testing.assert_array_equal(simulation.output, np.stack(expected))
         return backend.device.link.statistics, simulation
@@ -72,14 +90,29 @@ def test_the_image_stays_for_the_next_host(network, memory):
 
 
 def test_another_configuration(network, memory):
-    other = Config(clusters=1, elements=1, rows=2, scan_width=1, trit_depth=32,
-                   activation_depth=32, program_depth=64, row_depth=4, result_depth=4,
-                   layer_count=1, packet_words=34)
+    other = Config(
+        clusters=1,
+        elements=1,
+        rows=2,
+        scan_width=1,
+        trit_depth=32,
+        activation_depth=32,
+        program_depth=64,
+        row_depth=4,
+        result_depth=4,
+        layer_count=1,
+        packet_words=34,
+    )
     for held, name in ((other, f"{other.identity_word:08x}"), (PRESETS["tiny"], "tiny")):
         link = SerialLink(CONFIG, ModelBoard(held))
-        with BoardBackend(image_of(network, memory), link) as backend, pytest.raises(
-                DeviceError, match=rf"^the board holds configuration {name}, the image is for "
-                                   rf"virtual \({CONFIG.identity_word:08x}\)$"):
+        with (
+            BoardBackend(image_of(network, memory), link) as backend,
+            pytest.raises(
+                DeviceError,
+                match=rf"^the board holds configuration {name}, the image is for "
+                rf"virtual \({CONFIG.identity_word:08x}\)$",
+            ),
+        ):
             backend.run(random_codes(np.random.default_rng(0), network)[np.newaxis])
 
 

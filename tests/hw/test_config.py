@@ -26,13 +26,18 @@ def test_limits(field):
         config = Config(**(companions | {field: value}))
         assert getattr(config, field) == value
     for value in (low - 1, high + 1, -5, 1 << 40):
-        with pytest.raises(ConfigError, match=re.escape(
-                f"configuration field {field} is {value}; "
-                f"it must be between {low} and {high}")):
+        with pytest.raises(
+            ConfigError,
+            match=re.escape(
+                f"configuration field {field} is {value}; it must be between {low} and {high}"
+            ),
+        ):
             Config(**{field: value})
     for value in (2.0, "4", None, True, [3]):
-        with pytest.raises(ConfigError, match=re.escape(
-                f"configuration field {field} must be an integer, not {value!r}")):
+        with pytest.raises(
+            ConfigError,
+            match=re.escape(f"configuration field {field} must be an integer, not {value!r}"),
+        ):
             Config(**{field: value})
 
 
@@ -40,8 +45,10 @@ def test_limits(field):
 def test_switches(field):
     assert getattr(Config(**{field: False}), field) is False
     for value in (0, 1, "false", None):
-        with pytest.raises(ConfigError, match=re.escape(
-                f"configuration field {field} must be true or false, not {value!r}")):
+        with pytest.raises(
+            ConfigError,
+            match=re.escape(f"configuration field {field} must be true or false, not {value!r}"),
+        ):
             Config(**{field: value})
 
 
@@ -58,11 +65,13 @@ def test_banks(value):
 
 
 def test_drain_width_divides():
-    with pytest.raises(ConfigError, match=re.escape(
-            "drain_width is 3; it must divide elements (4)")):
+    with pytest.raises(
+        ConfigError, match=re.escape("drain_width is 3; it must divide elements (4)")
+    ):
         Config(drain_width=3, clusters=3)
-    with pytest.raises(ConfigError, match=re.escape(
-            "drain_width is 2; it must divide clusters (3)")):
+    with pytest.raises(
+        ConfigError, match=re.escape("drain_width is 2; it must divide clusters (3)")
+    ):
         Config(drain_width=2, clusters=3)
     assert Config(drain_width=2, elements=6, clusters=4).blocks == 3
 
@@ -72,9 +81,13 @@ def test_clusters_can_be_addressed():
     assert Config(sets=5, clusters=51).cluster_count == 255
     assert Config(sets=3, clusters=64).cluster_count == 192
     for sets, clusters in ((4, 64), (16, 16), (16, 64)):
-        with pytest.raises(ConfigError, match=re.escape(
+        with pytest.raises(
+            ConfigError,
+            match=re.escape(
                 f"configuration fields sets and clusters give {sets * clusters} clusters; "
-                "at most 255 can be addressed")):
+                "at most 255 can be addressed"
+            ),
+        ):
             Config(sets=sets, clusters=clusters)
 
 
@@ -82,25 +95,33 @@ def test_memory_counts():
     config = Config(sets=3, clusters=5, elements=4)
     assert (config.cluster_count, config.adders) == (15, 60)
     assert {kind: config.memory_count(kind) for kind in MEMORIES} == {
-        "program": 1, "trits": 15, "activations": 5, "rows": 1, "results": 1, "counters": 1}
+        "program": 1,
+        "trits": 15,
+        "activations": 5,
+        "rows": 1,
+        "results": 1,
+        "counters": 1,
+    }
 
 
 def test_a_packet_holds_one_memory_word():
     # 64 elements of 32 rows: 4096 bits of trits are 128 words, with address and count 130.
     wide = {"elements": 64, "rows": 32}
     assert Config(**wide, packet_words=130).memory_chunks("trits") == 128
-    with pytest.raises(ConfigError, match=re.escape(
-            "packet_words is 129; one memory word of this configuration needs 130")):
+    with pytest.raises(
+        ConfigError,
+        match=re.escape("packet_words is 129; one memory word of this configuration needs 130"),
+    ):
         Config(**wide, packet_words=129)
 
 
 def test_derived_sizes():
     config = Config(clusters=4, elements=6, rows=5, drain_width=2, scan_width=5)
     assert (config.slots, config.blocks) == (30, 3)
-    assert config.product_width == 18               # 8 bits by 10
+    assert config.product_width == 18  # 8 bits by 10
     assert config.offset_width == 24 + 16
     assert config.coefficient_max == 511
-    assert config.accumulator_max == 2 ** 23 - 1
+    assert config.accumulator_max == 2**23 - 1
     assert config.memory_width("trits") == 60 and config.memory_chunks("trits") == 2
     assert config.memory_width("activations") == 40
     assert config.memory_chunks("activations") == 2
@@ -127,8 +148,10 @@ def test_presets():
     ulx3s = PRESETS["ulx3s_85f"]
     assert ulx3s.adders == 128
     # 208 block RAMs of 18 kbit; 56 multipliers would do.
-    bits = sum(ulx3s.memory_width(kind) * ulx3s.memory_depth(kind) * ulx3s.memory_count(kind)
-               for kind in MEMORIES)
+    bits = sum(
+        ulx3s.memory_width(kind) * ulx3s.memory_depth(kind) * ulx3s.memory_count(kind)
+        for kind in MEMORIES
+    )
     assert bits < 208 * 18 * 1024
     assert len({config.identity for config in PRESETS.values()}) == len(PRESETS)
 
@@ -146,18 +169,38 @@ def test_identity():
     assert config.identity == dataclasses.replace(config, name="other").identity
     assert re.fullmatch("[0-9a-f]{64}", config.identity)
     assert config.identity_word == int(config.identity[:8], 16) < 1 << 32
-    changed = {"sets": 2, "clusters": 4, "elements": 8, "rows": 5, "queue_depth": 5,
-               "scan_width": 3, "coefficient_width": 9, "accumulator_width": 25, "banks": 4,
-               "drain_width": 2, "multiplier_width": 17, "trit_depth": 2049,
-               "activation_depth": 2049, "program_depth": 1025, "row_depth": 257,
-               "result_depth": 1025, "layer_count": 17, "packet_words": 127,
-               "window_count": 3, "single_port": True, "short_queues": True,
-               "response_places": 7, "unpack_trits": False,
-               "skip_zero_weights": False, "skip_zero_activations": False,
-               "gate_clocks": True}
+    changed = {
+        "sets": 2,
+        "clusters": 4,
+        "elements": 8,
+        "rows": 5,
+        "queue_depth": 5,
+        "scan_width": 3,
+        "coefficient_width": 9,
+        "accumulator_width": 25,
+        "banks": 4,
+        "drain_width": 2,
+        "multiplier_width": 17,
+        "trit_depth": 2049,
+        "activation_depth": 2049,
+        "program_depth": 1025,
+        "row_depth": 257,
+        "result_depth": 1025,
+        "layer_count": 17,
+        "packet_words": 127,
+        "window_count": 3,
+        "single_port": True,
+        "short_queues": True,
+        "response_places": 7,
+        "unpack_trits": False,
+        "skip_zero_weights": False,
+        "skip_zero_activations": False,
+        "gate_clocks": True,
+    }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
-    identities = {dataclasses.replace(config, **{field: value}).identity
-                  for field, value in changed.items()}
+    identities = {
+        dataclasses.replace(config, **{field: value}).identity for field, value in changed.items()
+    }
     assert len(identities) == len(changed) and config.identity not in identities
 
 
@@ -171,8 +214,11 @@ def test_identity_outlives_new_fields():
 def test_dictionary_and_back():
     config = Config(name="a", clusters=3, skip_zero_weights=False)
     assert Config.from_dict(config.to_dict()) == config
-    with pytest.raises(ConfigError, match=r"a\.toml has unknown fields cluster, depth; known are "
-                                          r"accumulator_width, activation_depth, banks, .*trit_d"):
+    with pytest.raises(
+        ConfigError,
+        match=r"a\.toml has unknown fields cluster, depth; known are "
+        r"accumulator_width, activation_depth, banks, .*trit_d",
+    ):
         Config.from_dict({"depth": 1, "cluster": 2}, "a.toml")
 
 
@@ -199,22 +245,27 @@ class TestLoad:
 
     def test_preset(self, tmp_path):
         path = self.write(tmp_path, 'preset = "ulx3s_85f"\nrows = 8\n')
-        assert load_config(path) == dataclasses.replace(
-            PRESETS["ulx3s_85f"], name="mine", rows=8)
+        assert load_config(path) == dataclasses.replace(PRESETS["ulx3s_85f"], name="mine", rows=8)
 
-    @pytest.mark.parametrize(("text", "message"), [
-        ('preset = "tinny"', r"starts from unknown preset 'tinny'; known are tiny, icebreaker"),
-        ("preset = 3", r"starts from unknown preset 3; known are tiny"),
-        ("preset = [1]", r"starts from unknown preset \[1\]; known are tiny"),
-        ("clusters = ", r"mine\.toml is not TOML: "),
-        ("clusters = 1\nclusters = 2", r"mine\.toml is not TOML: "),
-        (b"\xff\xfe", r"mine\.toml is not TOML: "),
-        ("lanes = 3", r"mine\.toml has unknown fields lanes; known are "),
-        ("[clusters]\na = 1", r"configuration field clusters must be an integer, not \{'a': 1\}"),
-        ("clusters = 2.5", r"configuration field clusters must be an integer, not 2\.5"),
-        ("clusters = 65", r"configuration field clusters is 65; it must be between 1 and 64"),
-        ("skip_zero_weights = 1", r"skip_zero_weights must be true or false, not 1"),
-    ])
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('preset = "tinny"', r"starts from unknown preset 'tinny'; known are tiny, icebreaker"),
+            ("preset = 3", r"starts from unknown preset 3; known are tiny"),
+            ("preset = [1]", r"starts from unknown preset \[1\]; known are tiny"),
+            ("clusters = ", r"mine\.toml is not TOML: "),
+            ("clusters = 1\nclusters = 2", r"mine\.toml is not TOML: "),
+            (b"\xff\xfe", r"mine\.toml is not TOML: "),
+            ("lanes = 3", r"mine\.toml has unknown fields lanes; known are "),
+            (
+                "[clusters]\na = 1",
+                r"configuration field clusters must be an integer, not \{'a': 1\}",
+            ),
+            ("clusters = 2.5", r"configuration field clusters must be an integer, not 2\.5"),
+            ("clusters = 65", r"configuration field clusters is 65; it must be between 1 and 64"),
+            ("skip_zero_weights = 1", r"skip_zero_weights must be true or false, not 1"),
+        ],
+    )
     def test_errors(self, tmp_path, text, message):
         with pytest.raises(ConfigError, match=message):
             load_config(self.write(tmp_path, text))
@@ -230,6 +281,10 @@ class TestLoad:
 
     @pytest.mark.parametrize("name", ["tinny", "", "tiny.json"])
     def test_neither_preset_nor_file(self, name):
-        with pytest.raises(ConfigError, match=re.escape(
-                f"configuration {name!r} is neither a preset (tiny, icebreaker, ulx3s_85f")):
+        with pytest.raises(
+            ConfigError,
+            match=re.escape(
+                f"configuration {name!r} is neither a preset (tiny, icebreaker, ulx3s_85f"
+            ),
+        ):
             load_config(name)

@@ -9,10 +9,12 @@ from tritforge.hw.counters import CENTRAL_EVENTS, Counters
 from tritforge.hw.payloads import EVENTS, event_layout
 from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
 
-CONFIGS = [Config(clusters=3, elements=5, scan_width=3, layer_count=4),
-           Config(clusters=1, elements=1, scan_width=1, layer_count=1, packet_words=126),
-           Config(clusters=4, elements=8, drain_width=4, layer_count=3),
-           Config(clusters=2, sets=3, elements=5)]
+CONFIGS = [
+    Config(clusters=3, elements=5, scan_width=3, layer_count=4),
+    Config(clusters=1, elements=1, scan_width=1, layer_count=1, packet_words=126),
+    Config(clusters=4, elements=8, drain_width=4, layer_count=3),
+    Config(clusters=2, sets=3, elements=5),
+]
 
 
 def random_events(rng, config, most=False):
@@ -21,14 +23,22 @@ def random_events(rng, config, most=False):
     def count(limit):
         return limit if most else int(rng.integers(0, limit + 1))
 
-    limits = {"skipped_activations": config.scan_width, "queue_writes": config.elements,
-              "adds": config.elements}
+    limits = {
+        "skipped_activations": config.scan_width,
+        "queue_writes": config.elements,
+        "adds": config.elements,
+    }
     assert {name for name, _ in layout} == set(EVENTS)
-    clusters = [{name: count(limits.get(name, 1)) for name in EVENTS}
-                for _ in range(config.cluster_count)]
-    central = {"drain_steps": count(1), "stall_write_back": count(1),
-               "merge_reads": count(config.clusters), "write_backs": count(config.clusters),
-               "result_writes": count(1)}
+    clusters = [
+        {name: count(limits.get(name, 1)) for name in EVENTS} for _ in range(config.cluster_count)
+    ]
+    central = {
+        "drain_steps": count(1),
+        "stall_write_back": count(1),
+        "merge_reads": count(config.clusters),
+        "write_backs": count(config.clusters),
+        "result_writes": count(1),
+    }
     return clusters, central
 
 
@@ -46,7 +56,7 @@ def test_layers(config, most):
             for name in CENTRAL_EVENTS:
                 ctx.set(getattr(counters, name), 0)
 
-        await ctx.tick().repeat(COUNTER_SLOTS)      # after the reset
+        await ctx.tick().repeat(COUNTER_SLOTS)  # after the reset
         for _ in range(2):
             expected = []
             ctx.set(counters.run, 1)
@@ -77,7 +87,7 @@ def test_layers(config, most):
                 sums["cycles"] += Counters.settle + COUNTER_SLOTS
                 expected += sums.values()
             ctx.set(counters.run, 0)
-            await ctx.tick().repeat(5)              # between runs nothing is counted
+            await ctx.tick().repeat(5)  # between runs nothing is counted
             for address, value in enumerate(expected):
                 ctx.set(counters.read_address, address)
                 await ctx.tick().repeat(2)

@@ -7,9 +7,12 @@ from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.drain import Drain, clear_latency, pixel_places
 
-CONFIGS = [Config(rows=3, elements=4), Config(rows=1, elements=1, packet_words=126, sets=2),
-           Config(rows=5, elements=6, drain_width=2, row_depth=500, activation_depth=300, sets=3),
-           Config(rows=16, elements=4, drain_width=4, clusters=4, sets=4)]
+CONFIGS = [
+    Config(rows=3, elements=4),
+    Config(rows=1, elements=1, packet_words=126, sets=2),
+    Config(rows=5, elements=6, drain_width=2, row_depth=500, activation_depth=300, sets=3),
+    Config(rows=16, elements=4, drain_width=4, clusters=4, sets=4),
+]
 
 
 def steps(config, jobs):
@@ -20,8 +23,12 @@ def steps(config, jobs):
         for row in range(job["rows_used"]):
             for block in range(config.blocks):
                 yield {
-                    "row": row, "block": block, "take": int(block == 0),
-                    "window": job["window"], "source": source, "selected": 1 << source,
+                    "row": row,
+                    "block": block,
+                    "take": int(block == 0),
+                    "window": job["window"],
+                    "source": source,
+                    "selected": 1 << source,
                     "row_address": job["row_base"] + row * config.blocks + block & entries,
                     "last": int(row == job["rows_used"] - 1 and block == 0),
                 }
@@ -32,9 +39,10 @@ def random_job(rng, config):
         return int(rng.integers(low, high + 1))
 
     return {
-        "rows_used": number(1, config.rows), "row_base": number(0, config.row_depth - 1),
-        "window": {"address": number(0, config.activation_depth - 1)} | {
-            name: number(0, 15) for name in ("count_x", "count_y", "fresh_x", "fresh_y")},
+        "rows_used": number(1, config.rows),
+        "row_base": number(0, config.row_depth - 1),
+        "window": {"address": number(0, config.activation_depth - 1)}
+        | {name: number(0, 15) for name in ("count_x", "count_y", "fresh_x", "fresh_y")},
     }
 
 
@@ -86,15 +94,23 @@ def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
             command, step = ctx.get(drain.command), ctx.get(drain.step)
             if step:
                 window = ctx.get(drain.window)
-                seen.append({name: command[name] for name in ("row", "block", "take", "last")}
-                            | {name: ctx.get(getattr(drain, name))
-                               for name in ("source", "selected", "row_address")}
-                            | {"window": {name: window[name] for name in jobs[0]["window"]}})
+                seen.append(
+                    {name: command[name] for name in ("row", "block", "take", "last")}
+                    | {
+                        name: ctx.get(getattr(drain, name))
+                        for name in ("source", "selected", "row_address")
+                    }
+                    | {"window": {name: window[name] for name in jobs[0]["window"]}}
+                )
             else:
                 assert not command.take and not command.last
-            trace.append({"complete": complete, "stop": stop, "step": step} | {
-                name: ctx.get(getattr(drain, name))
-                for name in ("set", "idle", "stalled", "draining", "drained")})
+            trace.append(
+                {"complete": complete, "stop": stop, "step": step}
+                | {
+                    name: ctx.get(getattr(drain, name))
+                    for name in ("set", "idle", "stalled", "draining", "drained")
+                }
+            )
             await ctx.tick()
         await ctx.tick()
         assert ctx.get(drain.idle) and not ctx.get(drain.step)
@@ -128,8 +144,10 @@ def check_cycles(config, jobs, trace):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")
-@pytest.mark.parametrize(("offered", "completion", "stopped"), [
-    (1.0, 1.0, 0.0), (0.1, 1.0, 0.0), (1.0, 0.05, 0.0), (1.0, 1.0, 0.5), (0.3, 0.3, 0.9)])
+@pytest.mark.parametrize(
+    ("offered", "completion", "stopped"),
+    [(1.0, 1.0, 0.0), (0.1, 1.0, 0.0), (1.0, 0.05, 0.0), (1.0, 1.0, 0.5), (0.3, 0.3, 0.9)],
+)
 def test_steps(config, offered, completion, stopped):
     rng = np.random.default_rng(config.rows)
     jobs = [random_job(rng, config) for _ in range(20)]
@@ -158,7 +176,8 @@ def test_waits_for_complete(sets):
     async def bench(ctx):
         await cleared(ctx, drain)
         await Streams(np.random.default_rng(0)).put(
-            ctx, drain.i, [random_job(np.random.default_rng(0), config)])
+            ctx, drain.i, [random_job(np.random.default_rng(0), config)]
+        )
         ctx.set(drain.complete, (1 << sets) - 2)
         for _ in range(50):
             assert not ctx.get(drain.step) and not ctx.get(drain.draining)

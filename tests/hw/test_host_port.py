@@ -15,35 +15,58 @@ from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
 from tritforge.hw.unpacker import can_unpack
 from tritforge.model_export.image.packing import pack_columns
 
-CONFIG = Config(sets=2, clusters=3, elements=3, rows=7, scan_width=5, trit_depth=20,
-                activation_depth=13, program_depth=64, row_depth=11, result_depth=9, layer_count=2,
-                packet_words=40)
+CONFIG = Config(
+    sets=2,
+    clusters=3,
+    elements=3,
+    rows=7,
+    scan_width=5,
+    trit_depth=20,
+    activation_depth=13,
+    program_depth=64,
+    row_depth=11,
+    result_depth=9,
+    layer_count=2,
+    packet_words=40,
+)
 #: With 8 rows, so that there is an unpacker; a column is a chunk and a half.
 PACKED = dataclasses.replace(CONFIG, rows=8)
 TOP = 0xFFFF_FFFF
 
 
 def port_words(packets):
-    return [{"data": word, "last": int(index == len(words) - 1)}
-            for words in packets for index, word in enumerate(words)]
+    return [
+        {"data": word, "last": int(index == len(words) - 1)}
+        for words in packets
+        for index, word in enumerate(words)
+    ]
 
 
 def unpack(config, words, count, rows_used):
     """(columns of chunks, whether the words are exactly theirs), bit by bit; 0 behind the end."""
     together = max(1, 16 // config.rows)
-    halves = [range(min(rows_used, 16)), range(16, rows_used)][:max(1, config.rows // 16)]
-    groups = [[(element, row) for element in range(first, min(first + together, config.elements))
-               for row in half]
-              for first in range(0, config.elements, together) for half in halves]
+    halves = [range(min(rows_used, 16)), range(16, rows_used)][: max(1, config.rows // 16)]
+    groups = [
+        [
+            (element, row)
+            for element in range(first, min(first + together, config.elements))
+            for row in half
+        ]
+        for first in range(0, config.elements, together)
+        for half in halves
+    ]
     stream = sum(word << 32 * index for index, word in enumerate(words))
     columns = [0] * count
     position = 0
-    waiting = []                    # nonzero trits whose signs come behind the next mask
+    waiting = []  # nonzero trits whose signs come behind the next mask
     for number in range(count * len(groups) + 1):
         column, index = divmod(number, len(groups))
         members = groups[index] if column < count else []
-        nonzero = [(column, *member) for offset, member in enumerate(members)
-                   if stream >> position + offset & 1]
+        nonzero = [
+            (column, *member)
+            for offset, member in enumerate(members)
+            if stream >> position + offset & 1
+        ]
         position += len(members)
         for offset, (place, element, row) in enumerate(waiting):
             sign = stream >> position + offset & 1
@@ -51,8 +74,10 @@ def unpack(config, words, count, rows_used):
             columns[place] |= 1 << bit | sign << bit + config.rows
         position += len(waiting)
         waiting = nonzero
-    chunks = [[column >> 32 * index & TOP for index in range(config.memory_chunks("trits"))]
-              for column in columns]
+    chunks = [
+        [column >> 32 * index & TOP for index in range(config.memory_chunks("trits"))]
+        for column in columns
+    ]
     return chunks, len(words) == -(-position // 32)
 
 
@@ -62,10 +87,12 @@ class Model:
     def __init__(self, config):
         self.config = config
         self.memories = {
-            (kind, cluster): [[0] * config.memory_chunks(kind)
-                              for _ in range(config.memory_depth(kind))]
+            (kind, cluster): [
+                [0] * config.memory_chunks(kind) for _ in range(config.memory_depth(kind))
+            ]
             for kind in MEMORIES
-            for cluster in range(config.memory_count(kind))}
+            for cluster in range(config.memory_count(kind))
+        }
         self.errors = 0
         self.starts = []
         self.signals = 0
@@ -96,19 +123,25 @@ class Model:
             self.contents = words[2]
             return None
         if opcode in (Opcode.SIGNAL, Opcode.WAIT):
-            self.signals += opcode == Opcode.SIGNAL     # no program runs: WAIT passes
+            self.signals += opcode == Opcode.SIGNAL  # no program runs: WAIT passes
             return None
         address, count = arguments
-        if opcode in (Opcode.WRITE, Opcode.WRITE_PACKED) and count \
-                and MEMORIES[memory] != "activations":
+        if (
+            opcode in (Opcode.WRITE, Opcode.WRITE_PACKED)
+            and count
+            and MEMORIES[memory] != "activations"
+        ):
             self.contents = 0
         if opcode == Opcode.WRITE_PACKED:
             columns, exact = unpack(self.config, words[5:], count, words[4])
             for index, chunks in enumerate(columns):
                 self.memories["trits", words[0] >> 16 & 0xFF][address + index][:] = chunks
             self.errors += not exact
-            return None if exact else [
-                opcode | RESPONSE | ErrorCode.PACKED << 8 | memory << 16 | tag, 0]
+            return (
+                None
+                if exact
+                else [opcode | RESPONSE | ErrorCode.PACKED << 8 | memory << 16 | tag, 0]
+            )
         if opcode == Opcode.RUN:
             waits, count = divmod(count, protocol.RUN_WAITS)
             self.starts.append((address, min(count, 0xFFFF), waits))
@@ -119,12 +152,14 @@ class Model:
         if opcode == Opcode.READ:
             # What a written word has beyond the memory's width is not kept.
             top = (1 << self.config.memory_width(kind) - 32 * (chunks - 1)) - 1
-            payload = [word & (top if index == chunks - 1 else TOP)
-                       for item in place[address:address + count]
-                       for index, word in enumerate(item)]
+            payload = [
+                word & (top if index == chunks - 1 else TOP)
+                for item in place[address : address + count]
+                for index, word in enumerate(item)
+            ]
             return [opcode | RESPONSE | memory << 16 | tag, len(payload), *payload]
         for index in range(count):
-            place[address + index][:] = words[4 + index * chunks:4 + (index + 1) * chunks]
+            place[address + index][:] = words[4 + index * chunks : 4 + (index + 1) * chunks]
         return None
 
     def _framed(self, words):
@@ -144,7 +179,8 @@ class Model:
         bare = opcode in (Opcode.STATUS, Opcode.SIGNAL, Opcode.WAIT)
         least = 0 if bare else 3 if packed else 1 if opcode == Opcode.LABEL else 2
         if len(arguments) < least or (
-                opcode not in (Opcode.WRITE, Opcode.WRITE_PACKED) and len(arguments) != least):
+            opcode not in (Opcode.WRITE, Opcode.WRITE_PACKED) and len(arguments) != least
+        ):
             return ErrorCode.LENGTH, None
         if bare or opcode == Opcode.LABEL:
             return ErrorCode.OK, None
@@ -156,8 +192,13 @@ class Model:
                 return ErrorCode.ADDRESS, None
             return ErrorCode.OK, (address, count)
         kind = MEMORIES[memory] if memory < len(MEMORIES) else None
-        if kind not in (("trits",) if packed else WRITABLE_MEMORIES if opcode == Opcode.WRITE
-                        else READABLE_MEMORIES):
+        if kind not in (
+            ("trits",)
+            if packed
+            else WRITABLE_MEMORIES
+            if opcode == Opcode.WRITE
+            else READABLE_MEMORIES
+        ):
             return ErrorCode.MEMORY, None
         if cluster >= config.memory_count(kind):
             return ErrorCode.CLUSTER, None
@@ -205,12 +246,18 @@ class Environment:
             if ctx.get(port.write_valid) and ctx.get(port.write_ready):
                 kind = MEMORIES[ctx.get(port.write_memory)]
                 words = self._memory(kind, ctx.get(port.write_cluster))
-                words[ctx.get(port.write_address)][ctx.get(port.write_chunk)] = \
-                    ctx.get(port.write_data)
+                words[ctx.get(port.write_address)][ctx.get(port.write_chunk)] = ctx.get(
+                    port.write_data
+                )
                 self.writes += 1
             if ctx.get(port.start):
-                self.starts.append((ctx.get(port.start_address), ctx.get(port.start_layers),
-                                    ctx.get(port.start_waits)))
+                self.starts.append(
+                    (
+                        ctx.get(port.start_address),
+                        ctx.get(port.start_layers),
+                        ctx.get(port.start_waits),
+                    )
+                )
             self.signals += ctx.get(port.signal)
             await ctx.tick()
 
@@ -240,8 +287,11 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
     model.running = running
     port = HostPort(config)
     environment = Environment(
-        port, {key: [list(word) for word in words] for key, words in model.memories.items()},
-        rng, served)
+        port,
+        {key: [list(word) for word in words] for key, words in model.memories.items()},
+        rng,
+        served,
+    )
     packets = [*packets, protocol.status().words()]
     got = []
 
@@ -256,15 +306,14 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
             expected = model.answer(packet)
             if expected is None:
                 continue
-            words = await receiver.get(
-                ctx, port.o, 2 + expected[1])
+            words = await receiver.get(ctx, port.o, 2 + expected[1])
             response = split(words)
             assert len(response) == 1
             if packet[0] & 0xFF == Opcode.STATUS and not expected[0] >> 8 & 0xFF:
                 assert response[0][:2] == expected
                 assert Status.from_packet(Packet.from_words(response[0])) == Status(
-                    config.identity_word, int(running), 3, 12345, model.errors, 0, 0,
-                    model.contents)
+                    config.identity_word, int(running), 3, 12345, model.errors, 0, 0, model.contents
+                )
             else:
                 assert response[0] == expected, [hex(word) for word in packet]
             got.append(response[0])
@@ -280,8 +329,9 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
 
 def write(kind, cluster, address, count, rng, extra=0):
     words = max(0, count * CONFIG.memory_chunks(kind) + extra) if count < 100 else 4
-    return protocol.write(kind, cluster, address, count,
-                          (int(word) for word in rng.integers(0, 1 << 32, words))).words()
+    return protocol.write(
+        kind, cluster, address, count, (int(word) for word in rng.integers(0, 1 << 32, words))
+    ).words()
 
 
 def packed_write(rng, config=PACKED):
@@ -326,12 +376,15 @@ def _good_words(rng):
     return write(kind, cluster, address, count, rng)
 
 
-@pytest.mark.parametrize(("offered", "willing", "served"), [
-    (1.0, 1.0, 1.0), (0.3, 0.5, 1.0), (1.0, 0.2, 0.3), (0.5, 1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("offered", "willing", "served"),
+    [(1.0, 1.0, 1.0), (0.3, 0.5, 1.0), (1.0, 0.2, 0.3), (0.5, 1.0, 0.1)],
+)
 def test_good_packets(offered, willing, served):
     rng = np.random.default_rng(int(100 * offered + 10 * willing + served))
-    errors, environment = exchange([good_packet(rng) for _ in range(80)], rng, offered, willing,
-                                   served)
+    errors, environment = exchange(
+        [good_packet(rng) for _ in range(80)], rng, offered, willing, served
+    )
     assert set(errors) == {ErrorCode.OK} and environment.writes > 100
 
 
@@ -349,45 +402,80 @@ def bad_packets():
         if not writable:
             yield (f"write {kind}", write(kind, 0, 0, 1, rng), ErrorCode.MEMORY)
         for name, address, count in (
-                ("first word beyond", depth, 1), ("one too many", 0, depth + 1),
-                ("last and one more", depth - 1, 2), ("far", TOP, 1), ("far and none", TOP, 0),
-                ("beyond and none", depth + 1, 0), ("overflow to 0", TOP, 1),
-                ("overflow to 1", TOP, 2), ("overflow to all", TOP - 3, 8),
-                ("half and half", 1 << 31, 1 << 31), ("everything", 0, TOP),
-                ("multiple of 2^27", 0, 1 << 27), ("multiple of 2^30", 0, 1 << 30),
-                ("address beyond 16 bits", 1 << 16, 1), ("count beyond 16 bits", 0, 1 << 16)):
+            ("first word beyond", depth, 1),
+            ("one too many", 0, depth + 1),
+            ("last and one more", depth - 1, 2),
+            ("far", TOP, 1),
+            ("far and none", TOP, 0),
+            ("beyond and none", depth + 1, 0),
+            ("overflow to 0", TOP, 1),
+            ("overflow to 1", TOP, 2),
+            ("overflow to all", TOP - 3, 8),
+            ("half and half", 1 << 31, 1 << 31),
+            ("everything", 0, TOP),
+            ("multiple of 2^27", 0, 1 << 27),
+            ("multiple of 2^30", 0, 1 << 30),
+            ("address beyond 16 bits", 1 << 16, 1),
+            ("count beyond 16 bits", 0, 1 << 16),
+        ):
             if readable:
-                yield (f"read {kind} {name}", protocol.read(kind, 0, address, count).words(),
-                       ErrorCode.ADDRESS)
+                yield (
+                    f"read {kind} {name}",
+                    protocol.read(kind, 0, address, count).words(),
+                    ErrorCode.ADDRESS,
+                )
             if writable:
                 small = min(count, 38 // chunks)
                 payload = [1] * (small * chunks)
-                yield (f"write {kind} {name}",
-                       protocol.write(kind, 0, address, count, payload).words(),
-                       ErrorCode.ADDRESS)
+                yield (
+                    f"write {kind} {name}",
+                    protocol.write(kind, 0, address, count, payload).words(),
+                    ErrorCode.ADDRESS,
+                )
         for bad in {cluster, cluster + 1, 254, 255}:
             if readable:
-                yield (f"read {kind} of cluster {bad}", protocol.read(kind, bad, 0, 1).words(),
-                       ErrorCode.CLUSTER)
+                yield (
+                    f"read {kind} of cluster {bad}",
+                    protocol.read(kind, bad, 0, 1).words(),
+                    ErrorCode.CLUSTER,
+                )
             if writable:
-                yield (f"write {kind} of cluster {bad}", write(kind, bad, 0, 1, rng),
-                       ErrorCode.CLUSTER)
+                yield (
+                    f"write {kind} of cluster {bad}",
+                    write(kind, bad, 0, 1, rng),
+                    ErrorCode.CLUSTER,
+                )
         if writable:
             for extra in {-chunks, -1, 1, chunks} | {chunks - 1} - {0}:
-                yield (f"write {kind} with {extra} words more",
-                       write(kind, 0, 1, 2, rng, extra), ErrorCode.LENGTH)
-            yield (f"write {kind} with words but no count", write(kind, 0, 0, 0, rng, 1),
-                   ErrorCode.LENGTH)
+                yield (
+                    f"write {kind} with {extra} words more",
+                    write(kind, 0, 1, 2, rng, extra),
+                    ErrorCode.LENGTH,
+                )
+            yield (
+                f"write {kind} with words but no count",
+                write(kind, 0, 0, 0, rng, 1),
+                ErrorCode.LENGTH,
+            )
         for words in (0, 1):
-            yield (f"write {kind} of {words} arguments", [1 | number << 8, words, *[0] * words],
-                   ErrorCode.LENGTH)
+            yield (
+                f"write {kind} of {words} arguments",
+                [1 | number << 8, words, *[0] * words],
+                ErrorCode.LENGTH,
+            )
         for words in (0, 1, 3, 38):
-            yield (f"read {kind} of {words} arguments", [3 | number << 8, words, *[0] * words],
-                   ErrorCode.LENGTH)
+            yield (
+                f"read {kind} of {words} arguments",
+                [3 | number << 8, words, *[0] * words],
+                ErrorCode.LENGTH,
+            )
     for memory in (len(MEMORIES), 7, 8, 128, 255):
         for opcode in (Opcode.WRITE, Opcode.READ):
-            yield (f"{opcode.name} memory {memory}", [opcode | memory << 8, 2, 0, 0],
-                   ErrorCode.MEMORY)
+            yield (
+                f"{opcode.name} memory {memory}",
+                [opcode | memory << 8, 2, 0, 0],
+                ErrorCode.MEMORY,
+            )
     for opcode in (0, 5, 9, 0x7F, 0x80, 0x81, 0x84, 0xFF):
         for words in (0, 2, 40):
             yield f"opcode {opcode} of {words}", [opcode, words, *[0] * words], ErrorCode.OPCODE
@@ -422,8 +510,11 @@ def test_bad_packets():
         packets += [words, good]
         codes += [code, ErrorCode.OK]
     errors, environment = exchange(packets, rng)
-    wrong = [(name, code, error) for (name, _, code), error
-             in zip(BAD_PACKETS, errors[::2], strict=False) if code != error]
+    wrong = [
+        (name, code, error)
+        for (name, _, code), error in zip(BAD_PACKETS, errors[::2], strict=False)
+        if code != error
+    ]
     assert not wrong
     assert errors[:-1] == codes
     assert environment.writes == 0 and not environment.starts
@@ -435,13 +526,13 @@ def test_writes_after_bad_packets():
     packets = []
     for _, words, _ in BAD_PACKETS[::3]:
         kind = str(rng.choice(WRITABLE_MEMORIES))
-        packets += [words, write(kind, 0, int(rng.integers(5)), 2, rng),
-                    protocol.status().words()]
+        packets += [words, write(kind, 0, int(rng.integers(5)), 2, rng), protocol.status().words()]
     exchange(packets, rng, served=0.7)
 
 
-@pytest.mark.parametrize(("offered", "willing", "served"), [
-    (1.0, 1.0, 1.0), (0.3, 0.5, 1.0), (1.0, 0.2, 0.3)])
+@pytest.mark.parametrize(
+    ("offered", "willing", "served"), [(1.0, 1.0, 1.0), (0.3, 0.5, 1.0), (1.0, 0.2, 0.3)]
+)
 def test_good_packed_packets(offered, willing, served):
     """Packed trits between writes to all memories."""
     rng = np.random.default_rng(int(100 * offered + 10 * willing + served))
@@ -472,8 +563,17 @@ def bad_packed_packets():
     yield "no columns, no words", packed(count=0, words=()), ErrorCode.LENGTH
     for cluster in (clusters, clusters + 1, 254, 255):
         yield f"cluster {cluster}", packed(cluster), ErrorCode.CLUSTER
-    for address, count in ((depth, 1), (0, depth + 1), (depth - 1, 2), (TOP, 1), (TOP, 2),
-                           (TOP - 3, 8), (0, TOP), (1 << 31, 1 << 31), (0, 1 << 16)):
+    for address, count in (
+        (depth, 1),
+        (0, depth + 1),
+        (depth - 1, 2),
+        (TOP, 1),
+        (TOP, 2),
+        (TOP - 3, 8),
+        (0, TOP),
+        (1 << 31, 1 << 31),
+        (0, 1 << 16),
+    ):
         yield f"{count} at {address}", packed(0, address, count), ErrorCode.ADDRESS
     for rows in (0, PACKED.rows + 1, 2 * PACKED.rows, 256 + 1, 1 << 16, TOP):
         yield f"{rows} rows", packed(rows_used=rows), ErrorCode.ROWS
@@ -491,8 +591,11 @@ def test_bad_packed_packets():
     errors, environment = exchange(packets, rng, config=PACKED)
     assert errors[:-1] == codes
     assert environment.writes == 0
-    exchange([packet for words in packets[::2] for packet in (words, packed_write(rng))], rng,
-             config=PACKED)
+    exchange(
+        [packet for words in packets[::2] for packet in (words, packed_write(rng))],
+        rng,
+        config=PACKED,
+    )
 
 
 def test_no_unpacker():
@@ -511,7 +614,7 @@ def test_packed_words_that_are_not_the_columns(served):
         words = packed_write(rng)
         change = int(rng.choice([-2, -1, 1, 2, 5]))
         payload = words[5:] + [int(word) for word in rng.integers(0, 1 << 32, max(0, change))]
-        payload = payload[:max(1, len(words) - 5 + change)]
+        payload = payload[: max(1, len(words) - 5 + change)]
         payload += [5] * (payload == words[5:])
         packets += [[words[0], len(payload) + 3, *words[2:5], *payload], packed_write(rng)]
     errors, environment = exchange(packets, rng, served=served, config=PACKED)
@@ -537,7 +640,7 @@ def test_garbage(seed, config):
             place = int(rng.integers(len(words)))
             words[place] ^= 1 << int(rng.integers(32))
         elif kind == "cut":
-            words = words[:int(rng.integers(1, len(words) + 1))]
+            words = words[: int(rng.integers(1, len(words) + 1))]
         packets.append(words)
     errors, _ = exchange(packets, rng, 0.8, 0.8, 0.8, config=config)
     assert len(set(errors)) >= 5
@@ -546,9 +649,15 @@ def test_garbage(seed, config):
 def test_run_while_running():
     rng = np.random.default_rng(0)
     errors, environment = exchange(
-        [protocol.run(0, 1).words(), protocol.run(99, 0).words(),
-         protocol.read("results", 0, 0, 9).words(), write("program", 0, 3, 4, rng)],
-        rng, running=True)
+        [
+            protocol.run(0, 1).words(),
+            protocol.run(99, 0).words(),
+            protocol.read("results", 0, 0, 9).words(),
+            write("program", 0, 3, 4, rng),
+        ],
+        rng,
+        running=True,
+    )
     assert errors == [ErrorCode.BUSY, ErrorCode.BUSY, ErrorCode.OK, ErrorCode.OK]
     assert not environment.starts and environment.writes == 4
 
@@ -588,10 +697,21 @@ def test_run_answers_when_it_ends(error):
 def test_signals_and_runs_that_wait():
     """Each SIGNAL is one cycle; a RUN's highest bit of the layer count is not a count."""
     rng = np.random.default_rng(2)
-    exchange([protocol.signal().words(), protocol.run(7, 3, wait=True).words(),
-              protocol.signal().words(), protocol.signal().words(),
-              [Opcode.SIGNAL, 1, 0], [Opcode.WAIT, 1, 0], [Opcode.WAIT, 0],
-              protocol.run(8, 1 << 30, wait=True).words()], rng, 0.7, 0.7)
+    exchange(
+        [
+            protocol.signal().words(),
+            protocol.run(7, 3, wait=True).words(),
+            protocol.signal().words(),
+            protocol.signal().words(),
+            [Opcode.SIGNAL, 1, 0],
+            [Opcode.WAIT, 1, 0],
+            [Opcode.WAIT, 0],
+            protocol.run(8, 1 << 30, wait=True).words(),
+        ],
+        rng,
+        0.7,
+        0.7,
+    )
 
 
 def test_wait_holds_what_is_behind_it():
@@ -602,9 +722,19 @@ def test_wait_holds_what_is_behind_it():
         sender = Streams(rng)
         ctx.set(port.running, 1)
         ctx.set(port.write_ready, 1)
-        await sender.put(ctx, port.i, port_words([
-            protocol.wait().words(), write("program", 0, 3, 4, rng), protocol.wait().words(),
-            protocol.signal().words(), protocol.status().words()]))
+        await sender.put(
+            ctx,
+            port.i,
+            port_words(
+                [
+                    protocol.wait().words(),
+                    write("program", 0, 3, 4, rng),
+                    protocol.wait().words(),
+                    protocol.signal().words(),
+                    protocol.status().words(),
+                ]
+            ),
+        )
         for _ in range(50):
             assert not ctx.get(port.write_valid) and not ctx.get(port.take)
             await ctx.tick()
@@ -618,7 +748,7 @@ def test_wait_holds_what_is_behind_it():
             assert not ctx.get(port.signal)
             await ctx.tick()
         assert writes == 4
-        ctx.set(port.running, 0)            # a program that has ended has released everything
+        ctx.set(port.running, 0)  # a program that has ended has released everything
         await ctx.tick()
         signals = 0
         for _ in range(20):
@@ -637,8 +767,9 @@ def test_wait_while_the_program_waits_is_refused():
     async def bench(ctx):
         sender, receiver = Streams(rng), Streams(rng)
         ctx.set(port.running, 1)
-        await sender.put(ctx, port.i, port_words([
-            protocol.wait().words(), protocol.signal().words()]))
+        await sender.put(
+            ctx, port.i, port_words([protocol.wait().words(), protocol.signal().words()])
+        )
         await ctx.tick().repeat(40)
         assert not ctx.get(port.o.valid)
         ctx.set(port.refilling, 1)
@@ -691,14 +822,22 @@ def test_blocked_results_do_not_block_commands():
     async def bench(ctx):
         sender, receiver = Streams(rng), Streams(rng)
         for index in range(requests):
-            words = [protocol.read("activations", 0, 0, 13).words(), protocol.status().words(),
-                     [9, 0], [1]][index % 4]
+            words = [
+                protocol.read("activations", 0, 0, 13).words(),
+                protocol.status().words(),
+                [9, 0],
+                [1],
+            ][index % 4]
             await sender.put(ctx, port.i, port_words([words]))
-            await sender.put(ctx, port.i, port_words([
-                protocol.write("program", 0, index, 1, [index + 1000]).words()]))
+            await sender.put(
+                ctx,
+                port.i,
+                port_words([protocol.write("program", 0, index, 1, [index + 1000]).words()]),
+            )
         await ctx.tick().repeat(200)
         assert [word[0] for word in environment.memories["program", 0][:requests]] == [
-            index + 1000 for index in range(requests)]
+            index + 1000 for index in range(requests)
+        ]
         await sender.put(ctx, port.i, port_words([protocol.run(7, 1).words()]))
         await ctx.tick().repeat(30)
         assert environment.starts == [(7, 1, 0)]
@@ -715,7 +854,7 @@ def test_blocked_results_do_not_block_commands():
         read, status, opcode, length = 0x83, 0x84, 0x289, 0x180
         # The end of the run overtakes what waits.
         waited = [read, status, opcode, length] * 3
-        assert codes == [waited[0], 0x82, *waited[1:CONFIG.response_places + 1]]
+        assert codes == [waited[0], 0x82, *waited[1 : CONFIG.response_places + 1]]
         await sender.put(ctx, port.i, port_words([protocol.status().words()]))
         words = await receiver.get(ctx, port.o, 2 + protocol.STATUS_WORDS)
         state = Status.from_packet(Packet.from_words(split(words)[0]))
@@ -779,8 +918,9 @@ def test_timing_of_packed_writes():
     rng = np.random.default_rng(0)
     environment = Environment(port, Model(PACKED).memories, rng)
     columns = np.packbits(rng.random((18, 2, 3, 8)) < 0.3, axis=3).reshape(18, 2, 3)
-    columns = np.ascontiguousarray(np.stack([columns[:, 0], columns[:, 0] & columns[:, 1]], axis=2)
-                                   .reshape(18, 6))
+    columns = np.ascontiguousarray(
+        np.stack([columns[:, 0], columns[:, 0] & columns[:, 1]], axis=2).reshape(18, 6)
+    )
     used, words = pack_columns(columns, 3, 8)
     packets = [protocol.write_packed(0, 0, 18, used, words.tolist()).words() for _ in range(20)]
     cycles = 0
@@ -799,8 +939,11 @@ def test_timing_of_packed_writes():
     assert cycles - len(packets[0]) <= 20 * (36 + 17)
 
 
-@pytest.mark.parametrize("config", [CONFIG, PACKED, PRESETS["tiny"], PRESETS["ulx3s_85f"]],
-                         ids=lambda config: f"{config.name}-{config.rows}")
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, PACKED, PRESETS["tiny"], PRESETS["ulx3s_85f"]],
+    ids=lambda config: f"{config.name}-{config.rows}",
+)
 def test_verilog(config, tmp_path):
     lint(HostPort(config), "host_port", tmp_path)
 
@@ -830,7 +973,8 @@ def test_how_the_last_run_ended():
             answer = split(await receiver.get(ctx, port.o, 2))[0]
             assert answer == [Opcode.RUN | RESPONSE | code << 8 | tag << 24, 0]
             assert [(await state()).ended(one) for one in (0, 7, 0xFF)] == [
-                code if one == tag else None for one in (0, 7, 0xFF)]
+                code if one == tag else None for one in (0, 7, 0xFF)
+            ]
 
     simulate(port, bench, background=[environment.play])
 
@@ -850,7 +994,7 @@ def test_label_lasts_until_a_memory_is_written(kind):
             return Status.from_packet(Packet.from_words(words)).contents
 
         assert await contents() == 0xCAFE_F00D
-        assert await contents(write(kind, 0, 0, 0, rng)) == 0xCAFE_F00D     # no word of it
+        assert await contents(write(kind, 0, 0, 0, rng)) == 0xCAFE_F00D  # no word of it
         kept = 0xCAFE_F00D if kind == "activations" else 0
         assert await contents(write(kind, 0, 1, 1, rng)) == kept
         assert await contents(protocol.label(0xFFFF_FFFF).words()) == 0xFFFF_FFFF

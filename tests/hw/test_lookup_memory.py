@@ -37,12 +37,15 @@ def test_queue(depth, writing, reading):
     """First in, first out; an entry shows one cycle after it is written."""
     queue = Queue(width=9, depth=depth)
     rng = np.random.default_rng(depth)
-    entries = deque()                   # (cycle in which it shows, value)
+    entries = deque()  # (cycle in which it shows, value)
 
     async def bench(ctx):
         for cycle in range(400):
-            value, write, read = (int(rng.integers(1 << 9)), int(rng.random() < writing),
-                                  int(rng.random() < reading))
+            value, write, read = (
+                int(rng.integers(1 << 9)),
+                int(rng.random() < writing),
+                int(rng.random() < reading),
+            )
             ctx.set(queue.w_data, value)
             ctx.set(queue.w_en, write)
             ctx.set(queue.r_en, read)

@@ -48,7 +48,7 @@ def test_random_traffic(width, depth, chunk):
             ctx.set(memory.write_address, write)
             ctx.set(memory.write_mask, mask)
             ctx.set(memory.write_data, data)
-            expected.append(contents[read])         # a read meets the old contents
+            expected.append(contents[read])  # a read meets the old contents
             arrived = expected.popleft()
             if arrived is not None:
                 assert ctx.get(memory.read_data) == arrived
@@ -56,8 +56,7 @@ def test_random_traffic(width, depth, chunk):
             for index in range(memory.chunks):
                 if mask >> index & 1:
                     lanes = ((1 << part) - 1) << index * part
-                    contents[write] = (contents[write] & ~lanes | data & lanes) \
-                        & ((1 << width) - 1)
+                    contents[write] = (contents[write] & ~lanes | data & lanes) & ((1 << width) - 1)
             await ctx.tick()
 
     simulate(memory, bench)

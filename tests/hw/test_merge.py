@@ -17,8 +17,11 @@ from tritforge.hw.merge import MERGE_LATENCY, WRITE_BACK_FLIGHT, Merge, merge_le
 from tritforge.hw.program import MOST_WINDOWS
 from tritforge.hw.top import write_back_latency
 
-CONFIGS = [Config(scan_width=1, activation_depth=3), Config(scan_width=3, activation_depth=90),
-           Config(scan_width=16, activation_depth=40, clusters=8)]
+CONFIGS = [
+    Config(scan_width=1, activation_depth=3),
+    Config(scan_width=3, activation_depth=90),
+    Config(scan_width=16, activation_depth=40, clusters=8),
+]
 #: Cycles from a write-back to its first visit, where memories have two ports.
 VISIT = 3
 #: Cycles from a visit to its write.
@@ -27,10 +30,20 @@ WRITE = ChunkMemory.latency + 1
 
 def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0):
     """``count`` and ``fresh`` are (rows, columns)."""
-    return {"valid": 1, "lane": lane, "value": value, "signed": signed,
-            "nothing": int(not value and not signed),
-            "window": {"address": address, "count_y": count[0], "count_x": count[1],
-                       "fresh_y": fresh[0], "fresh_x": fresh[1]}}
+    return {
+        "valid": 1,
+        "lane": lane,
+        "value": value,
+        "signed": signed,
+        "nothing": int(not value and not signed),
+        "window": {
+            "address": address,
+            "count_y": count[0],
+            "count_x": count[1],
+            "fresh_y": fresh[0],
+            "fresh_x": fresh[1],
+        },
+    }
 
 
 @dataclass
@@ -38,8 +51,8 @@ class Seen:
     """What happened, each entry after its cycle."""
 
     memory: list
-    reads: list = field(default_factory=list)       # (cycle, address)
-    writes: list = field(default_factory=list)      # (cycle, address, lane)
+    reads: list = field(default_factory=list)  # (cycle, address)
+    writes: list = field(default_factory=list)  # (cycle, address, lane)
     full: list = field(default_factory=list)
     idle: list = field(default_factory=list)
 
@@ -58,11 +71,11 @@ class Model:
     def __init__(self, config, steps):
         self.config, self.steps = config, steps
         self.seen = Seen.empty(config)
-        self.queue = deque()        # of lists of visits
+        self.queue = deque()  # of lists of visits
         self.recent = deque([None] * (MERGE_LATENCY - 1), MERGE_LATENCY - 1)
         self.cycle = 0
-        self.shown = None           # visits of the oldest write-back
-        self.hand = None            # the visit at hand
+        self.shown = None  # visits of the oldest write-back
+        self.hand = None  # the visit at hand
         self.waits = self.kept = 0
         self.was_full = False
 
@@ -73,8 +86,14 @@ class Model:
             for x in range(window["count_x"]):
                 fresh = y < window["fresh_y"] and x < window["fresh_x"]
                 if fresh or value or signed:
-                    yield (window["address"] - y * self.steps[0] - x * self.steps[1]
-                           & address_mask(self.config), operation["lane"], fresh, value, signed)
+                    yield (
+                        window["address"] - y * self.steps[0] - x * self.steps[1]
+                        & address_mask(self.config),
+                        operation["lane"],
+                        fresh,
+                        value,
+                        signed,
+                    )
 
     def show(self):
         if self.shown is None and self.queue and self.queue[0][0] <= self.cycle:
@@ -84,17 +103,21 @@ class Model:
         """One cycle."""
         seen = self.seen
         seen.full.append(int(self.was_full))
-        direct = self.config.single_port            # the oldest is still in the queue
-        self.was_full = (len(self.queue) + (direct and self.shown is not None)
-                         >= merge_level(self.config))
+        direct = self.config.single_port  # the oldest is still in the queue
+        self.was_full = len(self.queue) + (direct and self.shown is not None) >= merge_level(
+            self.config
+        )
         visit = self.hand
-        seen.idle.append(int(not self.queue and self.shown is None and visit is None
-                             and not any(self.recent)))
+        seen.idle.append(
+            int(not self.queue and self.shown is None and visit is None and not any(self.recent))
+        )
         if visit is not None:
             address, lane, fresh, value, signed = visit
             written = self.recent[0]
-            if not fresh and ((address, lane) in self.recent or (
-                    written and (self.config.single_port or written[0] == address))):
+            if not fresh and (
+                (address, lane) in self.recent
+                or (written and (self.config.single_port or written[0] == address))
+            ):
                 self.waits += 1
                 visit = None
             else:
@@ -102,8 +125,9 @@ class Model:
                 if not fresh:
                     seen.reads.append((self.cycle, address))
                     old = seen.memory[address][lane]
-                    bigger = max(old, value, key=lambda code: to_signed(code, 8) if signed
-                                 else code)
+                    bigger = max(
+                        old, value, key=lambda code: to_signed(code, 8) if signed else code
+                    )
                     self.kept += bigger == old != value
                     value = bigger
                 seen.memory[address][lane] = value
@@ -140,8 +164,7 @@ def run(config, operations, steps=(0, 0)):
             if ctx.get(merge.read_valid):
                 address = ctx.get(merge.read_address)
                 seen.reads.append((cycle, address))
-                data[-1] = sum(value << 8 * lane for lane, value in enumerate(
-                    seen.memory[address]))
+                data[-1] = sum(value << 8 * lane for lane, value in enumerate(seen.memory[address]))
             mask = ctx.get(merge.write_mask)
             if mask:
                 assert mask.bit_count() == 1
@@ -188,9 +211,12 @@ def test_random(config, is_signed, busy):
             count = number(1, 3), number(1, 3)
             operation = write_back(
                 number(0, min(config.activation_depth, 7) - 1),
-                number(0, 255) * number(0, 1), number(0, min(config.scan_width, 2) - 1),
-                count=count, fresh=(number(0, count[0]), number(0, count[1])),
-                signed=is_signed)
+                number(0, 255) * number(0, 1),
+                number(0, min(config.scan_width, 2) - 1),
+                count=count,
+                fresh=(number(0, count[0]), number(0, count[1])),
+                signed=is_signed,
+            )
             if len(model.queue) == merge_places(config):
                 operation["valid"] = 0
         operations.append(operation)
@@ -206,11 +232,20 @@ def test_every_window(value, is_signed):
     """All counts up to three, all fresh parts of them, and the largest window that there is."""
     config = Config(scan_width=1, activation_depth=4096)
     steps = 100, 3
-    windows = [((y, x), (fresh_y, fresh_x)) for y, x in itertools.product(range(1, 4), repeat=2)
-               for fresh_y in range(y + 1) for fresh_x in range(x + 1)]
+    windows = [
+        ((y, x), (fresh_y, fresh_x))
+        for y, x in itertools.product(range(1, 4), repeat=2)
+        for fresh_y in range(y + 1)
+        for fresh_x in range(x + 1)
+    ]
     most = (MOST_WINDOWS, MOST_WINDOWS)
-    windows += [(most, most), (most, (0, 0)), (most, (1, MOST_WINDOWS)), (most, (0, 7)),
-                (most, (7, 0))]
+    windows += [
+        (most, most),
+        (most, (0, 0)),
+        (most, (1, MOST_WINDOWS)),
+        (most, (0, 7)),
+        (most, (7, 0)),
+    ]
     model, operations = Model(config, steps), []
     for count, fresh in windows:
         operation = write_back(4000, value, count=count, fresh=fresh, signed=is_signed)
@@ -222,7 +257,8 @@ def test_every_window(value, is_signed):
             model.advance()
         # A zero that is not signed visits its fresh pixels only.
         assert len(model.seen.writes) - visited == (
-            count[0] * count[1] if value or is_signed else fresh[0] * fresh[1])
+            count[0] * count[1] if value or is_signed else fresh[0] * fresh[1]
+        )
     check(config, model, operations, steps)
 
 
@@ -235,20 +271,27 @@ def test_order(is_signed):
     config = Config(scan_width=1, activation_depth=len(CODES) ** 2)
     pairs = list(enumerate(itertools.product(CODES, repeat=2)))
     operations = [write_back(address, first, signed=is_signed) for address, (first, _) in pairs]
-    operations += [write_back(address, second, fresh=(0, 0), signed=is_signed)
-                   for address, (_, second) in pairs]
+    operations += [
+        write_back(address, second, fresh=(0, 0), signed=is_signed)
+        for address, (_, second) in pairs
+    ]
     memory = run(config, [*operations, *[None] * 10]).memory
     for address, pair in pairs:
         assert memory[address][0] == max(
-            pair, key=lambda code: to_signed(code, 8) if is_signed else code), pair
+            pair, key=lambda code: to_signed(code, 8) if is_signed else code
+        ), pair
 
 
 @pytest.mark.parametrize("distance", range(1, MERGE_LATENCY + 2))
 @pytest.mark.parametrize("fresh", [0, 1])
 def test_distance(distance, fresh):
     """A merge waits until it sees what was written before; writing does not wait."""
-    operations = [write_back(5, 200, 2), *[None] * (distance - 1),
-                  write_back(5, 100, 2, fresh=(fresh, fresh)), *[None] * 12]
+    operations = [
+        write_back(5, 200, 2),
+        *[None] * (distance - 1),
+        write_back(5, 100, 2, fresh=(fresh, fresh)),
+        *[None] * 12,
+    ]
     seen = run(CONFIGS[1], operations)
     second = VISIT + (distance if fresh else max(distance, MERGE_LATENCY))
     assert seen.writes == [(VISIT + WRITE, 5, 2), (second + WRITE, 5, 2)]
@@ -258,8 +301,7 @@ def test_distance(distance, fresh):
 
 @pytest.mark.parametrize(("address", "lane"), [(5, 1), (6, 2)])
 def test_others_do_not_wait(address, lane):
-    operations = [write_back(5, 200, 2), write_back(address, 100, lane, fresh=(0, 0)),
-                  *[None] * 12]
+    operations = [write_back(5, 200, 2), write_back(address, 100, lane, fresh=(0, 0)), *[None] * 12]
     assert run(CONFIGS[1], operations).reads == [(1 + VISIT, address)]
 
 
@@ -267,8 +309,13 @@ def test_others_do_not_wait(address, lane):
 @pytest.mark.parametrize("address", [5, 6])
 def test_words_that_are_being_written_are_not_read(single_port, address):
     config = dataclasses.replace(CONFIGS[1], single_port=single_port)
-    operations = [write_back(5, 200, 2), None, None, write_back(address, 100, 1, fresh=(0, 0)),
-                  *[None] * 12]
+    operations = [
+        write_back(5, 200, 2),
+        None,
+        None,
+        write_back(address, 100, 1, fresh=(0, 0)),
+        *[None] * 12,
+    ]
     waits = single_port or address == 5
     assert run(config, operations).reads == [(3 + VISIT - single_port + waits, address)]
 
@@ -326,7 +373,7 @@ def test_nothing_is_lost_when_the_drain_stops(clusters):
 
     simulate(merge_and_drain(merge, drain), bench)
     assert written[0] == visits * count
-    assert max(levels) >= merge_places(config) - 1      # the room is needed
+    assert max(levels) >= merge_places(config) - 1  # the room is needed
 
 
 def merge_and_drain(merge, drain):

@@ -14,8 +14,9 @@ SHARED = Config(packet_words=34, result_depth=50, single_port=True)
 
 
 def port_words(words):
-    return [{"data": word, "last": int(index == len(words) - 1)}
-            for index, word in enumerate(words)]
+    return [
+        {"data": word, "last": int(index == len(words) - 1)} for index, word in enumerate(words)
+    ]
 
 
 def expected_error(words):
@@ -27,11 +28,20 @@ def expected_error(words):
 
 
 def random_packet(rng):
-    kind = rng.choice(["good", "longest", "header", "one", "short", "long", "wrong", "noise"],
-                      p=[0.4, 0.1, 0.1, 0.05, 0.05, 0.1, 0.1, 0.1])
-    length = {"good": int(rng.integers(0, 12)), "longest": CONFIG.packet_words, "header": 0,
-              "short": int(rng.integers(1, 9)), "long": int(rng.integers(35, 90)),
-              "wrong": int(rng.integers(0, 30)), "one": 0, "noise": int(rng.integers(0, 60))}[kind]
+    kind = rng.choice(
+        ["good", "longest", "header", "one", "short", "long", "wrong", "noise"],
+        p=[0.4, 0.1, 0.1, 0.05, 0.05, 0.1, 0.1, 0.1],
+    )
+    length = {
+        "good": int(rng.integers(0, 12)),
+        "longest": CONFIG.packet_words,
+        "header": 0,
+        "short": int(rng.integers(1, 9)),
+        "long": int(rng.integers(35, 90)),
+        "wrong": int(rng.integers(0, 30)),
+        "one": 0,
+        "noise": int(rng.integers(0, 60)),
+    }[kind]
     body = [int(word) for word in rng.integers(0, 1 << 32, length)]
     stated = length
     if kind == "short":
@@ -77,7 +87,8 @@ def run(packets, rng, offered=1.0, eager=1.0, config=CONFIG):
 
     async def send(ctx):
         await Streams(rng, offered).put(
-            ctx, buffer.i, [word for packet in packets for word in port_words(packet)])
+            ctx, buffer.i, [word for packet in packets for word in port_words(packet)]
+        )
 
     async def results(ctx):
         """Write and read results at random; what was written last is what comes out."""
@@ -114,33 +125,36 @@ def test_packets(offered, eager, config):
         assert error == expected_error(packet)
         kinds.add(error)
         if error == ErrorCode.OK:
-            assert words == packet[:len(words)] and len(words) >= 2
+            assert words == packet[: len(words)] and len(words) >= 2
     assert kinds == {ErrorCode.OK, ErrorCode.LENGTH, ErrorCode.TOO_LONG}
 
 
-@pytest.mark.parametrize(("words", "error"), [
-    ([5], ErrorCode.LENGTH),
-    ([0], ErrorCode.LENGTH),
-    ([5, 0], ErrorCode.OK),
-    ([5, 1], ErrorCode.LENGTH),
-    ([5, 0xFFFF_FFFF], ErrorCode.LENGTH),
-    ([5, 2, 0], ErrorCode.LENGTH),
-    ([5, 0, 0], ErrorCode.LENGTH),
-    ([5, 1 << 16 | 1, 0], ErrorCode.LENGTH),
-    ([5, 34, *range(34)], ErrorCode.OK),
-    ([5, 35, *range(34)], ErrorCode.LENGTH),
-    ([5, 33, *range(34)], ErrorCode.LENGTH),
-    ([5, 35, *range(35)], ErrorCode.TOO_LONG),
-    ([5, 34, *range(35)], ErrorCode.TOO_LONG),
-    ([5, 500, *range(500)], ErrorCode.TOO_LONG),
-])
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([5], ErrorCode.LENGTH),
+        ([0], ErrorCode.LENGTH),
+        ([5, 0], ErrorCode.OK),
+        ([5, 1], ErrorCode.LENGTH),
+        ([5, 0xFFFF_FFFF], ErrorCode.LENGTH),
+        ([5, 2, 0], ErrorCode.LENGTH),
+        ([5, 0, 0], ErrorCode.LENGTH),
+        ([5, 1 << 16 | 1, 0], ErrorCode.LENGTH),
+        ([5, 34, *range(34)], ErrorCode.OK),
+        ([5, 35, *range(34)], ErrorCode.LENGTH),
+        ([5, 33, *range(34)], ErrorCode.LENGTH),
+        ([5, 35, *range(35)], ErrorCode.TOO_LONG),
+        ([5, 34, *range(35)], ErrorCode.TOO_LONG),
+        ([5, 500, *range(500)], ErrorCode.TOO_LONG),
+    ],
+)
 def test_errors(words, error):
     """Each between two good packets, which come out whole."""
     good = [7, 3, 10, 20, 30]
     rng = np.random.default_rng(1)
     seen = run([good, words, good], rng)
     assert [item[0] for item in seen] == [0, error, 0]
-    assert all(item[1] == good[:len(item[1])] for item in (seen[0], seen[2]))
+    assert all(item[1] == good[: len(item[1])] for item in (seen[0], seen[2]))
 
 
 def test_room():
@@ -200,7 +214,8 @@ def test_end_after_the_last_word(length):
     async def send(ctx):
         for given in (words, words[:-1], [*words, 5], words):
             await Streams(np.random.default_rng(0)).put(
-                ctx, buffer.i, [*({"data": word} for word in given), end])
+                ctx, buffer.i, [*({"data": word} for word in given), end]
+            )
 
     async def take(ctx):
         for _ in range(4):
@@ -229,7 +244,7 @@ def test_aborted_packets_leave_nothing():
             await streams.put(ctx, buffer.i, [*({"data": 34} for _ in range(length)), abort])
         for _ in range(3):
             await streams.put(ctx, buffer.i, port_words(good))
-        for word in range(40):          # fills the buffer
+        for word in range(40):  # fills the buffer
             ctx.set(buffer.i.payload, {"data": word})
             ctx.set(buffer.i.valid, ctx.get(buffer.i.ready))
             await ctx.tick()

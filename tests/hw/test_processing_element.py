@@ -74,7 +74,7 @@ def run_pixels(config, pixels, rng, issue=1.0, pause=0.0):
     async def bench(ctx):
         nonlocal additions
         pending = [(number, entry) for number, pixel in enumerate(pixels) for entry in pixel]
-        left = [len(pixel) for pixel in pixels]     # entries not yet at the element
+        left = [len(pixel) for pixel in pixels]  # entries not yet at the element
         pipe = deque([None] * FLIGHT)
         oldest, passed, row, values, stop = 0, False, None, [], False
         pending.reverse()
@@ -112,8 +112,10 @@ def run_pixels(config, pixels, rng, issue=1.0, pause=0.0):
 
 
 @pytest.mark.parametrize("skip", [True, False])
-@pytest.mark.parametrize(("rows", "banks", "depth"), [
-    (1, 2, 4), (3, 2, 2), (5, 4, 1), (16, 2, 2), (7, 8, 10), (8, 2, 10)])
+@pytest.mark.parametrize(
+    ("rows", "banks", "depth"),
+    [(1, 2, 4), (3, 2, 2), (5, 4, 1), (16, 2, 2), (7, 8, 10), (8, 2, 10)],
+)
 def test_sums(rows, banks, depth, skip):
     """Random pixels, some of them empty, at several densities of trits, broadcasts and drains.
 
@@ -121,14 +123,21 @@ def test_sums(rows, banks, depth, skip):
     """
     config = configuration(rows, banks=banks, queue_depth=depth, skip_zero_weights=skip)
     rng = np.random.default_rng(rows)
-    for density, issue, pause in ((0.3, 1.0, 0.0), (0.6, 0.5, 0.5), (1.0, 1.0, 0.1),
-                                  (0.1, 0.9, 0.9)):
-        pixels = [[random_entry(rng, config, density) for _ in range(rng.integers(0, 14))]
-                  for _ in range(12)]
+    for density, issue, pause in (
+        (0.3, 1.0, 0.0),
+        (0.6, 0.5, 0.5),
+        (1.0, 1.0, 0.1),
+        (0.1, 0.9, 0.9),
+    ):
+        pixels = [
+            [random_entry(rng, config, density) for _ in range(rng.integers(0, 14))]
+            for _ in range(12)
+        ]
         drained, additions = run_pixels(config, pixels, rng, issue, pause)
         assert drained == [sums(config, pixel) for pixel in pixels]
-        assert additions == sum(used(config, entry).bit_count()
-                                for pixel in pixels for entry in pixel)
+        assert additions == sum(
+            used(config, entry).bit_count() for pixel in pixels for entry in pixel
+        )
         assert density < 0.5 or additions > 30
 
 
@@ -162,11 +171,14 @@ def schedule(config, arrivals):
             length = entry["rows_used"]
             added.update(first + row for row in range(length) if entry["nonzero"] >> row & 1)
         pushes.append(cycle)
-        pops.append(first - 2)       # its first group is taken up, then to the adder
+        pops.append(first - 2)  # its first group is taken up, then to the adder
         free_at = first + length
-    full = {cycle for cycle in range(len(arrivals) + 600)
-            if sum(push < cycle for push in pushes) - sum(pop < cycle for pop in pops)
-            >= config.queue_depth}
+    full = {
+        cycle
+        for cycle in range(len(arrivals) + 600)
+        if sum(push < cycle for push in pushes) - sum(pop < cycle for pop in pops)
+        >= config.queue_depth
+    }
     return added, full, {push + 1 for push in pushes}
 
 
@@ -178,13 +190,16 @@ def test_cycles(rows, skip):
     config = configuration(rows, queue_depth=4, skip_zero_weights=skip)
     places = queue_places(config)
     for density, share in ((1.0, 1.0), (0.5, 1.0), (0.2, 1.0), (0.5, 0.4), (0.0, 1.0)):
-        arrivals = [random_entry(rng, config, density) if rng.random() < share else None
-                    for _ in range(places)]
+        arrivals = [
+            random_entry(rng, config, density) if rng.random() < share else None
+            for _ in range(places)
+        ]
         element = ProcessingElement(config)
         added, full, pushed = set(), set(), set()
 
-        async def bench(ctx, element=element, arrivals=arrivals, added=added, full=full,
-                        pushed=pushed):
+        async def bench(
+            ctx, element=element, arrivals=arrivals, added=added, full=full, pushed=pushed
+        ):
             idle = [None] * (places * rows + 8)
             for cycle, entry in enumerate(arrivals + idle):
                 offer(ctx, element, config, entry, 0)
@@ -198,8 +213,9 @@ def test_cycles(rows, skip):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])
-@pytest.mark.parametrize(("wait", "there"), [(ADDITION_LATENCY - 1, False),
-                                             (ADDITION_LATENCY + 1, True)])
+@pytest.mark.parametrize(
+    ("wait", "there"), [(ADDITION_LATENCY - 1, False), (ADDITION_LATENCY + 1, True)]
+)
 def test_a_sum_can_be_taken_four_cycles_after_arrival(rows, wait, there):
     """Row r of an entry of all rows is added r cycles after row 0; take it then, not before."""
     config = configuration(rows)
@@ -223,7 +239,7 @@ def test_a_sum_can_be_taken_four_cycles_after_arrival(rows, wait, there):
             ctx.set(element.drain_row, 0)
             ctx.set(element.drain_bank, 0)
             await ctx.tick().repeat(3)
-            values.append(ctx.get(element.value))       # and it stays
+            values.append(ctx.get(element.value))  # and it stays
 
         simulate(element, bench)
         assert values == [(-77 if row == 0 else 1000) if there else 0] * 2
@@ -245,8 +261,13 @@ def test_busy_is_about_the_oldest_pixel():
         async def bench(ctx, element=element, switch=switch, busy=busy):
             for cycle in range(20):
                 ctx.set(element.oldest, 1 if switch == 0 else 2 if cycle < switch else 3)
-                offer(ctx, element, config, [entry, entry, last][cycle] if cycle < 3 else None,
-                      2 if cycle < 2 or switch == 0 else 3)
+                offer(
+                    ctx,
+                    element,
+                    config,
+                    [entry, entry, last][cycle] if cycle < 3 else None,
+                    2 if cycle < 2 or switch == 0 else 3,
+                )
                 if ctx.get(element.busy):
                     busy.append(cycle)
                 await ctx.tick()
@@ -280,12 +301,12 @@ def test_taking_leaves_zero():
 
         await send(0b011, 100)
         await send(0b110, 7)
-        assert await take(1) == [0, 0, 0]        # another bank: this one keeps its sums
+        assert await take(1) == [0, 0, 0]  # another bank: this one keeps its sums
         assert await take(0) == [100, 107, 7]
         assert await take(0) == [0, 0, 0]
         await send(0b010, 5)
         await send(0b010, -9, tag=1)
-        await send(0b011, 5, tag=2)              # tag 2 is bank 0 again
+        await send(0b011, 5, tag=2)  # tag 2 is bank 0 again
         assert await take(0) == [5, 10, 0]
         assert await take(1) == [0, -9, 0]
 
@@ -322,8 +343,9 @@ def test_banks_do_not_disturb_each_other():
     assert taken == [9] * 4 + [0] * 35
 
 
-@pytest.mark.parametrize("values", [
-    {}, {"skip_zero_weights": False}, {"banks": 8}, {"accumulator_width": 32}])
+@pytest.mark.parametrize(
+    "values", [{}, {"skip_zero_weights": False}, {"banks": 8}, {"accumulator_width": 32}]
+)
 @pytest.mark.parametrize("rows", [1, 5, 16])
 def test_verilog(rows, values, tmp_path):
     text = lint(ProcessingElement(configuration(rows, **values)), "processing_element", tmp_path)

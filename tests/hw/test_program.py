@@ -24,8 +24,13 @@ from tritforge.hw.program import (
     to_words,
 )
 
-RECORDS = {"layer": (LAYER, 6), "tile": (TILE, 2), "group": (GROUP, 8),
-           "geometry": (GEOMETRY, 2), "destination": (DESTINATION, 1)}
+RECORDS = {
+    "layer": (LAYER, 6),
+    "tile": (TILE, 2),
+    "group": (GROUP, 8),
+    "geometry": (GEOMETRY, 2),
+    "destination": (DESTINATION, 1),
+}
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -33,7 +38,7 @@ def test_records_are_whole_words(name):
     layout, words = RECORDS[name]
     assert record_words(layout) == words and layout.size == 32 * words
     place = 0
-    for _, field in layout:                 # no gaps, no overlaps
+    for _, field in layout:  # no gaps, no overlaps
         assert field.offset == place
         place += field.width
 
@@ -53,11 +58,14 @@ def test_every_field_by_itself(name):
             assert encode(layout, **{field_name: high}) == ones
         assert encode(layout, **{field_name: 0}) == 0
         for value in (low - 1, high + 1):
-            with pytest.raises(OverflowError, match=(
-                    f"^{field_name} is {value}; it must be between {low} and {high}$")):
+            with pytest.raises(
+                OverflowError,
+                match=(f"^{field_name} is {value}; it must be between {low} and {high}$"),
+            ):
                 encode(layout, **{field_name: value})
         assert encode_words(layout, **{field_name: high}) == to_words(
-            encode(layout, **{field_name: high}), words)
+            encode(layout, **{field_name: high}), words
+        )
 
 
 def test_layer_opcode_is_the_lowest_byte():
@@ -84,15 +92,32 @@ def test_unknown_field():
         encode(LAYER, nothing=1)
 
 
-@pytest.mark.parametrize("config", [*PRESETS.values(), Config(
-    clusters=64, elements=64, rows=32, accumulator_width=32, multiplier_width=18,
-    packet_words=4096)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *PRESETS.values(),
+        Config(
+            clusters=64,
+            elements=64,
+            rows=32,
+            accumulator_width=32,
+            multiplier_width=18,
+            packet_words=4096,
+        ),
+    ],
+)
 def test_row_layout(config):
     layout = row_layout(config)
     assert layout["offset"].width == config.accumulator_width + config.multiplier_width
     assert layout["multiplier"].shape.signed and layout["offset"].shape.signed
-    encode(layout, cluster=config.clusters - 1, lane=config.scan_width - 1, shift=63, enable=1,
-           word=config.activation_depth - 1)
+    encode(
+        layout,
+        cluster=config.clusters - 1,
+        lane=config.scan_width - 1,
+        shift=63,
+        enable=1,
+        word=config.activation_depth - 1,
+    )
     with pytest.raises(OverflowError, match="shift is 64; it must be between 0 and 63"):
         encode(layout, shift=64)
 

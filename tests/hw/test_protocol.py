@@ -21,9 +21,21 @@ from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.pysim import PythonLink
 from tritforge.sim.records import decode
 
-CONFIG = Config(clusters=2, elements=2, rows=3, queue_depth=2, scan_width=5, banks=2,
-                trit_depth=120, activation_depth=64, program_depth=200, row_depth=24,
-                result_depth=16, layer_count=3, packet_words=64)
+CONFIG = Config(
+    clusters=2,
+    elements=2,
+    rows=3,
+    queue_depth=2,
+    scan_width=5,
+    banks=2,
+    trit_depth=120,
+    activation_depth=64,
+    program_depth=200,
+    row_depth=24,
+    result_depth=16,
+    layer_count=3,
+    packet_words=64,
+)
 #: A run of the network takes some hundred cycles; anything above this hangs.
 LIMIT = 20_000
 
@@ -52,7 +64,8 @@ class ThrottledLink(PythonLink):
             ready = self.rng.random() < self.willing
             ctx.set(results.ready, int(ready))
             _, _, taken, valid, payload = await ctx.tick().sample(
-                commands.ready, results.valid, results.payload)
+                commands.ready, results.valid, results.payload
+            )
             self._cycles += 1
             if offered and taken:
                 self._commands.popleft()
@@ -85,8 +98,9 @@ class Work:
         self.network = random_network(rng, CONFIG, max_layers=3, max_channels=8, max_size=4)
         self.image = compile_network(self.network, CONFIG)
         self.inputs = [random_codes(rng, self.network, density) for density in (0.6, 0.9)]
-        self.expected = [reference_run(self.network, codes)[self.network.final.output]
-                         for codes in self.inputs]
+        self.expected = [
+            reference_run(self.network, codes)[self.network.final.output] for codes in self.inputs
+        ]
         self.layers = len(self.network.layers)
         self.address = self.image.layers[0].address
 
@@ -116,7 +130,8 @@ def snapshot(device):
     for kind in READABLE_MEMORIES:
         for cluster in range(CONFIG.clusters if kind == "activations" else 1):
             result[kind, cluster] = device.read(
-                kind, cluster, 0, CONFIG.memory_depth(kind)).tolist()
+                kind, cluster, 0, CONFIG.memory_depth(kind)
+            ).tolist()
     return result
 
 
@@ -146,7 +161,7 @@ def test_bad_packets_change_nothing(work):
     assert (status.errors, status.dropped, status.running) == (errors + count, 0, 0)
     assert status.layers == work.layers
     assert snapshot(device) == before
-    device.run(work.address, work.layers)               # on the input from before
+    device.run(work.address, work.layers)  # on the input from before
     np.testing.assert_array_equal(device.read_results(work.image), work.expected[1])
 
 
@@ -171,10 +186,14 @@ def test_runs_of_nothing(work):
     work.put(device, 0)
     before = snapshot(device)
     for address, layers, error in (
-            (0, 0, ErrorCode.EMPTY_PROGRAM), (199, 1, ErrorCode.EMPTY_PROGRAM),
-            (1, 1, ErrorCode.EMPTY_PROGRAM), (200, 1, ErrorCode.ADDRESS),
-            (256, 1, ErrorCode.ADDRESS), (0xFFFF_FFFF, 1, ErrorCode.ADDRESS),
-            (0xFFFF_FFFF, 0xFFFF_FFFF, ErrorCode.ADDRESS)):
+        (0, 0, ErrorCode.EMPTY_PROGRAM),
+        (199, 1, ErrorCode.EMPTY_PROGRAM),
+        (1, 1, ErrorCode.EMPTY_PROGRAM),
+        (200, 1, ErrorCode.ADDRESS),
+        (256, 1, ErrorCode.ADDRESS),
+        (0xFFFF_FFFF, 1, ErrorCode.ADDRESS),
+        (0xFFFF_FFFF, 0xFFFF_FFFF, ErrorCode.ADDRESS),
+    ):
         assert answer(link, protocol.run(address, layers).words()).error == error
     assert snapshot(device) == before
     work.run(device, 0)
@@ -184,8 +203,11 @@ def test_runs_of_nothing(work):
 def test_a_layer_of_nothing_is_no_layer(field):
     link = ThrottledLink(CONFIG)
     values = {"tile_count": 1, "out_height": 1, "out_width": 1, field: 0}
-    link.send(protocol.write("program", 0, 0, 6, encode_words(
-        LAYER, opcode=LAYER_OPCODE, **values)).words())
+    link.send(
+        protocol.write(
+            "program", 0, 0, 6, encode_words(LAYER, opcode=LAYER_OPCODE, **values)
+        ).words()
+    )
     assert answer(link, protocol.run(0, 1).words()).error == ErrorCode.EMPTY_PROGRAM
 
 
@@ -209,16 +231,27 @@ def test_busy(work):
     device.load(work.image)
     work.put(device, 0)
     run = work.run_packet()
-    answers = [Packet.from_words(words) for words in link.exchange(
-        [run, protocol.status().words(), run,
-         protocol.write("activations", 1, 63, 1, [5, 6]).words(),
-         protocol.read("activations", 1, 63, 1).words()], 4)]
+    answers = [
+        Packet.from_words(words)
+        for words in link.exchange(
+            [
+                run,
+                protocol.status().words(),
+                run,
+                protocol.write("activations", 1, 63, 1, [5, 6]).words(),
+                protocol.read("activations", 1, 63, 1).words(),
+            ],
+            4,
+        )
+    ]
     by_opcode = {packet.opcode & 0x7F: [] for packet in answers}
     for packet in answers:
         by_opcode[packet.opcode & 0x7F].append(packet)
     assert protocol.Status.from_packet(by_opcode[Opcode.STATUS][0]).running == 1
     assert sorted(packet.error for packet in by_opcode[Opcode.RUN]) == [
-        ErrorCode.OK, ErrorCode.BUSY]
+        ErrorCode.OK,
+        ErrorCode.BUSY,
+    ]
     assert by_opcode[Opcode.READ][0].payload == (5, 6)
     np.testing.assert_array_equal(device.read_results(work.image), work.expected[0])
     assert device.status().errors == 1
@@ -239,18 +272,24 @@ def test_blocked_results(work):
     for cluster in range(CONFIG.clusters):
         part = work.image.activation_port_words(words[cluster])
         for index, chunks in enumerate(part):
-            packets.append(protocol.write(
-                "activations", cluster, place.base + index, 1, map(int, chunks)).words())
+            packets.append(
+                protocol.write(
+                    "activations", cluster, place.base + index, 1, map(int, chunks)
+                ).words()
+            )
     for packet in packets:
         link.send(packet)
     link.send(work.run_packet())
     link.idle(LIMIT // 2)
     link.willing = 1.0
     answers = [Packet.from_words(words) for words in link.exchange([], CONFIG.response_places + 2)]
-    assert sum(packet.opcode == Opcode.STATUS | 0x80
-               for packet in answers) == CONFIG.response_places + 1
-    assert [packet.error for packet in answers
-            if packet.opcode == Opcode.RUN | 0x80] == [ErrorCode.OK]
+    assert (
+        sum(packet.opcode == Opcode.STATUS | 0x80 for packet in answers)
+        == CONFIG.response_places + 1
+    )
+    assert [packet.error for packet in answers if packet.opcode == Opcode.RUN | 0x80] == [
+        ErrorCode.OK
+    ]
     status = device.status()
     assert (status.dropped, status.errors, status.running) == (extra, 0, 0)
     np.testing.assert_array_equal(device.read_results(work.image), work.expected[1])
@@ -277,8 +316,9 @@ def test_garbage_between_runs(work):
     device.load(work.image)
     counters = work.run(device, 0)
     errors = device.status().errors
-    packets = [[int(word) for word in rng.integers(0, 1 << 32, rng.integers(1, 150))]
-               for _ in range(60)]
+    packets = [
+        [int(word) for word in rng.integers(0, 1 << 32, rng.integers(1, 150))] for _ in range(60)
+    ]
     for packet in packets:
         assert answer(link, packet).error in (ErrorCode.LENGTH, ErrorCode.TOO_LONG)
     assert device.status().errors == errors + len(packets)
@@ -289,23 +329,38 @@ def test_another_configuration_is_noticed():
     link = PythonLink(CONFIG)
     device = Device(link)
     device.config = Config()
-    with pytest.raises(DeviceError, match=f"the accelerator has configuration "
-                                          f"{CONFIG.identity_word:08x}, not custom"):
+    with pytest.raises(
+        DeviceError,
+        match=f"the accelerator has configuration {CONFIG.identity_word:08x}, not custom",
+    ):
         device.check_identity()
 
 
-@pytest.mark.parametrize(("mask", "bits"), [
-    (0x00FF_0000, 0x0010_0000), (0x00FF_0000, 0x00F0_0000), (0xFFFF_0000, 0xF0F0_0000),
-    (0xFF00_0000, 0xFF00_0000), (0xFF00_0000, 0x0100_0000), (0x0000_0000, 0xF0F0_0000)],
-    ids=lambda bits: f"{bits:08x}")
+@pytest.mark.parametrize(
+    ("mask", "bits"),
+    [
+        (0x00FF_0000, 0x0010_0000),
+        (0x00FF_0000, 0x00F0_0000),
+        (0xFFFF_0000, 0xF0F0_0000),
+        (0xFF00_0000, 0xFF00_0000),
+        (0xFF00_0000, 0x0100_0000),
+        (0x0000_0000, 0xF0F0_0000),
+    ],
+    ids=lambda bits: f"{bits:08x}",
+)
 @pytest.mark.parametrize("axes", ["y", "x", "yx"])
 def test_no_destination_hangs_the_machine(work, axes, mask, bits):
     """Counts of 16 and more, more fresh pixels than there are, bits that mean nothing."""
     assert DESTINATION.size == 32
     program = work.image.port_words("program").copy()
     first = work.address
-    layer = decode(LAYER, sum(word << 32 * n for n, word in enumerate(
-        program[first:first + record_words(LAYER), 0].tolist())))
+    layer = decode(
+        LAYER,
+        sum(
+            word << 32 * n
+            for n, word in enumerate(program[first : first + record_words(LAYER), 0].tolist())
+        ),
+    )
     for axis in axes:
         start = layer[f"destination_{axis}"]
         stop = start + layer["out_height" if axis == "y" else "out_width"]
@@ -316,7 +371,7 @@ def test_no_destination_hangs_the_machine(work, axes, mask, bits):
         device.write("program", 0, 0, program)
         work.put(device, 0)
         (counters,) = device.run(work.address, 1)
-        if mask & 0x00FF_0000:                 # a count of which nothing is left: no pixels
+        if mask & 0x00FF_0000:  # a count of which nothing is left: no pixels
             assert counters["adds"] == counters["write_backs"] == 0
         else:
             assert counters["adds"] > 0

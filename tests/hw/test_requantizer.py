@@ -16,9 +16,15 @@ from tritforge.hw.requantizer import (
 )
 from tritforge.sim.golden import requantize
 
-CONFIGS = [Config(), Config(accumulator_width=32, multiplier_width=18),
-           Config(accumulator_width=8, multiplier_width=4), Config(accumulator_width=28),
-           Config(accumulator_width=18), Config(accumulator_width=19), PRESETS["icebreaker"]]
+CONFIGS = [
+    Config(),
+    Config(accumulator_width=32, multiplier_width=18),
+    Config(accumulator_width=8, multiplier_width=4),
+    Config(accumulator_width=28),
+    Config(accumulator_width=18),
+    Config(accumulator_width=19),
+    PRESETS["icebreaker"],
+]
 
 NAMES = [f"{config.accumulator_width}{'-single' * config.single_port}" for config in CONFIGS]
 
@@ -86,11 +92,13 @@ def test_random(config, low, high):
 @pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
 def test_extremes(config):
     top, factor = 1 << (config.accumulator_width - 1), 1 << (config.multiplier_width - 1)
-    cases = [(accumulator, multiplier, 0, shift)
-             for accumulator in (-top, -top + 1, -1, 0, 1, top - 1)
-             for multiplier in (-factor, -1, 0, 1, factor - 1)
-             for shift in (0, 1, config.offset_width // 2, config.offset_width - 2)
-             if accumulator * multiplier + (1 << shift >> 1) < 2 * top * factor]
+    cases = [
+        (accumulator, multiplier, 0, shift)
+        for accumulator in (-top, -top + 1, -1, 0, 1, top - 1)
+        for multiplier in (-factor, -1, 0, 1, factor - 1)
+        for shift in (0, 1, config.offset_width // 2, config.offset_width - 2)
+        if accumulator * multiplier + (1 << shift >> 1) < 2 * top * factor
+    ]
     assert len(cases) == 6 * 5 * 4
     for low, high in ((0, 255), (-128, 127)):
         values = run(config, cases, low, high)
@@ -106,7 +114,7 @@ def test_ties_go_up():
             cases.append((2 * whole + 1, 1 << (shift - 1), 0, shift))
             expected.append(whole + 1)
     values = run(config, cases, -128, 127)
-    assert values[:len(expected)] == expected
+    assert values[: len(expected)] == expected
 
 
 def test_negative_sums_round_down():

@@ -35,20 +35,41 @@ def run(config, inputs):
 def test_exhaustive(width):
     """All codes, both signs, all coefficients on both multipliers."""
     count = 1 << width
-    run(Config(coefficient_width=width), [
-        (code, is_signed, coefficient - count // 2, (coefficient * 3 + 1) % count - count // 2)
-        for code in range(256) for is_signed in (0, 1) for coefficient in range(count)])
+    run(
+        Config(coefficient_width=width),
+        [
+            (code, is_signed, coefficient - count // 2, (coefficient * 3 + 1) % count - count // 2)
+            for code in range(256)
+            for is_signed in (0, 1)
+            for coefficient in range(count)
+        ],
+    )
 
 
 @pytest.mark.parametrize("width", [10, 16])
 def test_random_and_extremes(width):
     rng = np.random.default_rng(width)
     low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
-    corners = [(code, is_signed, plus, minus) for code in (0, 1, 127, 128, 255)
-               for is_signed in (0, 1) for plus in (low, -1, 0, high) for minus in (low, 1, high)]
-    run(Config(coefficient_width=width), corners + [
-        (int(rng.integers(256)), int(rng.integers(2)), int(rng.integers(low, high + 1)),
-         int(rng.integers(low, high + 1))) for _ in range(1000)])
+    corners = [
+        (code, is_signed, plus, minus)
+        for code in (0, 1, 127, 128, 255)
+        for is_signed in (0, 1)
+        for plus in (low, -1, 0, high)
+        for minus in (low, 1, high)
+    ]
+    run(
+        Config(coefficient_width=width),
+        corners
+        + [
+            (
+                int(rng.integers(256)),
+                int(rng.integers(2)),
+                int(rng.integers(low, high + 1)),
+                int(rng.integers(low, high + 1)),
+            )
+            for _ in range(1000)
+        ],
+    )
 
 
 def test_latency_is_two():

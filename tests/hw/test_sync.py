@@ -14,8 +14,16 @@ from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.pysim import PythonLink
 
-CONFIG = Config(clusters=2, elements=2, rows=3, trit_depth=64, activation_depth=64,
-                program_depth=256, row_depth=16, result_depth=64)
+CONFIG = Config(
+    clusters=2,
+    elements=2,
+    rows=3,
+    trit_depth=64,
+    activation_depth=64,
+    program_depth=256,
+    row_depth=16,
+    result_depth=64,
+)
 #: Cycles of a SYNC record, and of a wait for a signal that is there.
 SYNC_CYCLES, WAIT_CYCLES = 10, 1
 
@@ -34,11 +42,13 @@ class Work:
         """An accelerator whose program has SYNC records before the second layer: (fields, ..)."""
         program = self.memory.program.tolist()
         end = len(program)
-        words = [encode_words(SYNC, opcode=SYNC_OPCODE, next=end + number, **fields)[0]
-                 for number, fields in enumerate(syncs)]
+        words = [
+            encode_words(SYNC, opcode=SYNC_OPCODE, next=end + number, **fields)[0]
+            for number, fields in enumerate(syncs)
+        ]
         if words:
             program[self.second] = words[0]
-            program += [*words[1:], *self.memory.program[self.second:].tolist()]
+            program += [*words[1:], *self.memory.program[self.second :].tolist()]
         device = Device(PythonLink(CONFIG))
         memory = dataclasses.replace(self.memory, program=np.array(program, np.uint32))
         device.load(memory)
@@ -55,8 +65,10 @@ def work():
 
 
 def answers(device, packets, count):
-    return [Packet.from_words(words) for words in device.link.exchange(
-        [packet.words() for packet in packets], count)]
+    return [
+        Packet.from_words(words)
+        for words in device.link.exchange([packet.words() for packet in packets], count)
+    ]
 
 
 def test_a_record_between_layers(work):
@@ -90,16 +102,28 @@ def test_a_run_that_waits(work):
     (answer,) = answers(device, [protocol.signal()], 1)
     assert (answer.opcode, answer.error) == (Opcode.RUN | protocol.RESPONSE, ErrorCode.OK)
     work.check(device)
-    assert device.read("counters", 0, 14, 1)[0, 0] > 50     # stall_refill
+    assert device.read("counters", 0, 14, 1)[0, 0] > 50  # stall_refill
 
 
 def test_releases_are_taken_once(work):
     """A WAIT for a release that comes, one for the end of the run, and packets behind both."""
     device = work.device({"release": 1})
-    found = answers(device, [protocol.run(0, 2), protocol.wait(), protocol.status(),
-                             protocol.wait(), protocol.status()], 3)
-    states = [protocol.Status.from_packet(packet) for packet in found
-              if packet.opcode == Opcode.STATUS | protocol.RESPONSE]
+    found = answers(
+        device,
+        [
+            protocol.run(0, 2),
+            protocol.wait(),
+            protocol.status(),
+            protocol.wait(),
+            protocol.status(),
+        ],
+        3,
+    )
+    states = [
+        protocol.Status.from_packet(packet)
+        for packet in found
+        if packet.opcode == Opcode.STATUS | protocol.RESPONSE
+    ]
     assert [(state.running, state.layers) for state in states] == [(1, 1), (0, 2)]
     work.check(device)
 

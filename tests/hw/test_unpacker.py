@@ -9,9 +9,21 @@ from tritforge.hw.config import Config
 from tritforge.hw.unpacker import Unpacker
 from tritforge.model_export.image.packing import pack_columns
 
-CONFIGS = [Config(elements=elements, rows=rows, trit_depth=64, packet_words=200)
-           for elements, rows in ((4, 4), (16, 16), (1, 1), (5, 2), (3, 8), (16, 1), (2, 32),
-                                  (3, 32), (1, 4), (7, 16))]
+CONFIGS = [
+    Config(elements=elements, rows=rows, trit_depth=64, packet_words=200)
+    for elements, rows in (
+        (4, 4),
+        (16, 16),
+        (1, 1),
+        (5, 2),
+        (3, 8),
+        (16, 1),
+        (2, 32),
+        (3, 32),
+        (1, 4),
+        (7, 16),
+    )
+]
 
 
 def identify(config):
@@ -45,15 +57,18 @@ def job_of(rng, config, density=None, count=None):
     if rng.random() < 0.3:
         used = int(rng.integers(least, config.rows + 1))
         least, words = pack_columns(columns, config.elements, config.rows, used)
-    expected = [(address + number, chunk, value)
-                for number, column in enumerate(chunks_of(config, columns))
-                for chunk, value in enumerate(column)]
+    expected = [
+        (address + number, chunk, value)
+        for number, column in enumerate(chunks_of(config, columns))
+        for chunk, value in enumerate(column)
+    ]
     return {"address": address, "count": count, "rows_used": least}, words.tolist(), expected
 
 
 def port_words(words):
-    return [{"data": word, "last": int(number == len(words) - 1)}
-            for number, word in enumerate(words)]
+    return [
+        {"data": word, "last": int(number == len(words) - 1)} for number, word in enumerate(words)
+    ]
 
 
 def run(config, jobs, busy=(1.0, 1.0, 1.0), seed=0):
@@ -81,8 +96,9 @@ def run(config, jobs, busy=(1.0, 1.0, 1.0), seed=0):
     async def watch(ctx):
         nonlocal cycle
         while True:
-            fault, valid, ready = (await ctx.tick().sample(
-                unpacker.fault, unpacker.o.valid, unpacker.o.ready))[-3:]
+            fault, valid, ready = (
+                await ctx.tick().sample(unpacker.fault, unpacker.o.valid, unpacker.o.ready)
+            )[-3:]
             cycle += 1
             faults.append(fault)
             if valid and ready:

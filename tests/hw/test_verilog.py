@@ -13,8 +13,10 @@ from tritforge.hw.verilog import TOP_NAME, generate_verilog, sidecar, write_veri
 
 def modules(verilog):
     """Module texts by name."""
-    return {match[1]: match[0] for match in
-            re.finditer(r"^module (\\?[^\s(#]+) ?[ (#].*?^endmodule", verilog, re.M | re.S)}
+    return {
+        match[1]: match[0]
+        for match in re.finditer(r"^module (\\?[^\s(#]+) ?[ (#].*?^endmodule", verilog, re.M | re.S)
+    }
 
 
 def instances(text):
@@ -25,7 +27,7 @@ def instances(text):
 def multiplications(found, name):
     """Multiplications in a module and all below it."""
     own = len(re.findall(r"\s\*\s", re.sub(r"\(\*.*?\*\)", "", found[name])))
-    if name == "chunk_memory":      # its only products are parameter arithmetic
+    if name == "chunk_memory":  # its only products are parameter arithmetic
         own = 0
     return own + sum(multiplications(found, child) for child in instances(found[name]))
 
@@ -42,14 +44,21 @@ def test_two_weight_multipliers_per_cluster(name):
     assert multiplications(found, "processing_element") == 0
     assert multiplications(found, "cluster") == 2
     assert multiplications(found, TOP_NAME) == (
-        2 * config.cluster_count + config.drain_width * multiplier_parts(config))
+        2 * config.cluster_count + config.drain_width * multiplier_parts(config)
+    )
 
 
 def test_sidecar_counts_all_sets():
     described = sidecar(PRESETS["alexnet"])
     assert described["processing_elements"] == 512 and described["weight_multipliers"] == 64
     assert {name: memory["instances"] for name, memory in described["memories"].items()} == {
-        "program": 1, "trits": 32, "activations": 8, "rows": 1, "results": 1, "counters": 1}
+        "program": 1,
+        "trits": 32,
+        "activations": 8,
+        "rows": 1,
+        "results": 1,
+        "counters": 1,
+    }
 
 
 @pytest.mark.parametrize("sets", [1, 2, 16])
@@ -59,7 +68,8 @@ def test_what_the_observation_port_says_fits_a_native_word(sets):
     assert 32 < layout.size <= 64
     fields = dict(layout)
     assert [fields[name].offset for name in (*PROBE_PULSES, *PROBE_LEVELS)] == list(
-        range(len(PROBE_PULSES) + len(PROBE_LEVELS)))
+        range(len(PROBE_PULSES) + len(PROBE_LEVELS))
+    )
 
 
 def test_the_same_configuration_gives_the_same_text():
@@ -84,7 +94,15 @@ def test_sidecar_describes_the_memories(tmp_path):
     assert bits["layer_started"] == 0 and bits["drain_stalled"] == 5
     assert bits["y"] == [bits["width"] - 16, bits["width"] - 1]
     assert described["memories"]["trits"] == {
-        "number": 1, "instances": 8, "width_bits": 256, "depth": 1024,
-        "port_words_per_word": 8, "readable": False, "writable": True}
+        "number": 1,
+        "instances": 8,
+        "width_bits": 256,
+        "depth": 1024,
+        "port_words_per_word": 8,
+        "readable": False,
+        "writable": True,
+    }
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "accelerator.json", "accelerator.v"]
+        "accelerator.json",
+        "accelerator.v",
+    ]

@@ -9,10 +9,12 @@ from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.walker import Walker, job_places, word_places
 
-CONFIGS = [Config(scan_width=3, activation_depth=1000, trit_depth=3000),
-           Config(scan_width=1, activation_depth=37, trit_depth=50, rows=1),
-           Config(scan_width=16, activation_depth=256, trit_depth=2048),
-           Config(scan_width=2, skip_zero_weights=False)]
+CONFIGS = [
+    Config(scan_width=3, activation_depth=1000, trit_depth=3000),
+    Config(scan_width=1, activation_depth=37, trit_depth=50, rows=1),
+    Config(scan_width=16, activation_depth=256, trit_depth=2048),
+    Config(scan_width=2, skip_zero_weights=False),
+]
 
 
 def expected_words(config, job):
@@ -25,12 +27,18 @@ def expected_words(config, job):
     for ky in range(job["count_y"]):
         for kx in range(job["count_x"]):
             for w in range(job["word_count"]):
-                words.append((
-                    job["address"] + ky * job["step_y"] + kx * job["step_x"] + w & address_mask,
-                    job["last_lanes"] if w == job["word_count"] - 1 else config.scan_width,
-                    job["trit"] + ky * job["trit_step_y"] + kx * job["trit_step_x"]
-                    + w * config.scan_width & trit_mask,
-                    False))
+                words.append(
+                    (
+                        job["address"] + ky * job["step_y"] + kx * job["step_x"] + w & address_mask,
+                        job["last_lanes"] if w == job["word_count"] - 1 else config.scan_width,
+                        job["trit"]
+                        + ky * job["trit_step_y"]
+                        + kx * job["trit_step_x"]
+                        + w * config.scan_width
+                        & trit_mask,
+                        False,
+                    )
+                )
     return [*words[:-1], (*words[-1][:3], job["last"])]
 
 
@@ -44,13 +52,20 @@ def random_job(rng, config, **fixed):
     limit = 1 << (config.coefficient_width - 1)
     job = {
         "address": number(0, config.activation_depth - 1),
-        "step_x": some(config.activation_depth), "step_y": some(config.activation_depth),
-        "count_x": number(0, 4), "count_y": number(0, 4), "word_count": number(1, 5),
+        "step_x": some(config.activation_depth),
+        "step_y": some(config.activation_depth),
+        "count_x": number(0, 4),
+        "count_y": number(0, 4),
+        "word_count": number(1, 5),
         "last_lanes": number(1, config.scan_width),
         "trit": number(0, config.trit_depth - 1),
-        "trit_step_x": some(config.trit_depth), "trit_step_y": some(config.trit_depth),
-        "plus": number(-limit, limit - 1), "minus": number(-limit, limit - 1),
-        "signed": number(0, 1), "rows_used": number(1, config.rows), "last": number(0, 1),
+        "trit_step_x": some(config.trit_depth),
+        "trit_step_y": some(config.trit_depth),
+        "plus": number(-limit, limit - 1),
+        "minus": number(-limit, limit - 1),
+        "signed": number(0, 1),
+        "rows_used": number(1, config.rows),
+        "last": number(0, 1),
     }
     return job | fixed
 
@@ -62,8 +77,10 @@ def run(config, jobs, rng, willing=1.0, served=1.0, offered=1.0):
     served, jobs are offered.
     """
     walker = Walker(config)
-    memory = [int(value) for value in rng.integers(
-        1, 1 << 62, 1 << (config.activation_depth - 1).bit_length())]
+    memory = [
+        int(value)
+        for value in rng.integers(1, 1 << 62, 1 << (config.activation_depth - 1).bit_length())
+    ]
     mask = (1 << config.memory_width("activations")) - 1
     count = sum(len(expected_words(config, job)) for job in jobs)
     words, cycles, reads = [], [], []
@@ -100,21 +117,23 @@ def run(config, jobs, rng, willing=1.0, served=1.0, offered=1.0):
     assert reads == [address for _, address, *_ in expected if address is not None]
     for word, (job, address, lanes, trit, last) in zip(words, expected, strict=True):
         assert (word.lanes, word.last) == (lanes, last)
-        assert (word.plus, word.minus, word.signed) == (
-            job["plus"], job["minus"], job["signed"])
+        assert (word.plus, word.minus, word.signed) == (job["plus"], job["minus"], job["signed"])
         # Rows in use matter only to a broadcast that does not look at the trits.
         assert word.rows_used == (0 if config.skip_zero_weights else job["rows_used"])
         if address is not None:
             assert word.trit == trit
             assert [word.activations[lane] for lane in range(config.scan_width)] == [
                 memory[address] >> 8 * lane & 255 if 8 * lane < 62 else 0
-                for lane in range(config.scan_width)]
+                for lane in range(config.scan_width)
+            ]
     return [cycle - begin for cycle in cycles]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
-@pytest.mark.parametrize(("willing", "served", "offered"), [
-    (1.0, 1.0, 1.0), (0.4, 1.0, 1.0), (1.0, 0.4, 1.0), (0.7, 0.6, 0.1), (0.1, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("willing", "served", "offered"),
+    [(1.0, 1.0, 1.0), (0.4, 1.0, 1.0), (1.0, 0.4, 1.0), (0.7, 0.6, 0.1), (0.1, 1.0, 1.0)],
+)
 def test_words(config, willing, served, offered):
     rng = np.random.default_rng(config.scan_width)
     jobs = [random_job(rng, config) for _ in range(25)]
@@ -129,8 +148,10 @@ def test_one_word_per_cycle(config):
     """The first word after a fixed time, then one per cycle, also from job to job; but one place
     for jobs is filled again a cycle after it was emptied."""
     rng = np.random.default_rng(1)
-    jobs = [random_job(rng, config, count_x=x, count_y=y, word_count=w)
-            for x, y, w in ((1, 1, 1), (3, 2, 2), (1, 1, 1), (1, 1, 1), (0, 3, 1), (2, 3, 4))]
+    jobs = [
+        random_job(rng, config, count_x=x, count_y=y, word_count=w)
+        for x, y, w in ((1, 1, 1), (3, 2, 2), (1, 1, 1), (1, 1, 1), (0, 3, 1), (2, 3, 4))
+    ]
     cycles = run(config, jobs, rng)
     expected, at = [], cycles[0]
     for job in jobs:
@@ -152,8 +173,10 @@ def test_word_queue_is_not_overrun():
     async def bench(ctx):
         nonlocal reads
         ctx.set(walker.read_ready, 1)
-        ctx.set(walker.i.payload, random_job(np.random.default_rng(0), config, count_x=4,
-                                             count_y=4, word_count=4))
+        ctx.set(
+            walker.i.payload,
+            random_job(np.random.default_rng(0), config, count_x=4, count_y=4, word_count=4),
+        )
         ctx.set(walker.i.valid, 1)
         for _ in range(50):
             reads += ctx.get(walker.read_valid)

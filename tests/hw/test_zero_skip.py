@@ -17,11 +17,14 @@ def random_word(rng, config, density, last=0.3):
     limit = 1 << (config.coefficient_width - 1)
     lanes = int(rng.integers(0, config.scan_width + 1))
     return {
-        "activations": [int(rng.integers(1, 256)) if rng.random() < density else 0
-                        for _ in range(config.scan_width)],
+        "activations": [
+            int(rng.integers(1, 256)) if rng.random() < density else 0
+            for _ in range(config.scan_width)
+        ],
         "lanes": lanes,
         "trit": int(rng.integers(0, 480)),
-        "plus": int(rng.integers(-limit, limit)), "minus": int(rng.integers(-limit, limit)),
+        "plus": int(rng.integers(-limit, limit)),
+        "minus": int(rng.integers(-limit, limit)),
         "signed": int(rng.integers(0, 2)),
         "rows_used": int(rng.integers(1, config.rows + 1)),
         "last": int(lanes == 0 or rng.random() < last),
@@ -35,8 +38,15 @@ def broadcasts(config, words):
         for lane in range(word["lanes"]):
             activation = word["activations"][lane]
             if activation or not config.skip_zero_activations:
-                yield (activation, word["trit"] + lane, word["plus"], word["minus"],
-                       word["signed"], word["rows_used"], tag)
+                yield (
+                    activation,
+                    word["trit"] + lane,
+                    word["plus"],
+                    word["minus"],
+                    word["signed"],
+                    word["rows_used"],
+                    tag,
+                )
         tag += word["last"]
 
 
@@ -50,8 +60,12 @@ def run(config, words, rng, offered=1.0, stop=0.0, drain=1.0):
     expected = list(broadcasts(config, words))
     pixels = sum(word["last"] for word in words)
     tags = 1 << tag_width(config)
-    seen, totals = [], dict.fromkeys(
-        ("skipped", "empty_scan", "stall_queue_full", "stall_imbalance", "stall_drain"), 0)
+    seen, totals = (
+        [],
+        dict.fromkeys(
+            ("skipped", "empty_scan", "stall_queue_full", "stall_imbalance", "stall_drain"), 0
+        ),
+    )
     cycles = 0
     over = False
 
@@ -74,11 +88,19 @@ def run(config, words, rng, offered=1.0, stop=0.0, drain=1.0):
             if ctx.get(block.valid):
                 assert not stopped
                 assert finished - oldest < config.banks
-                seen.append((ctx.get(block.activation), ctx.get(block.column),
-                             ctx.get(block.plus), ctx.get(block.minus),
-                             ctx.get(block.is_signed), ctx.get(block.rows_used), finished))
+                seen.append(
+                    (
+                        ctx.get(block.activation),
+                        ctx.get(block.column),
+                        ctx.get(block.plus),
+                        ctx.get(block.minus),
+                        ctx.get(block.is_signed),
+                        ctx.get(block.rows_used),
+                        finished,
+                    )
+                )
             stalls = [ctx.get(getattr(block, name)) for name in list(totals)[1:]]
-            assert sum(stalls) + ctx.get(block.valid) <= 1      # one reason, or work
+            assert sum(stalls) + ctx.get(block.valid) <= 1  # one reason, or work
             if ctx.get(block.stall_queue_full):
                 assert stopped
             if ctx.get(block.stall_drain) or ctx.get(block.stall_imbalance):
@@ -106,16 +128,21 @@ def run(config, words, rng, offered=1.0, stop=0.0, drain=1.0):
 def test_broadcasts_and_events(lanes, banks, skip):
     config = configuration(lanes, banks=banks, skip_zero_activations=skip)
     rng = np.random.default_rng(lanes)
-    for density, offered, stop, drain in ((0.5, 1.0, 0.0, 1.0), (0.2, 0.5, 0.5, 0.5),
-                                          (1.0, 1.0, 0.3, 0.008), (0.0, 1.0, 0.0, 0.3)):
+    for density, offered, stop, drain in (
+        (0.5, 1.0, 0.0, 1.0),
+        (0.2, 0.5, 0.5, 0.5),
+        (1.0, 1.0, 0.3, 0.008),
+        (0.0, 1.0, 0.0, 0.3),
+    ):
         words = [random_word(rng, config, density) for _ in range(60)]
         words.append(random_word(rng, config, density, last=1))
         totals, _ = run(config, words, rng, offered, stop, drain)
-        used = [word["activations"][:word["lanes"]] for word in words]
+        used = [word["activations"][: word["lanes"]] for word in words]
         zeros = sum(values.count(0) for values in used)
         assert totals["skipped"] == (zeros if skip else 0)
         assert totals["empty_scan"] == sum(
-            not any(values) if skip else not values for values in used)
+            not any(values) if skip else not values for values in used
+        )
         assert (totals["stall_queue_full"] > 0) == (stop > 0 and density > 0)
         if drain < 0.1:
             assert totals["stall_imbalance"] > 0 and totals["stall_drain"] > 0
@@ -127,7 +154,7 @@ def test_cycles(lanes):
     config = configuration(lanes, banks=8)
     rng = np.random.default_rng(lanes)
     words = [random_word(rng, config, density) | {"last": 0} for density in (0.1, 0.4, 1.0) * 10]
-    needed = sum(max(1, sum(map(bool, word["activations"][:word["lanes"]]))) for word in words)
+    needed = sum(max(1, sum(map(bool, word["activations"][: word["lanes"]]))) for word in words)
     words.append(random_word(rng, config, 0) | {"lanes": 0, "last": 1})
     # One cycle until the first word is held, one for the end word, one to see the tag move.
     _, cycles = run(config, words, rng)

@@ -16,11 +16,31 @@ from tritforge.model_export.memory.streaming import emit_streamed
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
 from tritforge.model_export.passes.quantize import partial_bounds
 
-__all__ = ["bound_network", "compile_network", "random_codes", "random_config",
-           "random_network", "reference_run", "streamed", "windows_network"]
+__all__ = [
+    "bound_network",
+    "compile_network",
+    "random_codes",
+    "random_config",
+    "random_network",
+    "reference_run",
+    "streamed",
+    "windows_network",
+]
 
-KINDS = ("conv", "conv", "conv", "grouped", "depthwise", "linear", "pool", "add", "concat",
-         "mixed", "avgpool", "identity")
+KINDS = (
+    "conv",
+    "conv",
+    "conv",
+    "grouped",
+    "depthwise",
+    "linear",
+    "pool",
+    "add",
+    "concat",
+    "mixed",
+    "avgpool",
+    "identity",
+)
 
 
 def reference_run(network, codes):
@@ -37,14 +57,21 @@ def accumulate(layer, tensors):
     for group in layer.groups:
         source = tensors[group.source][slice(*group.channels)]
         trits = group.trits.astype(np.int64)
-        weights = np.where(trits > 0, group.coefficient_plus, 0) \
-            + np.where(trits < 0, -group.coefficient_minus, 0)
+        weights = np.where(trits > 0, group.coefficient_plus, 0) + np.where(
+            trits < 0, -group.coefficient_minus, 0
+        )
         for ky in range(group.kernel[0]):
-            y = np.arange(layer.height) * group.stride[0] - group.padding[0] \
+            y = (
+                np.arange(layer.height) * group.stride[0]
+                - group.padding[0]
                 + ky * group.dilation[0]
+            )
             for kx in range(group.kernel[1]):
-                x = np.arange(layer.width) * group.stride[1] - group.padding[1] \
+                x = (
+                    np.arange(layer.width) * group.stride[1]
+                    - group.padding[1]
                     + kx * group.dilation[1]
+                )
                 oy = np.flatnonzero((y >= 0) & (y < source.shape[1]))
                 ox = np.flatnonzero((x >= 0) & (x < source.shape[2]))
                 values = source[:, y[oy]][:, :, x[ox]]
@@ -57,8 +84,9 @@ def accumulate(layer, tensors):
 def run_layer(layer, tensors):
     """Output codes, or results of the last layer."""
     rule = layer.requantization
-    multiplier, bias, shift = (values[:, None, None]
-                               for values in (rule.multiplier, rule.bias, rule.shift))
+    multiplier, bias, shift = (
+        values[:, None, None] for values in (rule.multiplier, rule.bias, rule.shift)
+    )
     scaled = accumulate(layer, tensors) * multiplier + bias
     if layer.final:
         return scaled
@@ -71,8 +99,9 @@ def run_layer(layer, tensors):
         top = py * pool.stride[0] - pool.padding[0]
         for px in range(pool.width):
             left = px * pool.stride[1] - pool.padding[1]
-            window = codes[:, max(top, 0):top + pool.kernel[0],
-                           max(left, 0):left + pool.kernel[1]]
+            window = codes[
+                :, max(top, 0) : top + pool.kernel[0], max(left, 0) : left + pool.kernel[1]
+            ]
             result[:, py, px] = window.max(axis=(1, 2))
     return result
 
@@ -152,9 +181,9 @@ class _Builder:
         density = self.rng.choice([0.1, 0.3, 0.6, 1.0])
         values = self.rng.choice(np.array([-1, 1], np.int8), shape)
         values[self.rng.random(shape) >= density] = 0
-        values[self.rng.random(rows) < 0.1] = 0               # rows of zeros
+        values[self.rng.random(rows) < 0.1] = 0  # rows of zeros
         if self.chance(0.2):
-            values[:, self.rng.random(channels) < 0.3] = 0    # channels of zeros
+            values[:, self.rng.random(channels) < 0.3] = 0  # channels of zeros
         return values
 
     def coefficients(self):
@@ -162,8 +191,9 @@ class _Builder:
         top = self.config.coefficient_max
         if self.chance(0.3):
             top = min(top, 3)
-        plus, minus = (self.pick(-top, top) if self.chance(0.4) else self.pick(1, top)
-                       for _ in range(2))
+        plus, minus = (
+            self.pick(-top, top) if self.chance(0.4) else self.pick(1, top) for _ in range(2)
+        )
         return (plus, minus) if self.chance(0.8) else (plus, plus)
 
     def planes(self):
@@ -175,13 +205,25 @@ class _Builder:
         return [(1 << int(digit), 1 << int(digit)) for digit in digits]
 
     def group(self, source, channels, rows, trits, kernel, pair, **geometry):
-        return ColumnGroup(source, channels, rows, trits, kernel, float(pair[0]), float(pair[1]),
-                           coefficient_plus=pair[0], coefficient_minus=pair[1], **geometry)
+        return ColumnGroup(
+            source,
+            channels,
+            rows,
+            trits,
+            kernel,
+            float(pair[0]),
+            float(pair[1]),
+            coefficient_plus=pair[0],
+            coefficient_minus=pair[1],
+            **geometry,
+        )
 
     def groups(self, source, channels, rows, kernel, planes=None, **geometry):
         count = (rows[1] - rows[0], channels[1] - channels[0])
-        return [self.group(source, channels, rows, self.trits(*count, kernel), kernel, pair,
-                           **geometry) for pair in planes or self.planes()]
+        return [
+            self.group(source, channels, rows, self.trits(*count, kernel), kernel, pair, **geometry)
+            for pair in planes or self.planes()
+        ]
 
     def diagonal(self, source, channels, rows, planes=None, **geometry):
         count = rows[1] - rows[0]
@@ -191,8 +233,11 @@ class _Builder:
             signs = self.rng.choice(np.array([-1, 0, 1, 1], np.int8), count)
             trits[np.arange(count), np.arange(count), 0, 0] = signs
             kernel = geometry.get("kernel", (1, 1))
-            result.append(self.group(source, channels, rows, trits, pair=pair,
-                                     **(geometry | {"kernel": kernel})))
+            result.append(
+                self.group(
+                    source, channels, rows, trits, pair=pair, **(geometry | {"kernel": kernel})
+                )
+            )
         return result
 
     def geometry(self, source):
@@ -204,14 +249,17 @@ class _Builder:
                 before, after = self.pick(0, k), self.pick(0, k)
                 count = (size + before + after - (k - 1) * d - 1) // s + 1
                 if 1 <= count <= self.max_size + 2 and before <= (count - 1) * s + (k - 1) * d:
-                    break            # some position lies inside the source
+                    break  # some position lies inside the source
             kernel.append(k)
             stride.append(s)
             padding.append(before)
             dilation.append(d)
             out.append(count)
-        return (tuple(kernel), {"stride": tuple(stride), "padding": tuple(padding),
-                                "dilation": tuple(dilation)}, *out)
+        return (
+            tuple(kernel),
+            {"stride": tuple(stride), "padding": tuple(padding), "dilation": tuple(dilation)},
+            *out,
+        )
 
     def window(self, out, size):
         """(kernel, stride, padding, dilation) for ``out`` positions over ``size``: any that
@@ -224,7 +272,8 @@ class _Builder:
         """Mostly the newest tensor, sometimes an earlier one."""
         names = list(self.network.tensors)
         return self.network.tensors[
-            names[-1] if self.chance(0.7) else names[self.pick(0, len(names) - 1)]]
+            names[-1] if self.chance(0.7) else names[self.pick(0, len(names) - 1)]
+        ]
 
     # ----- layer kinds: (rows, height, width, groups)
 
@@ -234,12 +283,20 @@ class _Builder:
         if kind == "conv":
             kernel, where, height, width = self.geometry(source)
             rows = self.channels()
-            return rows, height, width, self.groups(
-                source.name, everything, (0, rows), kernel, **where)
+            return (
+                rows,
+                height,
+                width,
+                self.groups(source.name, everything, (0, rows), kernel, **where),
+            )
         if kind == "linear":
             rows = self.channels()
-            return rows, 1, 1, self.groups(
-                source.name, everything, (0, rows), (source.height, source.width))
+            return (
+                rows,
+                1,
+                1,
+                self.groups(source.name, everything, (0, rows), (source.height, source.width)),
+            )
         if kind in ("grouped", "depthwise"):
             divisors = [n for n in range(1, source.channels + 1) if source.channels % n == 0]
             count = source.channels if kind == "depthwise" else int(self.rng.choice(divisors))
@@ -251,38 +308,67 @@ class _Builder:
             groups = []
             for number in range(count):
                 groups += self.groups(
-                    source.name, (number * width_in, (number + 1) * width_in),
-                    (number * each, (number + 1) * each), kernel,
-                    None if own else planes, **where)
+                    source.name,
+                    (number * width_in, (number + 1) * width_in),
+                    (number * each, (number + 1) * each),
+                    kernel,
+                    None if own else planes,
+                    **where,
+                )
             rows = count * each
-            if self.chance(0.3):     # a residual beside the groups
+            if self.chance(0.3):  # a residual beside the groups
                 other = self.source()
                 groups += self.groups(other.name, (0, other.channels), (0, rows), (1, 1))
             if self.chance(0.2) and rows == source.channels:
                 groups += self.diagonal(source.name, everything, (0, rows))
             return rows, height, width, groups
         if kind in ("pool", "identity"):
-            return source.channels, source.height, source.width, self.diagonal(
-                source.name, everything, (0, source.channels))
+            return (
+                source.channels,
+                source.height,
+                source.width,
+                self.diagonal(source.name, everything, (0, source.channels)),
+            )
         if kind == "avgpool":
             kernel, where, height, width = self.geometry(source)
-            return source.channels, height, width, self.diagonal(
-                source.name, everything, (0, source.channels), kernel=kernel, shared=True,
-                **where)
+            return (
+                source.channels,
+                height,
+                width,
+                self.diagonal(
+                    source.name,
+                    everything,
+                    (0, source.channels),
+                    kernel=kernel,
+                    shared=True,
+                    **where,
+                ),
+            )
         if kind == "add":
-            alike = [t for t in self.network.tensors.values()
-                     if t.channels == source.channels]
+            alike = [t for t in self.network.tensors.values() if t.channels == source.channels]
             other = alike[self.pick(0, len(alike) - 1)]
-            return source.channels, source.height, source.width, [
-                *self.diagonal(source.name, everything, everything),
-                *self.diagonal(other.name, everything, everything)]
+            return (
+                source.channels,
+                source.height,
+                source.width,
+                [
+                    *self.diagonal(source.name, everything, everything),
+                    *self.diagonal(other.name, everything, everything),
+                ],
+            )
         if kind == "concat":
             other = self.source()
             rows = source.channels + other.channels
-            return rows, source.height, source.width, [
-                *self.diagonal(source.name, everything, everything),
-                *self.diagonal(other.name, (0, other.channels), (source.channels, rows))]
-        if kind == "mixed":          # several sources, slices of them, any geometry
+            return (
+                rows,
+                source.height,
+                source.width,
+                [
+                    *self.diagonal(source.name, everything, everything),
+                    *self.diagonal(other.name, (0, other.channels), (source.channels, rows)),
+                ],
+            )
+        if kind == "mixed":  # several sources, slices of them, any geometry
             rows, height, width = self.channels(), self.size(), self.size()
             groups = []
             for _ in range(self.pick(1, 3)):
@@ -293,9 +379,17 @@ class _Builder:
                 last = self.pick(first + 1, rows)
                 (ky, sy, py, dy), (kx, sx, px, dx) = (
                     self.window(out, size)
-                    for out, size in ((height, other.height), (width, other.width)))
-                groups += self.groups(other.name, (start, stop), (first, last), (ky, kx),
-                                      stride=(sy, sx), padding=(py, px), dilation=(dy, dx))
+                    for out, size in ((height, other.height), (width, other.width))
+                )
+                groups += self.groups(
+                    other.name,
+                    (start, stop),
+                    (first, last),
+                    (ky, kx),
+                    stride=(sy, sx),
+                    padding=(py, px),
+                    dilation=(dy, dx),
+                )
             return rows, height, width, groups
         raise AssertionError(kind)
 
@@ -308,7 +402,7 @@ class _Builder:
             padding = self.pick(0, kernel // 2)
             count = (size + 2 * padding - kernel) // stride + 1
             if self.chance(0.3) and (count * stride - padding) < size:
-                count += 1           # as with ceil_mode
+                count += 1  # as with ceil_mode
             if count < 1:
                 return None
             axes.append((kernel, stride, padding, count))
@@ -319,8 +413,18 @@ class _Builder:
         number = len(self.network.layers)
         kind = "linear" if final and self.chance(0.5) else str(self.rng.choice(KINDS))
         rows, height, width, groups = self.make(kind)
-        layer = Layer(f"{kind}{number}", kind, f"t{number}", rows, height, width, groups,
-                      np.ones(rows), np.zeros(rows), final=final)
+        layer = Layer(
+            f"{kind}{number}",
+            kind,
+            f"t{number}",
+            rows,
+            height,
+            width,
+            groups,
+            np.ones(rows),
+            np.zeros(rows),
+            final=final,
+        )
         if not final and (kind == "pool" or self.chance(0.25)):
             layer.pool = self.pool(height, width)
         limit = self.config.accumulator_max
@@ -334,12 +438,16 @@ class _Builder:
         layer.accumulator_low, layer.accumulator_high = low, high
         signed = self.chance(0.35)
         sums = accumulate(layer, self.values)
-        layer.requantization = (self.raw_rule(layer) if final
-                                else self.rule(rows, np.abs(sums).max(axis=(1, 2)), signed))
+        layer.requantization = (
+            self.raw_rule(layer)
+            if final
+            else self.rule(rows, np.abs(sums).max(axis=(1, 2)), signed)
+        )
         self.network.layers.append(layer)
         pooled = layer.pool or Pool((1, 1), (1, 1), (0, 0), height, width)
         self.network.tensors[layer.output] = Tensor(
-            layer.output, rows, pooled.height, pooled.width, 1.0, signed)
+            layer.output, rows, pooled.height, pooled.width, 1.0, signed
+        )
         self.values[layer.output] = run_layer(layer, self.values)
 
     def rule(self, rows, largest, signed):
@@ -366,14 +474,16 @@ class _Builder:
         reach = np.maximum(np.abs(layer.accumulator_low), np.abs(layer.accumulator_high))
         top = (1 << (self.config.multiplier_width - 1)) - 1
         most = np.minimum(((1 << 31) - 1) // 2 // np.maximum(reach, 1), top)
-        multiplier = np.where(self.rng.random(rows) < 0.5, np.minimum(most, 1),
-                              self.rng.integers(-most, most + 1))
+        multiplier = np.where(
+            self.rng.random(rows) < 0.5, np.minimum(most, 1), self.rng.integers(-most, most + 1)
+        )
         multiplier = np.where(most == 0, 1, multiplier)
         wide = min(31, self.config.offset_width - 1)
         room = (1 << wide) - 1 - np.abs(multiplier) * (reach + 1)
         bias = (self.rng.uniform(-1, 1, rows) * np.maximum(room, 0)).astype(np.int64)
-        return Requantization(multiplier.astype(np.int64), bias, np.zeros(rows, np.int64),
-                              -1 << 31, (1 << 31) - 1)
+        return Requantization(
+            multiplier.astype(np.int64), bias, np.zeros(rows, np.int64), -1 << 31, (1 << 31) - 1
+        )
 
 
 def random_network(rng, config, max_layers=5, max_channels=30, max_size=8) -> Network:
@@ -382,9 +492,10 @@ def random_network(rng, config, max_layers=5, max_channels=30, max_size=8) -> Ne
     Sizes shrink until it fits; AssertionError if nothing does.
     """
     for attempt in range(60):
-        shrink = 0.93 ** attempt
-        builder = _Builder(rng, config, max_layers, int(max_channels * shrink),
-                           int(max_size * shrink))
+        shrink = 0.93**attempt
+        builder = _Builder(
+            rng, config, max_layers, int(max_channels * shrink), int(max_size * shrink)
+        )
         count = builder.pick(1, max(1, int(max_layers * shrink)))
         for number in range(count):
             builder.add_layer(final=number == count - 1)
@@ -400,8 +511,12 @@ def streamed(rng, network, config):
     """Memory contents for ``config`` with memories that are too small, each by chance; some as
     small as they can be."""
     whole = compile_network(network, config)
-    used = {"trit_depth": whole.trits.shape[1], "activation_depth": whole.activation_words,
-            "program_depth": len(whole.program), "row_depth": len(whole.rows)}
+    used = {
+        "trit_depth": whole.trits.shape[1],
+        "activation_depth": whole.activation_words,
+        "program_depth": len(whole.program),
+        "row_depth": len(whole.rows),
+    }
     memory = None
     for field in rng.permutation(list(used)).tolist():
         for share in (1, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08):
@@ -424,21 +539,70 @@ def windows_network(rng, is_signed, height=6) -> Network:
     trits = rng.integers(-1, 2, (8, 2, 1, 1)).astype(np.int8)
     ones, zeros = np.ones(8, np.int64), np.zeros(8, np.int64)
     low, high = (-128, 127) if is_signed else (0, 255)
-    layers = [Layer("conv", "conv", "pooled", 8, height, 5, [ColumnGroup(
-        "input", (0, 2), (0, 8), trits, (1, 1), 1.0, 1.0, coefficient_plus=1,
-        coefficient_minus=1)], np.ones(8), np.zeros(8),
-        pool=Pool((3, 3), (1, 1), (1, 1), height, 5),
-        requantization=Requantization(ones, zeros, zeros, low, high)),
-        Layer("last", "conv", "out", 8, height, 5, [ColumnGroup(
-            "pooled", (0, 8), (0, 8), np.eye(8, dtype=np.int8)[:, :, None, None], (1, 1), 1.0,
-            1.0, coefficient_plus=1, coefficient_minus=1)], np.ones(8), np.zeros(8), final=True,
-            requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1))]
+    layers = [
+        Layer(
+            "conv",
+            "conv",
+            "pooled",
+            8,
+            height,
+            5,
+            [
+                ColumnGroup(
+                    "input",
+                    (0, 2),
+                    (0, 8),
+                    trits,
+                    (1, 1),
+                    1.0,
+                    1.0,
+                    coefficient_plus=1,
+                    coefficient_minus=1,
+                )
+            ],
+            np.ones(8),
+            np.zeros(8),
+            pool=Pool((3, 3), (1, 1), (1, 1), height, 5),
+            requantization=Requantization(ones, zeros, zeros, low, high),
+        ),
+        Layer(
+            "last",
+            "conv",
+            "out",
+            8,
+            height,
+            5,
+            [
+                ColumnGroup(
+                    "pooled",
+                    (0, 8),
+                    (0, 8),
+                    np.eye(8, dtype=np.int8)[:, :, None, None],
+                    (1, 1),
+                    1.0,
+                    1.0,
+                    coefficient_plus=1,
+                    coefficient_minus=1,
+                )
+            ],
+            np.ones(8),
+            np.zeros(8),
+            final=True,
+            requantization=Requantization(ones, zeros, zeros, -1 << 31, (1 << 31) - 1),
+        ),
+    ]
     for layer in layers:
         layer.accumulator_low, layer.accumulator_high = np.full(8, -510), np.full(8, 510)
-    return Network("windows", "input", {
-        "input": Tensor("input", 2, height, 5, 1.0),
-        "pooled": Tensor("pooled", 8, height, 5, 1.0, is_signed),
-        "out": Tensor("out", 8, height, 5, 1.0)}, layers)
+    return Network(
+        "windows",
+        "input",
+        {
+            "input": Tensor("input", 2, height, 5, 1.0),
+            "pooled": Tensor("pooled", 8, height, 5, 1.0, is_signed),
+            "out": Tensor("out", 8, height, 5, 1.0),
+        },
+        layers,
+    )
 
 
 def bound_network(rng, config, signed=False):
@@ -466,23 +630,61 @@ def bound_network(rng, config, signed=False):
         trits[0], trits[1] = (-1, 1) if source.signed else (1, -1)
         trits[2:] = rng.integers(-1, 2, (rows - 2, source.channels, 1, 1))
         extra = trits[:, :1].copy()
-        groups = [ColumnGroup(source.name, (0, source.channels), (0, rows), trits, (1, 1),
-                              float(each), float(each), coefficient_plus=each,
-                              coefficient_minus=each),
-                  ColumnGroup(source.name, (0, 1), (0, rows), extra, (1, 1), float(rest),
-                              float(rest), coefficient_plus=rest, coefficient_minus=rest)]
-        layer = Layer(name, "linear", f"{name}_out", rows, 1, 1, groups, np.ones(rows),
-                      np.zeros(rows), final=index == 1)
+        groups = [
+            ColumnGroup(
+                source.name,
+                (0, source.channels),
+                (0, rows),
+                trits,
+                (1, 1),
+                float(each),
+                float(each),
+                coefficient_plus=each,
+                coefficient_minus=each,
+            ),
+            ColumnGroup(
+                source.name,
+                (0, 1),
+                (0, rows),
+                extra,
+                (1, 1),
+                float(rest),
+                float(rest),
+                coefficient_plus=rest,
+                coefficient_minus=rest,
+            ),
+        ]
+        layer = Layer(
+            name,
+            "linear",
+            f"{name}_out",
+            rows,
+            1,
+            1,
+            groups,
+            np.ones(rows),
+            np.zeros(rows),
+            final=index == 1,
+        )
         layer.accumulator_low, layer.accumulator_high = partial_bounds(network, layer)
         if layer.final:
-            rule = Requantization(np.ones(rows, np.int64), np.zeros(rows, np.int64),
-                                  np.zeros(rows, np.int64), -1 << 31, (1 << 31) - 1)
+            rule = Requantization(
+                np.ones(rows, np.int64),
+                np.zeros(rows, np.int64),
+                np.zeros(rows, np.int64),
+                -1 << 31,
+                (1 << 31) - 1,
+            )
         else:
             top = (1 << (config.multiplier_width - 1)) - 1
             shift = max(0, min(63, (limit * top // 255).bit_length() - 1))
             rule = Requantization(
-                np.array([top, -top, top, -top - 1, 1], np.int64), np.zeros(rows, np.int64),
-                np.full(rows, shift, np.int64), 0, 255)
+                np.array([top, -top, top, -top - 1, 1], np.int64),
+                np.zeros(rows, np.int64),
+                np.full(rows, shift, np.int64),
+                0,
+                255,
+            )
         layer.requantization = rule
         network.layers.append(layer)
         tensors[layer.output] = Tensor(layer.output, rows, 1, 1, 1.0, False)

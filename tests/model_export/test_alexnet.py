@@ -25,26 +25,44 @@ from tritforge.sim.golden import FloatReference
 
 NAMES = ("conv0", "conv1", "conv2", "conv3", "conv4", "fc0", "fc1", "fct")
 TERNARY = NAMES[1:-1]
-NORMS = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "conv4": "bn4", "fc0": "bnfc0",
-         "fc1": "bnfc1"}
+NORMS = {
+    "conv1": "bn1",
+    "conv2": "bn2",
+    "conv3": "bn3",
+    "conv4": "bn4",
+    "fc0": "bnfc0",
+    "fc1": "bnfc1",
+}
 #: Input channels, height and width, output channels, height and width, MACs of each layer.
 SHAPES = {
     "alexnet_dorefa": [
-        (3, 224, 96, 54, 120_932_352), (96, 54, 256, 54, 895_795_200),
-        (256, 27, 384, 27, 644_972_544), (384, 14, 384, 14, 130_056_192),
-        (384, 14, 256, 14, 86_704_128)],
+        (3, 224, 96, 54, 120_932_352),
+        (96, 54, 256, 54, 895_795_200),
+        (256, 27, 384, 27, 644_972_544),
+        (384, 14, 384, 14, 130_056_192),
+        (384, 14, 256, 14, 86_704_128),
+    ],
     "alexnet_krizhevsky": [
-        (3, 227, 96, 55, 105_415_200), (96, 27, 256, 27, 223_948_800),
-        (256, 13, 384, 13, 149_520_384), (384, 13, 384, 13, 112_140_288),
-        (384, 13, 256, 13, 74_760_192)],
+        (3, 227, 96, 55, 105_415_200),
+        (96, 27, 256, 27, 223_948_800),
+        (256, 13, 384, 13, 149_520_384),
+        (384, 13, 384, 13, 112_140_288),
+        (384, 13, 256, 13, 74_760_192),
+    ],
     "alexnet_torchvision": [
-        (3, 224, 64, 55, 70_276_800), (64, 27, 192, 27, 223_948_800),
-        (192, 13, 384, 13, 112_140_288), (384, 13, 256, 13, 149_520_384),
-        (256, 13, 256, 13, 99_680_256)],
+        (3, 224, 64, 55, 70_276_800),
+        (64, 27, 192, 27, 223_948_800),
+        (192, 13, 384, 13, 112_140_288),
+        (384, 13, 256, 13, 149_520_384),
+        (256, 13, 256, 13, 99_680_256),
+    ],
 }
 FULLY_CONNECTED = [(9216, 4096, 37_748_736), (4096, 4096, 16_777_216), (4096, 1000, 4_096_000)]
-TOTALS = {"alexnet_dorefa": 1_937_082_368, "alexnet_krizhevsky": 724_406_816,
-          "alexnet_torchvision": 714_188_480}
+TOTALS = {
+    "alexnet_dorefa": 1_937_082_368,
+    "alexnet_krizhevsky": 724_406_816,
+    "alexnet_torchvision": 714_188_480,
+}
 
 
 def noise(count: int = 3, size: int = 224) -> np.ndarray:
@@ -59,6 +77,7 @@ def narrow(topology: str = "alexnet_dorefa", **options: object) -> tuple[nn.Modu
 
 # ----- topologies
 
+
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_shapes_and_macs_of_every_layer(topology):
     with torch.device("meta"):
@@ -69,9 +88,12 @@ def test_shapes_and_macs_of_every_layer(topology):
     def note(layer, args, output):
         pixels = output[0, 0].numel()
         sides = (args[0].shape[2], output.shape[2]) if output.dim() == 4 else ()
-        assert not sides or (args[0].shape[3], output.shape[3]) == sides    # square
-        shape = zip((args[0].shape[1], output.shape[1]), sides, strict=True) if sides else [
-            (args[0].shape[1],), (output.shape[1],)]
+        assert not sides or (args[0].shape[3], output.shape[3]) == sides  # square
+        shape = (
+            zip((args[0].shape[1], output.shape[1]), sides, strict=True)
+            if sides
+            else [(args[0].shape[1],), (output.shape[1],)]
+        )
         found.append((*(n for pair in shape for n in pair), layer.weight.numel() * pixels))
 
     for stage in stages(model):
@@ -84,12 +106,18 @@ def test_shapes_and_macs_of_every_layer(topology):
 def test_torchvisions_parameter_names():
     with torch.device("meta"):
         state = TOPOLOGIES["alexnet_torchvision"]().state_dict()
-    assert {name: tuple(tensor.shape) for name, tensor in state.items()
-            if name.endswith("weight")} == {
-        "features.0.weight": (64, 3, 11, 11), "features.3.weight": (192, 64, 5, 5),
-        "features.6.weight": (384, 192, 3, 3), "features.8.weight": (256, 384, 3, 3),
-        "features.10.weight": (256, 256, 3, 3), "classifier.1.weight": (4096, 9216),
-        "classifier.4.weight": (4096, 4096), "classifier.6.weight": (1000, 4096)}
+    assert {
+        name: tuple(tensor.shape) for name, tensor in state.items() if name.endswith("weight")
+    } == {
+        "features.0.weight": (64, 3, 11, 11),
+        "features.3.weight": (192, 64, 5, 5),
+        "features.6.weight": (384, 192, 3, 3),
+        "features.8.weight": (256, 384, 3, 3),
+        "features.10.weight": (256, 256, 3, 3),
+        "classifier.1.weight": (4096, 9216),
+        "classifier.4.weight": (4096, 4096),
+        "classifier.6.weight": (1000, 4096),
+    }
     assert len(state) == 16
 
 
@@ -99,9 +127,11 @@ def test_the_export_reads_every_topology(topology):
     size = PREPROCESSING[topology].size
     network = trace(module, (3, size, size), digits=16)
     assert [layer.mac_count for layer in network.layers] == [
-        layer.macs for layer in provenance.layers]
+        layer.macs for layer in provenance.layers
+    ]
     assert [len({id(group.trits) for group in layer.groups}) > 2 for layer in network.layers] == [
-        not layer.ternary for layer in provenance.layers]
+        not layer.ternary for layer in provenance.layers
+    ]
     x = noise(1, size)
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
@@ -118,6 +148,7 @@ def test_widths_that_cannot_be_divided(divisor):
 
 # ----- drawn
 
+
 def test_drawn_weights_have_the_densities_of_the_paper():
     module, provenance = alexnet(divisor=4, images=noise(2))
     assert provenance.origin == "drawn" and "not trained" in provenance.statement
@@ -130,8 +161,7 @@ def test_drawn_weights_have_the_densities_of_the_paper():
         if wanted.density is not None:
             assert density == pytest.approx(wanted.density, abs=0.01)
             assert (record.wp, record.wn) == pytest.approx((wanted.wp, wanted.wn))
-            assert stage.layer.weight.unique().tolist() == pytest.approx(
-                [-wanted.wn, 0, wanted.wp])
+            assert stage.layer.weight.unique().tolist() == pytest.approx([-wanted.wn, 0, wanted.wp])
             rows = (stage.layer.weight.flatten(1) != 0).double().mean(1)
             assert rows.std() > 0.02
 
@@ -145,7 +175,8 @@ def test_layer_inputs_have_the_densities_asked_for(topology):
         assert record.input_density_requested == wanted.input_density
         # few channels: each photograph alone is met less well than at full width
         assert list(record.input_density_of.values()) == pytest.approx(
-            [wanted.input_density] * 2, abs=0.08), record
+            [wanted.input_density] * 2, abs=0.08
+        ), record
     assert calibration_images(topology, 2).shape == (2, 3, size, size)
 
 
@@ -179,25 +210,41 @@ def test_the_record_is_json_and_says_that_nothing_was_trained():
     text = str(provenance)
     assert text.splitlines()[0] == (
         "alexnet_dorefa with weights drawn at random (seed 0), not trained: its outputs mean "
-        "nothing, its densities are the published ones")
-    assert re.search(r"conv1 \(conv2, ternary\): weights 2\d\.\d \[23\.0\], input [56]\d\.\d "
-                     r"\[60\.0\]$", text, re.MULTILINE)
+        "nothing, its densities are the published ones"
+    )
+    assert re.search(
+        r"conv1 \(conv2, ternary\): weights 2\d\.\d \[23\.0\], input [56]\d\.\d "
+        r"\[60\.0\]$",
+        text,
+        re.MULTILINE,
+    )
 
 
-@pytest.mark.parametrize(("options", "error", "match"), [
-    ({"topology": "lenet"}, ModelError, "no AlexNet topology 'lenet'; there are alexnet_dorefa"),
-    ({"seed": -1}, ModelError, "a seed must not be negative, as -1 is"),
-    ({"threshold": 0.05}, ModelError, "a threshold goes with a checkpoint"),
-    ({"images": np.zeros((2, 3, 227, 227))}, ModelError, r"\(2, 3, 227, 227\); expected is "
-                                                         r"\(N, 3, 224, 224\)"),
-    ({"images": np.zeros((0, 3, 224, 224))}, ModelError, "expected is"),
-    ({"images": np.full((1, 3, 224, 224), np.nan)}, ModelError, "must be finite numbers"),
-    ({"images": np.full((1, 3, 224, 224), "a")}, ModelError, "must be finite numbers"),
-    ({"images": noise(1), "photographs": ["x.jpg"]}, ModelError, "are both given"),
-    ({"photographs": ["absent.jpg"]}, PhotographError, r"absent\.jpg cannot be read"),
-    ({"photographs": []}, PhotographError, "at least one photograph"),
-    ({"checkpoint": "absent.npz"}, CheckpointError, r"absent\.npz cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        (
+            {"topology": "lenet"},
+            ModelError,
+            "no AlexNet topology 'lenet'; there are alexnet_dorefa",
+        ),
+        ({"seed": -1}, ModelError, "a seed must not be negative, as -1 is"),
+        ({"threshold": 0.05}, ModelError, "a threshold goes with a checkpoint"),
+        (
+            {"images": np.zeros((2, 3, 227, 227))},
+            ModelError,
+            r"\(2, 3, 227, 227\); expected is "
+            r"\(N, 3, 224, 224\)",
+        ),
+        ({"images": np.zeros((0, 3, 224, 224))}, ModelError, "expected is"),
+        ({"images": np.full((1, 3, 224, 224), np.nan)}, ModelError, "must be finite numbers"),
+        ({"images": np.full((1, 3, 224, 224), "a")}, ModelError, "must be finite numbers"),
+        ({"images": noise(1), "photographs": ["x.jpg"]}, ModelError, "are both given"),
+        ({"photographs": ["absent.jpg"]}, PhotographError, r"absent\.jpg cannot be read"),
+        ({"photographs": []}, PhotographError, "at least one photograph"),
+        ({"checkpoint": "absent.npz"}, CheckpointError, r"absent\.npz cannot be read"),
+    ],
+)
 def test_arguments(options, error, match):
     with pytest.raises(error, match=match) as caught:
         alexnet(**{"divisor": 16, **options})
@@ -219,13 +266,16 @@ def test_the_authors_topology_at_full_size():
 
 @pytest.mark.slow
 def test_memory_of_the_authors_topology():
-    program = ("import resource\nfrom tritforge.model_export.alexnet.network import alexnet\n"
-               "alexnet()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    program = (
+        "import resource\nfrom tritforge.model_export.alexnet.network import alexnet\n"
+        "alexnet()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert int(result.stdout) < 1_500_000    # kB
+    assert int(result.stdout) < 1_500_000  # kB
 
 
 # ----- checkpoints
+
 
 def authors_checkpoint(first_bias: bool = False) -> dict[str, np.ndarray]:
     """Names and layouts of the authors' code, a sixteenth of the width; latent weights."""
@@ -257,14 +307,18 @@ def by_hand(arrays: dict[str, np.ndarray], x: np.ndarray, t: float) -> np.ndarra
         if name not in NORMS:
             return latent
         delta = t * latent.abs().max()
-        return ((latent > delta) * torch.from_numpy(arrays[f"{name}/Wp:0"])
-                - (latent < -delta) * torch.from_numpy(arrays[f"{name}/Wn:0"])).float()
+        return (
+            (latent > delta) * torch.from_numpy(arrays[f"{name}/Wp:0"])
+            - (latent < -delta) * torch.from_numpy(arrays[f"{name}/Wn:0"])
+        ).float()
 
     def norm(name, x, axis):
         beta, gamma, mean, variance = (
             torch.from_numpy(arrays[f"{NORMS[name]}/{part}:0"]).reshape(
-                [-1 if n == axis else 1 for n in range(x.dim())])
-            for part in ("beta", "gamma", "mean/EMA", "variance/EMA"))
+                [-1 if n == axis else 1 for n in range(x.dim())]
+            )
+            for part in ("beta", "gamma", "mean/EMA", "variance/EMA")
+        )
         return (x - mean) / (variance + 1e-4).sqrt() * gamma + beta
 
     def conv(name, x, **options):
@@ -292,8 +346,11 @@ def by_hand(arrays: dict[str, np.ndarray], x: np.ndarray, t: float) -> np.ndarra
 @pytest.mark.parametrize("first_bias", [False, True])
 def test_a_checkpoint_of_the_authors_code(tmp_path, form, first_bias):
     arrays = authors_checkpoint(first_bias)
-    stored = arrays if form != "bare names" else {
-        name.removesuffix(":0"): array for name, array in arrays.items()}
+    stored = (
+        arrays
+        if form != "bare names"
+        else {name.removesuffix(":0"): array for name, array in arrays.items()}
+    )
     path = tmp_path / ("x.npy" if form == "npy" else "x.npz")
     if form == "npy":
         np.save(path, stored, allow_pickle=True)
@@ -318,12 +375,14 @@ def test_a_weight_at_the_threshold_does_not_spoil_a_layer(tmp_path):
     latent = arrays["conv2/W:0"]
     latent.flat[:2] = [1.0, -1.0]
     latent /= np.abs(latent).max() / 4
-    latent.flat[:2] = [2.0, -2.0]     # t * max |w|, exactly
+    latent.flat[:2] = [2.0, -2.0]  # t * max |w|, exactly
     np.savez(tmp_path / "x.npz", **arrays)
     module, provenance = narrow(checkpoint=tmp_path / "x.npz", threshold=0.5, images=noise(1))
     assert len(module.conv2.weight.unique()) == 3
-    assert any(note.startswith("2 weights of conv2 equal the threshold and are 0")
-               for note in provenance.notes)
+    assert any(
+        note.startswith("2 weights of conv2 equal the threshold and are 0")
+        for note in provenance.notes
+    )
 
 
 def test_a_state_dict_of_ternary_values(tmp_path):
@@ -333,7 +392,8 @@ def test_a_state_dict_of_ternary_values(tmp_path):
     for name, tensor in drawn.state_dict().items():
         assert tensor.equal(module.state_dict()[name]), name
     assert provenance.threshold is None and provenance.statement == (
-        "alexnet_krizhevsky with the weights of checkpoint x.pth")
+        "alexnet_krizhevsky with the weights of checkpoint x.pth"
+    )
 
 
 def test_one_error_names_everything_that_does_not_fit(tmp_path):
@@ -348,20 +408,26 @@ def test_one_error_names_everything_that_does_not_fit(tmp_path):
     assert str(caught.value) == (
         f"checkpoint {tmp_path / 'x.npz'} does not fit the model: missing bn3.running_mean, "
         f"fct.bias, fc0.wn; unexpected conv9.weight; of a wrong shape conv2.weight 24x14x3x3 "
-        f"instead of 24x16x3x3; NaN or infinite fc1.weight")
+        f"instead of 24x16x3x3; NaN or infinite fc1.weight"
+    )
 
 
 def test_layers_that_should_be_ternary(tmp_path):
     arrays = authors_checkpoint()
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(CheckpointError, match=f"latent weights, Wp and Wn for {', '.join(TERNARY)},"
-                                              " but not the threshold"):
+    with pytest.raises(
+        CheckpointError,
+        match=f"latent weights, Wp and Wn for {', '.join(TERNARY)}, but not the threshold",
+    ):
         narrow(checkpoint=tmp_path / "x.npz")
     for name in ("conv3", "fc0"):
         del arrays[f"{name}/Wp:0"], arrays[f"{name}/Wn:0"]
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(CheckpointError, match=r"x\.npz has weights of more than three values in "
-                                              r"conv3, fc0; ternary values, or latent weights"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"x\.npz has weights of more than three values in "
+        r"conv3, fc0; ternary values, or latent weights",
+    ):
         narrow(checkpoint=tmp_path / "x.npz", threshold=0.05)
 
 

@@ -18,7 +18,7 @@ def unevenness(load):
 
 
 def squares(load):
-    return float((load ** 2).sum())
+    return float((load**2).sum())
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -43,13 +43,15 @@ def test_room_is_not_changed():
 
 def test_deterministic():
     rng = np.random.default_rng(1)
-    items = rng.integers(0, 4, (300, 3)).astype(float)       # many alike
+    items = rng.integers(0, 4, (300, 3)).astype(float)  # many alike
     one, other = (deal(items.copy(), [20] * 15) for _ in range(2))
     assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("count", "bins", "dimensions", "most"), [
-    (64, 8, 1, 1.005), (256, 16, 1, 1.0005), (256, 16, 8, 1.1), (1000, 50, 4, 1.04)])
+@pytest.mark.parametrize(
+    ("count", "bins", "dimensions", "most"),
+    [(64, 8, 1, 1.005), (256, 16, 1, 1.0005), (256, 16, 8, 1.1), (1000, 50, 4, 1.04)],
+)
 def test_even_in_every_dimension(count, bins, dimensions, most):
     """And far more so than in turn, heaviest first."""
     rng = np.random.default_rng(count)

@@ -13,8 +13,9 @@ from tritforge.sim.golden import FloatReference
 
 def small_network():
     torch.manual_seed(3)
-    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.MaxPool2d(2),
-                          nn.Conv2d(3, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.MaxPool2d(2), nn.Conv2d(3, 2, 1)
+    )
     return trace(model, (2, 6, 5))
 
 
@@ -70,7 +71,8 @@ def test_percentile():
     x.flat[:] = np.arange(1000)
     network = trace(nn.Sequential(nn.Identity()), (1, 10, 10))
     assert calibrate(network, x, percentile=99).tensors["input"].scale * 255 == pytest.approx(
-        989, abs=1)
+        989, abs=1
+    )
     assert calibrate(network, x).tensors["input"].scale * 255 == pytest.approx(999)
     signed = calibrate(network, x - 500, percentile=90).tensors["input"]
     assert signed.signed
@@ -88,20 +90,23 @@ def test_all_zero():
 def test_copies_keep_their_codes():
     model = nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1))
     x = np.zeros((1, 1, 5, 5), np.float32)
-    x[0, 0, 4, 4] = 9                 # outside every window
+    x[0, 0, 4, 4] = 9  # outside every window
     x[0, 0, 0, 0] = 5
     tensors = calibrate(trace(model, (1, 5, 5)), x).tensors
     assert tensors["0"].scale == tensors["1"].scale == tensors["input"].scale == 9 / 255
 
 
-@pytest.mark.parametrize(("bad", "message"), [
-    (np.zeros((0, 2, 6, 5)), r"calibration samples are empty \(shape \(0, 2, 6, 5\)\)"),
-    (np.zeros((2, 6, 5)), r"has shape \(2, 6, 5\); expected is \(images, 2, 6, 5\)"),
-    (np.zeros((3, 2, 5, 6)), r"has shape \(3, 2, 5, 6\); expected is \(images, 2, 6, 5\)"),
-    (np.full((3, 2, 6, 5), np.nan), "180 values that are NaN or infinite"),
-    (np.full((1, 2, 6, 5), np.inf), "60 values that are NaN or infinite"),
-    (np.full((1, 2, 6, 5), "x"), "must be an array of numbers"),
-])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((0, 2, 6, 5)), r"calibration samples are empty \(shape \(0, 2, 6, 5\)\)"),
+        (np.zeros((2, 6, 5)), r"has shape \(2, 6, 5\); expected is \(images, 2, 6, 5\)"),
+        (np.zeros((3, 2, 5, 6)), r"has shape \(3, 2, 5, 6\); expected is \(images, 2, 6, 5\)"),
+        (np.full((3, 2, 6, 5), np.nan), "180 values that are NaN or infinite"),
+        (np.full((1, 2, 6, 5), np.inf), "60 values that are NaN or infinite"),
+        (np.full((1, 2, 6, 5), "x"), "must be an array of numbers"),
+    ],
+)
 def test_bad_samples(bad, message):
     with pytest.raises(ExportError, match=message):
         calibrate(small_network(), bad)

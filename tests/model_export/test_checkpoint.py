@@ -29,9 +29,16 @@ def shared(name: str) -> Path:
 
 def small_net() -> nn.Sequential:
     torch.manual_seed(3)
-    return nn.Sequential(collections.OrderedDict(
-        conv0=nn.Conv2d(1, 3, 3), bn0=nn.BatchNorm2d(3), relu=nn.ReLU(),
-        conv1=nn.Conv2d(3, 4, 3, bias=False), flatten=nn.Flatten(), fc=nn.Linear(16, 2)))
+    return nn.Sequential(
+        collections.OrderedDict(
+            conv0=nn.Conv2d(1, 3, 3),
+            bn0=nn.BatchNorm2d(3),
+            relu=nn.ReLU(),
+            conv1=nn.Conv2d(3, 4, 3, bias=False),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(16, 2),
+        )
+    )
 
 
 def ternary_net(**options: float) -> nn.Module:
@@ -54,7 +61,8 @@ def latent_state(wp: str = "wp", wn: str = "wn") -> dict[str, torch.Tensor]:
 def same(a: nn.Module, b: nn.Module) -> bool:
     first, second = a.state_dict(), b.state_dict()
     return first.keys() == second.keys() and all(
-        torch.equal(first[name], second[name]) for name in first)
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 class Evil:
@@ -68,6 +76,7 @@ class Evil:
 
 
 # ---- reading files ----------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_both_pickle_formats(tmp_path, zipped):
@@ -89,13 +98,17 @@ def test_npz(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda state: {"state_dict": state, "epoch": 3},
-    lambda state: {"model": {"state_dict": state}, "acc": 0.9},
-    lambda state: {"net": {f"module.{name}": tensor for name, tensor in state.items()}},
-    lambda state: collections.OrderedDict(
-        (f"module._orig_mod.{name}", tensor) for name, tensor in state.items()),
-])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": {"state_dict": state}, "acc": 0.9},
+        lambda state: {"net": {f"module.{name}": tensor for name, tensor in state.items()}},
+        lambda state: collections.OrderedDict(
+            (f"module._orig_mod.{name}", tensor) for name, tensor in state.items()
+        ),
+    ],
+)
 def test_wrappers_and_prefixes(tmp_path, wrap):
     state = small_net().state_dict()
     torch.save(wrap(state), tmp_path / "net.pt")
@@ -105,8 +118,9 @@ def test_wrappers_and_prefixes(tmp_path, wrap):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_that_runs_code_is_refused(tmp_path, zipped):
     path = tmp_path / "evil.pt"
-    torch.save({"conv0.weight": Evil(tmp_path / "ran")}, path,
-               _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"conv0.weight": Evil(tmp_path / "ran")}, path, _use_new_zipfile_serialization=zipped
+    )
     with pytest.raises(CheckpointError, match=r"evil\.pt is refused: it asks for \w+\.mkdir"):
         load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
@@ -142,9 +156,16 @@ def test_truncated_anywhere(tmp_path, zipped):
 def test_foreign_files(tmp_path):
     path = tmp_path / "x.pt"
     generator = np.random.default_rng(0)
-    for data in (b"", b"P", b"PK\x03\x04", b"hello\n" * 50, b"\x80\x02.", b"\x89PNG\r\n\x1a\n",
-                 *(generator.bytes(200) for _ in range(50)),
-                 *(b"\x80\x02" + generator.bytes(100) for _ in range(50))):
+    for data in (
+        b"",
+        b"P",
+        b"PK\x03\x04",
+        b"hello\n" * 50,
+        b"\x80\x02.",
+        b"\x89PNG\r\n\x1a\n",
+        *(generator.bytes(200) for _ in range(50)),
+        *(b"\x80\x02" + generator.bytes(100) for _ in range(50)),
+    ):
         path.write_bytes(data)
         with pytest.raises(CheckpointError):
             load_checkpoint(path)
@@ -182,16 +203,19 @@ def test_missing_file_and_folder(tmp_path):
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ([torch.ones(2)], "object of type list, not a dictionary"),
-    (torch.ones(2), "object of type Tensor, not a dictionary"),
-    ({}, "holds no tensors"),
-    ({"state_dict": {}}, "holds no tensors"),
-    ({"a": "text"}, "entry 'a' is of type str, not a tensor"),
-    ({3: torch.ones(2)}, "entry 3 is of type Tensor"),
-    ({"a": torch.ones(2, device="meta")}, "holds a as a sparse, quantized, complex or absent"),
-    ({"a": torch.ones(2, dtype=torch.complex64)}, "holds a as a sparse, quantized, complex"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.ones(2)], "object of type list, not a dictionary"),
+        (torch.ones(2), "object of type Tensor, not a dictionary"),
+        ({}, "holds no tensors"),
+        ({"state_dict": {}}, "holds no tensors"),
+        ({"a": "text"}, "entry 'a' is of type str, not a tensor"),
+        ({3: torch.ones(2)}, "entry 3 is of type Tensor"),
+        ({"a": torch.ones(2, device="meta")}, "holds a as a sparse, quantized, complex or absent"),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "holds a as a sparse, quantized, complex"),
+    ],
+)
 def test_contents_that_are_no_state_dict(tmp_path, content, message):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=message):
@@ -207,6 +231,7 @@ def test_a_dictionary_that_holds_itself(tmp_path):
 
 
 # ---- loading into a model ---------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("options", [{"threshold": 0.3}, {"sparsity": 0.6}])
 @pytest.mark.parametrize("model_is_ternary", [True, False])
@@ -230,8 +255,9 @@ def test_baked_weights(model_is_ternary):
     assert same(load_into(model, baked.state_dict()), baked)
 
 
-@pytest.mark.parametrize(("wp", "wn"), [
-    ("wp", "wn"), ("Wp", "Wn"), ("W_p", "W_n"), ("w_p", "w_n"), ("pos", "neg")])
+@pytest.mark.parametrize(
+    ("wp", "wn"), [("wp", "wn"), ("Wp", "Wn"), ("W_p", "W_n"), ("w_p", "w_n"), ("pos", "neg")]
+)
 def test_latent_weights_in_any_spelling(wp, wn):
     expected = bake(ternary_net(threshold=0.25))
     assert same(load_into(small_net(), latent_state(wp, wn), 0.25), expected)
@@ -248,8 +274,11 @@ def test_a_single_layer_as_the_model():
 
 
 def test_threshold_needed_and_absent():
-    with pytest.raises(CheckpointError, match=r"latent weights, Wp and Wn for conv1, .*give it "
-                                              r"with --threshold"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"latent weights, Wp and Wn for conv1, .*give it "
+        r"with --threshold",
+    ):
         load_into(small_net(), latent_state())
 
 
@@ -262,8 +291,11 @@ def test_threshold_out_of_range(threshold):
 def test_threshold_in_the_checkpoint_wins_or_contradicts():
     state = ternary_net(threshold=0.25).state_dict()
     assert same(load_into(small_net(), state, 0.25), load_into(small_net(), state))
-    with pytest.raises(CheckpointError, match=r"trained with threshold 0\.25 in conv1, which a "
-                                              r"threshold of 0\.1 contradicts"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"trained with threshold 0\.25 in conv1, which a "
+        r"threshold of 0\.1 contradicts",
+    ):
         load_into(small_net(), state, 0.1)
     with pytest.raises(CheckpointError, match=r"trained with sparsity 0\.5 in conv1"):
         load_into(small_net(), ternary_net(sparsity=0.5).state_dict(), 0.5)
@@ -276,9 +308,8 @@ def test_no_threshold_needed_where_it_makes_no_difference():
     state = latent_state()
     state["conv1.weight"] = state["conv1.weight"].sign() * 0.2
     loaded = load_into(small_net(), state)
-    assert torch.equal(loaded.conv1.weight,
-                       torch.where(state["conv1.weight"] > 0, -0.75, -1.5))
-    state["conv1.weight"] = torch.where(state["conv1.weight"] > 0, -0.75, 0.0)    # +Wp already
+    assert torch.equal(loaded.conv1.weight, torch.where(state["conv1.weight"] > 0, -0.75, -1.5))
+    state["conv1.weight"] = torch.where(state["conv1.weight"] > 0, -0.75, 0.0)  # +Wp already
     assert torch.equal(load_into(small_net(), state).conv1.weight, state["conv1.weight"])
 
 
@@ -298,16 +329,21 @@ def test_tensorflow_names_and_layouts(tmp_path):
             if parameter.dim():
                 parameter.copy_(torch.rand(3) + 0.5)
     arrays = {
-        "conv0/W:0": model.conv0.weight.permute(2, 3, 1, 0), "conv0/b:0": model.conv0.bias,
-        "bn0/gamma:0": model.bn0.weight, "bn0/beta:0": model.bn0.bias,
-        "bn0/mean/EMA:0": model.bn0.running_mean, "bn0/variance/EMA:0": model.bn0.running_var,
+        "conv0/W:0": model.conv0.weight.permute(2, 3, 1, 0),
+        "conv0/b:0": model.conv0.bias,
+        "bn0/gamma:0": model.bn0.weight,
+        "bn0/beta:0": model.bn0.bias,
+        "bn0/mean/EMA:0": model.bn0.running_mean,
+        "bn0/variance/EMA:0": model.bn0.running_var,
         "conv1/W:0": model.conv1.weight.permute(2, 3, 1, 0),
         "fc/W:0": model.fc.weight.reshape(2, 4, 2, 2).permute(2, 3, 1, 0).reshape(16, 2),
         "fc/b:0": model.fc.bias,
-        "conv0/W/Adam:0": torch.ones(3), "global_step:0": torch.tensor(5),
+        "conv0/W/Adam:0": torch.ones(3),
+        "global_step:0": torch.tensor(5),
     }
-    np.savez(tmp_path / "x.npz", **{name: tensor.detach().numpy()
-                                    for name, tensor in arrays.items()})
+    np.savez(
+        tmp_path / "x.npz", **{name: tensor.detach().numpy() for name, tensor in arrays.items()}
+    )
     assert same(load_into(small_net(), tmp_path / "x.npz"), model)
     renamed = {f"tower0/{name.removesuffix(':0')}": tensor for name, tensor in arrays.items()}
     assert same(load_into(small_net(), renamed), model)
@@ -328,7 +364,8 @@ def test_one_error_names_everything_that_does_not_fit():
     assert str(caught.value) == (
         "the state dict does not fit the model: missing bn0.running_var, fc.bias; "
         "unexpected extra.weight; of a wrong shape conv0.weight 3x1x5x5 instead of 3x1x3x3; "
-        "NaN or infinite conv1.weight, conv1.wn")
+        "NaN or infinite conv1.weight, conv1.wn"
+    )
 
 
 def test_incomplete_and_misplaced_scales():
@@ -357,6 +394,7 @@ def test_old_batch_norm_without_count():
 
 # ---- trained networks of others ---------------------------------------------------------------
 
+
 def mnist_test() -> tuple[torch.Tensor, torch.Tensor]:
     with gzip.open(shared("t10k-images-idx3-ubyte.gz")) as file:
         count, height, width = struct.unpack(">4xIII", file.read(16))
@@ -372,8 +410,10 @@ def test_mnist_ttq_accuracy():
         assert len(layer.weight.unique()) == 3
     images, labels = mnist_test()
     with torch.no_grad():
-        right = sum(int((model(x).argmax(1) == y).sum())
-                    for x, y in zip(images.split(500), labels.split(500), strict=True))
+        right = sum(
+            int((model(x).argmax(1) == y).sum())
+            for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
     assert right == 9843
 
 
@@ -381,8 +421,9 @@ def test_mnist_float_and_squeezenet_are_read():
     loaded = load_into(zoo.mnist(), shared("mnist_float_cnn.ckpt"))
     assert len(loaded.fc.weight.unique()) > 10000
     state = load_checkpoint(shared("tinyimagenet_ttq_squeezenet.pth"))
-    ternary = [tensor for name, tensor in state.items()
-               if tensor.dim() == 4 and len(tensor.unique()) == 3]
+    ternary = [
+        tensor for name, tensor in state.items() if tensor.dim() == 4 and len(tensor.unique()) == 3
+    ]
     assert len(ternary) == 24
     assert sum(tensor.numel() for tensor in ternary) == 717824
 

@@ -23,18 +23,30 @@ from tritforge.sim.golden import GoldenModel, quantize_input
 def small_net(order: str = "norm pool relu") -> nn.Module:
     torch.manual_seed(0)
     after = {"norm": nn.BatchNorm2d(24), "relu": nn.ReLU(), "pool": nn.MaxPool2d(2)}
-    return nn.Sequential(OrderedDict(
-        conv0=nn.Conv2d(3, 12, 3), relu0=nn.ReLU(),
-        conv1=nn.Conv2d(12, 24, 3, groups=2, bias=False),
-        **{name: after[name] for name in order.split()},
-        flatten=nn.Flatten(), fc0=nn.Linear(600, 64), relu2=nn.ReLU(), drop=nn.Dropout(),
-        fc1=nn.Linear(64, 5))).eval().requires_grad_(False)
+    return (
+        nn.Sequential(
+            OrderedDict(
+                conv0=nn.Conv2d(3, 12, 3),
+                relu0=nn.ReLU(),
+                conv1=nn.Conv2d(12, 24, 3, groups=2, bias=False),
+                **{name: after[name] for name in order.split()},
+                flatten=nn.Flatten(),
+                fc0=nn.Linear(600, 64),
+                relu2=nn.ReLU(),
+                drop=nn.Dropout(),
+                fc1=nn.Linear(64, 5),
+            )
+        )
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def images(count: int = 12) -> np.ndarray:
     rng = np.random.default_rng(5)
-    return (rng.normal(size=(count, 3, 14, 14))
-            * rng.uniform(0.5, 2, (count, 1, 1, 1))).astype(np.float32)
+    return (rng.normal(size=(count, 3, 14, 14)) * rng.uniform(0.5, 2, (count, 1, 1, 1))).astype(
+        np.float32
+    )
 
 
 def test_stages():
@@ -51,20 +63,20 @@ def test_stages():
 @pytest.mark.parametrize("order", ["norm pool relu", "norm relu pool", "pool norm relu"])
 def test_wanted_densities_come_out_in_the_golden_model(order):
     model, x, wanted = small_net(order), images(), (0.6, 0.25, 0.35)
-    scales = set_input_densities(model, x, wanted, concentration=7,
-                                 rng=np.random.default_rng(0))
+    scales = set_input_densities(model, x, wanted, concentration=7, rng=np.random.default_rng(0))
     assert scales == pytest.approx(input_scales(model, x), rel=0.03)
     shares = input_densities(model, x, scales)
     assert shares.shape == (12, 4)
     assert shares.mean(0)[1:] == pytest.approx(wanted, abs=0.02)
     network = quantize(calibrate(trace(model, (3, 14, 14)), x), PRESETS["ulx3s_85f"])
     codes = GoldenModel(network).run_all(
-        quantize_input(x.astype(np.float64), network.tensors["input"]))
+        quantize_input(x.astype(np.float64), network.tensors["input"])
+    )
     for layer, share in zip(("input", "conv0", "conv1", "fc0"), shares.T, strict=True):
         golden = (codes[layer] != 0).mean((1, 2, 3))
         assert golden == pytest.approx(share, abs=0.03), layer
     channels = (codes["conv0"] != 0).mean((0, 2, 3))
-    assert channels.std() > 0.05      # channels differ, by a beta distribution
+    assert channels.std() > 0.05  # channels differ, by a beta distribution
 
 
 def test_each_reference_has_the_density():
@@ -72,11 +84,12 @@ def test_each_reference_has_the_density():
     spreads = {}
     for references in (0, 2):
         model = small_net()
-        scales = set_input_densities(model, x, wanted, concentration=7, references=references,
-                                     rng=np.random.default_rng(0))
+        scales = set_input_densities(
+            model, x, wanted, concentration=7, references=references, rng=np.random.default_rng(0)
+        )
         shares = input_densities(model, x[:2], scales)[:, 1:]
         spreads[references] = np.abs(shares - wanted).max()
-    assert spreads[2] < spreads[0] / 2    # these images differ more than photographs do
+    assert spreads[2] < spreads[0] / 2  # these images differ more than photographs do
 
 
 def test_a_first_layer_is_scaled_by_rows_and_others_stay_ternary():
@@ -93,8 +106,7 @@ def test_a_row_that_never_changes_stays_off():
     model, x = small_net(), images()
     model.conv1.weight[3] = 0
     model.conv0.weight[1] = 0
-    set_input_densities(model, x, (0.6, 0.25, 0.35), concentration=7,
-                        rng=np.random.default_rng(0))
+    set_input_densities(model, x, (0.6, 0.25, 0.35), concentration=7, rng=np.random.default_rng(0))
     found = model[:2](torch.from_numpy(x))
     assert torch.isfinite(found).all() and found[:, 1].max() == 0
     assert model[:6](torch.from_numpy(x))[:, 3].max() == 0

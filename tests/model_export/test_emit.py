@@ -23,8 +23,14 @@ from tritforge.model_export.passes.quantize import partial_bounds
 from tritforge.sim.interpreter import Interpreter
 from tritforge.sim.records import decode
 
-ROOMY = Config(name="roomy", trit_depth=1 << 16, activation_depth=1 << 15,
-               program_depth=1 << 14, row_depth=1 << 12, result_depth=1 << 14)
+ROOMY = Config(
+    name="roomy",
+    trit_depth=1 << 16,
+    activation_depth=1 << 15,
+    program_depth=1 << 14,
+    row_depth=1 << 12,
+    result_depth=1 << 14,
+)
 
 
 def chain(sizes, size=(4, 4), pool=None):
@@ -33,14 +39,34 @@ def chain(sizes, size=(4, 4), pool=None):
     layers = []
     for number, (channels, rows) in enumerate(itertools.pairwise(sizes)):
         trits = (np.arange(rows * channels) % 2).astype(np.int8).reshape(rows, channels, 1, 1)
-        group = ColumnGroup(f"t{number}", (0, channels), (0, rows), trits, (1, 1), 1.0, 1.0,
-                            coefficient_plus=1, coefficient_minus=1)
+        group = ColumnGroup(
+            f"t{number}",
+            (0, channels),
+            (0, rows),
+            trits,
+            (1, 1),
+            1.0,
+            1.0,
+            coefficient_plus=1,
+            coefficient_minus=1,
+        )
         ones, zeros = np.ones(rows, np.int64), np.zeros(rows, np.int64)
         final = number == len(sizes) - 2
-        layers.append(Layer(
-            f"layer{number}", "conv", f"t{number + 1}", rows, *size, [group], np.ones(rows),
-            np.zeros(rows), final=final, pool=None if final else pool,
-            requantization=Requantization(ones, zeros, zeros, 0, 0 if final else 255)))
+        layers.append(
+            Layer(
+                f"layer{number}",
+                "conv",
+                f"t{number + 1}",
+                rows,
+                *size,
+                [group],
+                np.ones(rows),
+                np.zeros(rows),
+                final=final,
+                pool=None if final else pool,
+                requantization=Requantization(ones, zeros, zeros, 0, 0 if final else 255),
+            )
+        )
         after = size if pool is None or final else (pool.height, pool.width)
         tensors[f"t{number + 1}"] = Tensor(f"t{number + 1}", rows, *after, 1.0)
         size = after
@@ -58,7 +84,7 @@ def test_layouts_invert():
             words = memory.tensor_words(name, tensors[name])
             assert words.shape == (config.clusters, where.size, config.scan_width)
             assert words.dtype == np.uint8
-            assert np.count_nonzero(words) == np.count_nonzero(tensors[name])   # gaps are zero
+            assert np.count_nonzero(words) == np.count_nonzero(tensors[name])  # gaps are zero
             np.testing.assert_array_equal(memory.tensor_from_words(name, words), tensors[name])
             port = memory.activation_port_words(words[0])
             assert port.shape == (where.size, config.memory_chunks("activations"))
@@ -79,7 +105,7 @@ def test_memory_shapes_and_records():
         assert trits.shape == (memory.trits.shape[1], config.memory_chunks("trits"))
         assert trits.shape[0] <= config.trit_depth and len(memory.rows) <= config.row_depth
         for where in memory.layers:
-            words = memory.program[where.address:where.address + record_words(LAYER)].tolist()
+            words = memory.program[where.address : where.address + record_words(LAYER)].tolist()
             record = decode(LAYER, sum(word << 32 * n for n, word in enumerate(words)))
             assert record["opcode"] == LAYER_OPCODE
             assert record["tile_count"] == where.tiles
@@ -127,7 +153,7 @@ def test_memory_is_reused_in_a_chain():
 
 
 def test_gaps_are_kept_clean_where_there_is_room():
-    sizes = [4, 3, 3, 3, 3, 2]       # 3 channels on 2 clusters leave a lane that is read
+    sizes = [4, 3, 3, 3, 3, 2]  # 3 channels on 2 clusters leave a lane that is read
     roomy = compile_network(chain(sizes), ROOMY)
     assert not roomy.stale_lanes
     tight = dataclasses.replace(ROOMY, activation_depth=32)
@@ -140,7 +166,8 @@ def test_gaps_are_kept_clean_where_there_is_room():
         machine.load(image.tensors["t0"].base, image.input_words(codes))
         machine.run(0, 5)
         np.testing.assert_array_equal(
-            image.results_from_entries(machine.results), reference_run(chain(sizes), codes)["t5"])
+            image.results_from_entries(machine.results), reference_run(chain(sizes), codes)["t5"]
+        )
 
 
 def test_equal_trits_are_stored_once():
@@ -157,30 +184,47 @@ def test_overlapping_pool_overwrites_first():
         codes = rng.integers(0, 100, (2, 5, 7))
         machine.load(0, memory.input_words(codes))
         machine.run(0, 2)
-        np.testing.assert_array_equal(memory.results_from_entries(machine.results),
-                                      reference_run(network, codes)["t2"])
+        np.testing.assert_array_equal(
+            memory.results_from_entries(machine.results), reference_run(network, codes)["t2"]
+        )
 
 
-@pytest.mark.parametrize(("pool", "expected"), [
-    # (last pooled row fed, how many, of them the first time) by input row
-    (None, [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1)]),
-    (Pool((2, 1), (2, 1), (0, 0), 2, 1), [(0, 1, 1), (0, 1, 0), (1, 1, 1), (1, 1, 0), (0, 0, 0)]),
-    (Pool((3, 1), (2, 1), (1, 0), 3, 1), [(0, 1, 1), (1, 2, 1), (1, 1, 0), (2, 2, 1), (2, 1, 0)]),
-    (Pool((4, 1), (1, 1), (2, 0), 6, 1), [(2, 3, 3), (3, 4, 1), (4, 4, 1), (5, 4, 1), (5, 3, 0)]),
-    (Pool((1, 1), (3, 1), (0, 0), 2, 1), [(0, 1, 1), (0, 0, 0), (0, 0, 0), (1, 1, 1), (0, 0, 0)]),
-])
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        # (last pooled row fed, how many, of them the first time) by input row
+        (None, [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1)]),
+        (
+            Pool((2, 1), (2, 1), (0, 0), 2, 1),
+            [(0, 1, 1), (0, 1, 0), (1, 1, 1), (1, 1, 0), (0, 0, 0)],
+        ),
+        (
+            Pool((3, 1), (2, 1), (1, 0), 3, 1),
+            [(0, 1, 1), (1, 2, 1), (1, 1, 0), (2, 2, 1), (2, 1, 0)],
+        ),
+        (
+            Pool((4, 1), (1, 1), (2, 0), 6, 1),
+            [(2, 3, 3), (3, 4, 1), (4, 4, 1), (5, 4, 1), (5, 3, 0)],
+        ),
+        (
+            Pool((1, 1), (3, 1), (0, 0), 2, 1),
+            [(0, 1, 1), (0, 0, 0), (0, 0, 0), (1, 1, 1), (0, 0, 0)],
+        ),
+    ],
+)
 def test_destination_table(pool, expected):
     network = chain([2, 2, 2], size=(5, 1), pool=pool)
     memory = compile_network(network, ROOMY)
 
     def record(layout, address):
-        words = memory.program[address:address + record_words(layout)].tolist()
+        words = memory.program[address : address + record_words(layout)].tolist()
         return decode(layout, sum(word << 32 * n for n, word in enumerate(words)))
 
     layer = record(LAYER, memory.layers[0].address)
     table = [record(DESTINATION, layer["destination_y"] + row) for row in range(5)]
-    assert [(entry["offset"] // layer["step_y"], entry["count"], entry["fresh"])
-            for entry in table] == expected
+    assert [
+        (entry["offset"] // layer["step_y"], entry["count"], entry["fresh"]) for entry in table
+    ] == expected
     single = record(DESTINATION, layer["destination_x"])
     assert (single["offset"], single["count"], single["fresh"]) == (0, 1, 1)
 
@@ -191,9 +235,13 @@ def test_as_many_windows_as_the_hardware_can_feed():
         network = chain([1, 1, 1], size=(kernel + stride, 4), pool=pool)
         compile_network(network, ROOMY)
         network.layers[0].pool = dataclasses.replace(pool, kernel=(kernel + 1, 1))
-        with pytest.raises(ExportError, match=(
+        with pytest.raises(
+            ExportError,
+            match=(
                 f"layer layer0 has a max-pool of kernel {kernel + 1} and stride {stride}; at "
-                f"most {MOST_WINDOWS} windows may overlap each way")):
+                f"most {MOST_WINDOWS} windows may overlap each way"
+            ),
+        ):
             compile_network(network, ROOMY)
 
 
@@ -217,8 +265,9 @@ def test_sets_hold_the_trits_that_they_need():
         codes = np.arange(3 * size[0] * size[1]).reshape(3, *size)
         machine.load(0, memory.input_words(codes))
         machine.run(0, 1)
-        np.testing.assert_array_equal(memory.results_from_entries(machine.results),
-                                      reference_run(network, codes)["t1"])
+        np.testing.assert_array_equal(
+            memory.results_from_entries(machine.results), reference_run(network, codes)["t1"]
+        )
     # Different trits in every tile: each set holds those of its tiles.
     rng = np.random.default_rng(0)
     network.layers[0].groups[0].trits[:] = rng.integers(-1, 2, (20, 3, 1, 1))
@@ -227,8 +276,9 @@ def test_sets_hold_the_trits_that_they_need():
     assert memory.trits.shape[1] == 2 * columns
     by_set = memory.trits.reshape(3, 2, 2, columns, -1)
     for tile in range(5):
-        np.testing.assert_array_equal(by_set[tile % 3, :, tile // 3],
-                                      alone.trits[:, tile * columns:(tile + 1) * columns])
+        np.testing.assert_array_equal(
+            by_set[tile % 3, :, tile // 3], alone.trits[:, tile * columns : (tile + 1) * columns]
+        )
     assert not by_set[2, :, 1].any()
 
 
@@ -246,18 +296,41 @@ def test_results_as_unsigned_words():
         memory.results_from_entries(machine.results[:1])
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("trit_depth", 10, r"trit memory is too small at layer layer2: network chain needs "
-                       r"14 columns per cluster, configuration roomy has 10"),
-    ("activation_depth", 70, r"activation memory is too small at layer layer1: network chain "
-                             r"needs 80 words per cluster, configuration roomy has 70"),
-    ("program_depth", 90, r"program memory is too small at layer layer2: network chain needs "
-                          r"100 words, configuration roomy has 90"),
-    ("row_depth", 5, r"row memory is too small at layer layer0: network chain needs 24 entries, "
-                     r"configuration roomy has 5"),
-    ("result_depth", 60, r"result memory is too small at layer layer2: network chain needs 64 "
-                         r"entries, configuration roomy has 60"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "trit_depth",
+            10,
+            r"trit memory is too small at layer layer2: network chain needs "
+            r"14 columns per cluster, configuration roomy has 10",
+        ),
+        (
+            "activation_depth",
+            70,
+            r"activation memory is too small at layer layer1: network chain "
+            r"needs 80 words per cluster, configuration roomy has 70",
+        ),
+        (
+            "program_depth",
+            90,
+            r"program memory is too small at layer layer2: network chain needs "
+            r"100 words, configuration roomy has 90",
+        ),
+        (
+            "row_depth",
+            5,
+            r"row memory is too small at layer layer0: network chain needs 24 entries, "
+            r"configuration roomy has 5",
+        ),
+        (
+            "result_depth",
+            60,
+            r"result memory is too small at layer layer2: network chain needs 64 "
+            r"entries, configuration roomy has 60",
+        ),
+    ],
+)
 def test_does_not_fit(field, value, message):
     network = chain([8, 8, 12, 4])
     network.layers[1].groups[0].trits[0] = -1

@@ -38,30 +38,70 @@ def strided(rng, *, channels=None, groups=None):
     height, width = axes[0][4], axes[1][4]
     column_groups = []
     kinds = groups or rng.choice(["plain", "digits", "two", "grouped"])
-    sets = {"plain": [(0, rows, 0, channels, [(3, 5)])],
-            "digits": [(0, rows, 0, channels, [(1, 1), (2, 2), (4, 4)])],
-            "two": [(0, rows, 0, channels, [(3, 5)]), (rows // 2, rows, 0, channels, [(1, 2)])],
-            "grouped": [(0, rows, 0, (channels + 1) // 2, [(2, 3)]),
-                        (0, rows, channels // 2, channels, [(-4, 1)])]}[str(kinds)]
+    sets = {
+        "plain": [(0, rows, 0, channels, [(3, 5)])],
+        "digits": [(0, rows, 0, channels, [(1, 1), (2, 2), (4, 4)])],
+        "two": [(0, rows, 0, channels, [(3, 5)]), (rows // 2, rows, 0, channels, [(1, 2)])],
+        "grouped": [
+            (0, rows, 0, (channels + 1) // 2, [(2, 3)]),
+            (0, rows, channels // 2, channels, [(-4, 1)]),
+        ],
+    }[str(kinds)]
     for number, (first, last, start, stop, pairs) in enumerate(sets):
         kernel, padding = [axis[1] for axis in axes], [axis[3] for axis in axes]
-        if number and kinds == "two":          # another kernel and padding, the same stride
+        if number and kinds == "two":  # another kernel and padding, the same stride
             kernel = [int(rng.integers(axis[2], 13)) for axis in axes]
             padding = [int(rng.integers(0, size)) for size in kernel]
         for pair in pairs:
             trits = rng.integers(-1, 2, (last - first, stop - start, *kernel)).astype(np.int8)
-            column_groups.append(ColumnGroup(
-                "input", (start, stop), (first, last), trits, tuple(kernel), float(pair[0]),
-                float(pair[1]), tuple(axis[2] for axis in axes), tuple(padding),
-                coefficient_plus=pair[0], coefficient_minus=pair[1]))
+            column_groups.append(
+                ColumnGroup(
+                    "input",
+                    (start, stop),
+                    (first, last),
+                    trits,
+                    tuple(kernel),
+                    float(pair[0]),
+                    float(pair[1]),
+                    tuple(axis[2] for axis in axes),
+                    tuple(padding),
+                    coefficient_plus=pair[0],
+                    coefficient_minus=pair[1],
+                )
+            )
     network = Network("strided", "input", {"input": tensor}, [])
-    add_layer(network, Layer("conv", "conv", "hidden", rows, height, width, column_groups,
-                             np.ones(rows), np.zeros(rows)), rng)
+    add_layer(
+        network,
+        Layer(
+            "conv",
+            "conv",
+            "hidden",
+            rows,
+            height,
+            width,
+            column_groups,
+            np.ones(rows),
+            np.zeros(rows),
+        ),
+        rng,
+    )
     trits = rng.integers(-1, 2, (4, rows, height, width)).astype(np.int8)
-    group = ColumnGroup("hidden", (0, rows), (0, 4), trits, (height, width), 1.0, 1.0,
-                        coefficient_plus=1, coefficient_minus=1)
-    add_layer(network, Layer("linear", "linear", "results", 4, 1, 1, [group], np.ones(4),
-                             np.zeros(4), final=True), rng)
+    group = ColumnGroup(
+        "hidden",
+        (0, rows),
+        (0, 4),
+        trits,
+        (height, width),
+        1.0,
+        1.0,
+        coefficient_plus=1,
+        coefficient_minus=1,
+    )
+    add_layer(
+        network,
+        Layer("linear", "linear", "results", 4, 1, 1, [group], np.ones(4), np.zeros(4), final=True),
+        rng,
+    )
     return network
 
 
@@ -70,7 +110,8 @@ def add_layer(network, layer, rng):
     layer.accumulator_low, layer.accumulator_high = partial_bounds(network, layer)
     shift = 0 if layer.final else 6
     layer.requantization = Requantization(
-        np.ones(rows, np.int64), rng.integers(-50, 50, rows), np.full(rows, shift), 0, 255)
+        np.ones(rows, np.int64), rng.integers(-50, 50, rows), np.full(rows, shift), 0, 255
+    )
     network.layers.append(layer)
     network.tensors[layer.output] = Tensor(layer.output, rows, layer.height, layer.width, 1.0)
 
@@ -80,11 +121,12 @@ def execute(network, config, codes):
     memory = compile_network(network, config)
     machine = Interpreter(config, memory)
     machine.load(memory.tensors[network.input].base, memory.input_words(codes))
-    np.testing.assert_array_equal(memory.tensor_from_words("input", memory.input_words(codes)),
-                                  codes)
+    np.testing.assert_array_equal(
+        memory.tensor_from_words("input", memory.input_words(codes)), codes
+    )
     machine.run(memory.layers[0].address, len(memory.layers))
     place = memory.results
-    return memory.results_from_entries(machine.results[place.base:place.base + place.entries])
+    return memory.results_from_entries(machine.results[place.base : place.base + place.entries])
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -110,8 +152,13 @@ def test_random_convs(seed):
     alone = GoldenModel(folded).run_layer("conv", {"input": codes})
     np.testing.assert_array_equal(alone.output, expected["hidden"])
     if seed < 20:
-        config = Config(clusters=int(rng.integers(1, 6)), scan_width=int(rng.integers(1, 5)),
-                        trit_depth=1 << 14, activation_depth=1 << 14, program_depth=1 << 14)
+        config = Config(
+            clusters=int(rng.integers(1, 6)),
+            scan_width=int(rng.integers(1, 5)),
+            trit_depth=1 << 14,
+            activation_depth=1 << 14,
+            program_depth=1 << 14,
+        )
         reference = reference_run(network, codes[0])["results"]
         np.testing.assert_array_equal(execute(folded, config, codes[0]), reference)
 
@@ -119,12 +166,28 @@ def test_random_convs(seed):
 def test_known_shapes():
     """The two usual first layers of AlexNet, and ResNet's."""
     for size, kernel, stride, padding, out, folded, rule in (
-            (224, 12, 4, 0, 54, (48, 56, 56), (3, 0)), (224, 11, 4, 2, 55, (48, 57, 57), (3, 0)),
-            (227, 11, 4, 0, 55, (48, 57, 57), (3, 0)), (224, 7, 2, 3, 112, (12, 112, 112), (4, 2))):
-        group = ColumnGroup("input", (0, 3), (0, 1), np.ones((1, 3, kernel, kernel), np.int8),
-                            (kernel, kernel), 1.0, 1.0, (stride, stride), (padding, padding))
-        network = Network("net", "input", {"input": Tensor("input", 3, size, size)}, [
-            Layer("conv", "conv", "out", 1, out, out, [group], np.ones(1), np.zeros(1))])
+        (224, 12, 4, 0, 54, (48, 56, 56), (3, 0)),
+        (224, 11, 4, 2, 55, (48, 57, 57), (3, 0)),
+        (227, 11, 4, 0, 55, (48, 57, 57), (3, 0)),
+        (224, 7, 2, 3, 112, (12, 112, 112), (4, 2)),
+    ):
+        group = ColumnGroup(
+            "input",
+            (0, 3),
+            (0, 1),
+            np.ones((1, 3, kernel, kernel), np.int8),
+            (kernel, kernel),
+            1.0,
+            1.0,
+            (stride, stride),
+            (padding, padding),
+        )
+        network = Network(
+            "net",
+            "input",
+            {"input": Tensor("input", 3, size, size)},
+            [Layer("conv", "conv", "out", 1, out, out, [group], np.ones(1), np.zeros(1))],
+        )
         result = fold_input(network)
         tensor = result.tensors["input"]
         assert (tensor.channels, tensor.height, tensor.width) == folded
@@ -133,7 +196,8 @@ def test_known_shapes():
         assert made.trits.shape == (1, folded[0], *made.kernel)
         assert result.layers[0].note == (
             f"computed as {rule[0]}x{rule[0]} on {folded[0]} channels, blocks of "
-            f"{stride}x{stride} pixels folded into channels")
+            f"{stride}x{stride} pixels folded into channels"
+        )
 
 
 def test_one_output_pixel():
@@ -164,9 +228,12 @@ def test_real_numbers():
         np.testing.assert_allclose(other[name], values, atol=1e-5)
     np.testing.assert_array_equal(
         GoldenModel(quantize(calibrate(folded, samples), PRESETS["tiny"])).run(
-            quantize_input(samples, calibrate(folded, samples).tensors["input"])),
+            quantize_input(samples, calibrate(folded, samples).tensors["input"])
+        ),
         GoldenModel(quantize(calibrate(network, samples), PRESETS["tiny"])).run(
-            quantize_input(samples, calibrate(network, samples).tensors["input"])))
+            quantize_input(samples, calibrate(network, samples).tensors["input"])
+        ),
+    )
 
 
 def test_what_is_left_alone():
@@ -176,14 +243,22 @@ def test_what_is_left_alone():
     group = network.layers[0].groups[0]
     big = dataclasses.replace(network.tensors["input"], channels=MOST_CHANNELS + 1)
     assert not _folds(network, tensors={**network.tensors, "input": big})
-    for change in ({"dilation": (2, 1)}, {"shared": True}, {"stride": (1, 1)},
-                   {"stride": (13, 13)}):
+    for change in (
+        {"dilation": (2, 1)},
+        {"shared": True},
+        {"stride": (1, 1)},
+        {"stride": (13, 13)},
+    ):
         other = dataclasses.replace(group, **change)
-        assert not _folds(network, layers=[
-            dataclasses.replace(network.layers[0], groups=[other], height=9, width=9)])
+        assert not _folds(
+            network,
+            layers=[dataclasses.replace(network.layers[0], groups=[other], height=9, width=9)],
+        )
     unlike = dataclasses.replace(group, stride=(4, 5), kernel=(5, 5))
-    assert not _folds(network, layers=[
-        dataclasses.replace(network.layers[0], groups=[group, unlike], height=9, width=9)])
+    assert not _folds(
+        network,
+        layers=[dataclasses.replace(network.layers[0], groups=[group, unlike], height=9, width=9)],
+    )
     assert not _folds(network, layers=network.layers[1:])
 
 
@@ -204,8 +279,9 @@ def test_apply_and_undo():
     np.testing.assert_array_equal(fold.undo(folded), codes)
     square = Fold(3, 8, 8, (4, 4))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8))
-    np.testing.assert_array_equal(square.apply(pixels), nn.functional.pixel_unshuffle(
-        torch.from_numpy(pixels), 4).numpy())
+    np.testing.assert_array_equal(
+        square.apply(pixels), nn.functional.pixel_unshuffle(torch.from_numpy(pixels), 4).numpy()
+    )
 
 
 def test_errors():

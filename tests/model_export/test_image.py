@@ -33,8 +33,9 @@ from tritforge.model_export.passes.fold import fold_input
 def folder(tmp_path):
     """A good image."""
     network, _ = bound_network(np.random.default_rng(0), Config())
-    return write_image(tmp_path / "net.image", network, Config(),
-                       compile_network(network, Config()))
+    return write_image(
+        tmp_path / "net.image", network, Config(), compile_network(network, Config())
+    )
 
 
 def assert_same(one, other):
@@ -69,8 +70,7 @@ def test_a_streamed_image_round_trips(tmp_path):
         streaming = image.manifest["streaming"]
         assert streaming["passes"] == len(memory.schedule.passes)
         assert network.input in streaming["external_tensors"]
-        sent, read = memory.schedule.port_words(memory.config,
-                                                range(len(memory.schedule.passes)))
+        sent, read = memory.schedule.port_words(memory.config, range(len(memory.schedule.passes)))
         assert (streaming["sent_words"], streaming["read_words"]) == (sent, read)
         assert sent >= memory.tensors[network.input].size
 
@@ -80,7 +80,7 @@ def test_round_trip(tmp_path):
         rng = np.random.default_rng(seed)
         config = random_config(rng)
         network = random_network(rng, config)
-        network.layers[0].gain *= 0.1 + 0.2          # floats survive exactly
+        network.layers[0].gain *= 0.1 + 0.2  # floats survive exactly
         memory = compile_network(network, config)
         path = write_image(tmp_path / f"{seed}", network, config, memory)
         image = load_image(path)
@@ -97,13 +97,26 @@ def test_fold_survives(folder, tmp_path):
     config = Config(trit_depth=4096)
     rng = np.random.default_rng(0)
     tensor = Tensor("input", 3, 10, 9, 0.5)
-    group = ColumnGroup("input", (0, 3), (0, 4), rng.integers(-1, 2, (4, 3, 4, 3)).astype(np.int8),
-                        (4, 3), 1.0, 1.0, (2, 3), (1, 1), coefficient_plus=1, coefficient_minus=1)
+    group = ColumnGroup(
+        "input",
+        (0, 3),
+        (0, 4),
+        rng.integers(-1, 2, (4, 3, 4, 3)).astype(np.int8),
+        (4, 3),
+        1.0,
+        1.0,
+        (2, 3),
+        (1, 1),
+        coefficient_plus=1,
+        coefficient_minus=1,
+    )
     layer = Layer("conv", "conv", "out", 4, 5, 3, [group], np.ones(4), np.zeros(4), final=True)
-    layer.requantization = Requantization(np.ones(4, np.int64), np.zeros(4, np.int64),
-                                          np.zeros(4, np.int64), -1 << 31, (1 << 31) - 1)
-    network = fold_input(Network("net", "input", {"input": tensor, "out": Tensor(
-        "out", 4, 5, 3, 1.0)}, [layer]))
+    layer.requantization = Requantization(
+        np.ones(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64), -1 << 31, (1 << 31) - 1
+    )
+    network = fold_input(
+        Network("net", "input", {"input": tensor, "out": Tensor("out", 4, 5, 3, 1.0)}, [layer])
+    )
     memory = compile_network(network, config)
     image = load_image(write_image(tmp_path / "folded", network, config, memory))
     assert_same(image.network, network)
@@ -114,13 +127,21 @@ def test_fold_survives(folder, tmp_path):
     assert load_image(folder).manifest["input"]["fold"] is None
     text = json.loads((tmp_path / "folded" / "network.json").read_text())
     for change in ({"block": [2, 2]}, {"block": [0, 1]}, {"height": 40}, {"padding": [1]}):
-        forged = json.dumps({**text, "tensors": [
-            {**text["tensors"][0], "fold": {**text["tensors"][0]["fold"], **change}},
-            *text["tensors"][1:]]})
+        forged = json.dumps(
+            {
+                **text,
+                "tensors": [
+                    {**text["tensors"][0], "fold": {**text["tensors"][0]["fold"], **change}},
+                    *text["tensors"][1:],
+                ],
+            }
+        )
         (tmp_path / "folded" / "network.json").write_text(forged)
         digest = hashlib.sha256(forged.encode()).hexdigest()
-        reseal(tmp_path / "folded", lambda manifest, digest=digest: manifest["sha256"].update(
-            {"network.json": digest}))
+        reseal(
+            tmp_path / "folded",
+            lambda manifest, digest=digest: manifest["sha256"].update({"network.json": digest}),
+        )
         with pytest.raises(ImageError, match="cannot be understood"):
             load_image(tmp_path / "folded")
 
@@ -142,8 +163,9 @@ def test_manifest(tmp_path):
     network.layers[0].weight_count = 1000
     network.layers[0].groups = network.layers[0].groups[:1]
     memory = compile_network(network, Config())
-    path = write_image(tmp_path / "deep" / "image", network, Config(name="mine"), memory,
-                       {"checkpoint": "x.pt"})
+    path = write_image(
+        tmp_path / "deep" / "image", network, Config(name="mine"), memory, {"checkpoint": "x.pt"}
+    )
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["format"] == "tritforge image" and manifest["format_version"] == 3
     assert manifest["network"] == "bound" and manifest["extra"] == {"checkpoint": "x.pt"}
@@ -160,17 +182,23 @@ def test_manifest(tmp_path):
     assert first["accumulator_high"] < 1 << first["accumulator_bits"] - 1
     sizes = manifest["sizes"]
     assert sizes["trits_bytes"] == memory.trits.nbytes
-    for part, names in (("network", ("network.bin", "network.json")), ("folder", FILES),
-                        ("accelerator", ("program.bin", "rows.bin", "trits.bin"))):
+    for part, names in (
+        ("network", ("network.bin", "network.json")),
+        ("folder", FILES),
+        ("accelerator", ("program.bin", "rows.bin", "trits.bin")),
+    ):
         size = sum((path / name).stat().st_size for name in names)
-        assert sizes["files"][part] == {"bytes": size,
-                                        "float32_over_bytes": round(4000 / size, 3)}
+        assert sizes["files"][part] == {"bytes": size, "float32_over_bytes": round(4000 / size, 3)}
     group = network.layers[0].groups[0]
-    assert first["packed_bytes"] == first["groups"][0]["packed_bytes"] == min(
-        len(pack_plain(group.trits)), len(pack_flat(group.trits)))
+    assert (
+        first["packed_bytes"]
+        == first["groups"][0]["packed_bytes"]
+        == min(len(pack_plain(group.trits)), len(pack_flat(group.trits)))
+    )
     assert first["bits_per_weight"] == 8 * first["packed_bytes"] / 1000
     assert sizes["whole"]["packed_bytes"] == sum(
-        layer["packed_bytes"] for layer in manifest["layers"])
+        layer["packed_bytes"] for layer in manifest["layers"]
+    )
     assert sizes["whole"]["float32_bytes"] == sizes["ternary_layers"]["float32_bytes"] == 4000
 
 
@@ -244,13 +272,17 @@ def test_failing_rename_restores_the_old_image(folder, tmp_path, monkeypatch):
 def test_every_altered_file_is_noticed(folder, name):
     path = folder / name
     good = path.read_bytes()
-    for spoiled in (good[:-1], good[:len(good) // 2], b"", good + b"\0",
-                    bytes([good[0] ^ 1]) + good[1:],
-                    good[:len(good) // 2] + bytes([good[len(good) // 2] ^ 4])
-                    + good[len(good) // 2 + 1:]):
+    for spoiled in (
+        good[:-1],
+        good[: len(good) // 2],
+        b"",
+        good + b"\0",
+        bytes([good[0] ^ 1]) + good[1:],
+        good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 4]) + good[len(good) // 2 + 1 :],
+    ):
         path.write_bytes(spoiled)
         if name == "manifest.json" and spoiled == good[:-1]:
-            load_image(folder)       # only the newline is gone
+            load_image(folder)  # only the newline is gone
             continue
         with pytest.raises(ImageError) as caught:
             load_image(folder)
@@ -311,14 +343,18 @@ def test_other_version_and_configuration(folder):
         load_image(folder)
 
 
-@pytest.mark.parametrize("change", [
-    lambda schedule: schedule["passes"].clear(),
-    lambda schedule: schedule["passes"][0].update(done=1 << 31),
-    lambda schedule: schedule["passes"][0].update(row_start=None),
-    lambda schedule: schedule["passes"][0]["loads"][0].update(base=1 << 30),
-    lambda schedule: schedule["passes"][0]["units"].clear(),
-    lambda schedule: schedule.update(passes=7),
-    lambda schedule: schedule.clear()])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda schedule: schedule["passes"].clear(),
+        lambda schedule: schedule["passes"][0].update(done=1 << 31),
+        lambda schedule: schedule["passes"][0].update(row_start=None),
+        lambda schedule: schedule["passes"][0]["loads"][0].update(base=1 << 30),
+        lambda schedule: schedule["passes"][0]["units"].clear(),
+        lambda schedule: schedule.update(passes=7),
+        lambda schedule: schedule.clear(),
+    ],
+)
 def test_forged_schedules_are_refused(tmp_path, change):
     rng = np.random.default_rng(1)
     network = random_network(rng, Config())
@@ -334,9 +370,16 @@ def test_forged_schedules_are_refused(tmp_path, change):
         load_image(folder)
 
 
-@pytest.mark.parametrize("text", [
-    "{", "[]", '{"name": 1}', '{"name": "x", "input": "t", "tensors": [{"a": 1}], "layers": []}',
-    '{"name": "x", "input": "t", "tensors": [], "layers": [{}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"name": 1}',
+        '{"name": "x", "input": "t", "tensors": [{"a": 1}], "layers": []}',
+        '{"name": "x", "input": "t", "tensors": [], "layers": [{}]}',
+    ],
+)
 def test_forged_contents_are_refused(folder, text):
     """Right checksums do not make contents right."""
     (folder / "network.json").write_text(text)

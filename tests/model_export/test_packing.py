@@ -17,8 +17,22 @@ from tritforge.model_export.image.packing import (
     unpack_plain,
 )
 
-SHAPES = [(4, 4), (16, 16), (1, 1), (3, 5), (5, 3), (8, 8), (7, 8), (2, 32), (3, 20), (6, 2),
-          (16, 12), (1, 17), (64, 1), (33, 4)]
+SHAPES = [
+    (4, 4),
+    (16, 16),
+    (1, 1),
+    (3, 5),
+    (5, 3),
+    (8, 8),
+    (7, 8),
+    (2, 32),
+    (3, 20),
+    (6, 2),
+    (16, 12),
+    (1, 17),
+    (64, 1),
+    (33, 4),
+]
 
 
 def random_trits(rng, shape, density):
@@ -40,8 +54,10 @@ def plainly_packed(groups):
     for group, before in zip([*groups, []], [[], *groups], strict=True):
         bits += [int(trit != 0) for trit in group] + [int(trit < 0) for trit in before if trit]
     bits += [0] * (-len(bits) % 32)
-    return [sum(bit << place for place, bit in enumerate(bits[start:start + 32]))
-            for start in range(0, len(bits), 32)]
+    return [
+        sum(bit << place for place, bit in enumerate(bits[start : start + 32]))
+        for start in range(0, len(bits), 32)
+    ]
 
 
 def column_groups(trits, used):
@@ -50,12 +66,13 @@ def column_groups(trits, used):
     together = max(1, 16 // trits.shape[2])
     for column in trits:
         for start in range(0, len(column), together):
-            group = column[start:start + together, :used].reshape(-1).tolist()
+            group = column[start : start + together, :used].reshape(-1).tolist()
             groups += [group] if trits.shape[2] <= 16 else [group[:16], group[16:]]
     return groups
 
 
 # ----- flat arrays
+
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 1000, 16_384, 16_385, 50_001])
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.3, 0.7, 1.0])
@@ -85,9 +102,16 @@ def test_flat_bits():
 def test_flat_damage():
     trits = random_trits(np.random.default_rng(1), 100, 0.5)
     raw = pack_flat(trits)
-    for wrong, count in ((raw[:-4], 100), (raw + b"\0\0\0\0", 100), (raw[:-1], 100), (b"", 100),
-                         (raw, 20_000), (raw, 0), (b"\xff" * len(raw), 100),
-                         (raw[:-1] + b"\x80", 100)):
+    for wrong, count in (
+        (raw[:-4], 100),
+        (raw + b"\0\0\0\0", 100),
+        (raw[:-1], 100),
+        (b"", 100),
+        (raw, 20_000),
+        (raw, 0),
+        (b"\xff" * len(raw), 100),
+        (raw[:-1] + b"\x80", 100),
+    ):
         with pytest.raises(ValueError, match="packed trits"):
             unpack_flat(wrong, count)
     last = pack_flat(np.ones(112, np.int8))
@@ -102,6 +126,7 @@ def test_flat_damage():
 
 
 # ----- columns
+
 
 @pytest.mark.parametrize(("elements", "rows"), SHAPES, ids=str)
 def test_columns(elements, rows):
@@ -138,17 +163,18 @@ def test_columns_errors():
 def test_packets(elements, rows):
     rng = np.random.default_rng(elements + rows)
     trits = random_trits(rng, (300, elements, rows), 0.3)
-    trits[100:, :, rows // 2:] = 0
+    trits[100:, :, rows // 2 :] = 0
     columns = as_columns(trits)
     longest = max(20, -(-2 * elements * rows // 32))
     following = 0
     for first, count, used, words in packets(columns, elements, rows, longest):
         assert first == following and count >= 1 and 1 <= len(words) <= longest
-        np.testing.assert_array_equal(unpack_columns(words, count, used, elements, rows),
-                                      columns[first:first + count])
+        np.testing.assert_array_equal(
+            unpack_columns(words, count, used, elements, rows), columns[first : first + count]
+        )
         following += count
-        if following < 300:          # nothing more would have fitted
-            _, more = pack_columns(columns[first:following + 1], elements, rows)
+        if following < 300:  # nothing more would have fitted
+            _, more = pack_columns(columns[first : following + 1], elements, rows)
             assert len(more) > longest
     assert following == 300
     with pytest.raises(ValueError, match="a column may take"):
@@ -156,6 +182,7 @@ def test_packets(elements, rows):
 
 
 # ----- memories
+
 
 @pytest.mark.parametrize(("elements", "rows"), SHAPES, ids=str)
 def test_memories(elements, rows):
@@ -165,7 +192,7 @@ def test_memories(elements, rows):
     for columns in (0, 1, step, 2 * step + 3):
         for density in (0.3, 1.0):
             trits = random_trits(rng, (4, columns, elements, rows), density)
-            trits[0, :step, :, rows // 2:] = 0
+            trits[0, :step, :, rows // 2 :] = 0
             trits[3] = trits[1]
             memories = as_columns(trits)
             raw = pack_memories(memories, elements, rows)
@@ -173,7 +200,7 @@ def test_memories(elements, rows):
             assert found.dtype == np.uint8 and found.shape == memories.shape
             np.testing.assert_array_equal(found, memories)
             blocks = -(-columns // step)
-            table = np.frombuffer(raw, "<u4")[1:1 + 4 * blocks].reshape(4, blocks)
+            table = np.frombuffer(raw, "<u4")[1 : 1 + 4 * blocks].reshape(4, blocks)
             assert (table[3] >> 24 == packing.COPY).all()
             assert (table[3] & 0xFFFF == 1).all()
             # what a block takes is never more than in plain form
@@ -201,10 +228,21 @@ def test_memories_damage():
         copy[index] = value
         return copy.tobytes()
 
-    for wrong in (raw[:-4], raw[:-1], raw + b"\0\0\0\0", b"", raw[:8], changed(0, 101_000_000),
-                  changed(0, 64), changed(0, 101), changed(1, words[1] + 1),
-                  changed(1, words[1] | 5 << 16), changed(1, words[1] | 3 << 24),
-                  changed(1, packing.COPY << 24), changed(1, words[1] & 0xFFFF)):
+    for wrong in (
+        raw[:-4],
+        raw[:-1],
+        raw + b"\0\0\0\0",
+        b"",
+        raw[:8],
+        changed(0, 101_000_000),
+        changed(0, 64),
+        changed(0, 101),
+        changed(1, words[1] + 1),
+        changed(1, words[1] | 5 << 16),
+        changed(1, words[1] | 3 << 24),
+        changed(1, packing.COPY << 24),
+        changed(1, words[1] & 0xFFFF),
+    ):
         with pytest.raises(ValueError, match=r"trit|block|copy"):
             unpack_memories(wrong, 2, 4, 4)
 

@@ -40,15 +40,25 @@ def middle(path: Path, topology: str = TOPOLOGY) -> list[int]:
     return np.rint(pixels[len(pixels) // 2, len(pixels) // 2]).astype(int).tolist()
 
 
-@pytest.mark.parametrize(("topology", "size", "expected"), [
-    ("alexnet_dorefa", 224, ((30 - 104.00698793) / 255, (20 - 116.66876762) / 255,
-                             (10 - 122.67891434) / 255)),
-    ("alexnet_krizhevsky", 227, (30 - 104.00698793, 20 - 116.66876762, 10 - 122.67891434)),
-    ("alexnet_torchvision", 224, ((10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224,
-                                  (30 / 255 - 0.406) / 0.225)),
-])
-def test_channels_are_ordered_and_normalised_as_each_topology_wants(tmp_path, topology, size,
-                                                                     expected):
+@pytest.mark.parametrize(
+    ("topology", "size", "expected"),
+    [
+        (
+            "alexnet_dorefa",
+            224,
+            ((30 - 104.00698793) / 255, (20 - 116.66876762) / 255, (10 - 122.67891434) / 255),
+        ),
+        ("alexnet_krizhevsky", 227, (30 - 104.00698793, 20 - 116.66876762, 10 - 122.67891434)),
+        (
+            "alexnet_torchvision",
+            224,
+            ((10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (30 / 255 - 0.406) / 0.225),
+        ),
+    ],
+)
+def test_channels_are_ordered_and_normalised_as_each_topology_wants(
+    tmp_path, topology, size, expected
+):
     x = load_photograph(saved(tmp_path, Image.new("RGB", (300, 280), (10, 20, 30))), topology)
     assert x.shape == (3, size, size) and x.dtype == np.float32 and x.flags.c_contiguous
     assert np.allclose(x, np.array(expected)[:, None, None], atol=1e-4)
@@ -64,8 +74,9 @@ def test_the_centre_of_an_image_with_a_short_side_of_256_is_cut_out_exactly(tmp_
     assert np.allclose(pixels_of(load_photograph(path, TOPOLOGY)), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16",
-                                  "I;16B"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B"]
+)
 def test_modes(tmp_path, mode):
     grey = 255 if mode == "1" else 200
     if mode.startswith("I;16"):
@@ -95,19 +106,24 @@ def test_orientation(tmp_path):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[:32] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6                  # to be turned by 90 degrees clockwise: top becomes right
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: top becomes right
     path = saved(tmp_path, Image.fromarray(pixels), exif=exif)
     turned = pixels_of(load_photograph(path, TOPOLOGY))
     assert turned[:, :100].max() < 1 and turned[:, -100:].min() > 254
 
 
 def test_broken_exif_data_is_ignored(tmp_path):
-    path = saved(tmp_path, Image.new("RGB", (64, 64), (9, 9, 9)), "x.jpg",
-                 exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
+    path = saved(
+        tmp_path,
+        Image.new("RGB", (64, 64), (9, 9, 9)),
+        "x.jpg",
+        exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f",
+    )
     assert middle(path) == [9, 9, 9]
 
 
 # ----- refused
+
 
 def refused(path: Path, match: str) -> None:
     with pytest.raises(PhotographError, match=match) as caught:
@@ -134,7 +150,7 @@ def test_truncated_and_altered_files(tmp_path, name):
     for length in (len(whole) // 2, 30, 8):
         cut.write_bytes(whole[:length])
         refused(cut, "truncated or damaged|in no format")
-    for _ in range(30):               # whatever comes out, it is an array or one sentence
+    for _ in range(30):  # whatever comes out, it is an array or one sentence
         altered = bytearray(whole)
         for place in rng.integers(0, min(len(whole), 200), 4):
             altered[place] = rng.integers(256)
@@ -147,12 +163,19 @@ def test_truncated_and_altered_files(tmp_path, name):
 
 def png(width: int, height: int) -> bytes:
     """A PNG file that claims a size and holds nothing."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (struct.pack(">I", len(data)) + kind + data
-                + struct.pack(">I", zlib.crc32(kind + data)))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [9_500, 20_000, 100_000])
@@ -181,13 +204,17 @@ def test_postscript_is_not_run(tmp_path):
 
 
 def test_unknown_topology(tmp_path):
-    for call in (lambda: load_photograph(tmp_path, "vgg"), lambda: sample_photographs("vgg"),
-                 lambda: calibration_images("vgg")):
+    for call in (
+        lambda: load_photograph(tmp_path, "vgg"),
+        lambda: sample_photographs("vgg"),
+        lambda: calibration_images("vgg"),
+    ):
         with pytest.raises(ModelError, match="no AlexNet topology 'vgg'; there are alexnet_dorefa"):
             call()
 
 
 # ----- calibration images
+
 
 def test_calibration_images_start_with_the_photographs():
     samples = sample_photographs("alexnet_dorefa")

@@ -27,8 +27,7 @@ def npy(content: object, protocol: int = 2) -> io.BytesIO:
     cell = np.empty((), object)
     cell[()] = content
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        file, {"shape": (), "fortran_order": False, "descr": "|O"})
+    np.lib.format.write_array_header_1_0(file, {"shape": (), "fortran_order": False, "descr": "|O"})
     file.write(pickle.dumps(cell, protocol))
     file.seek(0)
     return file
@@ -70,14 +69,17 @@ def test_nothing_is_run(tmp_path):
         assert not target.exists()
 
 
-@pytest.mark.parametrize(("content", "what"), [
-    ({"x": np.array([1, "a"], object)}, "an array of Python objects"),
-    ({"x": np.array(["a"])}, "an array of type U1"),
-    ({"x": np.zeros(2, "c16")}, "an array of type c16"),
-    ({"x": np.zeros(2, "f4,i4")}, "an array of type V8"),
-    ({"x": Path("x")}, "pathlib"),
-    ({"x": np.ndarray}, "numpy.ndarray|no state dict"),
-])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"x": np.array([1, "a"], object)}, "an array of Python objects"),
+        ({"x": np.array(["a"])}, "an array of type U1"),
+        ({"x": np.zeros(2, "c16")}, "an array of type c16"),
+        ({"x": np.zeros(2, "f4,i4")}, "an array of type V8"),
+        ({"x": Path("x")}, "pathlib"),
+        ({"x": np.ndarray}, "numpy.ndarray|no state dict"),
+    ],
+)
 def test_refused_content(tmp_path, content, what):
     path = tmp_path / "x.npy"
     path.write_bytes(npy(content).read())
@@ -103,9 +105,9 @@ def test_damaged_files_give_one_sentence(tmp_path):
     path = tmp_path / "x.npy"
     rng = np.random.default_rng(0)
     for n in range(400):
-        altered = bytearray(whole[:n % len(whole)] if n % 2 else whole)
+        altered = bytearray(whole[: n % len(whole)] if n % 2 else whole)
         for place in rng.integers(0, max(len(altered), 1), 3):
-            altered[place:place + 1] = rng.bytes(1)
+            altered[place : place + 1] = rng.bytes(1)
         path.write_bytes(altered)
         try:
             tensors = load_checkpoint(path)

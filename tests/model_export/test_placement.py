@@ -13,18 +13,39 @@ from tritforge.model_export.network import ColumnGroup, Layer, Network, Requanti
 
 
 def requantization(rows):
-    return Requantization(np.ones(rows, np.int64), np.zeros(rows, np.int64),
-                          np.zeros(rows, np.int64), 0, 255)
+    return Requantization(
+        np.ones(rows, np.int64), np.zeros(rows, np.int64), np.zeros(rows, np.int64), 0, 255
+    )
 
 
 def layer(name, source, rows, groups, final=False, size=(1, 1)):
-    return Layer(name, "conv", f"{name}_out", rows, *size, groups, np.ones(rows), np.zeros(rows),
-                 final=final, requantization=requantization(rows))
+    return Layer(
+        name,
+        "conv",
+        f"{name}_out",
+        rows,
+        *size,
+        groups,
+        np.ones(rows),
+        np.zeros(rows),
+        final=final,
+        requantization=requantization(rows),
+    )
 
 
 def group(source, channels, rows, trits, kernel=(1, 1), pair=(1, 1), **more):
-    return ColumnGroup(source, channels, rows, trits, kernel, 1.0, 1.0,
-                       coefficient_plus=pair[0], coefficient_minus=pair[1], **more)
+    return ColumnGroup(
+        source,
+        channels,
+        rows,
+        trits,
+        kernel,
+        1.0,
+        1.0,
+        coefficient_plus=pair[0],
+        coefficient_minus=pair[1],
+        **more,
+    )
 
 
 def dense(rng, rows, channels, kernel=(1, 1), density=0.5):
@@ -36,13 +57,19 @@ def dense(rng, rows, channels, kernel=(1, 1), density=0.5):
 def two_layers(groups, channels, rows, final_reads=None):
     """Input -> layer "a" with these groups -> a dense final layer."""
     rng = np.random.default_rng(0)
-    tensors = {"input": Tensor("input", channels, 1, 1, 1.0),
-               "a_out": Tensor("a_out", rows, 1, 1, 1.0),
-               "z_out": Tensor("z_out", 3, 1, 1, 1.0)}
+    tensors = {
+        "input": Tensor("input", channels, 1, 1, 1.0),
+        "a_out": Tensor("a_out", rows, 1, 1, 1.0),
+        "z_out": Tensor("z_out", 3, 1, 1, 1.0),
+    }
     reads = final_reads or [(0, rows)]
     final = [group("a_out", part, (0, 3), dense(rng, 3, part[1] - part[0])) for part in reads]
-    return Network("two", "input", tensors, [
-        layer("a", "input", rows, groups), layer("z", "a_out", 3, final, final=True)])
+    return Network(
+        "two",
+        "input",
+        tensors,
+        [layer("a", "input", rows, groups), layer("z", "a_out", 3, final, final=True)],
+    )
 
 
 def test_invariants_on_random_networks():
@@ -56,11 +83,13 @@ def test_invariants_on_random_networks():
             places = set(zip(layout.cluster, layout.word, layout.lane, strict=True))
             assert len(places) == channels == len(layout.cluster)
             assert layout.lane.max() < config.scan_width and layout.word.max() < layout.words
-            assert [part.start for part in layout.segments][1:] == \
-                [part.stop for part in layout.segments][:-1]
+            assert [part.start for part in layout.segments][1:] == [
+                part.stop for part in layout.segments
+            ][:-1]
             for part in layout.segments:
-                counts = np.bincount(layout.cluster[part.start:part.stop],
-                                     minlength=config.clusters)
+                counts = np.bincount(
+                    layout.cluster[part.start : part.stop], minlength=config.clusters
+                )
                 assert counts.max() - counts.min() <= 1
                 assert part.words == -(-int(counts.max()) // config.scan_width)
             assert layout.words == sum(part.words for part in layout.segments)
@@ -88,8 +117,10 @@ def test_invariants_on_random_networks():
                             assert part.channels[0] <= block.channels[0]
                             assert block.channels[1] <= part.channels[1]
                             row, channel = column_group.rows[0], column_group.channels[0]
-                            seen[block.rows[0] - row:block.rows[1] - row,
-                                 block.channels[0] - channel:block.channels[1] - channel] += 1
+                            seen[
+                                block.rows[0] - row : block.rows[1] - row,
+                                block.channels[0] - channel : block.channels[1] - channel,
+                            ] += 1
                 nonzero = column_group.trits.any(axis=(2, 3))
                 assert seen.max() <= 1 and (seen[nonzero] == 1).all()
 
@@ -121,16 +152,16 @@ def test_full_tile_despite_wide_drain():
     config = Config(clusters=8, elements=16, rows=16, scan_width=4, drain_width=2)
     rng = np.random.default_rng(0)
     for reads in ([(0, 256)], [(0, 101), (101, 256)]):
-        network = two_layers([group("input", (0, 8), (0, 256), dense(rng, 256, 8))], 8, 256,
-                             reads)
+        network = two_layers([group("input", (0, 8), (0, 256), dense(rng, 256, 8))], 8, 256, reads)
         assert len(place(network, config).tiles["a"]) == 1
 
 
 def test_elements_are_balanced():
     config = Config(clusters=1, elements=8, rows=8)
     rng = np.random.default_rng(0)
-    trits = np.concatenate([dense(rng, 1, 200, density=share)
-                            for share in np.linspace(0.02, 0.9, 64)])
+    trits = np.concatenate(
+        [dense(rng, 1, 200, density=share) for share in np.linspace(0.02, 0.9, 64)]
+    )
     network = two_layers([group("input", (0, 200), (0, 64), trits)], 200, 64)
     (tile,) = place(network, config).tiles["a"]
     work = np.bincount(tile.element, np.count_nonzero(trits, axis=(1, 2, 3))[tile.rows])
@@ -144,23 +175,28 @@ def test_elements_are_balanced_in_every_cluster(rows, drain_width, tiles):
     rng = np.random.default_rng(3)
     trits = dense(rng, rows, 256, density=1)
     network = two_layers([group("input", (0, 256), (0, rows), trits)], 256, rows)
-    part = np.arange(256) % 8             # eight kinds of channels, each row likes some of them
+    part = np.arange(256) % 8  # eight kinds of channels, each row likes some of them
     keep = rng.random((rows, 8))[:, part] > rng.random((rows, 256))
     trits[~keep] = 0
     density = rng.uniform(0.2, 1, 256)
     placement = place(network, config, {"input": density})
     cluster = placement.layouts["input"].cluster
-    work = np.stack([(trits[:, :, 0, 0] != 0) @ (density * (cluster == number))
-                     for number in range(4)], axis=1)
+    work = np.stack(
+        [(trits[:, :, 0, 0] != 0) @ (density * (cluster == number)) for number in range(4)], axis=1
+    )
     assert len(placement.tiles["a"]) == tiles
     load = np.zeros((tiles, 8, 4))
     by_index = np.zeros((tiles, 8, 4))
     for number, tile in enumerate(placement.tiles["a"]):
         np.add.at(load[number], tile.element, work[tile.rows])
-        np.add.at(by_index[number], np.arange(len(tile.rows)) % 8,
-                  work[number * 64:number * 64 + len(tile.rows)])
-    uneven, plain = (array.max(axis=1).sum() / array.mean(axis=1).sum()
-                     for array in (load, by_index))
+        np.add.at(
+            by_index[number],
+            np.arange(len(tile.rows)) % 8,
+            work[number * 64 : number * 64 + len(tile.rows)],
+        )
+    uneven, plain = (
+        array.max(axis=1).sum() / array.mean(axis=1).sum() for array in (load, by_index)
+    )
     assert uneven < 1.09 and uneven - 1 < 0.4 * (plain - 1)
 
 
@@ -181,15 +217,21 @@ def test_depthwise_is_merged():
     trits = np.ones((1, 1, 3, 3), np.int8)
     groups = [group("input", (n, n + 1), (n, n + 1), trits, (3, 3)) for n in range(32)]
     tiles = place(two_layers(groups, 32, 32), config).tiles["a"]
-    assert [(tile.groups[0].channels, len(tile.groups)) for tile in tiles] == \
-        [((0, 16), 1), ((16, 32), 1)]
+    assert [(tile.groups[0].channels, len(tile.groups)) for tile in tiles] == [
+        ((0, 16), 1),
+        ((16, 32), 1),
+    ]
 
 
 def test_missing_digit_of_a_depthwise_group_cuts_no_segment():
     config = Config(clusters=2, elements=4, rows=4, scan_width=2)
     trits = np.ones((1, 1, 3, 3), np.int8)
-    groups = [group("input", (n, n + 1), (n, n + 1), trits, (3, 3), (1 << digit, 1 << digit))
-              for n in range(16) for digit in range(3) if (n + digit) % 5]
+    groups = [
+        group("input", (n, n + 1), (n, n + 1), trits, (3, 3), (1 << digit, 1 << digit))
+        for n in range(16)
+        for digit in range(3)
+        if (n + digit) % 5
+    ]
     placement = place(two_layers(groups, 16, 16), config)
     assert [part.channels for part in placement.tiles["a"][0].groups] == [(0, 16)] * 3
     assert len(placement.layouts["input"].segments) == 1
@@ -206,8 +248,10 @@ def test_wide_identity_reads_only_its_channels():
 def test_large_groups_keep_their_own_words():
     config = Config(clusters=2, elements=4, rows=4, scan_width=2)
     rng = np.random.default_rng(0)
-    groups = [group("input", (9 * n, 9 * n + 9), (16 * n, 16 * n + 16), dense(rng, 16, 9))
-              for n in range(2)]
+    groups = [
+        group("input", (9 * n, 9 * n + 9), (16 * n, 16 * n + 16), dense(rng, 16, 9))
+        for n in range(2)
+    ]
     placement = place(two_layers(groups, 18, 32), config)
     assert [part.start for part in placement.layouts["input"].segments] == [0, 9]
     assert [tile.groups[0].channels for tile in placement.tiles["a"]] == [(0, 9), (9, 18)]
@@ -220,13 +264,22 @@ def test_errors():
     with pytest.raises(ExportError, match="densities of tensor input have shape"):
         place(network, config, {"input": np.ones(3)})
     with pytest.raises(ExportError, match="layer a is not quantized"):
-        place(dataclasses.replace(network, layers=[
-            dataclasses.replace(network.layers[0], requantization=None)]), config)
+        place(
+            dataclasses.replace(
+                network, layers=[dataclasses.replace(network.layers[0], requantization=None)]
+            ),
+            config,
+        )
     with pytest.raises(ExportError, match="layer a has no column group"):
-        place(dataclasses.replace(network, layers=[
-            dataclasses.replace(network.layers[0], groups=[])]), config)
-    with pytest.raises(ExportError, match="layer z reads tensor a_out before any layer has "
-                                          "written it"):
+        place(
+            dataclasses.replace(
+                network, layers=[dataclasses.replace(network.layers[0], groups=[])]
+            ),
+            config,
+        )
+    with pytest.raises(
+        ExportError, match="layer z reads tensor a_out before any layer has written it"
+    ):
         place(dataclasses.replace(network, layers=network.layers[::-1]), config)
     network.layers[0].groups[0].source = "nowhere"
     with pytest.raises(ExportError, match="reads tensor nowhere"):

@@ -18,18 +18,40 @@ from tritforge.sim.golden import GoldenModel, requantize
 TINY = PRESETS["tiny"]
 
 
-def one_layer(trits, wp, wn, *, final=True, signed=False, gain=1.0, offset=0.0, scale=1 / 255,
-              out_scale=0.1, relu=False):
+def one_layer(
+    trits,
+    wp,
+    wn,
+    *,
+    final=True,
+    signed=False,
+    gain=1.0,
+    offset=0.0,
+    scale=1 / 255,
+    out_scale=0.1,
+    relu=False,
+):
     """A linear layer of given trits (rows, inputs)."""
     trits = np.asarray(trits, np.int8)[:, :, None, None]
     rows, inputs = trits.shape[:2]
-    layer = Layer("fc", "linear", "fc", rows, 1, 1,
-                  [ColumnGroup("input", (0, inputs), (0, rows), trits, (1, 1), wp, wn)],
-                  np.broadcast_to(np.float64(gain), rows),
-                  np.broadcast_to(np.float64(offset), rows), relu=relu, final=final,
-                  weight_count=trits.size)
-    tensors = {"input": Tensor("input", inputs, 1, 1, scale, signed),
-               "fc": Tensor("fc", rows, 1, 1, out_scale, not relu)}
+    layer = Layer(
+        "fc",
+        "linear",
+        "fc",
+        rows,
+        1,
+        1,
+        [ColumnGroup("input", (0, inputs), (0, rows), trits, (1, 1), wp, wn)],
+        np.broadcast_to(np.float64(gain), rows),
+        np.broadcast_to(np.float64(offset), rows),
+        relu=relu,
+        final=final,
+        weight_count=trits.size,
+    )
+    tensors = {
+        "input": Tensor("input", inputs, 1, 1, scale, signed),
+        "fc": Tensor("fc", rows, 1, 1, out_scale, not relu),
+    }
     return Network("one", "input", tensors, [layer])
 
 
@@ -42,14 +64,21 @@ def export(model, shape, config=TINY, digits=8, count=8, positive=False):
 
 def coefficient_unit(layer):
     """What stands for one step in all planes of a layer."""
-    units = {coefficient / round(weight / group.step) for group in layer.groups
-             for weight, coefficient in ((group.wp, group.coefficient_plus),
-                                         (group.wn, group.coefficient_minus)) if coefficient}
+    units = {
+        coefficient / round(weight / group.step)
+        for group in layer.groups
+        for weight, coefficient in (
+            (group.wp, group.coefficient_plus),
+            (group.wn, group.coefficient_minus),
+        )
+        if coefficient
+    }
     assert len(units) == 1
     return units.pop()
 
 
 # ----- coefficients
+
 
 def test_equal_weights_take_a_power_of_two():
     layer = quantize(one_layer([[1, -1, 0]], 0.7, 0.7), TINY).layers[0]
@@ -64,7 +93,8 @@ def test_unequal_weights_round_little():
     assert group.coefficient_plus > 0 > group.coefficient_minus
     assert abs(group.coefficient_minus) <= TINY.coefficient_max
     assert group.coefficient_plus / group.coefficient_minus == pytest.approx(
-        -0.723 / 1.282, abs=2e-3)
+        -0.723 / 1.282, abs=2e-3
+    )
     assert "coefficients rounded by at most" in layer.note
 
 
@@ -81,8 +111,11 @@ def test_narrow_accumulators_lower_the_scale():
 
 def test_accumulators_that_cannot_fit():
     network = one_layer(np.ones((2, 9216)), 1.0, 1.0)
-    with pytest.raises(ExportError, match=r"layer fc: its sums need accumulators of 23 bits .* "
-                                          "accumulator_width 20"):
+    with pytest.raises(
+        ExportError,
+        match=r"layer fc: its sums need accumulators of 23 bits .* "
+        "accumulator_width 20",
+    ):
         quantize(network, Config(accumulator_width=20))
     assert quantize(network, Config(accumulator_width=23)).layers[0].accumulator_high[0] == 2350080
 
@@ -90,8 +123,11 @@ def test_accumulators_that_cannot_fit():
 def test_coefficients_that_cannot_fit():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    with pytest.raises(ExportError, match=r"layer 1: its weights need coefficients of \d+ bits, .* "
-                                          "coefficient_width 6; use fewer bits"):
+    with pytest.raises(
+        ExportError,
+        match=r"layer 1: its weights need coefficients of \d+ bits, .* "
+        "coefficient_width 6; use fewer bits",
+    ):
         export(model, (3, 2, 2), Config(coefficient_width=6))
     export(model, (3, 2, 2), Config(coefficient_width=6), digits=6)
 
@@ -130,6 +166,7 @@ def test_two_sources_share_one_unit():
 
 # ----- bounds
 
+
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize(("wp", "wn"), [(0.9, 1.1), (-0.7, 0.3), (0.5, -0.6), (-0.5, -0.5)])
 def test_bounds_are_reached(wp, wn, signed):
@@ -145,15 +182,17 @@ def test_bounds_are_reached(wp, wn, signed):
     weights = effective_groups(layer, integer=True)[0].weights[:, :, 0, 0]
     for row in range(6):
         for end, codes in (
-                (layer.accumulator_high, np.where(weights[row] > 0, tensor.high, tensor.low)),
-                (layer.accumulator_low, np.where(weights[row] > 0, tensor.low, tensor.high))):
+            (layer.accumulator_high, np.where(weights[row] > 0, tensor.high, tensor.low)),
+            (layer.accumulator_low, np.where(weights[row] > 0, tensor.low, tensor.high)),
+        ):
             result = golden.run_layer("fc", {"input": codes[None, :, None, None]})
             assert result.accumulators[0, row, 0, 0] == end[row]
             assert abs(end[row]) <= config.accumulator_max
     assert layer.accumulator_low[2] == layer.accumulator_high[2] == 0
     # the scale is as large as the accumulators allow, within what rounding well costs
     assert max(layer.accumulator_high.max(), -layer.accumulator_low.min()) > (
-        config.accumulator_max // 4)
+        config.accumulator_max // 4
+    )
 
 
 def test_bounds_of_a_convolution_are_reached():
@@ -172,9 +211,12 @@ def test_partial_sums_of_planes_fit_too():
     # 7 = 8 - 1: the plane of 8 alone reaches higher than the finished sum
     network = one_layer(np.ones((1, 64)), 8.0, 8.0)
     layer = network.layers[0]
-    layer.groups = [dataclasses.replace(layer.groups[0], step=1.0),
-                    dataclasses.replace(layer.groups[0], trits=-layer.groups[0].trits, wp=1.0,
-                                        wn=1.0, step=1.0)]
+    layer.groups = [
+        dataclasses.replace(layer.groups[0], step=1.0),
+        dataclasses.replace(
+            layer.groups[0], trits=-layer.groups[0].trits, wp=1.0, wn=1.0, step=1.0
+        ),
+    ]
     for width in range(19, 24):
         found = quantize(network, Config(accumulator_width=width)).layers[0]
         assert found.groups[0].coefficient_plus == 8 * found.groups[1].coefficient_minus
@@ -185,18 +227,21 @@ def test_partial_sums_of_planes_fit_too():
 
 
 def test_average_pool_counts_its_window():
-    network, _ = export(nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 2, 1)), (3, 8, 8),
-                        positive=True)
+    network, _ = export(
+        nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 2, 1)), (3, 8, 8), positive=True
+    )
     layer = network.layers[0]
     assert layer.accumulator_high[0] == 16 * 255 * layer.groups[0].coefficient_plus
 
 
 # ----- requantization
 
+
 def requantized(layer, acc):
     rows = layer.requantization
-    return requantize(acc, rows.multiplier[:, None], rows.bias[:, None], rows.shift[:, None],
-                      rows.low, rows.high)
+    return requantize(
+        acc, rows.multiplier[:, None], rows.bias[:, None], rows.shift[:, None], rows.low, rows.high
+    )
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -210,13 +255,18 @@ def test_requantization_stays_close_and_cannot_overflow(relu, multiplier_width):
     gain[5] = offset[6] = 0
     offset[7] = 1e9
     trits[8] = 0
-    network = quantize(one_layer(trits, 0.7, 0.9, final=False, gain=gain, offset=offset,
-                                 relu=relu), config)
+    network = quantize(
+        one_layer(trits, 0.7, 0.9, final=False, gain=gain, offset=offset, relu=relu), config
+    )
     layer, rows = network.layers[0], network.layers[0].requantization
     assert np.abs(rows.multiplier).max() < 1 << (multiplier_width - 1)
     assert 0 <= rows.shift.min() <= rows.shift.max() <= 63
-    acc = np.stack([rng.integers(low, high + 1, 500) for low, high in
-                    zip(layer.accumulator_low, layer.accumulator_high, strict=True)])
+    acc = np.stack(
+        [
+            rng.integers(low, high + 1, 500)
+            for low, high in zip(layer.accumulator_low, layer.accumulator_high, strict=True)
+        ]
+    )
     acc[:, 0], acc[:, 1] = layer.accumulator_low, layer.accumulator_high
     half = 1 << rows.shift >> 1
     total = acc * rows.multiplier[:, None] + (rows.bias + half)[:, None]
@@ -239,13 +289,27 @@ def test_copies_are_exact():
     trits = np.eye(2, dtype=np.int8)[:, :, None, None]
     for config in (TINY, Config(multiplier_width=4)):
         for signed in (False, True):
-            layer = Layer("copy", "identity", "copy", 2, 1, 256,
-                          [ColumnGroup("input", (0, 2), (0, 2), trits, (1, 1), 1.0, 1.0)],
-                          np.ones(2), np.zeros(2))
-            end = dataclasses.replace(layer, name="end", output="end", final=True,
-                                      groups=[dataclasses.replace(layer.groups[0], source="copy")])
-            tensors = {name: Tensor(name, 2, 1, 256, 0.0371, signed)
-                       for name in ("input", "copy", "end")}
+            layer = Layer(
+                "copy",
+                "identity",
+                "copy",
+                2,
+                1,
+                256,
+                [ColumnGroup("input", (0, 2), (0, 2), trits, (1, 1), 1.0, 1.0)],
+                np.ones(2),
+                np.zeros(2),
+            )
+            end = dataclasses.replace(
+                layer,
+                name="end",
+                output="end",
+                final=True,
+                groups=[dataclasses.replace(layer.groups[0], source="copy")],
+            )
+            tensors = {
+                name: Tensor(name, 2, 1, 256, 0.0371, signed) for name in ("input", "copy", "end")
+            }
             network = quantize(Network("n", "input", tensors, [layer, end]), config)
             codes = (np.arange(256) - 128 * signed).reshape(1, 1, 1, 256).repeat(2, axis=1)
             result = GoldenModel(network).run_all(codes)
@@ -256,9 +320,11 @@ def test_copies_are_exact():
 
 # ----- the last layer
 
+
 def test_final_with_one_gain():
-    layer = quantize(one_layer([[1, -1], [0, 1]], 0.5, 0.5, gain=[2.0, 2.0],
-                               offset=[1.0, -3.0]), TINY).layers[0]
+    layer = quantize(
+        one_layer([[1, -1], [0, 1]], 0.5, 0.5, gain=[2.0, 2.0], offset=[1.0, -3.0]), TINY
+    ).layers[0]
     assert layer.requantization.multiplier.tolist() == [1, 1]
     assert layer.result_scale == pytest.approx(2 * layer.accumulator_scale)
     assert layer.requantization.bias * layer.result_scale == pytest.approx([1, -3], abs=1e-4)
@@ -269,28 +335,34 @@ def test_final_with_gains(width):
     rng = np.random.default_rng(3)
     gain = rng.normal(size=20)
     trits = rng.integers(-1, 2, (20, 64))
-    network = quantize(one_layer(trits, 0.6, 0.8, gain=gain, offset=rng.normal(size=20)),
-                       Config(accumulator_width=width))
+    network = quantize(
+        one_layer(trits, 0.6, 0.8, gain=gain, offset=rng.normal(size=20)),
+        Config(accumulator_width=width),
+    )
     layer = network.layers[0]
     rows = layer.requantization
     reach = np.maximum(-layer.accumulator_low, layer.accumulator_high)
     assert (reach * np.abs(rows.multiplier) + np.abs(rows.bias)).max() < 1 << 31
     assert np.abs(rows.multiplier).max() >= 200
     x = rng.integers(0, 256, (10, 64))
-    expected = (np.where(trits > 0, 0.6, np.where(trits < 0, -0.8, 0)) @ (x.T / 255) * gain[:, None]
-                + layer.offset[:, None])
+    expected = (
+        np.where(trits > 0, 0.6, np.where(trits < 0, -0.8, 0)) @ (x.T / 255) * gain[:, None]
+        + layer.offset[:, None]
+    )
     found = GoldenModel(network).run(x[:, :, None, None])[:, :, 0, 0].T * layer.result_scale
     assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
 
 
 def test_final_that_does_not_fit():
     network = one_layer([[1, -1]], 1e-6, 1e-6, offset=1e6)
-    with pytest.raises(ExportError,
-                       match=r"layer fc: results of row 0 need \d+ bits, available are 32"):
+    with pytest.raises(
+        ExportError, match=r"layer fc: results of row 0 need \d+ bits, available are 32"
+    ):
         quantize(network, TINY)
 
 
 # ----- whole networks
+
 
 def test_needs_scales():
     network = trace(nn.Sequential(nn.Conv2d(1, 1, 1)), (1, 2, 2))
@@ -302,8 +374,9 @@ def test_the_network_given_is_not_changed():
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 1))
     network = calibrate(trace(model, (2, 6, 6)), np.ones((1, 2, 6, 6)))
     quantize(network, TINY)
-    assert all(layer.requantization is None and layer.accumulator_scale == 0
-               for layer in network.layers)
+    assert all(
+        layer.requantization is None and layer.accumulator_scale == 0 for layer in network.layers
+    )
     assert all(group.coefficient_plus == 0 for layer in network.layers for group in layer.groups)
 
 
@@ -321,6 +394,7 @@ def test_all_zero_weights():
 
 
 def test_pool_is_part_of_its_layer():
-    network, _ = export(nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(3, 2, 1),
-                                      nn.Conv2d(3, 2, 1)), (2, 8, 8))
+    network, _ = export(
+        nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 2, 1)), (2, 8, 8)
+    )
     assert network.layers[0].pool == Pool((3, 3), (2, 2), (1, 1), 3, 3)

@@ -46,8 +46,7 @@ def make(seed, **fixed):
     config = random_config(rng, **fixed)
     network = random_network(rng, config)
     codes = random_codes(rng, network)
-    golden = {name: values[0] for name, values in
-              GoldenModel(network).run_all(codes[None]).items()}
+    golden = {name: values[0] for name, values in GoldenModel(network).run_all(codes[None]).items()}
     return network, streamed(rng, network, config), codes, golden
 
 
@@ -58,8 +57,10 @@ def check(network, memory, codes, golden, *, eager):
     passes = range(len(memory.schedule.passes))
     counters = machine.run_schedule(host, passes, eager=eager)
     place = memory.results
-    np.testing.assert_array_equal(memory.results_from_entries(
-        machine.results[place.base:place.base + place.entries]), golden[network.final.output])
+    np.testing.assert_array_equal(
+        memory.results_from_entries(machine.results[place.base : place.base + place.entries]),
+        golden[network.final.output],
+    )
     for name, tensor in memory.tensors.items():
         if tensor.external:
             np.testing.assert_array_equal(host.read(name), golden[name], err_msg=name)
@@ -70,8 +71,11 @@ def check(network, memory, codes, golden, *, eager):
         if layer.final:
             continue
         tensor = memory.tensors[layer.output]
-        found = host.read(layer.output) if tensor.external else memory.tensor_from_words(
-            layer.output, machine.read(tensor.base, tensor.size))
+        found = (
+            host.read(layer.output)
+            if tensor.external
+            else memory.tensor_from_words(layer.output, machine.read(tensor.base, tensor.size))
+        )
         np.testing.assert_array_equal(found, golden[layer.output], err_msg=layer.name)
     return counters
 
@@ -143,25 +147,56 @@ def test_a_fully_connected_layer_is_cut_into_column_blocks():
     check(network, memory, codes, reference_run(network, codes), eager=True)
 
 
-@pytest.mark.parametrize(("columns", "limit", "expected"), [
-    (Columns(3, 5, 2, range(1), range(1), 4), 100, [(3, 5, 2, (0, 1), (0, 1))]),
-    (Columns(3, 5, 2, range(1), range(1), 4), 8,
-     [(3, 2, 4, (0, 1), (0, 1)), (5, 2, 4, (0, 1), (0, 1)), (7, 1, 2, (0, 1), (0, 1))]),
-    (Columns(0, 2, 1, range(3), range(2), 2), 8,
-     [(0, 1, 2, (0, 2), (0, 2)), (0, 1, 2, (2, 3), (0, 2)),
-      (1, 1, 1, (0, 2), (0, 2)), (1, 1, 1, (2, 3), (0, 2))]),
-    (Columns(0, 1, 2, range(2), range(3), 2), 4,
-     [(0, 1, 2, (0, 1), (0, 2)), (0, 1, 2, (0, 1), (2, 3)),
-      (0, 1, 2, (1, 2), (0, 2)), (0, 1, 2, (1, 2), (2, 3))]),
-    (Columns(0, 4, 1, range(3), range(3), 2, shared=True), 4,
-     [(0, 2, 2, (0, 3), (0, 3)), (2, 2, 1, (0, 3), (0, 3))]),
-])
+@pytest.mark.parametrize(
+    ("columns", "limit", "expected"),
+    [
+        (Columns(3, 5, 2, range(1), range(1), 4), 100, [(3, 5, 2, (0, 1), (0, 1))]),
+        (
+            Columns(3, 5, 2, range(1), range(1), 4),
+            8,
+            [(3, 2, 4, (0, 1), (0, 1)), (5, 2, 4, (0, 1), (0, 1)), (7, 1, 2, (0, 1), (0, 1))],
+        ),
+        (
+            Columns(0, 2, 1, range(3), range(2), 2),
+            8,
+            [
+                (0, 1, 2, (0, 2), (0, 2)),
+                (0, 1, 2, (2, 3), (0, 2)),
+                (1, 1, 1, (0, 2), (0, 2)),
+                (1, 1, 1, (2, 3), (0, 2)),
+            ],
+        ),
+        (
+            Columns(0, 1, 2, range(2), range(3), 2),
+            4,
+            [
+                (0, 1, 2, (0, 1), (0, 2)),
+                (0, 1, 2, (0, 1), (2, 3)),
+                (0, 1, 2, (1, 2), (0, 2)),
+                (0, 1, 2, (1, 2), (2, 3)),
+            ],
+        ),
+        (
+            Columns(0, 4, 1, range(3), range(3), 2, shared=True),
+            4,
+            [(0, 2, 2, (0, 3), (0, 3)), (2, 2, 1, (0, 3), (0, 3))],
+        ),
+    ],
+)
 def test_blocks_of_columns(columns, limit, expected):
     network = chain([2, 2])
     streamer = _Streamer(network, place(network, ROOMY), ROOMY)
     found = list(streamer.split(columns, limit))
-    assert [(one.word, one.words, one.lanes, (one.kernel_y.start, one.kernel_y.stop),
-             (one.kernel_x.start, one.kernel_x.stop)) for one in found] == expected
+    assert [
+        (
+            one.word,
+            one.words,
+            one.lanes,
+            (one.kernel_y.start, one.kernel_y.stop),
+            (one.kernel_x.start, one.kernel_x.stop),
+        )
+        for one in found
+    ] == expected
     assert sum(one.count for one in found) == columns.count
 
 
@@ -170,12 +205,10 @@ def test_a_ring_frees_what_was_there():
     for number, size in enumerate((6, 6), 1):
         _, parts = ring.place(size, number)
         assert [part.after for part in parts] == [0]
-    _, parts = ring.place(10, 3)        # four free words, six of the first, wrapping around
-    assert [(part.start, part.count, part.after) for part in parts] == [
-        (12, 4, 0), (16, 6, 1)]
+    _, parts = ring.place(10, 3)  # four free words, six of the first, wrapping around
+    assert [(part.start, part.count, part.after) for part in parts] == [(12, 4, 0), (16, 6, 1)]
     _, parts = ring.place(16, 4)
-    assert [(part.start, part.count, part.after) for part in parts] == [
-        (22, 6, 2), (28, 10, 3)]
+    assert [(part.start, part.count, part.after) for part in parts] == [(22, 6, 2), (28, 10, 3)]
 
 
 def test_a_ring_of_another_size_skips_the_addresses_that_are_not_there():
@@ -186,7 +219,10 @@ def test_a_ring_of_another_size_skips_the_addresses_that_are_not_there():
     assert starts == [0, 4, 16, 20, 32]
     _, parts = ring.place(11, 6)
     assert [(part.start, part.count, part.after) for part in parts] == [
-        (48, 4, 5), (52, 4, 4), (56, 3, 0)]
+        (48, 4, 5),
+        (52, 4, 4),
+        (56, 3, 0),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -203,8 +239,10 @@ def test_schedules_are_json(seed):
         Schedule.from_json(document)
 
 
-@pytest.mark.parametrize(("seed", "kinds"), [
-    ([100617, 8], None), ([101123, 8], ("conv", "add", "concat", "linear", "add"))])
+@pytest.mark.parametrize(
+    ("seed", "kinds"),
+    [([100617, 8], None), ([101123, 8], ("conv", "add", "concat", "linear", "add"))],
+)
 def test_sources_on_the_chip_and_outside_in_one_layer(seed, kinds, monkeypatch):
     """Their tables differ by the first row that is in memory: the section's size must know it."""
     if kinds:
@@ -227,33 +265,57 @@ def spoil(document, path, value):
     return document
 
 
-@pytest.mark.parametrize(("path", "value"), [
-    (("passes",), []), (("passes", 0, "layer"), "x"), (("passes", 0, "units"), []),
-    (("passes", 0, "units", 0), []), (("passes", 0, "program"), []),
-    (("passes", 0, "program", 0, "count"), 1 << 20), (("passes", 0, "program", 0, "after"), 1),
-    (("passes", 0, "row_start"), 1 << 20), (("passes", 0, "row_parts"), []),
-    (("passes", 0, "address"), 1 << 20), (("passes", 0, "done"), 2 ** 31),
-    (("passes", 0, "sets"), 99), (("passes", 0, "rows"), [3, 3]),
-    (("passes", 0, "loads", 0, "tensor"), "x"), (("passes", 0, "loads", 0, "base"), 1 << 16),
-    (("passes", 0, "loads", 0, "first"), 99), (("passes", 0, "loads", 0, "rows"), 0),
-    (("passes", 0, "loads", 0, "words"), 1), (("passes", 0, "stored"), [99]),
-    (("passes", 0, "output", "tensor"), "input"), (("passes", 0, "tiles"), [0]),
-    (("resident",), ["results"]),
-    *((("passes", 0, field), value) for value in (None, "x", 1.5, True, 1 << 50)
-      for field in ("address", "row_start", "row_count", "done", "sets")),
-    *((("passes", 0, "loads", 0, field), value) for value in (None, "x", 0.5)
-      for field in ("base", "first", "rows", "words")),
-])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("passes",), []),
+        (("passes", 0, "layer"), "x"),
+        (("passes", 0, "units"), []),
+        (("passes", 0, "units", 0), []),
+        (("passes", 0, "program"), []),
+        (("passes", 0, "program", 0, "count"), 1 << 20),
+        (("passes", 0, "program", 0, "after"), 1),
+        (("passes", 0, "row_start"), 1 << 20),
+        (("passes", 0, "row_parts"), []),
+        (("passes", 0, "address"), 1 << 20),
+        (("passes", 0, "done"), 2**31),
+        (("passes", 0, "sets"), 99),
+        (("passes", 0, "rows"), [3, 3]),
+        (("passes", 0, "loads", 0, "tensor"), "x"),
+        (("passes", 0, "loads", 0, "base"), 1 << 16),
+        (("passes", 0, "loads", 0, "first"), 99),
+        (("passes", 0, "loads", 0, "rows"), 0),
+        (("passes", 0, "loads", 0, "words"), 1),
+        (("passes", 0, "stored"), [99]),
+        (("passes", 0, "output", "tensor"), "input"),
+        (("passes", 0, "tiles"), [0]),
+        (("resident",), ["results"]),
+        *(
+            (("passes", 0, field), value)
+            for value in (None, "x", 1.5, True, 1 << 50)
+            for field in ("address", "row_start", "row_count", "done", "sets")
+        ),
+        *(
+            (("passes", 0, "loads", 0, field), value)
+            for value in (None, "x", 0.5)
+            for field in ("base", "first", "rows", "words")
+        ),
+    ],
+)
 def test_a_schedule_that_is_none_is_refused(path, value):
     _, memory, _, _ = make(5)
     outputs = {place.name: place.output for place in memory.layers}
-    sizes = {"program": len(memory.program), "rows": len(memory.rows),
-             "trits": memory.trits.shape[1]}
+    sizes = {
+        "program": len(memory.program),
+        "rows": len(memory.rows),
+        "trits": memory.trits.shape[1],
+    }
     document = memory.schedule.to_json()
     Schedule.from_json(document).check(memory.config, memory.tensors, outputs, sizes)
     with pytest.raises((ValueError, TypeError, KeyError)):
         Schedule.from_json(spoil(document, path, value)).check(
-            memory.config, memory.tensors, outputs, sizes)
+            memory.config, memory.tensors, outputs, sizes
+        )
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -261,8 +323,10 @@ def test_steps_keep_what_they_promise(seed):
     """Signals and releases pair up, waits come in time, memories end where they end."""
     network, memory, _, _ = make(seed, layer_count=1 + seed % 3)
     schedule, config = memory.schedule, memory.config
-    for numbers in (range(len(schedule.passes)),
-                    *(schedule.of_layer(layer.name) for layer in network.layers)):
+    for numbers in (
+        range(len(schedule.passes)),
+        *(schedule.of_layer(layer.name) for layer in network.layers),
+    ):
         steps = list(schedule.steps(config, numbers))
         signals = [step for step in steps if isinstance(step, Signal)]
         assert len(signals) == sum(len(schedule.passes[n].units) for n in numbers)
@@ -296,8 +360,10 @@ def test_addresses_beyond_16_bits(seed, monkeypatch):
     network, memory, codes, golden = make(seed)
     assert memory.schedule.passes[-1].address > 1 << 16 or len(memory.schedule.passes) < 3
     counters = check(network, memory, codes, golden, eager=bool(seed % 2))
-    tensors = {name: values[0] for name, values in
-               GoldenModel(network).run_all(codes[None], unpooled=True).items()}
+    tensors = {
+        name: values[0]
+        for name, values in GoldenModel(network).run_all(codes[None], unpooled=True).items()
+    }
     modelled = CycleModel(network, memory).run_schedule(tensors)
     for one, other in zip(counters, modelled, strict=True):
         assert one == {name: other[name] for name in one}
@@ -310,16 +376,35 @@ def test_programs_are_layers_with_records_between():
     assert np.count_nonzero((memory.program & 0xFF) == SYNC_OPCODE) >= len(memory.schedule.passes)
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("trit_depth", 2, r"trit memory is too small at layer layer0: one tile of network chain needs "
-                      r"4 columns per cluster, configuration roomy has 2"),
-    ("activation_depth", 6, r"activation memory is too small at layer layer0: one output row of "
-                            r"network chain needs \d+ words per slice, configuration roomy has 6"),
-    ("row_depth", 3, r"row memory is too small at layer layer0: one pass of network chain needs "
-                     r"8 entries, configuration roomy has 3"),
-    ("result_depth", 60, r"result memory is too small at layer layer2: network chain needs 64 "
-                         r"entries, configuration roomy has 60"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "trit_depth",
+            2,
+            r"trit memory is too small at layer layer0: one tile of network chain needs "
+            r"4 columns per cluster, configuration roomy has 2",
+        ),
+        (
+            "activation_depth",
+            6,
+            r"activation memory is too small at layer layer0: one output row of "
+            r"network chain needs \d+ words per slice, configuration roomy has 6",
+        ),
+        (
+            "row_depth",
+            3,
+            r"row memory is too small at layer layer0: one pass of network chain needs "
+            r"8 entries, configuration roomy has 3",
+        ),
+        (
+            "result_depth",
+            60,
+            r"result memory is too small at layer layer2: network chain needs 64 "
+            r"entries, configuration roomy has 60",
+        ),
+    ],
+)
 def test_not_even_the_smallest_piece_fits(field, value, message):
     network = chain([8, 8, 12, 4])
     network.layers[1].groups[0].trits[:] = 1
@@ -330,10 +415,14 @@ def test_not_even_the_smallest_piece_fits(field, value, message):
 
 def test_a_program_too_long_for_its_memory_is_refused():
     network = chain([8, 8, 4], size=(30, 30))
-    config = dataclasses.replace(ROOMY, program_depth=64, activation_depth=20000,
-                                 result_depth=20000)
-    with pytest.raises(ExportError, match=r"program memory is too small at layer layer0: one pass "
-                                          r"of network chain needs \d+ words"):
+    config = dataclasses.replace(
+        ROOMY, program_depth=64, activation_depth=20000, result_depth=20000
+    )
+    with pytest.raises(
+        ExportError,
+        match=r"program memory is too small at layer layer0: one pass "
+        r"of network chain needs \d+ words",
+    ):
         emit_streamed(network, place(network, config), config)
 
 

@@ -87,8 +87,9 @@ def test_exact_and_never_more_than_canonical(name, values):
             assert plane.plus == plane.minus
 
 
-@pytest.mark.parametrize(("rows", "deviation", "most", "canonical"), [
-    (96, 40, 2.09, 2.39), (300, 25, 1.87, 2.16)])
+@pytest.mark.parametrize(
+    ("rows", "deviation", "most", "canonical"), [(96, 40, 2.09, 2.39), (300, 25, 1.87, 2.16)]
+)
 def test_fewer_trits_than_canonical(rows, deviation, most, canonical):
     values = normal(np.random.default_rng(1), (rows, 432), deviation)
     planes = term_planes(values, 64)
@@ -112,7 +113,8 @@ def test_few_channels_get_few_planes():
     # a fold of 4 x 4 pixels makes 48 channels of 3
     weight = np.random.default_rng(9).normal(size=(128, 3, 12, 12)).astype(np.float32)
     assert len(classify(weight, name="w").planes) < len(
-        classify(weight, name="w", stride=(4, 4)).planes)
+        classify(weight, name="w", stride=(4, 4)).planes
+    )
 
 
 @pytest.mark.parametrize("values", [[[-77, -77, 0]], [[3, -5, 0, 3]], [[0, 12, 30]]])
@@ -144,6 +146,7 @@ def test_planes_go_from_small_to_large():
 
 # ----- through the compiler
 
+
 def make(module, shape, config, digits, seed=6):
     x = np.abs(np.random.default_rng(seed).normal(size=(6, *shape))).astype(np.float32)
     return quantize(calibrate(trace(module.eval(), shape, digits=digits), x), config)
@@ -160,7 +163,7 @@ def test_coefficients_are_exact_at_every_width(width, digits):
     try:
         layer = make(module, (3, 5, 5), config, digits).layers[0]
     except ExportError as error:
-        assert width < digits        # canonical digits would need one bit more
+        assert width < digits  # canonical digits would need one bit more
         assert f"coefficient_width {width}" in str(error)
         return
     expected = np.rint(weight / (np.abs(weight).max() / largest)).astype(np.int64)
@@ -169,22 +172,33 @@ def test_coefficients_are_exact_at_every_width(width, digits):
     assert unit >= 1
     assert np.array_equal(found, unit * expected)
     for group in layer.groups:
-        assert max(abs(group.coefficient_plus),
-                   abs(group.coefficient_minus)) <= config.coefficient_max
+        assert (
+            max(abs(group.coefficient_plus), abs(group.coefficient_minus)) <= config.coefficient_max
+        )
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_memory_contents_give_the_golden_integers(groups, tmp_path):
     torch.manual_seed(7)
-    module = nn.Sequential(nn.Conv2d(4, 12, 3, padding=1, groups=groups), nn.ReLU(),
-                           nn.Conv2d(12, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 5))
+    module = nn.Sequential(
+        nn.Conv2d(4, 12, 3, padding=1, groups=groups),
+        nn.ReLU(),
+        nn.Conv2d(12, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(96, 5),
+    )
     config = Config(trit_depth=1 << 13, activation_depth=4096, program_depth=2048, row_depth=512)
     network = make(module, (4, 6, 6), config, 8)
-    pairs = {(group.coefficient_plus, group.coefficient_minus)
-             for layer in network.layers for group in layer.groups}
+    pairs = {
+        (group.coefficient_plus, group.coefficient_minus)
+        for layer in network.layers
+        for group in layer.groups
+    }
     assert any(plus != minus for plus, minus in pairs)
-    write_image(tmp_path / "image", network, config,
-                emit(network, place(network, config), config), {})
+    write_image(
+        tmp_path / "image", network, config, emit(network, place(network, config), config), {}
+    )
     codes = np.random.default_rng(8).integers(0, 256, (1, 4, 6, 6))
     result = verify(load_image(tmp_path / "image"), codes, backends=("memory",))
     assert [str(one.difference) for one in result.comparisons if one.difference is not None] == []

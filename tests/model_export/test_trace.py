@@ -31,7 +31,7 @@ def bake(model, seed=0):
         for module in model.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 trits = torch.randint(-1, 2, module.weight.shape, generator=rng)
-                module.weight.copy_(torch.where(trits > 0, 0.7, torch.where(trits < 0, -0.4, 0.)))
+                module.weight.copy_(torch.where(trits > 0, 0.7, torch.where(trits < 0, -0.4, 0.0)))
                 if module.bias is not None:
                     module.bias.copy_(torch.randn(module.bias.shape, generator=rng))
             if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
@@ -60,16 +60,19 @@ def kinds(network):
     return [layer.kind for layer in network.layers]
 
 
-@pytest.mark.parametrize("conv", [
-    nn.Conv2d(3, 5, 3),
-    nn.Conv2d(3, 5, (3, 2), stride=(2, 1), padding=(1, 2), bias=False),
-    nn.Conv2d(3, 5, (2, 5), padding="same", dilation=(2, 1)),
-    nn.Conv2d(3, 5, 3, padding="valid"),
-    nn.Conv2d(3, 5, 3, dilation=2, padding=3, stride=3),
-    nn.Conv2d(3, 6, 3, groups=3, padding=1),
-    nn.Conv2d(3, 3, 3, groups=3, padding=1, padding_mode="zeros"),
-    nn.Conv2d(3, 5, 1, padding_mode="circular"),
-])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(3, 5, 3),
+        nn.Conv2d(3, 5, (3, 2), stride=(2, 1), padding=(1, 2), bias=False),
+        nn.Conv2d(3, 5, (2, 5), padding="same", dilation=(2, 1)),
+        nn.Conv2d(3, 5, 3, padding="valid"),
+        nn.Conv2d(3, 5, 3, dilation=2, padding=3, stride=3),
+        nn.Conv2d(3, 6, 3, groups=3, padding=1),
+        nn.Conv2d(3, 3, 3, groups=3, padding=1, padding_mode="zeros"),
+        nn.Conv2d(3, 5, 1, padding_mode="circular"),
+    ],
+)
 def test_conv(conv):
     network = check(nn.Sequential(conv))
     assert kinds(network) == ["conv"]
@@ -89,10 +92,24 @@ def test_same_padding_with_an_even_kernel_has_its_odd_pixel_at_the_end():
 
 
 def test_layers_fold():
-    network = check(nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6), nn.MaxPool2d(2, stride=1), nn.ReLU(), nn.Dropout(),
-        nn.Flatten(), nn.Linear(6, 7), nn.BatchNorm1d(7), nn.ReLU(inplace=True), nn.Linear(7, 4)))
+    network = check(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 6, 3),
+            nn.BatchNorm2d(6),
+            nn.MaxPool2d(2, stride=1),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Flatten(),
+            nn.Linear(6, 7),
+            nn.BatchNorm1d(7),
+            nn.ReLU(inplace=True),
+            nn.Linear(7, 4),
+        )
+    )
     assert kinds(network) == ["conv", "conv", "linear", "linear"]
     assert [layer.relu for layer in network.layers] == [True, True, True, False]
     assert [layer.pool is not None for layer in network.layers] == [True, True, False, False]
@@ -105,12 +122,18 @@ def test_linear_reads_an_image_as_one_kernel():
     assert (network.final.height, network.final.width) == (1, 1)
 
 
-@pytest.mark.parametrize("pool", [
-    nn.MaxPool2d(3, stride=2), nn.MaxPool2d(3, stride=2, ceil_mode=True),
-    nn.MaxPool2d(3, stride=2, padding=1), nn.MaxPool2d((2, 3), stride=(1, 2), padding=(1, 1)),
-    nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2, stride=3, ceil_mode=True),
-    nn.AdaptiveMaxPool2d((3, 4)),
-])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, stride=2),
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.MaxPool2d((2, 3), stride=(1, 2), padding=(1, 1)),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(2, stride=3, ceil_mode=True),
+        nn.AdaptiveMaxPool2d((3, 4)),
+    ],
+)
 @pytest.mark.parametrize("fused", [True, False])
 def test_max_pool(pool, fused):
     layers = [nn.Conv2d(3, 4, 3, padding=1)] if fused else []
@@ -118,14 +141,22 @@ def test_max_pool(pool, fused):
     assert kinds(network) == (["conv", "conv"] if fused else ["pool", "conv"])
 
 
-@pytest.mark.parametrize("pool", [
-    nn.AvgPool2d(3), nn.AvgPool2d(2, stride=1), nn.AvgPool2d(3, stride=2, padding=1),
-    nn.AvgPool2d((2, 3), divisor_override=5), nn.AdaptiveAvgPool2d(1),
-    nn.AdaptiveAvgPool2d((3, None)), nn.AvgPool2d(3, stride=3, padding=0, count_include_pad=False),
-])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.AvgPool2d(3),
+        nn.AvgPool2d(2, stride=1),
+        nn.AvgPool2d(3, stride=2, padding=1),
+        nn.AvgPool2d((2, 3), divisor_override=5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.AdaptiveAvgPool2d((3, None)),
+        nn.AvgPool2d(3, stride=3, padding=0, count_include_pad=False),
+    ],
+)
 def test_average_pool(pool):
-    network = check(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool, nn.ReLU(),
-                                  nn.Conv2d(4, 2, 1)))
+    network = check(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool, nn.ReLU(), nn.Conv2d(4, 2, 1))
+    )
     assert kinds(network) == ["conv", "pool", "conv"]
     assert network.layers[1].groups[0].shared
     assert network.layers[1].groups[0].trits.shape == (4, 4, 1, 1)
@@ -135,17 +166,22 @@ def test_average_pool(pool):
 def test_batch_norm_that_cannot_fold():
     before = check(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)))
     assert kinds(before) == ["identity", "conv"]
-    after_relu = check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4),
-                                     nn.Conv2d(4, 2, 1)))
+    after_relu = check(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+    )
     assert kinds(after_relu) == ["conv", "identity", "conv"]
-    after_pool = check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4),
-                                     nn.ReLU(), nn.Conv2d(4, 2, 1)))
+    after_pool = check(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)
+        )
+    )
     assert kinds(after_pool) == ["conv", "identity", "conv"]
 
 
 def test_batch_norm_after_pool_folds_where_gains_are_not_negative():
-    model = bake(nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4),
-                               nn.Conv2d(4, 2, 1)))
+    model = bake(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+    )
     with torch.no_grad():
         model[2].weight.abs_()
         model[2].weight[1] = 0
@@ -174,8 +210,14 @@ def residual(m, x):
 
 
 def test_residual():
-    network = check(Lambda(residual, a=nn.Conv2d(3, 4, 3, padding=1),
-                           b=nn.Conv2d(4, 4, 3, padding=1), c=nn.Conv2d(4, 2, 1)))
+    network = check(
+        Lambda(
+            residual,
+            a=nn.Conv2d(3, 4, 3, padding=1),
+            b=nn.Conv2d(4, 4, 3, padding=1),
+            c=nn.Conv2d(4, 2, 1),
+        )
+    )
     assert kinds(network) == ["conv", "conv", "add", "conv"]
     assert [group.source for group in network.layers[2].groups] == ["b", "a"]
     assert network.layers[2].relu
@@ -188,14 +230,25 @@ def fire(m, x):
 
 
 def test_concat():
-    network = check(Lambda(lambda m, x: m.out(F.relu(m.norm(fire(m, x)))),
-                           a=nn.Conv2d(3, 4, 3), s=nn.Conv2d(4, 2, 1), bn=nn.BatchNorm2d(2),
-                           e1=nn.Conv2d(2, 3, 1), e3=nn.Conv2d(2, 5, 3, padding=1),
-                           norm=nn.BatchNorm2d(8), out=nn.Conv2d(8, 4, 2, groups=2)))
+    network = check(
+        Lambda(
+            lambda m, x: m.out(F.relu(m.norm(fire(m, x)))),
+            a=nn.Conv2d(3, 4, 3),
+            s=nn.Conv2d(4, 2, 1),
+            bn=nn.BatchNorm2d(2),
+            e1=nn.Conv2d(2, 3, 1),
+            e3=nn.Conv2d(2, 5, 3, padding=1),
+            norm=nn.BatchNorm2d(8),
+            out=nn.Conv2d(8, 4, 2, groups=2),
+        )
+    )
     # the batch norm after the concatenation folds into both of its sources
     assert kinds(network) == ["conv"] * 5
     assert [(g.source, g.channels, g.rows) for g in network.final.groups] == [
-        ("e1", (0, 3), (0, 2)), ("e3", (0, 1), (0, 2)), ("e3", (1, 5), (2, 4))]
+        ("e1", (0, 3), (0, 2)),
+        ("e3", (0, 1), (0, 2)),
+        ("e3", (1, 5), (2, 4)),
+    ]
 
 
 CALLS = {
@@ -212,31 +265,55 @@ CALLS = {
     "squeeze": (lambda m, x: m.fc(F.adaptive_avg_pool2d(m.a(x), 1).squeeze()), 3),
     "view": (lambda m, x: m.fc(F.avg_pool2d(m.a(x), (9, 8)).view(x.size(0), -1)), 3),
     "view -1": (lambda m, x: m.fc(F.avg_pool2d(m.a(x), (9, 8)).view(-1, 4)), 3),
-    "reshape": (lambda m, x: m.fc(torch.reshape(F.avg_pool2d(m.a(x), (9, 8)),
-                                                (x.shape[0], -1))), 3),
+    "reshape": (
+        lambda m, x: m.fc(torch.reshape(F.avg_pool2d(m.a(x), (9, 8)), (x.shape[0], -1))),
+        3,
+    ),
     "chunk": (lambda m, x: (lambda p: m.e(p[1].relu()) + m.e(p[0]))(m.a(x).chunk(2, 1)), 5),
-    "split": (lambda m, x: (lambda y, p: m.d(torch.cat([p[0], y, p[1]], 1)))(
-        m.b(m.a(x)), torch.split(m.a(x), [1, 3], 1)), 4),
+    "split": (
+        lambda m, x: (lambda y, p: m.d(torch.cat([p[0], y, p[1]], 1)))(
+            m.b(m.a(x)), torch.split(m.a(x), [1, 3], 1)
+        ),
+        4,
+    ),
     "relu6": (lambda m, x: m.b(F.relu6(m.a(x * 4))), 3),
     "hardtanh": (lambda m, x: m.b(F.max_pool2d(F.hardtanh(m.a(x), 0.0, 1.5), 2)), 2),
     "clamp": (lambda m, x: m.b(m.a(x).clamp(min=0)), 2),
     "in place": (lambda m, x: (lambda y: m.b(y.relu_()) + m.c(y))(m.a(x)), 5),
     "in place unused": (lambda m, x: (lambda y: (y.relu_(), m.c(y))[1])(m.a(x)), 3),
-    "in place alias": (lambda m, x: (lambda y: (lambda z: m.b(F.max_pool2d(z, 2))
-                                     + F.max_pool2d(m.c(y), 2))(F.relu_(F.dropout(y, 0.5, False)))
-                                     )(m.a(x)), 6),
+    "in place alias": (
+        lambda m, x: (
+            lambda y: (lambda z: m.b(F.max_pool2d(z, 2)) + F.max_pool2d(m.c(y), 2))(
+                F.relu_(F.dropout(y, 0.5, False))
+            )
+        )(m.a(x)),
+        6,
+    ),
     "unused layer": (lambda m, x: (m.b(m.a(x)), m.c(m.a(x)))[0], 2),
-    "buffer": (lambda m, x: m.b((m.a(x) - m.bn.running_mean.view(1, -1, 1, 1))
-                                / m.bn.running_var[:, None, None]), 2),
+    "buffer": (
+        lambda m, x: m.b(
+            (m.a(x) - m.bn.running_mean.view(1, -1, 1, 1)) / m.bn.running_var[:, None, None]
+        ),
+        2,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_calls(name):
     function, count = CALLS[name]
-    network = check(Lambda(function, a=nn.Conv2d(3, 4, 3, padding=1),
-                           b=nn.Conv2d(4, 4, 1), c=nn.Conv2d(4, 4, 1), d=nn.Conv2d(8, 4, 1),
-                           e=nn.Conv2d(2, 4, 1), fc=nn.Linear(4, 5), bn=nn.BatchNorm2d(4)))
+    network = check(
+        Lambda(
+            function,
+            a=nn.Conv2d(3, 4, 3, padding=1),
+            b=nn.Conv2d(4, 4, 1),
+            c=nn.Conv2d(4, 4, 1),
+            d=nn.Conv2d(8, 4, 1),
+            e=nn.Conv2d(2, 4, 1),
+            fc=nn.Linear(4, 5),
+            bn=nn.BatchNorm2d(4),
+        )
+    )
     assert len(network.layers) == count
 
 
@@ -286,12 +363,25 @@ def test_random_modules():
         channels, layers = 3, []
         for _ in range(int(rng.integers(1, 5))):
             rows = int(rng.integers(1, 7))
-            layers.append(nn.Conv2d(channels, rows, int(rng.integers(1, 4)), padding=1,
-                                    stride=int(rng.integers(1, 3)), bias=bool(rng.integers(2))))
+            layers.append(
+                nn.Conv2d(
+                    channels,
+                    rows,
+                    int(rng.integers(1, 4)),
+                    padding=1,
+                    stride=int(rng.integers(1, 3)),
+                    bias=bool(rng.integers(2)),
+                )
+            )
             channels = rows
-            extras = [nn.BatchNorm2d(rows), nn.ReLU(), nn.MaxPool2d(2, 1, 1), nn.AvgPool2d(1, 1),
-                      nn.AvgPool2d(2, 1, 1)]
-            layers += [extras[n] for n in rng.permutation(5)[:int(rng.integers(0, 5))]]
+            extras = [
+                nn.BatchNorm2d(rows),
+                nn.ReLU(),
+                nn.MaxPool2d(2, 1, 1),
+                nn.AvgPool2d(1, 1),
+                nn.AvgPool2d(2, 1, 1),
+            ]
+            layers += [extras[n] for n in rng.permutation(5)[: int(rng.integers(0, 5))]]
         check(nn.Sequential(*layers), (3, 12, 11))
 
 
@@ -319,12 +409,14 @@ def test_unsupported():
     refused(lambda m, x: F.avg_pool2d(x, 2, ceil_mode=True), "whose windows differ in size")
     refused(lambda m, x: F.max_pool2d(x, 2, dilation=2), "max-pool with dilation")
     refused(lambda m, x: F.relu(x, bogus=1), "cannot be traced|this form")
-    refused(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")),
-            "padding mode reflect")
+    refused(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), "padding mode reflect"
+    )
     refused(nn.Sequential(nn.Linear(8, 3)), "Linear on an input of shape .* not flattened")
     refused(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(216)), "features of a flattened image")
-    refused(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)),
-            "without running statistics")
+    refused(
+        nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "without running statistics"
+    )
 
 
 class TwoInputs(nn.Module):
@@ -334,8 +426,10 @@ class TwoInputs(nn.Module):
 
 def test_shapes_that_do_not_match():
     refused(nn.Sequential(nn.Conv2d(4, 2, 1)), "layer 0: it takes 4 channels, its input has 3")
-    refused(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)),
-            "layer 1: it takes 5 features, its input has 216")
+    refused(
+        nn.Sequential(nn.Flatten(), nn.Linear(5, 2)),
+        "layer 1: it takes 5 features, its input has 216",
+    )
     refused(nn.Sequential(nn.BatchNorm2d(4)), "layer 0: it takes 4 channels, its input has 3")
     refused(nn.Sequential(nn.Conv2d(3, 2, 11)), "does not fit its input")
     refused(nn.Sequential(nn.MaxPool2d(11)), "does not fit an input of 9 x 8")
@@ -350,8 +444,9 @@ def test_shapes_that_do_not_match():
 def test_not_finite(tensor):
     model = bake(nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)))
     with torch.no_grad():
-        (getattr(model[1], tensor) if tensor == "running_mean"
-         else getattr(model[0], tensor)).view(-1)[0] = float("nan")
+        (getattr(model[1], tensor) if tensor == "running_mean" else getattr(model[0], tensor)).view(
+            -1
+        )[0] = float("nan")
     with pytest.raises(ExportError, match=rf"tensor \d\.{tensor} has 1 values that are NaN"):
         trace(model, (3, 4, 4))
 

@@ -26,10 +26,14 @@ def scalar(value: float) -> torch.Tensor:
 def small_net() -> nn.Sequential:
     torch.manual_seed(3)
     return nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
-        nn.Conv2d(4, 6, 3, stride=2, padding=(1, 0), groups=2, bias=False), nn.ReLU(),
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, stride=2, padding=(1, 0), groups=2, bias=False),
+        nn.ReLU(),
         nn.Sequential(nn.Flatten(), nn.Linear(6 * 3 * 2, 8), nn.ReLU()),
-        nn.Linear(8, 3))
+        nn.Linear(8, 3),
+    )
 
 
 @pytest.mark.parametrize(("wp", "wn"), [(2.0, 3.0), (-2.0, 3.0), (2.0, -3.0), (-2.0, -3.0)])
@@ -39,8 +43,8 @@ def test_forward_and_gradients_by_hand(wp, wn):
     weight = ternarize(latent, positive, negative, torch.tensor(0.2))
     assert weight.tolist() == [wp, 0.0, 0.0, -wn, wp, -wn]
     weight.backward(torch.tensor([1.0, 10.0, 100.0, 1000.0, 5.0, 50.0]))
-    assert latent.grad.tolist() == [wp * 1, 10, 100, wn * 1000, wp * 5, wn * 50]    # eq. 8
-    assert positive.grad.item() == 1 + 5                                            # eq. 7
+    assert latent.grad.tolist() == [wp * 1, 10, 100, wn * 1000, wp * 5, wn * 50]  # eq. 8
+    assert positive.grad.item() == 1 + 5  # eq. 7
     assert negative.grad.item() == -(1000 + 50)
 
 
@@ -147,7 +151,12 @@ def test_ternarize_model_keeps_first_and_last_and_the_original():
     model = small_net()
     ternary = ternarize_model(model)
     assert [type(m) for m in ternary.modules() if hasattr(m, "weight")] == [
-        nn.Conv2d, nn.BatchNorm2d, TernaryConv2d, TernaryLinear, nn.Linear]
+        nn.Conv2d,
+        nn.BatchNorm2d,
+        TernaryConv2d,
+        TernaryLinear,
+        nn.Linear,
+    ]
     assert not any(isinstance(m, TernaryLayer) for m in model.modules())
     assert torch.equal(ternary[3].weight, model[3].weight)
     assert ternary[3].weight.data_ptr() != model[3].weight.data_ptr()

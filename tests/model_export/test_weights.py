@@ -12,8 +12,9 @@ def ternary(rng, wp, wn, shape=(6, 3, 3, 3)):
     return np.where(trits > 0, wp, np.where(trits < 0, -wn, 0)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("wp", "wn"), [(0.9, 1.1), (-0.71154, -1.2), (0.5, 0.5), (0.5, -0.25),
-                                        (-0.25, 0.5)])
+@pytest.mark.parametrize(
+    ("wp", "wn"), [(0.9, 1.1), (-0.71154, -1.2), (0.5, 0.5), (0.5, -0.25), (-0.25, 0.5)]
+)
 def test_ternary_per_tensor(wp, wn):
     weight = ternary(np.random.default_rng(1), wp, wn)
     result = classify(weight, name="w", digits=0)
@@ -34,13 +35,16 @@ def test_natural_signs():
     assert (both_negative.wp, both_negative.wn) == (-0.25, 0.5)
 
 
-@pytest.mark.parametrize(("values", "wp", "note"), [
-    ([0, 0, 0], 1.0, "all weights are zero"),
-    ([0, 3, 3], 3.0, "ternary with one value"),
-    ([0, -3, -3], 3.0, "ternary with one value"),
-    ([2, -3, -3], 2.0, "binary"),
-    ([2, -3, 0], 2.0, "ternary"),
-])
+@pytest.mark.parametrize(
+    ("values", "wp", "note"),
+    [
+        ([0, 0, 0], 1.0, "all weights are zero"),
+        ([0, 3, 3], 3.0, "ternary with one value"),
+        ([0, -3, -3], 3.0, "ternary with one value"),
+        ([2, -3, -3], 2.0, "binary"),
+        ([2, -3, 0], 2.0, "ternary"),
+    ],
+)
 def test_few_values(values, wp, note):
     result = classify(np.array([values], np.float32), name="w", digits=0)
     assert result.planes[0].wp == wp
@@ -89,10 +93,12 @@ def test_rounding_is_reported(digits, per_tensor):
     result = classify(weight, name="w", digits=digits, per_tensor=per_tensor)
     found = np.abs(result.reconstruct() - weight).max() / np.abs(weight).max()
     assert result.error == pytest.approx(found)
-    assert 0 < found <= 0.51 / (2**(digits - 1) - 1)
+    assert 0 < found <= 0.51 / (2 ** (digits - 1) - 1)
     nonzero = sum(np.count_nonzero(plane.trits) for plane in result.planes) / weight.size
-    assert (f"{digits}-bit weights as sums of {len(result.planes)} ternary planes "
-            f"({nonzero:.2f} nonzero trits a weight)") in result.note
+    assert (
+        f"{digits}-bit weights as sums of {len(result.planes)} ternary planes "
+        f"({nonzero:.2f} nonzero trits a weight)"
+    ) in result.note
     assert f"{100 * found:.2g} %" in result.note
     assert (np.ptp(result.gain) == 0) == per_tensor
     for plane in result.planes:

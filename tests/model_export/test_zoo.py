@@ -16,15 +16,20 @@ from tritforge.model_export.training.digits import digits_data
 from tritforge.model_export.zoo import ModelError, load_model
 
 
-@pytest.mark.parametrize(("name", "shape", "classes", "weights"), [
-    ("digits", (2, 1, 8, 8), 10, 25_744),
-    ("mnist", (2, 1, 28, 28), 10, 28_880),
-])
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "weights"),
+    [
+        ("digits", (2, 1, 8, 8), 10, 25_744),
+        ("mnist", (2, 1, 28, 28), 10, 28_880),
+    ],
+)
 def test_small_networks(name, shape, classes, weights):
     model = load_model(f"zoo:{name}").eval()
     assert model(torch.zeros(shape)).shape == (shape[0], classes)
-    assert sum(m.weight.numel() for m in model.modules()
-               if isinstance(m, nn.Conv2d | nn.Linear)) == weights
+    assert (
+        sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        == weights
+    )
 
 
 def test_alexnet_has_the_authors_shapes():
@@ -35,15 +40,34 @@ def test_alexnet_has_the_authors_shapes():
     for name, module in model.named_children():
         x = module(x)
         shapes[name] = tuple(x.shape[1:])
-    assert [shapes[name] for name in ("conv0", "conv1", "pool1", "pool2", "conv3", "pool4",
-                                      "flatten", "fc0", "fct")] == [
-        (96, 54, 54), (256, 54, 54), (256, 27, 27), (384, 14, 14), (384, 14, 14), (256, 6, 6),
-        (9216,), (4096,), (1000,)]
-    assert {name: parameter.numel() for name, parameter in model.named_parameters()
-            if name.endswith("weight") and "bn" not in name} == {
-        "conv0.weight": 41_472, "conv1.weight": 307_200, "conv2.weight": 884_736,
-        "conv3.weight": 663_552, "conv4.weight": 442_368, "fc0.weight": 37_748_736,
-        "fc1.weight": 16_777_216, "fct.weight": 4_096_000}
+    assert [
+        shapes[name]
+        for name in ("conv0", "conv1", "pool1", "pool2", "conv3", "pool4", "flatten", "fc0", "fct")
+    ] == [
+        (96, 54, 54),
+        (256, 54, 54),
+        (256, 27, 27),
+        (384, 14, 14),
+        (384, 14, 14),
+        (256, 6, 6),
+        (9216,),
+        (4096,),
+        (1000,),
+    ]
+    assert {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if name.endswith("weight") and "bn" not in name
+    } == {
+        "conv0.weight": 41_472,
+        "conv1.weight": 307_200,
+        "conv2.weight": 884_736,
+        "conv3.weight": 663_552,
+        "conv4.weight": 442_368,
+        "fc0.weight": 37_748_736,
+        "fc1.weight": 16_777_216,
+        "fct.weight": 4_096_000,
+    }
 
 
 def test_model_file(tmp_path):
@@ -61,7 +85,8 @@ def test_model_file(tmp_path):
         "        super().__init__(3, Settings().width)\n"
         "def build():\n"
         "    return Net()\n"
-        "ready = Net()\n")
+        "ready = Net()\n"
+    )
     before = list(sys.path)
     for name in ("Net", "build", "ready"):
         assert load_model(f"{path}:{name}").out_features == 5
@@ -69,16 +94,23 @@ def test_model_file(tmp_path):
     del sys.modules["model_blocks"]
 
 
-@pytest.mark.parametrize(("text", "name", "message"), [
-    ("x = 1\n", "Net", r"net\.py defines no 'Net'"),
-    ("x = 1\n", "x", r"x in .* is of type int, not a class or function"),
-    ("def f():\n    return 3\n", "f", r"f in .* gives an object of type int, not an nn\.Module"),
-    ("def f():\n    raise KeyError('k')\n", "f", r"building f of .* failed: KeyError: 'k'"),
-    ("def f(width):\n    pass\n", "f", r"building f of .* failed: TypeError: .*width"),
-    ("import sys\nsys.exit(3)\n", "f", r"running model file .* failed: SystemExit: 3"),
-    ("def f(:\n", "f", r"running model file .* failed: SyntaxError"),
-    ("import no_such_package\n", "f", "failed: ModuleNotFoundError: .*no_such_package"),
-])
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("x = 1\n", "Net", r"net\.py defines no 'Net'"),
+        ("x = 1\n", "x", r"x in .* is of type int, not a class or function"),
+        (
+            "def f():\n    return 3\n",
+            "f",
+            r"f in .* gives an object of type int, not an nn\.Module",
+        ),
+        ("def f():\n    raise KeyError('k')\n", "f", r"building f of .* failed: KeyError: 'k'"),
+        ("def f(width):\n    pass\n", "f", r"building f of .* failed: TypeError: .*width"),
+        ("import sys\nsys.exit(3)\n", "f", r"running model file .* failed: SystemExit: 3"),
+        ("def f(:\n", "f", r"running model file .* failed: SyntaxError"),
+        ("import no_such_package\n", "f", "failed: ModuleNotFoundError: .*no_such_package"),
+    ],
+)
 def test_model_file_errors(tmp_path, text, name, message):
     path = tmp_path / "net.py"
     path.write_text(text)
@@ -89,14 +121,17 @@ def test_model_file_errors(tmp_path, text, name, message):
     assert sys.path == before
 
 
-@pytest.mark.parametrize(("spec", "message"), [
-    ("zoo:lenet", "no network 'lenet'; it has alexnet_dorefa, alexnet_krizhevsky, alexnet_tor"),
-    ("absent.py:Net", r"model file absent\.py does not exist"),
-    ("digits", "'digits' is neither FILE.py:NAME nor zoo:NAME"),
-    ("net.py:", "is neither"),
-    (":Net", "is neither"),
-    ("", "is neither"),
-])
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("zoo:lenet", "no network 'lenet'; it has alexnet_dorefa, alexnet_krizhevsky, alexnet_tor"),
+        ("absent.py:Net", r"model file absent\.py does not exist"),
+        ("digits", "'digits' is neither FILE.py:NAME nor zoo:NAME"),
+        ("net.py:", "is neither"),
+        (":Net", "is neither"),
+        ("", "is neither"),
+    ],
+)
 def test_specification_errors(spec, message):
     with pytest.raises(ModelError, match=message):
         load_model(spec)

@@ -58,7 +58,7 @@ def test_rtl_equals_golden(seed):
         np.testing.assert_array_equal(found.output, expected.output)
         for name, values in golden.capture(codes).items():
             np.testing.assert_array_equal(rtl.capture(codes)[name], values, err_msg=name)
-        again = rtl.run(codes)         # after running layer by layer
+        again = rtl.run(codes)  # after running layer by layer
         np.testing.assert_array_equal(again.output, expected.output)
         for layer in image.network.layers:
             alone = rtl.run(codes, layer.name)
@@ -91,7 +91,8 @@ def test_costs_add_up(seed):
         assert min(spent.values()) >= 0
         assert sum(spent.values()) == config.cluster_count * ours.cycles
         assert ours.utilization(config) == pytest.approx(
-            ours.counters["adds"] / (ours.cycles * config.cluster_count * config.elements))
+            ours.counters["adds"] / (ours.cycles * config.cluster_count * config.elements)
+        )
 
 
 def test_pysim_and_rtl_give_the_same_cycles():
@@ -116,15 +117,19 @@ def same_costs(ours, theirs):
 def test_the_cycle_backend_reports_what_the_rtl_does(seed):
     """Several images, whole and one layer alone, in the same order on the same memories."""
     image, codes = make(seed, images=3)
-    codes[1] //= 3                      # leaves other zeros behind
+    codes[1] //= 3  # leaves other zeros behind
     with create("cycle", image) as cycle, create("rtl", image) as rtl:
         one, other = cycle.run(codes), rtl.run(codes)
         same_costs(one, other)
         ours, theirs = (build_report(each, "here", "") for each in (one, other))
         assert ours["backend"] == "cycle" and list(ours) == list(theirs)
         assert ours["layers"] == theirs["layers"]
-        assert ours["loading"] == {"how": "not modelled", "cycles": None, "sent_words": None,
-                                   "port_words": theirs["loading"]["port_words"]}
+        assert ours["loading"] == {
+            "how": "not modelled",
+            "cycles": None,
+            "sent_words": None,
+            "port_words": theirs["loading"]["port_words"],
+        }
         assert "not modelled" in summary(ours) and "not modelled" not in summary(theirs)
         for layer in image.network.layers:
             same_costs(cycle.run(codes[:2], layer.name), rtl.run(codes[:2], layer.name))
@@ -135,15 +140,16 @@ def test_the_cycle_backend_reports_what_the_rtl_does(seed):
 
 
 def test_the_cycle_backend_splits_runs_as_the_hardware_needs_it():
-    image, codes = next(pair for pair in (make(seed) for seed in range(30))
-                        if len(pair[0].network.layers) >= 5)
+    image, codes = next(
+        pair for pair in (make(seed) for seed in range(30)) if len(pair[0].network.layers) >= 5
+    )
     few = dataclasses.replace(TINY, layer_count=2)
     split = Image(Path("few"), {}, few, compile_network(image.network, few), image.network)
     with create("cycle", split) as cycle, create("rtl", split) as rtl:
         one, other = cycle.run(codes), rtl.run(codes)
     same_costs(one, other)
     with create("cycle", image) as cycle:
-        assert cycle.run(codes).total_cycles <= one.total_cycles    # every run is cleared for
+        assert cycle.run(codes).total_cycles <= one.total_cycles  # every run is cleared for
 
 
 def test_large_contents_go_through_the_back_door(monkeypatch):
@@ -179,19 +185,30 @@ def test_an_interrupt_ends_the_cycle_model_at_once():
 def test_the_drain_waits_for_overlapping_windows(sets, is_signed):
     """Nine windows for every value: the write-back queues are full most of the time."""
     rng = np.random.default_rng(0)
-    config = Config(sets=sets, clusters=1, elements=2, rows=4, scan_width=8, activation_depth=128,
-                    trit_depth=64, program_depth=128)
+    config = Config(
+        sets=sets,
+        clusters=1,
+        elements=2,
+        rows=4,
+        scan_width=8,
+        activation_depth=128,
+        trit_depth=64,
+        program_depth=128,
+    )
     network = windows_network(rng, is_signed)
     image = Image(Path("windows"), {}, config, compile_network(network, config), network)
     codes = rng.integers(0, 256, (1, 2, 6, 5))
-    with create("golden", image) as golden, create("pysim", image) as pysim, \
-            InterpreterBackend(image) as memory:
+    with (
+        create("golden", image) as golden,
+        create("pysim", image) as pysim,
+        InterpreterBackend(image) as memory,
+    ):
         expected, found, counted = golden.run(codes), pysim.run(codes), memory.run(codes)
     np.testing.assert_array_equal(found.output, expected.output)
     conv, last = (layer.counters for layer in found.layers)
     assert {name: conv[name] for name in counted.layers[0].counters} == counted.layers[0].counters
     assert conv["stall_write_back"] > 100 and last["stall_write_back"] == 0
-    if is_signed:                   # each value visits every pixel that it feeds
+    if is_signed:  # each value visits every pixel that it feeds
         assert conv["write_backs"] == 8 * 16 * 13
         assert conv["merge_reads"] == 8 * (16 * 13 - 6 * 5)
 
@@ -203,32 +220,41 @@ def test_the_golden_model_has_no_cycles():
     assert found.total_cycles is None and found.utilization is None
     assert found.loading_cycles is None and found.cycles_per_image == []
     assert all(layer.cycles is None and layer.counters == {} for layer in found.layers)
-    assert all(layer.utilization(TINY) is None and layer.cluster_cycles(TINY) == {}
-               for layer in found.layers)
+    assert all(
+        layer.utilization(TINY) is None and layer.cluster_cycles(TINY) == {}
+        for layer in found.layers
+    )
 
 
 def test_more_layers_than_the_hardware_counts():
     """Their counters come from several runs; nothing else changes."""
-    image, codes = next(pair for pair in (make(seed) for seed in range(30))
-                        if len(pair[0].network.layers) >= 4)
+    image, codes = next(
+        pair for pair in (make(seed) for seed in range(30)) if len(pair[0].network.layers) >= 4
+    )
     few = dataclasses.replace(TINY, layer_count=2)
     memory = compile_network(image.network, few)
-    with InterpreterBackend(image) as all_at_once, InterpreterBackend(
-            Image(Path("few"), {}, few, memory, image.network)) as in_parts:
+    with (
+        InterpreterBackend(image) as all_at_once,
+        InterpreterBackend(Image(Path("few"), {}, few, memory, image.network)) as in_parts,
+    ):
         expected, found = all_at_once.run(codes), in_parts.run(codes)
     np.testing.assert_array_equal(found.output, expected.output)
     assert [layer.counters for layer in found.layers] == [
-        layer.counters for layer in expected.layers]
+        layer.counters for layer in expected.layers
+    ]
 
 
 def test_refusals():
     image, codes = make(0)
-    with pytest.raises(SimulationError,
-                       match="no backend 'gpu'; there are golden, cycle, rtl, pysim"):
+    with pytest.raises(
+        SimulationError, match="no backend 'gpu'; there are golden, cycle, rtl, pysim"
+    ):
         create("gpu", image)
     for name in ("golden", "cycle", "rtl"):
-        with create(name, image) as backend, \
-                pytest.raises(SimulationError, match="has no layer 'nope'; it has"):
+        with (
+            create(name, image) as backend,
+            pytest.raises(SimulationError, match="has no layer 'nope'; it has"),
+        ):
             backend.run(codes, "nope")
     with create("golden", image) as golden, pytest.raises(ExportError):
         golden.run(codes[:, :, :, :, None])
@@ -261,6 +287,7 @@ def test_progress_is_told():
 
 # ----- reports
 
+
 def test_report_and_run_folder(tmp_path):
     image, codes = make(4)
     with create("rtl", image) as rtl:
@@ -279,7 +306,12 @@ def test_report_and_run_folder(tmp_path):
     assert [table.row_count for table in layer_tables(report)] == [rows, rows, rows]
     assert f"{report['loading']['port_words']:,} port words" in text
     assert set(report["layers"][0]) & set(report["units"]) >= {
-        "cycles", "lower_bound", "dense_cycles", "speed_up", "utilization"}
+        "cycles",
+        "lower_bound",
+        "dense_cycles",
+        "speed_up",
+        "utilization",
+    }
     for layer in report["layers"]:
         assert 0 < layer["lower_bound"] <= layer["cycles"]
         assert layer["dense_cycles"] == layer["mac_count"] * 2 / image.config.adders

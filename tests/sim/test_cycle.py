@@ -16,8 +16,17 @@ from tritforge.sim.event_log import in_order
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.interpreter import Interpreter
 
-TIMELESS = ("broadcasts", "skipped_activations", "activation_reads", "queue_writes", "adds",
-            "drain_steps", "merge_reads", "write_backs", "result_writes")
+TIMELESS = (
+    "broadcasts",
+    "skipped_activations",
+    "activation_reads",
+    "queue_writes",
+    "adds",
+    "drain_steps",
+    "merge_reads",
+    "write_backs",
+    "result_writes",
+)
 STALLS = ("stall_queue_full", "stall_imbalance", "stall_drain")
 
 
@@ -30,8 +39,10 @@ def make(seed, **fixed):
 
 
 def tensors_of(network, codes):
-    return {name: values[0] for name, values in
-            GoldenModel(network).run_all(codes[None], unpooled=True).items()}
+    return {
+        name: values[0]
+        for name, values in GoldenModel(network).run_all(codes[None], unpooled=True).items()
+    }
 
 
 def check_costs(config, memory, counters):
@@ -48,8 +59,11 @@ def test_counters_are_the_interpreters(seed):
     """On one to four sets, with both kinds of skipping and without; the memories of the second
     image hold what the first one left."""
     network, memory, codes = make(
-        seed, skip_zero_weights=seed % 4 != 1, skip_zero_activations=seed % 4 != 2,
-        sets=1 + seed % 4)
+        seed,
+        skip_zero_weights=seed % 4 != 1,
+        skip_zero_activations=seed % 4 != 2,
+        sets=1 + seed % 4,
+    )
     config = memory.config
     model, interpreter = CycleModel(network, memory), Interpreter(config, memory)
     for image in (codes, codes[:, ::-1, ::-1] // 2):
@@ -65,7 +79,7 @@ def test_counters_are_the_interpreters(seed):
 @pytest.mark.parametrize("seed", range(40, 60))
 def test_a_run_or_one_for_every_layer(seed):
     """Work is the same, and so are cycles but for what a run has to clear first."""
-    network, memory, codes = make(seed, rows=7, banks=8)    # 112 cycles to clear
+    network, memory, codes = make(seed, rows=7, banks=8)  # 112 cycles to clear
     tensors = tensors_of(network, codes)
     whole = CycleModel(network, memory).run(tensors)
     model = CycleModel(network, memory)
@@ -75,11 +89,13 @@ def test_a_run_or_one_for_every_layer(seed):
         assert one["cycles"] <= other["cycles"]
         assert [one[name] for name in TIMELESS] == [other[name] for name in TIMELESS]
     assert len(whole) == 1 or sum(one["cycles"] for one in whole) < sum(
-        one["cycles"] for one in single)
+        one["cycles"] for one in single
+    )
     check_costs(memory.config, memory, single)
     # one layer at a time, and in runs of two
-    alone = [CycleModel(network, memory).run(tensors, [layer.name])[0]
-             for layer in network.layers[:1]]
+    alone = [
+        CycleModel(network, memory).run(tensors, [layer.name])[0] for layer in network.layers[:1]
+    ]
     assert alone == single[:1]
     pairs = CycleModel(network, memory).run(tensors, batch=2)
     assert pairs[::2] == single[::2] and pairs[1::2] == whole[1::2]
@@ -94,7 +110,7 @@ def test_the_event_log_agrees_with_the_counters(seed):
     log = {}
     model = CycleModel(network, memory)
     counters = model.run(tensors, log=log)
-    assert CycleModel(network, memory).run(tensors) == counters     # logging changes nothing
+    assert CycleModel(network, memory).run(tensors) == counters  # logging changes nothing
     assert list(log) and set(log) == {layer.name for layer in network.layers}
     for place, one in zip(memory.layers, counters, strict=True):
         records = log[place.name]
@@ -102,20 +118,33 @@ def test_the_event_log_agrees_with_the_counters(seed):
         waits = [record for record in records if record.kind.startswith("drain_stall")]
         jobs = place.pixels * place.tiles
         assert kinds - Counter(record.kind for record in waits) == {
-            "layer_started": 1, "tile_started": place.tiles, "pixel_started": jobs,
-            "pixel_drained": jobs, "tile_drained": place.tiles, "layer_settled": 1}
+            "layer_started": 1,
+            "tile_started": place.tiles,
+            "pixel_started": jobs,
+            "pixel_drained": jobs,
+            "tile_drained": place.tiles,
+            "layer_settled": 1,
+        }
         assert {record.layer for record in records} == {place.name}
         assert records == in_order(records)
         assert records[0].kind == "layer_started" and records[0].time == 0
         assert records[-1].kind == "layer_settled" and records[-1].time < one["cycles"]
         assert [record.tile for record in records if record.kind == "tile_drained"] == list(
-            range(place.tiles))
+            range(place.tiles)
+        )
         assert [record.kind for record in waits[:2]] in (
-            [], ["drain_stall_began", "drain_stall_ended"])
-        assert sum(record.time if record.kind.endswith("ended") else -record.time
-                   for record in waits) == one["stall_write_back"]
-        started = {(record.tile, record.pixel): record for record in records
-                   if record.kind == "pixel_started"}
+            [],
+            ["drain_stall_began", "drain_stall_ended"],
+        )
+        assert (
+            sum(record.time if record.kind.endswith("ended") else -record.time for record in waits)
+            == one["stall_write_back"]
+        )
+        started = {
+            (record.tile, record.pixel): record
+            for record in records
+            if record.kind == "pixel_started"
+        }
         drained = [record for record in records if record.kind == "pixel_drained"]
         assert len(started) == jobs
         for order, record in enumerate(drained):
@@ -178,8 +207,16 @@ def test_lower_bounds_take_the_largest_of_what_is_needed():
     none = dict.fromkeys(COUNTERS, 0)
     assert lower_bound(config, none, 3) == 24
     assert lower_bound(config, none | {"adds": 8 * config.adders + 1}, 1) == 9
-    assert lower_bound(config, none | {"broadcasts": 10 * config.cluster_count,
-                                       "empty_scans": config.cluster_count}, 1) == 11
+    assert (
+        lower_bound(
+            config,
+            none | {"broadcasts": 10 * config.cluster_count, "empty_scans": config.cluster_count},
+            1,
+        )
+        == 11
+    )
     assert lower_bound(config, none | {"drain_steps": 99}, 1) == 99
-    assert lower_bound(config, none | {"activation_reads": 50 * config.clusters,
-                                       "merge_reads": 1}, 1) == 51
+    assert (
+        lower_bound(config, none | {"activation_reads": 50 * config.clusters, "merge_reads": 1}, 1)
+        == 51
+    )

@@ -13,9 +13,22 @@ from tritforge.hw.protocol import HEADER_WORDS, Opcode
 from tritforge.sim.device import Device
 from tritforge.sim.pysim import PythonLink
 
-CONFIG = Config(sets=2, clusters=2, elements=2, rows=4, queue_depth=2, scan_width=5, banks=2,
-                trit_depth=317, activation_depth=200, program_depth=600, row_depth=80,
-                result_depth=60, layer_count=4, packet_words=64)
+CONFIG = Config(
+    sets=2,
+    clusters=2,
+    elements=2,
+    rows=4,
+    queue_depth=2,
+    scan_width=5,
+    banks=2,
+    trit_depth=317,
+    activation_depth=200,
+    program_depth=600,
+    row_depth=80,
+    result_depth=60,
+    layer_count=4,
+    packet_words=64,
+)
 
 
 class OpenLink(PythonLink):
@@ -47,8 +60,10 @@ class OpenLink(PythonLink):
     def trits(self):
         """(memories, columns) of integers."""
         assert len(self._found) == self.config.cluster_count
-        return [[self.context.get(made.data[address]) for address in range(made.depth)]
-                for made in self._found]
+        return [
+            [self.context.get(made.data[address]) for address in range(made.depth)]
+            for made in self._found
+        ]
 
 
 class PlainDevice(Device):
@@ -68,9 +83,17 @@ def work(config, seed):
     return network, compile_network(network, config), random_codes(rng, network, 0.6)
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"rows": 16, "clusters": 1}, {"rows": 32, "sets": 1}, {"rows": 1, "elements": 3},
-    {"rows": 2, "packet_words": 34}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rows": 16, "clusters": 1},
+        {"rows": 32, "sets": 1},
+        {"rows": 1, "elements": 3},
+        {"rows": 2, "packet_words": 34},
+    ],
+    ids=str,
+)
 def test_packed_and_plain_are_the_same(changes, monkeypatch):
     config = dataclasses.replace(CONFIG, **changes)
     network, image, codes = work(config, 3)
@@ -81,10 +104,10 @@ def test_packed_and_plain_are_the_same(changes, monkeypatch):
         with OpenLink(config, monkeypatch) as link:
             device = kind(link)
             words = device.load(image)
-            assert words == sum(len(packet) for packet in link.packets
-                                if packet[0] & 0xFF != Opcode.STATUS)
-            assert all(len(packet) <= config.packet_words + HEADER_WORDS
-                       for packet in link.packets)
+            assert words == sum(
+                len(packet) for packet in link.packets if packet[0] & 0xFF != Opcode.STATUS
+            )
+            assert all(len(packet) <= config.packet_words + HEADER_WORDS for packet in link.packets)
             assert (Opcode.WRITE_PACKED in opcodes(link)) == (kind is Device)
             trits = link.trits()
             device.write_tensor(image, network.input, codes)
@@ -96,13 +119,20 @@ def test_packed_and_plain_are_the_same(changes, monkeypatch):
     assert trits == plain_trits and counters == plain_counters
     assert words < plain_words
     columns = image.trits.shape[1]
-    assert [[column.to_bytes(image.trits.shape[2] + 4, "little")[:image.trits.shape[2]]
-             for column in memory[:columns]] for memory in trits] == [
-        [column.tobytes() for column in memory] for memory in image.trits]
+    assert [
+        [
+            column.to_bytes(image.trits.shape[2] + 4, "little")[: image.trits.shape[2]]
+            for column in memory[:columns]
+        ]
+        for memory in trits
+    ] == [[column.tobytes() for column in memory] for memory in image.trits]
 
 
-@pytest.mark.parametrize("changes", [{"rows": 3}, {"elements": 32, "rows": 16, "packet_words": 34,
-                                                  "sets": 1, "clusters": 1}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"rows": 3}, {"elements": 32, "rows": 16, "packet_words": 34, "sets": 1, "clusters": 1}],
+    ids=str,
+)
 def test_plain_where_there_is_no_packed_form(changes, monkeypatch):
     """No unpacker, or a column that is a whole packet already when it is not packed."""
     config = dataclasses.replace(CONFIG, **changes)
@@ -113,8 +143,9 @@ def test_plain_where_there_is_no_packed_form(changes, monkeypatch):
         assert Opcode.WRITE_PACKED not in opcodes(link)
         device.write_tensor(image, network.input, codes)
         device.run(image.layers[0].address, len(network.layers))
-        np.testing.assert_array_equal(device.read_results(image),
-                                      reference_run(network, codes)[network.final.output])
+        np.testing.assert_array_equal(
+            device.read_results(image), reference_run(network, codes)[network.final.output]
+        )
 
 
 def test_plain_where_a_trit_cannot_be_packed(monkeypatch):
@@ -126,11 +157,19 @@ def test_plain_where_a_trit_cannot_be_packed(monkeypatch):
     trits[1, 0] = np.packbits(nonzero, bitorder="little")
     with OpenLink(CONFIG, monkeypatch) as link:
         Device(link).load(dataclasses.replace(image, trits=trits))
-        kinds = {number: {words[0] & 0xFF for words in link.packets
-                          if words[0] & 0xFF != Opcode.STATUS and words[0] >> 8 & 0xFF == 1
-                          and words[0] >> 16 == number} for number in range(4)}
-        assert kinds == {number: {Opcode.WRITE if number == 1 else Opcode.WRITE_PACKED}
-                         for number in range(4)}
+        kinds = {
+            number: {
+                words[0] & 0xFF
+                for words in link.packets
+                if words[0] & 0xFF != Opcode.STATUS
+                and words[0] >> 8 & 0xFF == 1
+                and words[0] >> 16 == number
+            }
+            for number in range(4)
+        }
+        assert kinds == {
+            number: {Opcode.WRITE if number == 1 else Opcode.WRITE_PACKED} for number in range(4)
+        }
         found = [column & 0xFFFF for column in link.trits()[1][:2]]
         assert found == [int.from_bytes(column.tobytes(), "little") for column in trits[1, :2]]
 
@@ -143,5 +182,8 @@ def test_a_back_door_takes_no_port_words(monkeypatch):
         assert Device(link).load(image, back_door=True) == 0
         assert not link.packets
         assert Device(link).status().errors == 0
-        assert poked == [*(("trits", number, 0) for number in range(4)),
-                         ("rows", 0, 0), ("program", 0, 0)]
+        assert poked == [
+            *(("trits", number, 0) for number in range(4)),
+            ("rows", 0, 0),
+            ("program", 0, 0),
+        ]

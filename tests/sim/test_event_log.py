@@ -24,18 +24,29 @@ def some_records(count=40, seed=0):
     """Records of two layers, in order."""
     rng = np.random.default_rng(seed)
     result = []
-    for layer in ("conv1", "fc \"é\""):
+    for layer in ("conv1", 'fc "é"'):
         numbers = rng.integers(1000, size=(count, 4)).tolist()
         kinds = rng.choice(list(KINDS), count).tolist()
-        result += in_order([Record(layer, time, kind, *rest)
-                            for (time, *rest), kind in zip(numbers, kinds, strict=True)])
+        result += in_order(
+            [
+                Record(layer, time, kind, *rest)
+                for (time, *rest), kind in zip(numbers, kinds, strict=True)
+            ]
+        )
     return result
 
 
 def make(records=None, **changes):
-    values = {"network": "net", "configuration": "tiny", "configuration_identity": "1" * 64,
-              "image_manifest_sha256": "2" * 64, "input_sha256": "3" * 64, "layer": None,
-              "backend": "cycle", "records": some_records() if records is None else records}
+    values = {
+        "network": "net",
+        "configuration": "tiny",
+        "configuration_identity": "1" * 64,
+        "image_manifest_sha256": "2" * 64,
+        "input_sha256": "3" * 64,
+        "layer": None,
+        "backend": "cycle",
+        "records": some_records() if records is None else records,
+    }
     return EventLog(**(values | changes))
 
 
@@ -49,10 +60,12 @@ def refusal(function, *arguments):
 
 # ----- order and differences
 
+
 def test_records_of_one_cycle_are_ordered_by_kind():
     records = [Record("a", time, kind) for time in (3, 1) for kind in reversed(KINDS)]
     assert [(record.time, record.kind) for record in in_order(records)] == [
-        (time, kind) for time in (1, 3) for kind in KINDS]
+        (time, kind) for time in (1, 3) for kind in KINDS
+    ]
 
 
 def test_records_say_what_they_have():
@@ -61,28 +74,53 @@ def test_records_say_what_they_have():
     assert str(Record("a", 5, "layer_settled")) == "layer_settled"
 
 
-A = [Record("a", 0, "layer_started"), Record("a", 1000, "tile_started"),
-     Record("a", 1020, "pixel_started", 0, 0, 7), Record("a", 1030, "layer_settled"),
-     Record("b", 0, "layer_started")]
+A = [
+    Record("a", 0, "layer_started"),
+    Record("a", 1000, "tile_started"),
+    Record("a", 1020, "pixel_started", 0, 0, 7),
+    Record("a", 1030, "layer_settled"),
+    Record("b", 0, "layer_started"),
+]
 
 
-@pytest.mark.parametrize(("a", "b", "expected"), [
-    (A, A, None),
-    ([], [], None),
-    (A, [*A[:2], Record("a", 1020, "pixel_started", 1, 0, 7), *A[3:]],
-     "layer a, cycle 1,020, record 3: X has pixel_started (set 0, tile 0, pixel 7) in cycle 1,020, "
-     "Y has pixel_started (set 1, tile 0, pixel 7) in cycle 1,020"),
-    (A, [*A[:2], Record("a", 1010, "drain_stall_began", 0, 0, 6), *A[2:]],
-     "layer a, cycle 1,010, record 3: X has pixel_started (set 0, tile 0, pixel 7) in cycle 1,020, "
-     "Y has drain_stall_began (set 0, tile 0, pixel 6) in cycle 1,010"),
-    (A[:3] + A[4:], A,
-     "layer b, cycle 0, record 4: X has layer_started in cycle 0, "
-     "Y has layer_settled in cycle 1,030 of layer a"),
-    (A, A[:3],
-     "layer a, cycle 1,030, record 4: Y ended after 3 records in layer a, "
-     "X goes on with layer_settled"),
-    ([], A, "layer a, cycle 0, record 1: X ended after 0 records, Y goes on with layer_started"),
-])
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (A, A, None),
+        ([], [], None),
+        (
+            A,
+            [*A[:2], Record("a", 1020, "pixel_started", 1, 0, 7), *A[3:]],
+            "layer a, cycle 1,020, record 3: X has pixel_started (set 0, tile 0, pixel 7) in "
+            "cycle 1,020, "
+            "Y has pixel_started (set 1, tile 0, pixel 7) in cycle 1,020",
+        ),
+        (
+            A,
+            [*A[:2], Record("a", 1010, "drain_stall_began", 0, 0, 6), *A[2:]],
+            "layer a, cycle 1,010, record 3: X has pixel_started (set 0, tile 0, pixel 7) in "
+            "cycle 1,020, "
+            "Y has drain_stall_began (set 0, tile 0, pixel 6) in cycle 1,010",
+        ),
+        (
+            A[:3] + A[4:],
+            A,
+            "layer b, cycle 0, record 4: X has layer_started in cycle 0, "
+            "Y has layer_settled in cycle 1,030 of layer a",
+        ),
+        (
+            A,
+            A[:3],
+            "layer a, cycle 1,030, record 4: Y ended after 3 records in layer a, "
+            "X goes on with layer_settled",
+        ),
+        (
+            [],
+            A,
+            "layer a, cycle 0, record 1: X ended after 0 records, Y goes on with layer_started",
+        ),
+    ],
+)
 def test_the_first_difference(a, b, expected):
     assert first_difference(a, b, ("X", "Y")) == expected
 
@@ -99,6 +137,7 @@ def test_a_difference_in_any_entry_is_found(name):
 
 
 # ----- comparing logs
+
 
 def test_logs_of_two_backends_are_equal(tmp_path):
     write_log(tmp_path / "a", make())
@@ -122,15 +161,24 @@ def test_differences_name_files_or_backends(tmp_path):
     assert "the second log ended" in compare_logs(make(), make(some_records()[:-1])).difference
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"configuration_identity": "4" * 64, "configuration": "other"},
-     "of configuration tiny (1111111111111111), the log of backend rtl of configuration other "
-     "(4444444444444444)"),
-    ({"network": "web"}, "of network net, the log of backend rtl of network web"),
-    ({"image_manifest_sha256": ""}, "of image 2222222222222222, the log of backend rtl of image"),
-    ({"input_sha256": "4" * 64}, "of input 3333333333333333"),
-    ({"layer": "conv1"}, "of layer all, the log of backend rtl of layer conv1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"configuration_identity": "4" * 64, "configuration": "other"},
+            "of configuration tiny (1111111111111111), the log of backend rtl of configuration "
+            "other "
+            "(4444444444444444)",
+        ),
+        ({"network": "web"}, "of network net, the log of backend rtl of network web"),
+        (
+            {"image_manifest_sha256": ""},
+            "of image 2222222222222222, the log of backend rtl of image",
+        ),
+        ({"input_sha256": "4" * 64}, "of input 3333333333333333"),
+        ({"layer": "conv1"}, "of layer all, the log of backend rtl of layer conv1"),
+    ],
+)
 def test_logs_of_something_else_are_refused(changes, words):
     sentence = refusal(compare_logs, make(), make(backend="rtl", **changes))
     assert words in sentence and sentence.endswith("cannot be compared")
@@ -143,6 +191,7 @@ def test_the_name_of_a_configuration_does_not_matter():
 
 
 # ----- files
+
 
 @pytest.mark.parametrize("layer", [None, "conv1"])
 def test_a_log_is_read_as_it_was_written(tmp_path, layer):
@@ -167,10 +216,14 @@ def test_a_log_replaces_nothing_but_a_log(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "report.json").write_text('{"format": "tritforge report"}')
-    for name, words in (("thesis", "is left as it is"), ("image.npy", "is left as it is"),
-                        ("link", "is left as it is"), ("folder", "is left as it is"),
-                        ("run/log", "which is a tritforge report"),
-                        ("thesis/log", "cannot be written")):
+    for name, words in (
+        ("thesis", "is left as it is"),
+        ("image.npy", "is left as it is"),
+        ("link", "is left as it is"),
+        ("folder", "is left as it is"),
+        ("run/log", "which is a tritforge report"),
+        ("thesis/log", "cannot be written"),
+    ):
         assert words in refusal(write_log, tmp_path / name, make())
         if "written" not in words:
             assert words in refusal(check_log_file, tmp_path / name)
@@ -203,6 +256,7 @@ def damaged(path, number, change):
 def entry(**changes):
     def change(line):
         return json.dumps(json.loads(line) | changes) + "\n"
+
     return change
 
 
@@ -211,38 +265,42 @@ def without(name):
         values = json.loads(line)
         del values[name]
         return json.dumps(values) + "\n"
+
     return change
 
 
-@pytest.mark.parametrize(("number", "change", "words"), [
-    (0, lambda line: "", "is not a tritforge event log"),
-    (0, lambda line: line[:40], "is not a tritforge event log"),
-    (0, lambda line: "[" * 10_000, "is not a tritforge event log"),
-    (0, lambda line: '["tritforge event log"]\n', "is not a tritforge event log"),
-    (0, entry(format="tritforge report"), "is not a tritforge event log"),
-    (0, entry(format_version=2), "of version 2; this program reads version 1"),
-    (0, entry(records="80"), "has a damaged first line"),
-    (0, entry(records=-1), "has a damaged first line"),
-    (0, entry(network=None), "has a damaged first line"),
-    (0, entry(layer=3), "has a damaged first line"),
-    (0, without("backend"), "has a damaged first line"),
-    (0, without("layer"), "has a damaged first line"),
-    (7, lambda line: "", "has 79 records, its first line says 80"),
-    (80, lambda line: line[:20], "is damaged in line 81: it is no record"),
-    (7, lambda line: line + line, "has 81 records, its first line says 80"),
-    (7, lambda line: "\n", "is damaged in line 8: it is no record"),
-    (7, lambda line: "[" * 10_000 + "\n", "is damaged in line 8"),
-    (7, lambda line: "9" * 100_000 + "\n", "is damaged in line 8"),
-    (7, without("pixel"), "is damaged in line 8"),
-    (7, entry(more=1), "is damaged in line 8"),
-    (7, entry(time=1.5), "is damaged in line 8"),
-    (7, entry(time=True), "is damaged in line 8"),
-    (7, entry(set=-1), "is damaged in line 8"),
-    (7, entry(tile=1 << 70), "is damaged in line 8"),
-    (7, entry(layer=["conv1"]), "is damaged in line 8"),
-    (7, entry(kind="pixel_exploded"), "a record of kind 'pixel_exploded' in line 8"),
-    (7, entry(kind=["pixel_started"]), "in line 8; this program knows layer_started, "),
-])
+@pytest.mark.parametrize(
+    ("number", "change", "words"),
+    [
+        (0, lambda line: "", "is not a tritforge event log"),
+        (0, lambda line: line[:40], "is not a tritforge event log"),
+        (0, lambda line: "[" * 10_000, "is not a tritforge event log"),
+        (0, lambda line: '["tritforge event log"]\n', "is not a tritforge event log"),
+        (0, entry(format="tritforge report"), "is not a tritforge event log"),
+        (0, entry(format_version=2), "of version 2; this program reads version 1"),
+        (0, entry(records="80"), "has a damaged first line"),
+        (0, entry(records=-1), "has a damaged first line"),
+        (0, entry(network=None), "has a damaged first line"),
+        (0, entry(layer=3), "has a damaged first line"),
+        (0, without("backend"), "has a damaged first line"),
+        (0, without("layer"), "has a damaged first line"),
+        (7, lambda line: "", "has 79 records, its first line says 80"),
+        (80, lambda line: line[:20], "is damaged in line 81: it is no record"),
+        (7, lambda line: line + line, "has 81 records, its first line says 80"),
+        (7, lambda line: "\n", "is damaged in line 8: it is no record"),
+        (7, lambda line: "[" * 10_000 + "\n", "is damaged in line 8"),
+        (7, lambda line: "9" * 100_000 + "\n", "is damaged in line 8"),
+        (7, without("pixel"), "is damaged in line 8"),
+        (7, entry(more=1), "is damaged in line 8"),
+        (7, entry(time=1.5), "is damaged in line 8"),
+        (7, entry(time=True), "is damaged in line 8"),
+        (7, entry(set=-1), "is damaged in line 8"),
+        (7, entry(tile=1 << 70), "is damaged in line 8"),
+        (7, entry(layer=["conv1"]), "is damaged in line 8"),
+        (7, entry(kind="pixel_exploded"), "a record of kind 'pixel_exploded' in line 8"),
+        (7, entry(kind=["pixel_started"]), "in line 8; this program knows layer_started, "),
+    ],
+)
 def test_damaged_and_foreign_files_are_refused(tmp_path, number, change, words):
     path = write_log(tmp_path / "log", make())
     damaged(path, number, change)

@@ -22,11 +22,12 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 # ----- rounding
 
+
 def test_requantize_is_the_formula():
     rng = np.random.default_rng(0)
-    acc = rng.integers(-2**31, 2**31, 2000)
-    multiplier = rng.integers(-2**17, 2**17, 2000)
-    bias = rng.integers(-2**40, 2**40, 2000)
+    acc = rng.integers(-(2**31), 2**31, 2000)
+    multiplier = rng.integers(-(2**17), 2**17, 2000)
+    bias = rng.integers(-(2**40), 2**40, 2000)
     shift = rng.integers(0, 50, 2000)
     found = requantize(acc, multiplier, bias, shift, -128, 127)
     for n, value in enumerate(found):
@@ -36,12 +37,30 @@ def test_requantize_is_the_formula():
 
 def test_halves_round_up():
     assert requantize(np.arange(-8, 9), 1, 0, 2, -128, 127).tolist() == [
-        -2, -2, -1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+        -2,
+        -2,
+        -1,
+        -1,
+        -1,
+        -1,
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+    ]
     assert requantize(np.array([5]), 3, -20, 0, -128, 127).tolist() == [-5]
     assert requantize(np.array([5, -5]), 300, 0, 0, 0, 255).tolist() == [255, 0]
 
 
 # ----- input
+
 
 def tensor(signed=False, scale=0.5):
     return Tensor("input", 2, 1, 3, scale, signed)
@@ -55,16 +74,19 @@ def test_quantize_input():
     assert quantize_input(codes, tensor()).ravel().tolist() == [0, 1, 2, 3, 4, 255]
 
 
-@pytest.mark.parametrize(("x", "message"), [
-    (np.zeros((2, 1, 3)), r"input has shape \(2, 1, 3\); expected is \(images, 2, 1, 3\)"),
-    (np.zeros((4, 2, 3, 1)), r"expected is \(images, 2, 1, 3\)"),
-    (np.zeros((0, 2, 1, 3)), "input is empty"),
-    (np.full((1, 2, 1, 3), np.nan), "6 values that are NaN"),
-    (np.full((1, 2, 1, 3), 256), r"codes from 256 to 256; .* from 0 to 255"),
-    (np.full((1, 2, 1, 3), -1), r"codes from -1 to -1"),
-    (np.full((1, 2, 1, 3), True), "must be an array of numbers"),
-    (np.full((1, 2, 1, 3), 1j), "must be an array of numbers"),
-])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((2, 1, 3)), r"input has shape \(2, 1, 3\); expected is \(images, 2, 1, 3\)"),
+        (np.zeros((4, 2, 3, 1)), r"expected is \(images, 2, 1, 3\)"),
+        (np.zeros((0, 2, 1, 3)), "input is empty"),
+        (np.full((1, 2, 1, 3), np.nan), "6 values that are NaN"),
+        (np.full((1, 2, 1, 3), 256), r"codes from 256 to 256; .* from 0 to 255"),
+        (np.full((1, 2, 1, 3), -1), r"codes from -1 to -1"),
+        (np.full((1, 2, 1, 3), True), "must be an array of numbers"),
+        (np.full((1, 2, 1, 3), 1j), "must be an array of numbers"),
+    ],
+)
 def test_bad_input(x, message):
     with pytest.raises(ExportError, match=message):
         quantize_input(x, tensor())
@@ -77,11 +99,12 @@ def test_input_without_scale():
 
 # ----- against plain loops
 
+
 def plain_accumulators(layer, sources):
     """One image; the definition of a column group, literally."""
     result = np.zeros((layer.rows, layer.height, layer.width), np.int64)
     for group in layer.groups:
-        x = sources[group.source][group.channels[0]:group.channels[1]]
+        x = sources[group.source][group.channels[0] : group.channels[1]]
         for oy in range(layer.height):
             for ox in range(layer.width):
                 for ky in range(group.kernel[0]):
@@ -90,11 +113,15 @@ def plain_accumulators(layer, sources):
                         z = ox * group.stride[1] - group.padding[1] + kx * group.dilation[1]
                         if not (0 <= y < x.shape[1] and 0 <= z < x.shape[2]):
                             continue
-                        trits = group.trits[:, :, 0 if group.shared else ky,
-                                            0 if group.shared else kx]
+                        trits = group.trits[
+                            :, :, 0 if group.shared else ky, 0 if group.shared else kx
+                        ]
                         for row, column in np.argwhere(trits):
-                            weight = (group.coefficient_plus if trits[row, column] > 0
-                                      else -group.coefficient_minus)
+                            weight = (
+                                group.coefficient_plus
+                                if trits[row, column] > 0
+                                else -group.coefficient_minus
+                            )
                             result[group.rows[0] + row, oy, ox] += weight * x[column, y, z]
     return result
 
@@ -105,8 +132,11 @@ def plain_output(layer, accumulators):
     for index in np.ndindex(*accumulators.shape):
         row = index[0]
         shift = int(rows.shift[row])
-        total = (int(accumulators[index]) * int(rows.multiplier[row]) + int(rows.bias[row])
-                 + (1 << shift >> 1))
+        total = (
+            int(accumulators[index]) * int(rows.multiplier[row])
+            + int(rows.bias[row])
+            + (1 << shift >> 1)
+        )
         codes[index] = min(max(total >> shift, rows.low), rows.high)
     pool = layer.pool
     if pool is None:
@@ -114,8 +144,9 @@ def plain_output(layer, accumulators):
     result = np.zeros((layer.rows, pool.height, pool.width), np.int64)
     for row, py, px in np.ndindex(*result.shape):
         y, x = py * pool.stride[0] - pool.padding[0], px * pool.stride[1] - pool.padding[1]
-        result[row, py, px] = codes[row, max(y, 0):y + pool.kernel[0],
-                                    max(x, 0):x + pool.kernel[1]].max()
+        result[row, py, px] = codes[
+            row, max(y, 0) : y + pool.kernel[0], max(x, 0) : x + pool.kernel[1]
+        ].max()
     return result
 
 
@@ -151,24 +182,51 @@ def compare(model, shape, config=PRESETS["tiny"], seed=0, positive=False):
 
 
 MODELS = {
-    "stride": lambda: nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(),
-                                    nn.Conv2d(4, 3, (2, 3), stride=(1, 2))),
-    "dilation": lambda: nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2, padding=3), nn.ReLU(),
-                                      nn.Conv2d(4, 3, 2, dilation=(1, 3))),
-    "groups": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(),
-                                    nn.Conv2d(6, 4, 1, groups=2)),
+    "stride": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 3, (2, 3), stride=(1, 2))
+    ),
+    "dilation": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, dilation=2, padding=3), nn.ReLU(), nn.Conv2d(4, 3, 2, dilation=(1, 3))
+    ),
+    "groups": lambda: nn.Sequential(
+        nn.Conv2d(3, 6, 3, groups=3), nn.ReLU(), nn.Conv2d(6, 4, 1, groups=2)
+    ),
     "overlapping pool": lambda: nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True),
-        nn.Conv2d(4, 3, 1), nn.MaxPool2d(3, 2, padding=1), nn.Conv2d(3, 2, 1)),
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(4, 3, 1),
+        nn.MaxPool2d(3, 2, padding=1),
+        nn.Conv2d(3, 2, 1),
+    ),
     "pool that leaves pixels out": lambda: nn.Sequential(
-        nn.Conv2d(3, 4, 2), nn.MaxPool2d(2, 3), nn.Conv2d(4, 2, 1)),
-    "average": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(3, 2, 1),
-                                     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
-    "linear": lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU(), nn.Flatten(),
-                                    nn.Linear(168, 6), nn.ReLU(), nn.Linear(6, 4)),
-    "batch norm": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(),
-                                        nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Conv2d(4, 2, 1),
-                                        nn.BatchNorm2d(2)),
+        nn.Conv2d(3, 4, 2), nn.MaxPool2d(2, 3), nn.Conv2d(4, 2, 1)
+    ),
+    "average": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.AvgPool2d(3, 2, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 5),
+    ),
+    "linear": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding="same"),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(168, 6),
+        nn.ReLU(),
+        nn.Linear(6, 4),
+    ),
+    "batch norm": lambda: nn.Sequential(
+        nn.BatchNorm2d(3),
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 2, 1),
+        nn.BatchNorm2d(2),
+    ),
     "ends with relu": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
 }
 
@@ -219,16 +277,26 @@ def test_wide_accumulators_are_exact(width):
     rng = np.random.default_rng(width)
     trits = rng.integers(-1, 2, (4, 5000, 1, 1)).astype(np.int8)
     trits[0] = 1
-    layer = Layer("fc", "linear", "fc", 4, 1, 1,
-                  [ColumnGroup("input", (0, 5000), (0, 4), trits, (1, 1), 0.51101, 0.50901)],
-                  np.ones(4), np.zeros(4), final=True)
+    layer = Layer(
+        "fc",
+        "linear",
+        "fc",
+        4,
+        1,
+        1,
+        [ColumnGroup("input", (0, 5000), (0, 4), trits, (1, 1), 0.51101, 0.50901)],
+        np.ones(4),
+        np.zeros(4),
+        final=True,
+    )
     tensors = {"input": Tensor("input", 5000, 1, 1, 1.0), "fc": Tensor("fc", 4, 1, 1, 1.0)}
     network = quantize(Network("n", "input", tensors, [layer]), Config(accumulator_width=width))
     codes = rng.integers(0, 256, (3, 5000, 1, 1))
     codes[0] = 255
     group = network.layers[0].groups[0]
-    weights = np.where(trits > 0, group.coefficient_plus,
-                       np.where(trits < 0, -group.coefficient_minus, 0))[:, :, 0, 0]
+    weights = np.where(
+        trits > 0, group.coefficient_plus, np.where(trits < 0, -group.coefficient_minus, 0)
+    )[:, :, 0, 0]
     found = GoldenModel(network).run_all(codes, accumulators=True)["fc.accumulators"]
     assert np.array_equal(found[:, :, 0, 0], codes[:, :, 0, 0] @ weights.T.astype(np.int64))
     assert found[0, 0, 0, 0] == network.layers[0].accumulator_high[0]
@@ -236,15 +304,35 @@ def test_wide_accumulators_are_exact(width):
 
 
 def test_pool_of_negative_codes_ignores_padding():
-    layer = Layer("p", "pool", "p", 1, 2, 2,
-                  [ColumnGroup("input", (0, 1), (0, 1), np.ones((1, 1, 1, 1), np.int8), (1, 1),
-                               1.0, 1.0)], np.ones(1), np.zeros(1),
-                  pool=Pool((2, 2), (1, 1), (1, 1), 3, 3))
-    end = Layer("end", "identity", "end", 1, 3, 3,
-                [ColumnGroup("p", (0, 1), (0, 1), np.ones((1, 1, 1, 1), np.int8), (1, 1),
-                             1.0, 1.0)], np.ones(1), np.zeros(1), final=True)
-    tensors = {"input": Tensor("input", 1, 2, 2, 1.0, True), "p": Tensor("p", 1, 3, 3, 1.0, True),
-               "end": Tensor("end", 1, 3, 3, 1.0, True)}
+    layer = Layer(
+        "p",
+        "pool",
+        "p",
+        1,
+        2,
+        2,
+        [ColumnGroup("input", (0, 1), (0, 1), np.ones((1, 1, 1, 1), np.int8), (1, 1), 1.0, 1.0)],
+        np.ones(1),
+        np.zeros(1),
+        pool=Pool((2, 2), (1, 1), (1, 1), 3, 3),
+    )
+    end = Layer(
+        "end",
+        "identity",
+        "end",
+        1,
+        3,
+        3,
+        [ColumnGroup("p", (0, 1), (0, 1), np.ones((1, 1, 1, 1), np.int8), (1, 1), 1.0, 1.0)],
+        np.ones(1),
+        np.zeros(1),
+        final=True,
+    )
+    tensors = {
+        "input": Tensor("input", 1, 2, 2, 1.0, True),
+        "p": Tensor("p", 1, 3, 3, 1.0, True),
+        "end": Tensor("end", 1, 3, 3, 1.0, True),
+    }
     network = quantize(Network("n", "input", tensors, [layer, end]), PRESETS["tiny"])
     found = GoldenModel(network).run_all(np.array([[[[-9, -8], [-7, -6]]]]))["p"]
     assert found[0, 0].tolist() == [[-9, -8, -8], [-7, -6, -6], [-7, -6, -6]]
@@ -278,13 +366,16 @@ def test_errors():
 
 # ----- a network trained by others
 
+
 class MnistNet(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer1 = nn.Sequential(nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(),
-                                    nn.MaxPool2d(2))
-        self.layer2 = nn.Sequential(nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32),
-                                    nn.ReLU(), nn.MaxPool2d(2))
+        self.layer1 = nn.Sequential(
+            nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        self.layer2 = nn.Sequential(
+            nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)
+        )
         self.fc = nn.Linear(7 * 7 * 32, 10)
 
     def forward(self, x):
@@ -292,8 +383,9 @@ class MnistNet(nn.Module):
         return self.fc(x.view(x.size(0), -1))
 
 
-@pytest.mark.skipif(not (DATA / "mnist_ttq_cnn.ckpt").exists(),
-                    reason=f"{DATA} does not hold mnist_ttq_cnn.ckpt")
+@pytest.mark.skipif(
+    not (DATA / "mnist_ttq_cnn.ckpt").exists(), reason=f"{DATA} does not hold mnist_ttq_cnn.ckpt"
+)
 def test_mnist_accuracy():
     model = MnistNet()
     model.load_state_dict(torch.load(DATA / "mnist_ttq_cnn.ckpt", weights_only=True), strict=False)
@@ -310,7 +402,9 @@ def test_mnist_accuracy():
     results = GoldenModel(network).run(codes)[:, :, 0, 0]
     assert np.mean(results.argmax(axis=1) == labels) >= 0.983
     # the same widths give the same integers, whatever the size of the array
-    widths = {name: getattr(PRESETS["ulx3s_85f"], name)
-              for name in ("coefficient_width", "accumulator_width", "multiplier_width")}
+    widths = {
+        name: getattr(PRESETS["ulx3s_85f"], name)
+        for name in ("coefficient_width", "accumulator_width", "multiplier_width")
+    }
     small = quantize(calibrated, dataclasses.replace(PRESETS["tiny"], **widths))
     assert np.array_equal(GoldenModel(small).run(codes[:20])[:, :, 0, 0], results[:20])

@@ -29,7 +29,7 @@ def run(machine, memory, network, codes):
     machine.load(memory.tensors[network.input].base, memory.input_words(codes))
     counters = machine.run(memory.layers[0].address, len(network.layers))
     place = memory.results
-    entries = machine.results[place.base:place.base + place.entries]
+    entries = machine.results[place.base : place.base + place.entries]
     return memory.results_from_entries(entries), counters
 
 
@@ -41,11 +41,10 @@ def test_random_networks_equal_reference(batch):
         rng = np.random.default_rng(seed)
         config = random_config(rng)
         network = random_network(rng, config)
-        densities = {name: rng.random(tensor.channels)
-                     for name, tensor in network.tensors.items()}
+        densities = {name: rng.random(tensor.channels) for name, tensor in network.tensors.items()}
         memory = compile_network(network, config, densities)
         machine = Interpreter(config, memory)
-        for _ in range(2):           # the second run meets what the first one left
+        for _ in range(2):  # the second run meets what the first one left
             codes = random_codes(rng, network)
             expected = reference_run(network, codes)[network.final.output]
             results, _ = run(machine, memory, network, codes)
@@ -93,16 +92,18 @@ def test_every_layer_alone():
             before = machine.activations.copy()
             machine.run(place.address, 1)
             if layer.final:
-                entries = machine.results[memory.results.base:]
+                entries = machine.results[memory.results.base :]
                 np.testing.assert_array_equal(
-                    memory.results_from_entries(entries), tensors[layer.output])
+                    memory.results_from_entries(entries), tensors[layer.output]
+                )
                 continue
             target = memory.tensors[layer.output]
             written = machine.read(target.base, target.size)
             np.testing.assert_array_equal(
-                memory.tensor_from_words(layer.output, written), tensors[layer.output])
-            before[:, target.base:target.base + target.size] = written
-            np.testing.assert_array_equal(machine.activations, before)   # and nothing else
+                memory.tensor_from_words(layer.output, written), tensors[layer.output]
+            )
+            before[:, target.base : target.base + target.size] = written
+            np.testing.assert_array_equal(machine.activations, before)  # and nothing else
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -124,15 +125,36 @@ def test_accumulators_at_their_bound(signed):
 def test_counters_of_a_dense_layer():
     config = Config(clusters=2, elements=2, rows=2, scan_width=2)
     trits = np.ones((4, 4, 3, 3), np.int8)
-    group = ColumnGroup("input", (0, 4), (0, 4), trits, (3, 3), 1.0, 1.0, padding=(1, 1),
-                        coefficient_plus=1, coefficient_minus=1)
+    group = ColumnGroup(
+        "input",
+        (0, 4),
+        (0, 4),
+        trits,
+        (3, 3),
+        1.0,
+        1.0,
+        padding=(1, 1),
+        coefficient_plus=1,
+        coefficient_minus=1,
+    )
     ones, zeros = np.ones(4, np.int64), np.zeros(4, np.int64)
-    layer = Layer("a", "conv", "out", 4, 5, 5, [group], ones, zeros, final=True,
-                  requantization=Requantization(ones, zeros, zeros, 0, 0))
+    layer = Layer(
+        "a",
+        "conv",
+        "out",
+        4,
+        5,
+        5,
+        [group],
+        ones,
+        zeros,
+        final=True,
+        requantization=Requantization(ones, zeros, zeros, 0, 0),
+    )
     network = Network("one", "input", {"input": Tensor("input", 4, 5, 5, 1.0)}, [layer])
     memory = compile_network(network, config)
     machine = Interpreter(config, memory)
-    positions = 169                  # kernel positions inside the source: (3*3 + 2*2) squared
+    positions = 169  # kernel positions inside the source: (3*3 + 2*2) squared
     _, (counters,) = run(machine, memory, network, np.zeros((4, 5, 5), np.int64))
     assert counters["broadcasts"] == counters["adds"] == counters["queue_writes"] == 0
     assert counters["empty_scans"] == counters["activation_reads"] == 2 * positions

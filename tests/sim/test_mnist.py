@@ -30,8 +30,11 @@ pytestmark = [
 def mnist():
     """Images (10 000, 1, 28, 28) float32, labels, traced and calibrated network."""
     pixels, labels = (
-        np.frombuffer(gzip.decompress((DATA / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8,
-                      offset=offset) for name, offset in (("images-idx3", 16), ("labels-idx1", 8)))
+        np.frombuffer(
+            gzip.decompress((DATA / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8, offset=offset
+        )
+        for name, offset in (("images-idx3", 16), ("labels-idx1", 8))
+    )
     images = pixels.reshape(-1, 1, 28, 28).astype(np.float32) / 255
     model = load_into(load_model("zoo:mnist"), DATA / "mnist_ttq_cnn.ckpt")
     return images, labels, calibrate(trace(model, (1, 28, 28)), images[:200])
@@ -60,7 +63,8 @@ def test_native_rtl_gives_equal_logits(mnist):
     memory = emit(network, place(network, config), config)
     with NativeLink(config) as link:
         np.testing.assert_array_equal(
-            run_images(link, network, memory, codes[:200]), golden.run(codes[:200]))
+            run_images(link, network, memory, codes[:200]), golden.run(codes[:200])
+        )
 
 
 def test_amaranth_simulator_gives_equal_logits(mnist):
@@ -71,4 +75,5 @@ def test_amaranth_simulator_gives_equal_logits(mnist):
     codes = quantize_input(images[:2], network.tensors[network.input])
     with PythonLink(config) as link:
         np.testing.assert_array_equal(
-            run_images(link, network, memory, codes), GoldenModel(network).run(codes))
+            run_images(link, network, memory, codes), GoldenModel(network).run(codes)
+        )

@@ -35,47 +35,88 @@ def collected(*samples):
 
 # ----- one sample after the other
 
+
 def test_records_of_two_layers():
     pixel = {"tile": 1, "y": 2, "x": 3, "set": 2}
     observer = collected(
-        (50, {}), (70, {"layer_started": 1}), (75, {"tile_started": 1, "tile": 1}),
-        (80, pixel | {"pixel_started": 1}), (81, pixel | {"x": 4, "set": 0, "pixel_started": 1}),
-        (90, {"drain_stalled": 1, "drain_set": 2}), (91, {"drain_stalled": 1, "drain_set": 2}),
-        (95, {"drain_set": 2}), (96, {"drain_set": 2, "pixel_drained": 1}),
-        (99, {"drain_set": 0, "pixel_drained": 1}), (120, {"layer_settled": 1}),
-        (140, {"layer_started": 1}), (150, {"layer_settled": 1}))
+        (50, {}),
+        (70, {"layer_started": 1}),
+        (75, {"tile_started": 1, "tile": 1}),
+        (80, pixel | {"pixel_started": 1}),
+        (81, pixel | {"x": 4, "set": 0, "pixel_started": 1}),
+        (90, {"drain_stalled": 1, "drain_set": 2}),
+        (91, {"drain_stalled": 1, "drain_set": 2}),
+        (95, {"drain_set": 2}),
+        (96, {"drain_set": 2, "pixel_drained": 1}),
+        (99, {"drain_set": 0, "pixel_drained": 1}),
+        (120, {"layer_settled": 1}),
+        (140, {"layer_started": 1}),
+        (150, {"layer_settled": 1}),
+    )
     assert observer.records([("a", 10), ("b", 1)]) == [
-        Record("a", 0, "layer_started"), Record("a", 5, "tile_started", tile=1),
-        Record("a", 10, "pixel_started", 2, 1, 23), Record("a", 11, "pixel_started", 0, 1, 24),
+        Record("a", 0, "layer_started"),
+        Record("a", 5, "tile_started", tile=1),
+        Record("a", 10, "pixel_started", 2, 1, 23),
+        Record("a", 11, "pixel_started", 0, 1, 24),
         Record("a", 20, "drain_stall_began", 2, 1, 23),
-        Record("a", 25, "drain_stall_ended", 2, 1, 23), Record("a", 26, "pixel_drained", 2, 1, 23),
-        Record("a", 29, "pixel_drained", 0, 1, 24), Record("a", 29, "tile_drained", tile=1),
+        Record("a", 25, "drain_stall_ended", 2, 1, 23),
+        Record("a", 26, "pixel_drained", 2, 1, 23),
+        Record("a", 29, "pixel_drained", 0, 1, 24),
+        Record("a", 29, "tile_drained", tile=1),
         Record("a", 50, "layer_settled"),
-        Record("b", 0, "layer_started"), Record("b", 10, "layer_settled")]
+        Record("b", 0, "layer_started"),
+        Record("b", 10, "layer_settled"),
+    ]
 
 
 def test_a_record_that_is_no_layer_belongs_to_the_next_one():
-    observer = collected((3, {"layer_started": 1}), (9, {"layer_started": 1}),
-                         (20, {"layer_settled": 1}))
+    observer = collected(
+        (3, {"layer_started": 1}), (9, {"layer_started": 1}), (20, {"layer_settled": 1})
+    )
     assert [record.time for record in observer.records([("a", 1)])] == [0, 17]
 
 
 def test_a_stall_and_a_start_in_one_cycle():
     pixel = {"pixel_started": 1, "drain_stalled": 1}
-    observer = collected((0, {"layer_started": 1}), (1, {"pixel_started": 1}), (2, pixel),
-                         (3, pixel), (4, {"pixel_drained": 1}))
+    observer = collected(
+        (0, {"layer_started": 1}),
+        (1, {"pixel_started": 1}),
+        (2, pixel),
+        (3, pixel),
+        (4, {"pixel_drained": 1}),
+    )
     assert [record.kind for record in observer.records([("a", 1)])] == [
-        "layer_started", "pixel_started", "pixel_started", "drain_stall_began", "pixel_started",
-        "drain_stall_ended", "pixel_drained", "tile_drained"]
+        "layer_started",
+        "pixel_started",
+        "pixel_started",
+        "drain_stall_began",
+        "pixel_started",
+        "drain_stall_ended",
+        "pixel_drained",
+        "tile_drained",
+    ]
 
 
-@pytest.mark.parametrize(("samples", "words"), [
-    ([(0, {"tile_started": 1})], "says tile_started before its first layer"),
-    ([(0, {"pixel_drained": 1})], "drains a pixel that has not started"),
-    ([(0, {"layer_started": 1}), (1, {"drain_stalled": 1})], "drains a pixel that has not started"),
-    ([(0, {"layer_started": 1}), (1, {"pixel_started": 1}), (2, {"pixel_drained": 1}),
-      (3, {"pixel_drained": 1})], "drains a pixel that has not started"),
-])
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        ([(0, {"tile_started": 1})], "says tile_started before its first layer"),
+        ([(0, {"pixel_drained": 1})], "drains a pixel that has not started"),
+        (
+            [(0, {"layer_started": 1}), (1, {"drain_stalled": 1})],
+            "drains a pixel that has not started",
+        ),
+        (
+            [
+                (0, {"layer_started": 1}),
+                (1, {"pixel_started": 1}),
+                (2, {"pixel_drained": 1}),
+                (3, {"pixel_drained": 1}),
+            ],
+            "drains a pixel that has not started",
+        ),
+    ],
+)
 def test_what_no_program_does_is_refused(samples, words):
     with pytest.raises(EventLogError, match=words):
         collected(*samples)
@@ -87,6 +128,7 @@ def test_another_number_of_layers_is_refused():
 
 
 # ----- simulators
+
 
 def same_logs(image, codes, backends, layer=None):
     """The one event log that all backends write for one image."""
@@ -106,10 +148,26 @@ def same_logs(image, codes, backends, layer=None):
     return logs[0]
 
 
-@pytest.mark.parametrize(("config", "backends"), [
-    (PRESETS["tiny"], ["cycle", "rtl", "pysim"]),
-    (Config(sets=3, clusters=1, elements=2, rows=4, scan_width=8, activation_depth=128,
-            trit_depth=64, program_depth=128), ["cycle", "pysim"])], ids=["tiny", "three sets"])
+@pytest.mark.parametrize(
+    ("config", "backends"),
+    [
+        (PRESETS["tiny"], ["cycle", "rtl", "pysim"]),
+        (
+            Config(
+                sets=3,
+                clusters=1,
+                elements=2,
+                rows=4,
+                scan_width=8,
+                activation_depth=128,
+                trit_depth=64,
+                program_depth=128,
+            ),
+            ["cycle", "pysim"],
+        ),
+    ],
+    ids=["tiny", "three sets"],
+)
 def test_waits_of_the_drain_are_logged_alike(config, backends):
     rng = np.random.default_rng(0)
     network = windows_network(rng, is_signed=True, height=10)
@@ -145,7 +203,8 @@ def test_a_log_goes_on_through_several_runs():
     image = Image(Path("few"), {}, few, compile_network(network, few), network)
     log = same_logs(image, random_codes(rng, network, 0.6), ["cycle", "rtl"])
     assert [record.layer for record in log if record.kind == "layer_settled"] == [
-        layer.name for layer in network.layers]
+        layer.name for layer in network.layers
+    ]
 
 
 def test_logs_that_cannot_be_written_are_refused(monkeypatch):
@@ -155,12 +214,19 @@ def test_logs_that_cannot_be_written_are_refused(monkeypatch):
     image = Image(Path("random"), {}, config, compile_network(network, config), network)
     codes = np.stack([random_codes(rng, network) for _ in range(2)])
     for name in ("cycle", "rtl"):
-        with create(name, image) as backend, pytest.raises(
-                SimulationError, match="an event log is of one input image, and 2 are given"):
+        with (
+            create(name, image) as backend,
+            pytest.raises(
+                SimulationError, match="an event log is of one input image, and 2 are given"
+            ),
+        ):
             backend.run(codes, log=[])
     for backend in (create("golden", image), InterpreterBackend(image)):
-        with pytest.raises(SimulationError, match=f"backend {backend.name} knows no clock cycles "
-                                                  "and writes no event log; cycle, rtl, pysim do"):
+        with pytest.raises(
+            SimulationError,
+            match=f"backend {backend.name} knows no clock cycles "
+            "and writes no event log; cycle, rtl, pysim do",
+        ):
             backend.run(codes[:1], log=[])
     with create("rtl", image) as backend:
         monkeypatch.setattr(backend.device.link, "observe", lambda observer: False)

@@ -44,8 +44,11 @@ def check(link, network, codes):
     for single in (False, True):
         device.write_tensor(memory, network.input, codes)
         model.load(memory.tensors[network.input].base, memory.input_words(codes))
-        runs = [(place.address, 1) for place in memory.layers] if single \
+        runs = (
+            [(place.address, 1) for place in memory.layers]
+            if single
             else [(memory.layers[0].address, len(memory.layers))]
+        )
         counters = []
         observer = Observer(config)
         assert link.observe(observer)
@@ -56,15 +59,19 @@ def check(link, network, codes):
             layer = network.layers[n]
             if single and not layer.final:
                 np.testing.assert_array_equal(
-                    device.read_tensor(memory, layer.output), golden[layer.output][0],
-                    err_msg=layer.name)
-        np.testing.assert_array_equal(
-            device.read_results(memory), golden[network.final.output][0])
+                    device.read_tensor(memory, layer.output),
+                    golden[layer.output][0],
+                    err_msg=layer.name,
+                )
+        np.testing.assert_array_equal(device.read_results(memory), golden[network.final.output][0])
         tensors = {name: values[0] for name, values in golden.items()}
         log = {}
         for layer, (got, _), modelled in zip(
-                network.layers, counters, cycle_model.run(tensors, whole=not single, log=log),
-                strict=True):
+            network.layers,
+            counters,
+            cycle_model.run(tensors, whole=not single, log=log),
+            strict=True,
+        ):
             assert got == modelled, layer.name
         modelled = [record for layer in network.layers for record in log[layer.name]]
         observed = observer.records([(layer.name, layer.width) for layer in network.layers])
@@ -82,10 +89,14 @@ def check(link, network, codes):
 
 def run_configuration(seed, networks):
     rng = np.random.default_rng([seed, 17])
-    config = random_config(rng, skip_zero_weights=seed % 5 != 3,
-                           skip_zero_activations=seed % 5 != 4,
-                           single_port=bool(seed & 1), short_queues=bool(seed & 2),
-                           gate_clocks=bool(seed & 4))
+    config = random_config(
+        rng,
+        skip_zero_weights=seed % 5 != 3,
+        skip_zero_activations=seed % 5 != 4,
+        single_port=bool(seed & 1),
+        short_queues=bool(seed & 2),
+        gate_clocks=bool(seed & 4),
+    )
     for n in range(networks):
         with NativeLink(config, optimize=False) as link:
             if n == 0:
@@ -102,6 +113,7 @@ def run_configuration(seed, networks):
 @pytest.mark.parametrize("banks", [2, 4])
 def test_accumulators_as_they_are_synthesized(monkeypatch, tmp_path, banks):
     """Verilator has its own text of them; here it gets what an FPGA does."""
+
     def generate(config):
         before, begin, after = generate_verilog(config).partition("module accumulators ")
         own = "`ifdef VERILATOR"

@@ -28,8 +28,10 @@ from tritforge.sim.pysim import PythonLink
 
 
 def tensors_of(network, codes):
-    return {name: values[0] for name, values in
-            GoldenModel(network).run_all(codes[None], unpooled=True).items()}
+    return {
+        name: values[0]
+        for name, values in GoldenModel(network).run_all(codes[None], unpooled=True).items()
+    }
 
 
 def check(link, network, memory, codes):
@@ -41,8 +43,10 @@ def check(link, network, memory, codes):
     host.write(network.input, codes)
     other.write(network.input, codes)
     schedule = memory.schedule
-    runs = [range(len(schedule.passes)), *(schedule.of_layer(layer.name)
-                                           for layer in network.layers)]
+    runs = [
+        range(len(schedule.passes)),
+        *(schedule.of_layer(layer.name) for layer in network.layers),
+    ]
     waited = 0
     for index, numbers in enumerate(runs):
         observer, log = Observer(memory.config), {}
@@ -50,14 +54,17 @@ def check(link, network, memory, codes):
         got = device.run_schedule(memory, host, numbers)
         link.observe(None)
         modelled_counters = model.run_schedule(golden, numbers, log=log)
-        seen = observer.records([
-            (schedule.pass_name(number), network.layer(schedule.passes[number].layer).width)
-            for number in numbers])
+        seen = observer.records(
+            [
+                (schedule.pass_name(number), network.layer(schedule.passes[number].layer).width)
+                for number in numbers
+            ]
+        )
         expected = [record for records in log.values() for record in records]
         assert first_difference(seen, expected) is None
         for number, one, modelled, timeless in zip(
-                numbers, got, modelled_counters, machine.run_schedule(other, numbers),
-                strict=True):
+            numbers, got, modelled_counters, machine.run_schedule(other, numbers), strict=True
+        ):
             assert one == modelled, (schedule.passes[number].layer, number)
             assert {name: one[name] for name in timeless} == timeless
             waited += one["stall_refill"]
@@ -68,8 +75,11 @@ def check(link, network, memory, codes):
             layer = network.layers[index - 1]
             if layer.final:
                 continue
-            found = host.read(layer.output) if memory.tensors[layer.output].external \
+            found = (
+                host.read(layer.output)
+                if memory.tensors[layer.output].external
                 else device.read_tensor(memory, layer.output)
+            )
             np.testing.assert_array_equal(found, golden[layer.output], err_msg=layer.name)
             continue
         for name, place_ in memory.tensors.items():
@@ -83,9 +93,13 @@ def check(link, network, memory, codes):
 def run_configuration(seed, networks):
     """A configuration made too small for one network, and others that can be streamed on it."""
     rng = np.random.default_rng([seed, 23])
-    config = random_config(rng, skip_zero_weights=seed % 5 != 3,
-                           skip_zero_activations=seed % 5 != 4, gate_clocks=bool(seed & 2),
-                           layer_count=int(rng.integers(1, 9)))
+    config = random_config(
+        rng,
+        skip_zero_weights=seed % 5 != 3,
+        skip_zero_activations=seed % 5 != 4,
+        gate_clocks=bool(seed & 2),
+        layer_count=int(rng.integers(1, 9)),
+    )
     network = random_network(rng, config)
     memory = streamed(rng, network, config)
     small = memory.config
@@ -100,7 +114,7 @@ def run_configuration(seed, networks):
             except ExportError:
                 pass
         else:
-            return                      # nothing else fits: its own network was enough
+            return  # nothing else fits: its own network was enough
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -137,7 +151,7 @@ def test_a_host_that_never_signals_is_found_out(monkeypatch):
         """The last signal is missing."""
         every = list(original(self, config, numbers))
         last = max(index for index, step in enumerate(every) if isinstance(step, Signal))
-        return iter([*every[:last], *every[last + 1:], Await(1000)])
+        return iter([*every[:last], *every[last + 1 :], Await(1000)])
 
     monkeypatch.setattr(Schedule, "steps", steps)
     numbers = range(len(memory.schedule.passes))

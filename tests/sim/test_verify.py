@@ -26,11 +26,17 @@ def test_all_backends_agree():
     assert result.equal
     assert [one.backend for one in result.comparisons] == list(CHECKED)
     assert [one.images for one in result.comparisons] == [2, 2, 1]
-    values = sum(layer.rows * (layer.height * layer.width if layer.pool is None
-                               else layer.pool.height * layer.pool.width)
-                 for layer in image.network.layers)
+    values = sum(
+        layer.rows
+        * (
+            layer.height * layer.width
+            if layer.pool is None
+            else layer.pool.height * layer.pool.width
+        )
+        for layer in image.network.layers
+    )
     final = image.network.final
-    values += final.rows * final.height * final.width     # once more in one RUN
+    values += final.rows * final.height * final.width  # once more in one RUN
     assert [one.values for one in result.comparisons] == [2 * values, 2 * values, values]
     assert result.to_dict()["equal"] is True
 
@@ -42,7 +48,7 @@ def test_an_altered_trit_is_found_and_named(backend):
         image, codes = make(seed, max_layers=4)
         if len(image.network.layers) < 2:
             continue
-        image.memory.trits[:, :, 0] ^= 1      # the first accumulator's trit of every column
+        image.memory.trits[:, :, 0] ^= 1  # the first accumulator's trit of every column
         result = verify(image, codes, backends=(backend,))
         difference = result.comparisons[0].difference
         if difference is None:
@@ -55,8 +61,10 @@ def test_an_altered_trit_is_found_and_named(backend):
         assert difference.expected != difference.found
         assert difference.backend == backend
         sentence = str(difference)
-        assert f"layer {difference.layer}, row {difference.row}, pixel (y {difference.y}, " \
-               f"x {difference.x}) of image {difference.image}" in sentence
+        assert (
+            f"layer {difference.layer}, row {difference.row}, pixel (y {difference.y}, "
+            f"x {difference.x}) of image {difference.image}" in sentence
+        )
         entry = result.to_dict()["comparisons"][0]
         assert entry["equal"] is False and entry["difference"]["sentence"] == sentence
         return
@@ -69,8 +77,10 @@ def test_the_first_difference_is_named():
     found[1, 0, 2] += 7
     found[1, 2, 0] -= 1
     difference = compare("rtl", "conv1", 5, expected, found)
-    assert str(difference) == ("rtl differs from the golden model in layer conv1, row 1, pixel "
-                               "(y 0, x 2) of image 5: 21 instead of 14")
+    assert str(difference) == (
+        "rtl differs from the golden model in layer conv1, row 1, pixel "
+        "(y 0, x 2) of image 5: 21 instead of 14"
+    )
     assert compare("rtl", "conv1", 5, expected, expected) is None
     with pytest.raises(SimulationError, match="shape"):
         compare("rtl", "conv1", 5, expected, found[:1])

@@ -27,5 +27,6 @@ def quick_alexnet(tmp_path_factory):
         'name = "quick"\nsets = 2\nclusters = 4\nelements = 8\nrows = 8\nqueue_depth = 8\n'
         "scan_width = 8\naccumulator_width = 28\nbanks = 4\ndrain_width = 4\n"
         "trit_depth = 16384\nactivation_depth = 16384\nprogram_depth = 8192\nrow_depth = 4096\n"
-        "result_depth = 4096\npacket_words = 254\n")
+        "result_depth = 4096\npacket_words = 254\n"
+    )
     return path

@@ -12,7 +12,7 @@ from torch import nn
 from tritforge.cli import run
 from tritforge.model_export.training.ttq import ternarize_model
 
-MODEL = '''
+MODEL = """
 from torch import nn
 
 def small():
@@ -29,7 +29,7 @@ def upsampling():
 class Wide(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Conv2d(2, 200, 3), nn.ReLU(), nn.Conv2d(200, 40, 1))
-'''
+"""
 
 
 def small_model(seed=0):
@@ -37,8 +37,15 @@ def small_model(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         plain = nn.Sequential(
-            nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(5, 6, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3))
+            nn.Conv2d(2, 5, 3, padding=1),
+            nn.BatchNorm2d(5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(5, 6, 2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(6, 3),
+        )
     return ternarize_model(plain, threshold=0.3).eval()
 
 
@@ -56,12 +63,16 @@ def prepare(folder: Path) -> Path:
 
 
 def export_arguments(folder, output, **changes):
-    values = {"checkpoint": folder / "small.pt", "--model": f"{folder / 'models.py'}:small",
-              "--calibrate": folder / "calibration.npy", "--config": "tiny", "-o": output,
-              **changes}
+    values = {
+        "checkpoint": folder / "small.pt",
+        "--model": f"{folder / 'models.py'}:small",
+        "--calibrate": folder / "calibration.npy",
+        "--config": "tiny",
+        "-o": output,
+        **changes,
+    }
     checkpoint = values.pop("checkpoint")
-    return ["export", str(checkpoint),
-            *(str(part) for pair in values.items() for part in pair)]
+    return ["export", str(checkpoint), *(str(part) for pair in values.items() for part in pair)]
 
 
 def call(capsys, *arguments):
@@ -86,6 +97,7 @@ def refused(capsys, *arguments, code=1):
 
 def pickle_bomb(path: Path, marker: Path) -> Path:
     """A legacy pickle that would create ``marker`` if it were run."""
+
     class Bomb:
         def __reduce__(self):
             return (os.mkdir, (str(marker),))

@@ -19,10 +19,16 @@ def finished(tmp_path_factory, quick_alexnet):
     """A finished benchmark, not to be changed: its folder, and what it returned."""
     folder = tmp_path_factory.mktemp("bench") / "out"
     told = []
-    result = bench.run(folder, config=str(quick_alexnet), divisor=16, clock=100.0,
-                       progress=lambda message, done: told.append((message, done)))
+    result = bench.run(
+        folder,
+        config=str(quick_alexnet),
+        divisor=16,
+        clock=100.0,
+        progress=lambda message, done: told.append((message, done)),
+    )
     assert {"draw weights, set densities", "golden model", "backend cycle"} <= {
-        message for message, _ in told}
+        message for message, _ in told
+    }
     assert all(0 <= done <= 1 for _, done in told)
     return folder, result
 
@@ -45,10 +51,19 @@ def test_figures_of_layers_and_totals(finished):
     layers, totals, adders = result["layers"], result["totals"], result["adders"]
     assert adders == 64
     assert [layer["paper"] for layer in layers] == [
-        "conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2", "fc3"]
+        "conv1",
+        "conv2",
+        "conv3",
+        "conv4",
+        "conv5",
+        "fc1",
+        "fc2",
+        "fc3",
+    ]
     assert [layer["ternary"] for layer in layers] == [False, *[True] * 6, False]
-    for layer, record, one in zip(layers, result["provenance"]["layers"],
-                                  result["report"]["layers"], strict=True):
+    for layer, record, one in zip(
+        layers, result["provenance"]["layers"], result["report"]["layers"], strict=True
+    ):
         assert layer["macs"] == record["macs"] == one["mac_count"]
         assert layer["weights"] == record["weights"]
         assert 0 < layer["lower_bound"] <= layer["cycles"] <= layer["weight_skipping"]["cycles"]
@@ -63,15 +78,24 @@ def test_figures_of_layers_and_totals(finished):
             assert 1 < layer["trits_per_weight"] < 4
     for layer in layers[1:]:
         assert layer["activation_density"] == pytest.approx(
-            layer["activation_density_requested"], abs=0.1)
+            layer["activation_density_requested"], abs=0.1
+        )
     assert totals["all layers"]["cycles"] == result["report"]["total_cycles"]
     assert totals["all layers"]["utilization"] == pytest.approx(result["report"]["utilization"])
     assert totals["ternary convs"]["cycles"] == sum(layer["cycles"] for layer in layers[1:5])
     assert totals["ternary layers"]["macs"] == sum(layer["macs"] for layer in layers[1:7])
     assert totals["ternary convs"]["weight_skipping"]["cycles"] == sum(
-        layer["weight_skipping"]["cycles"] for layer in layers[1:5])
+        layer["weight_skipping"]["cycles"] for layer in layers[1:5]
+    )
     assert set(result["layers"][0]) & set(result["units"]) >= {
-        "macs", "adds", "cycles", "lower_bound", "speed_up", "utilization", "weight_skipping"}
+        "macs",
+        "adds",
+        "cycles",
+        "lower_bound",
+        "speed_up",
+        "utilization",
+        "weight_skipping",
+    }
 
 
 def test_tables_fit_and_say_what_is_what(capsys, finished, quick_alexnet, tmp_path):
@@ -79,14 +103,34 @@ def test_tables_fit_and_say_what_is_what(capsys, finished, quick_alexnet, tmp_pa
     folder = tmp_path / "again"
     shutil.copytree(finished[0], folder)
     before = (folder / "image" / "manifest.json").read_bytes()
-    code, out, err = call(capsys, "bench", "alexnet", *ARGUMENTS, "--config", quick_alexnet,
-                          "--clock", "100", "--out", folder)
+    code, out, err = call(
+        capsys,
+        "bench",
+        "alexnet",
+        *ARGUMENTS,
+        "--config",
+        quick_alexnet,
+        "--clock",
+        "100",
+        "--out",
+        folder,
+    )
     assert code == 0 and err == ""
     assert out.startswith("DRAWN, NOT TRAINED: ")
     assert max(len(line) for line in out.splitlines() if "\u2500" in line) <= 120
-    for words in ("NARROWED", "not AlexNet's cycles", "100 MHz", "port words", "not modelled",
-                  "weight skipping alone", "speed-up", "ternary convs", "imbalance", "wall time",
-                  "load the image of the run before"):
+    for words in (
+        "NARROWED",
+        "not AlexNet's cycles",
+        "100 MHz",
+        "port words",
+        "not modelled",
+        "weight skipping alone",
+        "speed-up",
+        "ternary convs",
+        "imbalance",
+        "wall time",
+        "load the image of the run before",
+    ):
         assert words in out
     assert (folder / "image" / "manifest.json").read_bytes() == before
     result = json.loads((folder / "bench.json").read_text())
@@ -107,13 +151,20 @@ def test_another_input_makes_another_image(finished, quick_alexnet, tmp_path):
     (folder / "image" / "trits.bin").write_bytes(b"")
     rng = np.random.default_rng(0)
     Picture.fromarray(rng.integers(0, 256, (300, 280, 3), np.uint8)).save(tmp_path / "noise.png")
-    result = bench.run(folder, config=str(quick_alexnet), backend="golden", divisor=16, seed=1,
-                       photograph=tmp_path / "noise.png")
+    result = bench.run(
+        folder,
+        config=str(quick_alexnet),
+        backend="golden",
+        divisor=16,
+        seed=1,
+        photograph=tmp_path / "noise.png",
+    )
     assert "export" in result["seconds"]
     assert result["provenance"]["seed"] == 1 and result["photograph"] == "noise.png"
     assert result["totals"]["all layers"]["cycles"] is None
-    assert all(layer["cycles"] is None and layer["weight_skipping"] is None
-               for layer in result["layers"])
+    assert all(
+        layer["cycles"] is None and layer["weight_skipping"] is None for layer in result["layers"]
+    )
     assert {entry.name for entry in folder.iterdir()} == bench.CONTENTS - {"bench.png"}
     parts = bench.describe(result, folder)
     assert sum(not isinstance(part, str) for part in parts) == 1
@@ -128,10 +179,11 @@ def test_refusals(capsys, finished, quick_alexnet, tmp_path):
     assert "is not a tritforge benchmark; it is left as it is" in said
     out = tmp_path / "out"
     for more, words in (
-            (("--photograph", tmp_path / "absent.jpg"), "absent.jpg cannot be read"),
-            (("--checkpoint", tmp_path / "absent.npz"), "absent.npz"),
-            (("--threshold", "0.05"), "a threshold goes with a checkpoint"),
-            (("--divisor", "3"), "divisor 3 does not leave")):
+        (("--photograph", tmp_path / "absent.jpg"), "absent.jpg cannot be read"),
+        (("--checkpoint", tmp_path / "absent.npz"), "absent.npz"),
+        (("--threshold", "0.05"), "a threshold goes with a checkpoint"),
+        (("--divisor", "3"), "divisor 3 does not leave"),
+    ):
         assert words in refused(capsys, *arguments, out, *more)
     said = refused(capsys, "bench", "alexnet", *ARGUMENTS, "--config", "tiny", "--out", out)
     assert "memory is too small" in said
@@ -140,8 +192,9 @@ def test_refusals(capsys, finished, quick_alexnet, tmp_path):
         bench.run(tmp_path / "mine", config=str(quick_alexnet))
 
 
-def test_an_interrupt_leaves_the_former_benchmark(capsys, finished, quick_alexnet, tmp_path,
-                                                  monkeypatch):
+def test_an_interrupt_leaves_the_former_benchmark(
+    capsys, finished, quick_alexnet, tmp_path, monkeypatch
+):
     folder = tmp_path / "again"
     shutil.copytree(finished[0], folder)
     before = (folder / "bench.json").read_bytes()
@@ -150,8 +203,9 @@ def test_an_interrupt_leaves_the_former_benchmark(capsys, finished, quick_alexne
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "_weight_skipping", interrupted)
-    code, out, err = call(capsys, "bench", "alexnet", *ARGUMENTS, "--config", quick_alexnet,
-                          "--out", folder)
+    code, out, err = call(
+        capsys, "bench", "alexnet", *ARGUMENTS, "--config", quick_alexnet, "--out", folder
+    )
     assert code == 130 and out == ""
     assert err == "tritforge: interrupted; nothing was left behind\n"
     assert (folder / "bench.json").read_bytes() == before

@@ -25,10 +25,17 @@ PYTHON = [sys.executable, "-m", "tritforge.cli"]
 
 def leftovers(folder, *allowed):
     return {entry.name for entry in folder.iterdir()} - {
-        "small.pt", "models.py", "calibration.npy", "x.npy", "__pycache__", *allowed}
+        "small.pt",
+        "models.py",
+        "calibration.npy",
+        "x.npy",
+        "__pycache__",
+        *allowed,
+    }
 
 
 # ----- help
+
 
 def test_help_is_quick_and_lists_commands(capsys):
     code, out, err = call(capsys, "--help")
@@ -39,9 +46,13 @@ def test_help_is_quick_and_lists_commands(capsys):
 
 def test_importing_does_not_wait_for_pytorch():
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, tritforge, tritforge.cli; "
-                               "sys.exit('torch' in sys.modules)"],
-        check=False)
+        [
+            sys.executable,
+            "-c",
+            "import sys, tritforge, tritforge.cli; sys.exit('torch' in sys.modules)",
+        ],
+        check=False,
+    )
     assert done.returncode == 0
 
 
@@ -72,24 +83,43 @@ def test_no_command_shows_help(capsys):
     assert code == 2 and "Usage:" in err
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["frobnicate"], "No such command"),
-    (["export"], "Missing argument"),
-    (["export", "x", "--model", "zoo:digits", "--config", "tiny", "-o", "i"],
-     "Missing option '--calibrate'"),
-    (["export", "--drawn", "-1"], "-1"),
-    (["export", "--drawn", "0", "x", "--model", "zoo:alexnet_dorefa", "--config", "tiny", "-o",
-      "i"], "neither CHECKPOINT nor --threshold"),
-    (["bench", "alexnet", "--topology", "lenet"], "lenet"),
-    (["simulate", "image"], "Missing option '--input'"),
-    (["simulate", "image", "--input", "x", "--backend", "gpu", "-o", "r"], "gpu"),
-    (["export", "--digits", "99", "x"], "99"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frobnicate"], "No such command"),
+        (["export"], "Missing argument"),
+        (
+            ["export", "x", "--model", "zoo:digits", "--config", "tiny", "-o", "i"],
+            "Missing option '--calibrate'",
+        ),
+        (["export", "--drawn", "-1"], "-1"),
+        (
+            [
+                "export",
+                "--drawn",
+                "0",
+                "x",
+                "--model",
+                "zoo:alexnet_dorefa",
+                "--config",
+                "tiny",
+                "-o",
+                "i",
+            ],
+            "neither CHECKPOINT nor --threshold",
+        ),
+        (["bench", "alexnet", "--topology", "lenet"], "lenet"),
+        (["simulate", "image"], "Missing option '--input'"),
+        (["simulate", "image", "--input", "x", "--backend", "gpu", "-o", "r"], "gpu"),
+        (["export", "--digits", "99", "x"], "99"),
+    ],
+)
 def test_wrong_usage_is_one_sentence(capsys, arguments, words):
     assert words in refused(capsys, *arguments, code=2)
 
 
 # ----- export
+
 
 def test_export_writes_an_image_and_says_what_became_of_weights(capsys, files):
     code, out, err = call(capsys, *export_arguments(files, files / "image"))
@@ -130,18 +160,21 @@ def test_export_replaces_an_image_but_nothing_else(capsys, files):
     assert "is not a tritforge image" in said
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"checkpoint": "absent.pt"}, "No such file"),
-    ({"--model": "zoo:resnet"}, "has no network 'resnet'"),
-    ({"--model": "small"}, "neither FILE.py:NAME nor zoo:NAME"),
-    ({"--model": "zoo:mnist"}, "does not fit the model"),
-    ({"--config": "huge"}, "neither a preset"),
-    ({"--config": "absent.toml"}, "cannot be read"),
-    ({"--calibrate": "absent.npy"}, "No such file"),
-    ({"--threshold": 2}, "[0, 1)"),
-    ({"--percentile": 10}, "above 50"),
-    ({"--digits": 0}, "not ternary"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checkpoint": "absent.pt"}, "No such file"),
+        ({"--model": "zoo:resnet"}, "has no network 'resnet'"),
+        ({"--model": "small"}, "neither FILE.py:NAME nor zoo:NAME"),
+        ({"--model": "zoo:mnist"}, "does not fit the model"),
+        ({"--config": "huge"}, "neither a preset"),
+        ({"--config": "absent.toml"}, "cannot be read"),
+        ({"--calibrate": "absent.npy"}, "No such file"),
+        ({"--threshold": 2}, "[0, 1)"),
+        ({"--percentile": 10}, "above 50"),
+        ({"--digits": 0}, "not ternary"),
+    ],
+)
 def test_export_refuses(capsys, files, changes, words):
     assert words in refused(capsys, *export_arguments(files, files / "image", **changes))
     assert not leftovers(files)
@@ -151,21 +184,30 @@ def test_export_names_unsupported_layers(capsys, files):
     for name, kind in (("with_lstm", "LSTM"), ("upsampling", "Upsample")):
         model = f"{files / 'models.py'}:{name}"
         torch.save(eval_model(files, name).state_dict(), files / "other.pt")
-        said = refused(capsys, *export_arguments(
-            files, files / "image", checkpoint=files / "other.pt", **{"--model": model}))
+        said = refused(
+            capsys,
+            *export_arguments(
+                files, files / "image", checkpoint=files / "other.pt", **{"--model": model}
+            ),
+        )
         assert kind in said and "Conv2d" in said
         assert not leftovers(files, "other.pt")
 
 
 def eval_model(folder, name):
     from tritforge.model_export.zoo import load_model
+
     return load_model(f"{folder / 'models.py'}:{name}")
 
 
 def test_export_names_the_memory_that_is_too_small(capsys, files):
     torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
-    arguments = export_arguments(files, files / "image", checkpoint=files / "wide.pt",
-                                 **{"--model": f"{files / 'models.py'}:Wide"})
+    arguments = export_arguments(
+        files,
+        files / "image",
+        checkpoint=files / "wide.pt",
+        **{"--model": f"{files / 'models.py'}:Wide"},
+    )
     said = refused(capsys, *arguments, "--resident")
     assert "memory is too small" in said and "needs" in said and "has" in said
     (files / "least.toml").write_text('preset = "tiny"\nactivation_depth = 16\n')
@@ -177,16 +219,31 @@ def test_export_names_the_memory_that_is_too_small(capsys, files):
 
 def test_what_does_not_fit_is_streamed(capsys, files):
     torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
-    code, out, _ = call(capsys, *export_arguments(
-        files, files / "image", checkpoint=files / "wide.pt",
-        **{"--model": f"{files / 'models.py'}:Wide"}))
+    code, out, _ = call(
+        capsys,
+        *export_arguments(
+            files,
+            files / "image",
+            checkpoint=files / "wide.pt",
+            **{"--model": f"{files / 'models.py'}:Wide"},
+        ),
+    )
     passes = json.loads((files / "image" / "manifest.json").read_text())["streaming"]["passes"]
     assert code == 0 and passes > 2 and f"streamed in {passes} passes" in out
     assert "memory contents give the golden model's integers" in out
     outputs, reports = [], []
     for backend in ("golden", "cycle", "rtl"):
-        code, out, _ = call(capsys, "simulate", files / "image", "--input", files / "x.npy", "-o",
-                            files / "run", "--backend", backend)
+        code, out, _ = call(
+            capsys,
+            "simulate",
+            files / "image",
+            "--input",
+            files / "x.npy",
+            "-o",
+            files / "run",
+            "--backend",
+            backend,
+        )
         assert code == 0
         outputs.append(np.load(files / "run" / "output.npy"))
         reports.append(json.loads((files / "run" / "report.json").read_text()))
@@ -199,10 +256,20 @@ def test_what_does_not_fit_is_streamed(capsys, files):
     assert one["layers"] == other["layers"]
     assert sum(layer["passes"] for layer in one["layers"]) == passes
     assert all(layer["sent_words"] > 0 for layer in one["layers"])
-    assert 0 < sum(layer["counters"]["stall_refill"] for layer in one["layers"]) \
-        < one["total_cycles"]
-    code, out, _ = call(capsys, "verify", files / "image", "--input", files / "x.npy",
-                        "--backend", "memory", "--backend", "rtl")
+    assert (
+        0 < sum(layer["counters"]["stall_refill"] for layer in one["layers"]) < one["total_cycles"]
+    )
+    code, out, _ = call(
+        capsys,
+        "verify",
+        files / "image",
+        "--input",
+        files / "x.npy",
+        "--backend",
+        "memory",
+        "--backend",
+        "rtl",
+    )
     assert code == 0 and out.count("equal") >= 2
 
 
@@ -215,13 +282,16 @@ def test_export_refuses_weights_that_are_not_finite(capsys, files, value):
     assert "NaN or infinite" in said and "4.weight" in said
 
 
-@pytest.mark.parametrize(("array", "words"), [
-    (np.zeros((0, 2, 4, 4), np.float32), "empty"),
-    (np.zeros((3, 2, 4), np.float32), "shape (3, 2, 4)"),
-    (np.zeros((3, 5, 4, 4), np.float32), "channels"),
-    (np.full((3, 2, 4, 4), np.nan, np.float32), "NaN or infinite"),
-    (np.full((3, 2, 4, 4), "x"), "must be numbers"),
-])
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 2, 4, 4), np.float32), "empty"),
+        (np.zeros((3, 2, 4), np.float32), "shape (3, 2, 4)"),
+        (np.zeros((3, 5, 4, 4), np.float32), "channels"),
+        (np.full((3, 2, 4, 4), np.nan, np.float32), "NaN or infinite"),
+        (np.full((3, 2, 4, 4), "x"), "must be numbers"),
+    ],
+)
 def test_export_refuses_calibration(capsys, files, array, words):
     np.save(files / "calibration.npy", array)
     assert words in refused(capsys, *export_arguments(files, files / "image"))
@@ -234,8 +304,10 @@ def test_export_refuses_object_arrays_and_damaged_files(capsys, files):
     (files / "calibration.npy").write_bytes(b"\x93NUMPY\x01\x00")
     refused(capsys, *export_arguments(files, files / "image"))
     np.savez(files / "calibration.npz", a=np.zeros(3))
-    said = refused(capsys, *export_arguments(files, files / "image",
-                                             **{"--calibrate": files / "calibration.npz"}))
+    said = refused(
+        capsys,
+        *export_arguments(files, files / "image", **{"--calibrate": files / "calibration.npz"}),
+    )
     assert "archive" in said
 
 
@@ -249,7 +321,7 @@ def test_a_pickle_runs_no_code(capsys, files):
 
 def test_a_truncated_checkpoint_is_refused(capsys, files):
     raw = (files / "small.pt").read_bytes()
-    (files / "small.pt").write_bytes(raw[:len(raw) // 2])
+    (files / "small.pt").write_bytes(raw[: len(raw) // 2])
     assert "truncated" in refused(capsys, *export_arguments(files, files / "image"))
 
 
@@ -258,9 +330,14 @@ def test_an_interrupted_export_leaves_nothing(files):
     source = (files / "models.py").read_text()
     (files / "models.py").write_text(
         source + "\nimport pathlib, time\npathlib.Path(__file__).with_name('waiting').touch()\n"
-                 "time.sleep(60)\n")
-    with subprocess.Popen([*PYTHON, *export_arguments(files, files / "image")],
-                          stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [*PYTHON, *export_arguments(files, files / "image")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         deadline = time.monotonic() + 60
         while not (files / "waiting").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -285,9 +362,21 @@ def test_an_export_interrupted_while_writing_leaves_nothing(capsys, files, monke
 
 def test_export_of_drawn_weights_says_so(capsys, tmp_path, monkeypatch, quick_alexnet):
     from tritforge.flows import network as flows
+
     monkeypatch.setattr(flows, "alexnet", functools.partial(flows.alexnet, divisor=16))
-    code, out, err = call(capsys, "export", "--drawn", "3", "--model", "zoo:alexnet_dorefa",
-                          "--config", quick_alexnet, "-o", tmp_path / "image", "--no-check")
+    code, out, err = call(
+        capsys,
+        "export",
+        "--drawn",
+        "3",
+        "--model",
+        "zoo:alexnet_dorefa",
+        "--config",
+        quick_alexnet,
+        "-o",
+        tmp_path / "image",
+        "--no-check",
+    )
     assert code == 0 and err == ""
     assert "drawn at random (seed 3), not trained" in out
     manifest = json.loads((tmp_path / "image" / "manifest.json").read_text())
@@ -299,13 +388,24 @@ def test_export_of_drawn_weights_says_so(capsys, tmp_path, monkeypatch, quick_al
 
 
 def test_only_alexnets_are_drawn(capsys, files):
-    said = refused(capsys, "export", "--drawn", "0", "--model", "zoo:digits", "--config", "tiny",
-                   "-o", files / "image")
+    said = refused(
+        capsys,
+        "export",
+        "--drawn",
+        "0",
+        "--model",
+        "zoo:digits",
+        "--config",
+        "tiny",
+        "-o",
+        files / "image",
+    )
     assert "zoo:alexnet_dorefa" in said and "not zoo:digits" in said
     assert not leftovers(files)
 
 
 # ----- generate
+
 
 def test_generate_writes_verilog_and_sidecar(capsys, tmp_path):
     code, out, err = call(capsys, "generate", "--config", "tiny", "-o", tmp_path / "v", "--json")
@@ -335,9 +435,11 @@ def test_generate_refuses_a_configuration_outside_its_limits(capsys, tmp_path):
 
 # ----- simulate
 
+
 def simulate(capsys, exported, run, *more):
-    return call(capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o", run,
-                *more)
+    return call(
+        capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o", run, *more
+    )
 
 
 def test_simulate_golden(capsys, exported, tmp_path):
@@ -359,8 +461,9 @@ def test_simulate_hardware(capsys, exported, tmp_path, backend):
     assert code == 0
     assert "cycles an image" in out and "Loading is not included" in out and "50 MHz" in out
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    np.testing.assert_array_equal(np.load(tmp_path / "run" / "output.npy"),
-                                  np.load(tmp_path / "golden" / "output.npy"))
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "run" / "output.npy"), np.load(tmp_path / "golden" / "output.npy")
+    )
     assert report["images"] == 3 and report["backend"] == backend
     assert report["total_cycles"] == sum(report["cycles_per_image"]) > 0
     assert 0 < report["utilization"] < 1
@@ -375,21 +478,32 @@ def test_simulate_hardware(capsys, exported, tmp_path, backend):
 
 
 def test_simulate_one_layer(capsys, exported, tmp_path):
-    names = [layer["name"] for layer in json.loads(
-        (exported / "image" / "manifest.json").read_text())["layers"]]
+    names = [
+        layer["name"]
+        for layer in json.loads((exported / "image" / "manifest.json").read_text())["layers"]
+    ]
     for name in names:
         outputs = []
         for backend in ("golden", "rtl"):
-            code, _, _ = simulate(capsys, exported, tmp_path / backend, "--backend", backend,
-                                  "--layer", name)
+            code, _, _ = simulate(
+                capsys, exported, tmp_path / backend, "--backend", backend, "--layer", name
+            )
             assert code == 0
             outputs.append(np.load(tmp_path / backend / "output.npy"))
         np.testing.assert_array_equal(*outputs)
         report = json.loads((tmp_path / "rtl" / "report.json").read_text())
         assert [layer["name"] for layer in report["layers"]] == [name]
     assert "has no layer 'conv9'" in refused(
-        capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o",
-        tmp_path / "run", "--layer", "conv9")
+        capsys,
+        "simulate",
+        exported / "image",
+        "--input",
+        exported / "x.npy",
+        "-o",
+        tmp_path / "run",
+        "--layer",
+        "conv9",
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -401,24 +515,45 @@ def test_simulate_takes_one_image_and_codes(capsys, exported, tmp_path):
     np.save(tmp_path / "codes.npy", codes)
     outputs = []
     for name in ("one", "codes"):
-        code, _, err = call(capsys, "simulate", exported / "image", "--input",
-                            tmp_path / f"{name}.npy", "--backend", "golden", "-o", tmp_path / name)
+        code, _, err = call(
+            capsys,
+            "simulate",
+            exported / "image",
+            "--input",
+            tmp_path / f"{name}.npy",
+            "--backend",
+            "golden",
+            "-o",
+            tmp_path / name,
+        )
         assert code == 0, err
         outputs.append(np.load(tmp_path / name / "output.npy"))
     np.testing.assert_array_equal(*outputs)
 
 
-@pytest.mark.parametrize(("array", "words"), [
-    (np.zeros((0, 2, 4, 4), np.float32), "empty"),
-    (np.zeros((1, 3, 4, 4), np.float32), "(images, 2, 4, 4)"),
-    (np.full((1, 2, 4, 4), np.inf, np.float32), "infinite"),
-    (np.full((1, 2, 4, 4), 300), "activation codes from 300"),
-    (np.array(["a"]), "array of numbers"),
-])
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 2, 4, 4), np.float32), "empty"),
+        (np.zeros((1, 3, 4, 4), np.float32), "(images, 2, 4, 4)"),
+        (np.full((1, 2, 4, 4), np.inf, np.float32), "infinite"),
+        (np.full((1, 2, 4, 4), 300), "activation codes from 300"),
+        (np.array(["a"]), "array of numbers"),
+    ],
+)
 def test_simulate_refuses_input(capsys, exported, tmp_path, array, words):
     np.save(tmp_path / "x.npy", array)
-    said = refused(capsys, "simulate", exported / "image", "--input", tmp_path / "x.npy", "-o",
-                   tmp_path / "run", "--backend", "golden")
+    said = refused(
+        capsys,
+        "simulate",
+        exported / "image",
+        "--input",
+        tmp_path / "x.npy",
+        "-o",
+        tmp_path / "run",
+        "--backend",
+        "golden",
+    )
     assert words in said
     assert not (tmp_path / "run").exists()
 
@@ -427,21 +562,39 @@ def test_simulate_replaces_a_run_but_nothing_else(capsys, exported, tmp_path):
     for _ in range(2):
         assert simulate(capsys, exported, tmp_path / "run", "--backend", "golden")[0] == 0
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    said = refused(capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o",
-                   tmp_path / "run", "--backend", "golden")
+    said = refused(
+        capsys,
+        "simulate",
+        exported / "image",
+        "--input",
+        exported / "x.npy",
+        "-o",
+        tmp_path / "run",
+        "--backend",
+        "golden",
+    )
     assert "is left as it is" in said
     assert (tmp_path / "run" / "notes.txt").exists()
 
 
 def test_another_configuration_is_refused(capsys, exported, tmp_path):
     for command in (["simulate", "-o", tmp_path / "run"], ["verify"]):
-        said = refused(capsys, command[0], exported / "image", "--input", exported / "x.npy",
-                       "--config", "icebreaker", *command[1:])
+        said = refused(
+            capsys,
+            command[0],
+            exported / "image",
+            "--input",
+            exported / "x.npy",
+            "--config",
+            "icebreaker",
+            *command[1:],
+        )
         assert "compiled for configuration tiny" in said and "icebreaker" in said
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "add", "foreign", "absent",
-                                    "manifest"])
+@pytest.mark.parametrize(
+    "damage", ["truncate", "flip", "remove", "add", "foreign", "absent", "manifest"]
+)
 def test_damaged_images_are_refused(capsys, exported, tmp_path, damage):
     image = tmp_path / "image"
     shutil.copytree(exported / "image", image)
@@ -463,23 +616,31 @@ def test_damaged_images_are_refused(capsys, exported, tmp_path, damage):
         (image / "manifest.json").write_text(text.replace('"network": "', '"network": "x', 1))
     else:
         shutil.rmtree(image)
-    said = refused(capsys, "simulate", image, "--input", exported / "x.npy", "-o",
-                   tmp_path / "run")
+    said = refused(capsys, "simulate", image, "--input", exported / "x.npy", "-o", tmp_path / "run")
     assert str(image) in said
     assert not (tmp_path / "run").exists()
 
 
 def test_no_compiler_is_one_sentence(capsys, exported, tmp_path, monkeypatch):
     from tritforge.sim import native
+
     monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(native, "compiler", lambda: "/nonexistent/g++")
-    said = refused(capsys, "simulate", exported / "image", "--input", exported / "x.npy", "-o",
-                   tmp_path / "run")
+    said = refused(
+        capsys,
+        "simulate",
+        exported / "image",
+        "--input",
+        exported / "x.npy",
+        "-o",
+        tmp_path / "run",
+    )
     assert "g++" in said
     assert not (tmp_path / "run").exists()
 
 
 # ----- event logs
+
 
 @pytest.fixture
 def one_image(exported, tmp_path):
@@ -491,8 +652,20 @@ def one_image(exported, tmp_path):
 def logged(capsys, exported, one_image, name, *more):
     """Simulate with backend ``name``; its log."""
     folder = one_image.parent
-    return call(capsys, "simulate", exported / "image", "--input", one_image, "-o",
-                folder / "run", "--backend", name, "--log", folder / f"{name}.log", *more)
+    return call(
+        capsys,
+        "simulate",
+        exported / "image",
+        "--input",
+        one_image,
+        "-o",
+        folder / "run",
+        "--backend",
+        name,
+        "--log",
+        folder / f"{name}.log",
+        *more,
+    )
 
 
 def test_logs_of_all_simulators_are_equal(capsys, exported, one_image, tmp_path):
@@ -501,13 +674,18 @@ def test_logs_of_all_simulators_are_equal(capsys, exported, one_image, tmp_path)
         assert code == 0 and err == ""
         assert f"{name}.log: event log" in " ".join(out.split())
     for name in ("rtl", "pysim"):
-        code, out, err = call(capsys, "compare-logs", tmp_path / "cycle.log",
-                              tmp_path / f"{name}.log")
+        code, out, err = call(
+            capsys, "compare-logs", tmp_path / "cycle.log", tmp_path / f"{name}.log"
+        )
         assert code == 0 and err == ""
-        assert re.search(rf"cycle.log \(cycle\) and .*{name}.log \({name}\) are equal: "
-                         r"[\d,]+ records of 3 layers\n", out)
-    code, out, err = call(capsys, "compare-logs", tmp_path / "cycle.log", tmp_path / "rtl.log",
-                          "--json")
+        assert re.search(
+            rf"cycle.log \(cycle\) and .*{name}.log \({name}\) are equal: "
+            r"[\d,]+ records of 3 layers\n",
+            out,
+        )
+    code, out, err = call(
+        capsys, "compare-logs", tmp_path / "cycle.log", tmp_path / "rtl.log", "--json"
+    )
     document = json.loads(out)
     assert code == 0 and document["equal"] and document["difference"] is None
     assert document["first"]["configuration_identity"] == PRESETS["tiny"].identity
@@ -516,7 +694,12 @@ def test_logs_of_all_simulators_are_equal(capsys, exported, one_image, tmp_path)
     lines = (tmp_path / "rtl.log").read_text().splitlines()
     assert document["records"] == len(lines) - 1
     assert {entry.name for entry in tmp_path.iterdir()} == {
-        "one.npy", "run", "cycle.log", "rtl.log", "pysim.log"}
+        "one.npy",
+        "run",
+        "cycle.log",
+        "rtl.log",
+        "pysim.log",
+    }
 
 
 def test_the_first_difference_between_logs_is_named(capsys, exported, one_image, tmp_path):
@@ -532,9 +715,11 @@ def test_the_first_difference_between_logs_is_named(capsys, exported, one_image,
     assert err == (
         f"tritforge: layer 4, cycle {record['time']:,}, record {number}: {tmp_path}/cycle.log has "
         f"pixel_drained (set 0, tile 0, pixel 0) in cycle {record['time']:,}, {tmp_path}/rtl.log "
-        f"has pixel_drained (set 0, tile 0, pixel 0) in cycle {record['time'] + 1:,}\n")
-    code, out, err = call(capsys, "compare-logs", tmp_path / "cycle.log", tmp_path / "rtl.log",
-                          "--json")
+        f"has pixel_drained (set 0, tile 0, pixel 0) in cycle {record['time'] + 1:,}\n"
+    )
+    code, out, err = call(
+        capsys, "compare-logs", tmp_path / "cycle.log", tmp_path / "rtl.log", "--json"
+    )
     document = json.loads(out)
     assert code == 1 and not document["equal"] and document["difference"] in err
 
@@ -556,19 +741,28 @@ def test_logs_that_cannot_be_compared_are_refused(capsys, exported, one_image, t
 
 
 def test_logs_that_cannot_be_written_are_refused_before_anything_runs(
-        capsys, exported, one_image, tmp_path, monkeypatch):
+    capsys, exported, one_image, tmp_path, monkeypatch
+):
     from tritforge.flows import network as network_module
+
     monkeypatch.setattr(network_module, "create", None)
     kept = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
 
     def said(*arguments, inputs=one_image):
-        return refused(capsys, "simulate", exported / "image", "--input", inputs, "-o",
-                       tmp_path / "run", *arguments)
+        return refused(
+            capsys,
+            "simulate",
+            exported / "image",
+            "--input",
+            inputs,
+            "-o",
+            tmp_path / "run",
+            *arguments,
+        )
 
     log = tmp_path / "a.log"
     assert "golden knows no clock cycles" in said("--backend", "golden", "--log", log)
-    assert "of one input image, and 3 are given" in said("--log", log,
-                                                         inputs=exported / "x.npy")
+    assert "of one input image, and 3 are given" in said("--log", log, inputs=exported / "x.npy")
     assert "is left as it is" in said("--log", one_image)
     assert "would lie in the run folder" in said("--log", tmp_path / "run" / "a.log")
     assert "which is a tritforge image" in said("--log", exported / "image" / "a.log")
@@ -577,9 +771,11 @@ def test_logs_that_cannot_be_written_are_refused_before_anything_runs(
 
 # ----- verify
 
+
 def test_verify_says_equal(capsys, exported):
-    code, out, err = call(capsys, "verify", exported / "image", "--input", exported / "x.npy",
-                          "--json")
+    code, out, err = call(
+        capsys, "verify", exported / "image", "--input", exported / "x.npy", "--json"
+    )
     assert code == 0 and err == ""
     document = json.loads(out)
     assert document["equal"]
@@ -590,6 +786,7 @@ def test_verify_says_equal(capsys, exported):
 
 def test_verify_names_the_first_difference(capsys, exported, monkeypatch):
     from tritforge.sim.backend import InterpreterBackend
+
     original = InterpreterBackend.capture
 
     def wrong(self, codes, progress=None):
@@ -599,8 +796,9 @@ def test_verify_names_the_first_difference(capsys, exported, monkeypatch):
         return outputs
 
     monkeypatch.setattr(InterpreterBackend, "capture", wrong)
-    code, out, err = call(capsys, "verify", exported / "image", "--input", exported / "x.npy",
-                          "--backend", "memory")
+    code, out, err = call(
+        capsys, "verify", exported / "image", "--input", exported / "x.npy", "--backend", "memory"
+    )
     assert code == 1
     assert err.count("\n") == 1
     assert "row 4, pixel (y 0, x 0) of image 0" in err
@@ -609,10 +807,27 @@ def test_verify_names_the_first_difference(capsys, exported, monkeypatch):
 
 # ----- streams
 
+
 def test_output_that_nobody_reads_is_no_error(exported, tmp_path):
-    command = " ".join([*PYTHON, "simulate", str(exported / "image"), "--input",
-                        str(exported / "x.npy"), "--backend", "golden", "-o",
-                        str(tmp_path / "run"), "--json"])
-    done = subprocess.run(["bash", "-c", f"{command} | true"], capture_output=True, text=True,
-                          check=False, env={**os.environ})
+    command = " ".join(
+        [
+            *PYTHON,
+            "simulate",
+            str(exported / "image"),
+            "--input",
+            str(exported / "x.npy"),
+            "--backend",
+            "golden",
+            "-o",
+            str(tmp_path / "run"),
+            "--json",
+        ]
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},
+    )
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr

@@ -14,14 +14,37 @@ from tritforge.sim.report import ReportError
 
 def test_a_small_demo(capsys, tmp_path):
     output = tmp_path / "out"
-    code, out, err = call(capsys, "demo", "-o", output, "--config", "tiny", "--images", "12",
-                          "--layers-of", "2", "--no-baseline")
+    code, out, err = call(
+        capsys,
+        "demo",
+        "-o",
+        output,
+        "--config",
+        "tiny",
+        "--images",
+        "12",
+        "--layers-of",
+        "2",
+        "--no-baseline",
+    )
     assert code == 0 and err == ""
-    for words in ("float model", "golden integer model", "RTL", "equal: the RTL gives",
-                  "12 images: all logits", "cycles", "MHz", "tritforge simulate", "wall time"):
+    for words in (
+        "float model",
+        "golden integer model",
+        "RTL",
+        "equal: the RTL gives",
+        "12 images: all logits",
+        "cycles",
+        "MHz",
+        "tritforge simulate",
+        "wall time",
+    ):
         assert words in out
     assert {entry.name for entry in output.iterdir()} == demo.CONTENTS - {
-        "dense.toml", "dense_image", "dense_run"}
+        "dense.toml",
+        "dense_image",
+        "dense_run",
+    }
     assert {entry.name for entry in tmp_path.iterdir()} == {"out"}
     result = json.loads((output / "demo.json").read_text())
     assert result["equal"] and not result["differences"]
@@ -40,6 +63,7 @@ def test_a_small_demo(capsys, tmp_path):
 
 def test_a_difference_is_told_and_fails(capsys, tmp_path, monkeypatch):
     from tritforge.sim.backend import RtlBackend
+
     original = RtlBackend.run
 
     def wrong(self, codes, layer=None, progress=None):
@@ -49,8 +73,9 @@ def test_a_difference_is_told_and_fails(capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(RtlBackend, "run", wrong)
     monkeypatch.setattr(demo, "verify", lambda image, codes, **options: verified(image, codes))
-    code, out, err = call(capsys, "demo", "-o", tmp_path / "out", "--config", "tiny", "--images",
-                          "3", "--no-baseline")
+    code, out, err = call(
+        capsys, "demo", "-o", tmp_path / "out", "--config", "tiny", "--images", "3", "--no-baseline"
+    )
     assert code == 1
     assert "logits of 1 of 3 images differ, first image 1" in err
     assert err.count("\n") == 1
@@ -59,6 +84,7 @@ def test_a_difference_is_told_and_fails(capsys, tmp_path, monkeypatch):
 
 def verified(image, codes):
     from tritforge.sim.verify import verify
+
     return verify(image, codes[:1], backends=("memory",))
 
 
@@ -71,7 +97,7 @@ def test_other_folders_are_left_alone(tmp_path):
 
 
 def test_kernels_are_grey_black_and_white():
-    trits = np.array([[[[0, 1, -1]]], [[[1, 1, 0]]]], np.int8)      # 2 rows, 1 channel, 1 x 3
+    trits = np.array([[[[0, 1, -1]]], [[[1, 1, 0]]]], np.int8)  # 2 rows, 1 channel, 1 x 3
     picture = pictures.kernel_mosaic(trits)
     assert picture.shape == (2 * 2 + 1, 3 + 1 + 1, 3)
     np.testing.assert_array_equal(picture[1, 1:4, 0], [0.5, 1, 0])

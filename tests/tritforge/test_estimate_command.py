@@ -14,9 +14,21 @@ from tritforge.cost.technology import load_technology
 def estimated(exported, tmp_path_factory):
     """An estimate's file."""
     from tritforge.cli import run
+
     place = tmp_path_factory.mktemp("estimate") / "estimate.json"
-    assert run(["estimate", str(exported / "image"), "--input", str(exported / "x.npy"),
-                "-o", str(place)]) == 0
+    assert (
+        run(
+            [
+                "estimate",
+                str(exported / "image"),
+                "--input",
+                str(exported / "x.npy"),
+                "-o",
+                str(place),
+            ]
+        )
+        == 0
+    )
     return place
 
 
@@ -37,8 +49,9 @@ def test_tables(exported, capsys, estimated):
 
 
 def test_json_is_what_the_file_holds(exported, capsys, estimated):
-    code, out, _ = call(capsys, "estimate", exported / "image", "--input", exported / "x.npy",
-                        "--json")
+    code, out, _ = call(
+        capsys, "estimate", exported / "image", "--input", exported / "x.npy", "--json"
+    )
     assert code == 0
     printed, kept = json.loads(out), json.loads(estimated.read_text())
     for document in (printed, kept):
@@ -69,8 +82,20 @@ def test_other_technologies(exported, capsys, estimated):
 
 def test_a_run(exported, capsys, estimated, tmp_path):
     run = tmp_path / "run"
-    assert call(capsys, "simulate", exported / "image", "--input", exported / "x.npy", "--backend",
-                "cycle", "-o", run)[0] == 0
+    assert (
+        call(
+            capsys,
+            "simulate",
+            exported / "image",
+            "--input",
+            exported / "x.npy",
+            "--backend",
+            "cycle",
+            "-o",
+            run,
+        )[0]
+        == 0
+    )
     code, out, _ = call(capsys, *arguments(exported, "--run", run, "--json"))
     assert code == 0
     assert json.loads(out)["layers"] == json.loads(estimated.read_text())["layers"]
@@ -78,23 +103,29 @@ def test_a_run(exported, capsys, estimated, tmp_path):
     report["layers"][0]["counters"]["adds"] += 1
     (run / "report.json").write_text(json.dumps(report))
     assert "adds, but nonzero trits meet nonzero activations" in refused(
-        capsys, *arguments(exported, "--run", run))
+        capsys, *arguments(exported, "--run", run)
+    )
     report["configuration_identity"] = "0" * 64
     (run / "report.json").write_text(json.dumps(report))
     assert "the run is of configuration tiny (00000000), the image of tiny" in refused(
-        capsys, *arguments(exported, "--run", run))
+        capsys, *arguments(exported, "--run", run)
+    )
     assert "not of alexnet" in refused(
-        capsys, *arguments(exported, "--run", run, "--config", "alexnet"))
+        capsys, *arguments(exported, "--run", run, "--config", "alexnet")
+    )
 
 
-@pytest.mark.parametrize("more, sentence", [
-    (("--technology", "3nm"), "neither one that ships with tritforge"),
-    (("--technology", "none.toml"), "technology file none.toml cannot be read"),
-    (("--liberty", "none.lib"), "liberty file none.lib cannot be read"),
-    (("--memories", "none.toml"), "memory table none.toml cannot be read"),
-    (("--run", "nowhere"), "run nowhere cannot be read"),
-    (("--config", "huge"), "configuration 'huge' is neither a preset"),
-])
+@pytest.mark.parametrize(
+    "more, sentence",
+    [
+        (("--technology", "3nm"), "neither one that ships with tritforge"),
+        (("--technology", "none.toml"), "technology file none.toml cannot be read"),
+        (("--liberty", "none.lib"), "liberty file none.lib cannot be read"),
+        (("--memories", "none.toml"), "memory table none.toml cannot be read"),
+        (("--run", "nowhere"), "run nowhere cannot be read"),
+        (("--config", "huge"), "configuration 'huge' is neither a preset"),
+    ],
+)
 def test_refused(exported, capsys, more, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sentence in refused(capsys, *arguments(exported, *more))
@@ -135,19 +166,28 @@ def test_inputs_of_another_network(exported, capsys, tmp_path):
 def test_a_users_files(exported, capsys, estimated, tmp_path):
     """A memory table with one macro, and a library that lacks a flip-flop."""
     table = tmp_path / "memories.toml"
-    table.write_text('[[memories]]\nunits = { read = "pJ", write = "pJ", leakage = "mW", '
-                     'area = "um2" }\nsource = "data sheet of a compiler"\n'
-                     'macros = [{ words = 512, width = 32, read = 2.0, '
-                     'write = [2.0, 2.5, 3.0], leakage = 0.1, area = 9000 }]\n')
+    table.write_text(
+        '[[memories]]\nunits = { read = "pJ", write = "pJ", leakage = "mW", '
+        'area = "um2" }\nsource = "data sheet of a compiler"\n'
+        "macros = [{ words = 512, width = 32, read = 2.0, "
+        "write = [2.0, 2.5, 3.0], leakage = 0.1, area = 9000 }]\n"
+    )
     code, out, _ = call(capsys, *arguments(exported, "--memories", table, "--json"))
     assert code == 0
     assert json.loads(out)["technology"]["title"].endswith(f"; memories of {table}")
-    trits, = (one for block in json.loads(out)["area"]["blocks"] for one in block["memories"]
-              if one["holds"] == "trits")
+    (trits,) = (
+        one
+        for block in json.loads(out)["area"]["blocks"]
+        for one in block["memories"]
+        if one["holds"] == "trits"
+    )
     assert trits["composition"] == "1 x 4 macros of 512 x 32 bits"
     assert trits["total_um2"]["typical"] == 2 * 4 * 9000
     library = tmp_path / "mine.lib"
-    library.write_text('library(mine) { cell(inv) { area : 1; pin(a) { direction : input; } '
-                       'pin(y) { direction : output; function : "!a"; } } }')
+    library.write_text(
+        "library(mine) { cell(inv) { area : 1; pin(a) { direction : input; } "
+        'pin(y) { direction : output; function : "!a"; } } }'
+    )
     assert "mine.lib has no flip-flop" in refused(
-        capsys, *arguments(exported, "--liberty", library))
+        capsys, *arguments(exported, "--liberty", library)
+    )

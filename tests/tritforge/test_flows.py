@@ -30,9 +30,15 @@ def test_every_name_is_there_and_documented():
 
 
 def test_import_is_lazy():
-    done = subprocess.run([sys.executable, "-c", "import sys, tritforge; "
-                           "sys.exit(len({'torch', 'amaranth', 'numpy'} & set(sys.modules)))"],
-                          check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, tritforge; "
+            "sys.exit(len({'torch', 'amaranth', 'numpy'} & set(sys.modules)))",
+        ],
+        check=False,
+    )
     assert done.returncode == 0
 
 
@@ -40,9 +46,15 @@ def test_export_from_objects_and_simulate(tmp_path):
     model = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     told = []
-    made = tritforge.export(model.state_dict(), model, samples(), PRESETS["tiny"],
-                            tmp_path / "image", name="mine",
-                            progress=lambda step, done: told.append((step, done)))
+    made = tritforge.export(
+        model.state_dict(),
+        model,
+        samples(),
+        PRESETS["tiny"],
+        tmp_path / "image",
+        name="mine",
+        progress=lambda step, done: told.append((step, done)),
+    )
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert made.image.network.name == "mine"
     assert [name for name, _ in told] == [*flows._Steps.NAMES, "done"]
@@ -69,8 +81,9 @@ def test_strided_first_layer(tmp_path):
     """Its input is folded on the way to the chip; users see nothing of it but the note."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = nn.Sequential(nn.Conv2d(3, 6, 5, 4, 2), nn.ReLU(), nn.MaxPool2d(2),
-                              nn.Flatten(), nn.Linear(24, 3)).eval()
+        model = nn.Sequential(
+            nn.Conv2d(3, 6, 5, 4, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 3)
+        ).eval()
     calibration = np.random.default_rng(3).normal(size=(6, 3, 15, 17)).astype(np.float32)
     config = Config(trit_depth=8192, scan_width=4, packet_words=254)
     made = tritforge.export(None, model, calibration, config, tmp_path / "image")
@@ -92,8 +105,9 @@ def test_strided_first_layer(tmp_path):
     np.testing.assert_array_equal(one, golden[:1])
     alone = tritforge.simulate(made.image, x[:1], "golden", layer="0").output
     with InterpreterBackend(made.image) as memory:
-        np.testing.assert_array_equal(memory.run(flows.input_codes(made.image, x[0]), "0").output,
-                                      alone)
+        np.testing.assert_array_equal(
+            memory.run(flows.input_codes(made.image, x[0]), "0").output, alone
+        )
     with pytest.raises(ExportError, match=r"expected is \(images, 3, 15, 17\)"):
         tritforge.simulate(made.image, np.zeros((1, 48, 5, 5)), "golden")
 
@@ -106,8 +120,13 @@ def test_export_of_a_models_own_weights(tmp_path):
 
 def test_checkpoint_paths_are_recorded_with_their_checksum(tmp_path):
     folder = prepare(tmp_path)
-    made = tritforge.export(folder / "small.pt", f"{folder / 'models.py'}:small",
-                            folder / "calibration.npy", "tiny", folder / "image")
+    made = tritforge.export(
+        folder / "small.pt",
+        f"{folder / 'models.py'}:small",
+        folder / "calibration.npy",
+        "tiny",
+        folder / "image",
+    )
     extra = made.image.manifest["extra"]
     assert extra["checkpoint"]["file"] == "small.pt"
     assert len(extra["checkpoint"]["sha256"]) == 64
@@ -121,7 +140,8 @@ def test_nothing_is_rounded_silently(tmp_path):
     assert [layer["ternary"] for layer in layers] == [False, True, False]
     for layer in layers:
         assert layer["note"].startswith(
-            "ternary" if layer["ternary"] else "8-bit weights as sums of")
+            "ternary" if layer["ternary"] else "8-bit weights as sums of"
+        )
         assert (layer["weight_error"] > 0) == ("rounded, largest error" in layer["note"])
     table, *notes = flows.export_parts(made.image.manifest)
     assert table.row_count == 3
@@ -129,8 +149,9 @@ def test_nothing_is_rounded_silently(tmp_path):
 
 
 def test_densities_come_from_the_golden_model(tmp_path):
-    image = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image",
-                             check=False).image
+    image = tritforge.export(
+        None, small_model(), samples(), "tiny", tmp_path / "image", check=False
+    ).image
     densities = flows.activation_densities(image.network, samples())
     assert set(densities) == set(image.network.tensors)
     for name, tensor in image.network.tensors.items():
@@ -184,8 +205,9 @@ def test_linear_networks_take_flat_samples(tmp_path):
 
 
 def test_logs_from_objects(tmp_path):
-    image = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image",
-                             check=False).image
+    image = tritforge.export(
+        None, small_model(), samples(), "tiny", tmp_path / "image", check=False
+    ).image
     x = samples()[:2]
     for number in range(2):
         tritforge.simulate(image, x[number], "cycle", log=tmp_path / f"{number}.log")

@@ -17,8 +17,22 @@ def ran(exported, tmp_path_factory):
     shutil.copytree(exported / "image", folder / "image")
     shutil.copy(exported / "x.npy", folder / "x.npy")
     from tests.tritforge.support import run
-    assert run(["simulate", str(folder / "image"), "--input", str(folder / "x.npy"), "--backend",
-                "cycle", "-o", str(folder / "run")]) == 0
+
+    assert (
+        run(
+            [
+                "simulate",
+                str(folder / "image"),
+                "--input",
+                str(folder / "x.npy"),
+                "--backend",
+                "cycle",
+                "-o",
+                str(folder / "run"),
+            ]
+        )
+        == 0
+    )
     return folder
 
 
@@ -85,23 +99,27 @@ def test_refusals(ran, tmp_path, capsys):
     assert foreign.read_text() == "<html>mine"
     assert "must end in .html" in refused(capsys, "report", run, "-o", tmp_path / "x.txt")
     assert "lies in" in refused(capsys, "report", run, "-o", run / "page.html")
-    assert "cannot be read" in refused(capsys, "report", tmp_path / "no", "-o",
-                                       tmp_path / "x.html")
+    assert "cannot be read" in refused(capsys, "report", tmp_path / "no", "-o", tmp_path / "x.html")
     assert "neither one that ships" in refused(capsys, "report", run, "--technology", "9nm")
     np.save(tmp_path / "other.npy", np.ones((2, 2, 4, 4), np.float32))
     assert "the run is of 3 images, the input has 2" in refused(
-        capsys, "report", run, "--input", tmp_path / "other.npy")
+        capsys, "report", run, "--input", tmp_path / "other.npy"
+    )
     assert not (tmp_path / "x.html").exists()
 
 
-@pytest.mark.parametrize("change, sentence", [
-    ({"wall_seconds": None}, "wall_seconds None"),
-    ({"loading": {}}, "loading of the run's report lacks 'how'"),
-    ({"utilization": float("nan")}, "NaN is no number that JSON has"),
-    ({"tritforge": ...}, "lacks 'tritforge'"),
-    ({"image": ...}, "does not say where its image is"),
-    ({"layers": 3}, "layers 3, which is no list"),
-    ({"layers": [{"name": "0"}]}, "layer 0 of the run's report lacks 'cycles'")])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"wall_seconds": None}, "wall_seconds None"),
+        ({"loading": {}}, "loading of the run's report lacks 'how'"),
+        ({"utilization": float("nan")}, "NaN is no number that JSON has"),
+        ({"tritforge": ...}, "lacks 'tritforge'"),
+        ({"image": ...}, "does not say where its image is"),
+        ({"layers": 3}, "layers 3, which is no list"),
+        ({"layers": [{"name": "0"}]}, "layer 0 of the run's report lacks 'cycles'"),
+    ],
+)
 def test_damaged_report(ran, tmp_path, capsys, change, sentence):
     run = tmp_path / "run"
     shutil.copytree(ran / "run", run)

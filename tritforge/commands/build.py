@@ -11,38 +11,92 @@ from tritforge.console import FiniteRange, json_option, progress_bar, show
 
 __all__ = ["build_command"]
 
-_RESOURCES = {"luts": "4-input lookup tables", "flip_flops": "flip-flops",
-              "block_rams": "block RAMs", "sprams": "single-port RAMs", "dsps": "multipliers",
-              "distributed_rams": "16 x 4 bit RAMs of lookup tables"}
+_RESOURCES = {
+    "luts": "4-input lookup tables",
+    "flip_flops": "flip-flops",
+    "block_rams": "block RAMs",
+    "sprams": "single-port RAMs",
+    "dsps": "multipliers",
+    "distributed_rams": "16 x 4 bit RAMs of lookup tables",
+}
 
 
 @click.command("build")
-@click.option("--board", "board_name", required=True, metavar="NAME",
-              help="The board, e.g. icebreaker; an unknown one lists those that are known.")
-@click.option("--config", metavar="NAME|FILE.toml",
-              help="Preset or a .toml file. [default: the image's, else the board's preset]")
-@click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
-              help="Image folder, as written by tritforge export: its program, trits and rows come "
-                   "with the bitstream, where the memories can hold them from the start.")
-@click.option("--clock", type=FiniteRange(1, 1000), metavar="MHZ",
-              help="Clock of the accelerator. [default: the board's]")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
-              help="Of placement: another one gives another clock, some percent up or down.")
-@click.option("--tries", type=click.IntRange(1, 100), default=4, show_default=True,
-              help="Seeds, from that one on, that are tried where cells find no place or the clock "
-                   "is missed; the fastest is kept.")
+@click.option(
+    "--board",
+    "board_name",
+    required=True,
+    metavar="NAME",
+    help="The board, e.g. icebreaker; an unknown one lists those that are known.",
+)
+@click.option(
+    "--config",
+    metavar="NAME|FILE.toml",
+    help="Preset or a .toml file. [default: the image's, else the board's preset]",
+)
+@click.option(
+    "--image",
+    "image_path",
+    metavar="IMAGE",
+    type=click.Path(path_type=Path),
+    help="Image folder, as written by tritforge export: its program, trits and rows come "
+    "with the bitstream, where the memories can hold them from the start.",
+)
+@click.option(
+    "--clock",
+    type=FiniteRange(1, 1000),
+    metavar="MHZ",
+    help="Clock of the accelerator. [default: the board's]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=1,
+    show_default=True,
+    help="Of placement: another one gives another clock, some percent up or down.",
+)
+@click.option(
+    "--tries",
+    type=click.IntRange(1, 100),
+    default=4,
+    show_default=True,
+    help="Seeds, from that one on, that are tried where cells find no place or the clock "
+    "is missed; the fastest is kept.",
+)
 @click.option("--force", is_flag=True, help="Build also what DIR holds already.")
-@click.option("--flash", is_flag=True,
-              help="Then write the bitstream into the board's flash memory, with openFPGALoader.")
-@click.option("--load", "volatile", is_flag=True,
-              help="Then configure the board until its power goes, with openFPGALoader.")
-@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder for bitstream, report, logs and sources; a former build there is "
-                   "replaced.")
+@click.option(
+    "--flash",
+    is_flag=True,
+    help="Then write the bitstream into the board's flash memory, with openFPGALoader.",
+)
+@click.option(
+    "--load",
+    "volatile",
+    is_flag=True,
+    help="Then configure the board until its power goes, with openFPGALoader.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for bitstream, report, logs and sources; a former build there is replaced.",
+)
 @json_option
-def build_command(board_name: str, config: str | None, image_path: Path | None,
-                  clock: float | None, seed: int, tries: int, force: bool, flash: bool,
-                  volatile: bool, output: Path, as_json: bool) -> None:
+def build_command(
+    board_name: str,
+    config: str | None,
+    image_path: Path | None,
+    clock: float | None,
+    seed: int,
+    tries: int,
+    force: bool,
+    flash: bool,
+    volatile: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
     """Make the bitstream of a board.
 
     Yosys, nextpnr and icepack or ecppack are used from PATH, where they are there, else as
@@ -60,6 +114,7 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
     from tritforge.fpga.boards.board import board as named_board
     from tritforge.fpga.toolchain.tools import find
     from tritforge.hw.config import load_config
+
     board = named_board(board_name)
     loader = find("openFPGALoader") if flash or volatile else None
     image = None if image_path is None else flows.opened(image_path, config)
@@ -67,8 +122,14 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
     with progress_bar() as progress:
         if progress is not None:
             progress("generating Verilog", 0.0)
-        plan = make_plan(board, chosen, image, seed=seed, tries=tries,
-                         clock_hz=None if clock is None else clock * 1e6)
+        plan = make_plan(
+            board,
+            chosen,
+            image,
+            seed=seed,
+            tries=tries,
+            clock_hz=None if clock is None else clock * 1e6,
+        )
         built = build(plan, output, force=force, progress=progress)
         met = built.report["timing"]["met"]
         if met and loader is not None:
@@ -79,18 +140,27 @@ def build_command(board_name: str, config: str | None, image_path: Path | None,
     if sent is not None:
         last = [f"the board's {sent} holds the bitstream"]
     elif met:
-        last = [f"next: tritforge build .. --flash or --load sends it; tritforge run --board "
-                f"{output} --port DEVICE, or without a board tritforge run --netlist {output}"]
-    show(as_json, {**report, "folder": str(output), "fresh": built.fresh, "sent_to": sent},
-         *([] if built.fresh else [f"{output} holds this build already"]),
-         *_sentences(report), _resource_table(report), *_path(report),
-         f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
-         f"{report['identity'][:16]}", *last)
+        last = [
+            f"next: tritforge build .. --flash or --load sends it; tritforge run --board "
+            f"{output} --port DEVICE, or without a board tritforge run --netlist {output}"
+        ]
+    show(
+        as_json,
+        {**report, "folder": str(output), "fresh": built.fresh, "sent_to": sent},
+        *([] if built.fresh else [f"{output} holds this build already"]),
+        *_sentences(report),
+        _resource_table(report),
+        *_path(report),
+        f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
+        f"{report['identity'][:16]}",
+        *last,
+    )
     if not met:
         raise click.ClickException(
             f"the clock is missed: {chosen.name} reaches {report['timing']['fmax_mhz']:.1f} MHz on "
             f"{board.name}, not {report['timing']['constraint_mhz']:.6g} MHz; a lower --clock or "
-            f"more --tries may do")
+            f"more --tries may do"
+        )
 
 
 def _sentences(report: dict[str, Any]) -> list[str]:
@@ -115,20 +185,28 @@ def _sentences(report: dict[str, Any]) -> list[str]:
 def _others(report: dict[str, Any]) -> str:
     """The seeds that were not kept."""
     return "".join(
-        f", {attempt['seed']}: " + ("no legal placement" if attempt["fmax_mhz"] is None
-                                    else f"{attempt['fmax_mhz']:.1f} MHz")
-        for attempt in report["attempts"] if attempt["seed"] != report["seed"])
+        f", {attempt['seed']}: "
+        + (
+            "no legal placement"
+            if attempt["fmax_mhz"] is None
+            else f"{attempt['fmax_mhz']:.1f} MHz"
+        )
+        for attempt in report["attempts"]
+        if attempt["seed"] != report["seed"]
+    )
 
 
 def _resource_table(report: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Resources", title_justify="left",
-                  padding=(0, 1, 0, 0))
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Resources", title_justify="left", padding=(0, 1, 0, 0)
+    )
     table.add_column("of the chip")
     for name in ("used", "available", "%"):
         table.add_column(name, justify="right")
     for name, row in report["resources"].items():
-        table.add_row(_RESOURCES[name], f"{row['used']:,}", f"{row['available']:,}",
-                      f"{row['percent']:.1f}")
+        table.add_row(
+            _RESOURCES[name], f"{row['used']:,}", f"{row['available']:,}", f"{row['percent']:.1f}"
+        )
     return table
 
 
@@ -137,10 +215,14 @@ def _path(report: dict[str, Any]) -> list[str | Table]:
     path = report["critical_path"]
     if path is None:
         return []
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0),
-                  title=f"Slowest path: {path['logic_ns']:.1f} ns logic, "
-                        f"{path['routing_ns']:.1f} ns routing"
-                        f"{', within half a cycle' if path['half_cycle'] else ''}")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        title=f"Slowest path: {path['logic_ns']:.1f} ns logic, "
+        f"{path['routing_ns']:.1f} ns routing"
+        f"{', within half a cycle' if path['half_cycle'] else ''}",
+    )
     table.add_column("block")
     table.add_column("ns", justify="right")
     for step in path["steps"]:

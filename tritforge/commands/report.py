@@ -18,18 +18,41 @@ _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yo
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--image", "image_path", metavar="IMAGE", type=click.Path(path_type=Path),
-              help="Image folder of the run. [default: where the run's report says it was]")
-@click.option("--input", "inputs", metavar="X.npy", type=click.Path(path_type=Path),
-              help="The input of the run: its additions are compared with it, and activation "
-                   "densities and baselines are added.")
+@click.option(
+    "--image",
+    "image_path",
+    metavar="IMAGE",
+    type=click.Path(path_type=Path),
+    help="Image folder of the run. [default: where the run's report says it was]",
+)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="X.npy",
+    type=click.Path(path_type=Path),
+    help="The input of the run: its additions are compared with it, and activation "
+    "densities and baselines are added.",
+)
 @cost_options
-@click.option("-o", "--output", metavar="FILE.html", type=click.Path(path_type=Path),
-              help="The page; a former one is replaced. [default: RUN.html, beside RUN]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.html",
+    type=click.Path(path_type=Path),
+    help="The page; a former one is replaced. [default: RUN.html, beside RUN]",
+)
 @json_option
-def report_command(run: Path, image_path: Path | None, inputs: Path | None, technology_name: str,
-                   clock: float | None, liberty: Path | None, memories: Path | None,
-                   output: Path | None, as_json: bool) -> None:
+def report_command(
+    run: Path,
+    image_path: Path | None,
+    inputs: Path | None,
+    technology_name: str,
+    clock: float | None,
+    liberty: Path | None,
+    memories: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Write one HTML file on RUN, a folder of tritforge simulate or run: cycles and stalls,
     utilization, energy and area with bands, rooflines, compression, kernels, and all figures and
     counts that these come from.
@@ -44,6 +67,7 @@ def report_command(run: Path, image_path: Path | None, inputs: Path | None, tech
     from tritforge.report.facts import image_facts, kernels_of
     from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
+
     report = load_run(run)
     technology, library = costs(technology_name, liberty, memories)
     with progress_bar() as progress:
@@ -51,28 +75,44 @@ def report_command(run: Path, image_path: Path | None, inputs: Path | None, tech
             progress("loading image", 0.0)
         image = flows.opened(_image_of(report, run, image_path))
         codes = None if inputs is None else flows.input_codes(image, inputs)
-        estimate = run_estimate(report, image, technology, codes=codes, library=library,
-                                clock=clock, baselines=codes is not None, progress=progress)
+        estimate = run_estimate(
+            report,
+            image,
+            technology,
+            codes=codes,
+            library=library,
+            clock=clock,
+            baselines=codes is not None,
+            progress=progress,
+        )
         # all that differs from one call to the next: the same files shall give the same page
         seconds = estimate.pop("seconds")
         if progress is not None:
             progress("drawing", 0.95)
         text = build_page(
-            estimate, report, image_facts(image.manifest), kernels_of(image.network),
+            estimate,
+            report,
+            image_facts(image.manifest),
+            kernels_of(image.network),
             commands=_commands(report, image, click.get_current_context(), run, inputs),
-            versions=_versions())
+            versions=_versions(),
+        )
         _write(target, text)
     energy = estimate["energy"]["on_chip"]
     area = estimate["area"]["total_um2"]
+
     def band(values: Mapping[str, float]) -> str:
         typical, low, high = (rounded(values[key] / 1e6) for key in ("typical", "low", "high"))
         return f"{typical} ({low} to {high})"
 
-    show(as_json, {**estimate, "seconds": seconds, "file": str(target)},
-         f"network {estimate['network']} on configuration {estimate['configuration']['name']}, "
-         f"{technology.title}: {estimate['cycles']:,.0f} cycles an image; typical, and low to "
-         f"high: {band(energy)} uJ an image on the chip, {band(area)} mm2",
-         f"{target}: {len(text.encode()):,} bytes, made in {seconds['in all']:.1f} s")
+    show(
+        as_json,
+        {**estimate, "seconds": seconds, "file": str(target)},
+        f"network {estimate['network']} on configuration {estimate['configuration']['name']}, "
+        f"{technology.title}: {estimate['cycles']:,.0f} cycles an image; typical, and low to "
+        f"high: {band(energy)} uJ an image on the chip, {band(area)} mm2",
+        f"{target}: {len(text.encode()):,} bytes, made in {seconds['in all']:.1f} s",
+    )
 
 
 def _check_target(path: Path) -> None:
@@ -80,6 +120,7 @@ def _check_target(path: Path) -> None:
     from tritforge.common.files import file_obstacle
     from tritforge.report.page import is_page
     from tritforge.sim.report import ReportError
+
     if path.suffix not in (".html", ".htm"):
         raise ReportError(f"report {path} must end in .html")
     if sentence := file_obstacle(path, "was not written by tritforge report", is_page):
@@ -90,6 +131,7 @@ def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:
     """The image folder: the one given, or where the run says it was, seen from here or from beside
     the run."""
     from tritforge.cost.errors import CostError
+
     if given is not None:
         return given
     if not isinstance(report.get("image"), str):
@@ -98,13 +140,15 @@ def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:
     for place in (stated, run.resolve().parent / stated):
         if place.is_dir():
             return place
-    raise CostError(f"image {stated} of run {run} is not there any more; --image says where it is "
-                    f"now")
+    raise CostError(
+        f"image {stated} of run {run} is not there any more; --image says where it is now"
+    )
 
 
 def _versions() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
+
     found = {"Python": platform.python_version()}
     for program in _PROGRAMS:
         try:
@@ -114,46 +158,82 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commands(report: Mapping[str, Any], image: Any, context: click.Context, run: Path,
-              inputs: Path | None) -> list[tuple[str, str]]:
+def _commands(
+    report: Mapping[str, Any], image: Any, context: click.Context, run: Path, inputs: Path | None
+) -> list[tuple[str, str]]:
     """What made the run and the page, as far as files say."""
     extra = image.manifest["extra"]
     config = image.config.name
     provenance = extra.get("provenance") or {}
     if provenance.get("origin") == "drawn":
-        source = ["--drawn", str(provenance["seed"]), "--model",
-                  f"zoo:{provenance['topology']}"]
+        source = ["--drawn", str(provenance["seed"]), "--model", f"zoo:{provenance['topology']}"]
     else:
         checkpoint = extra.get("checkpoint") or {}
-        source = [checkpoint.get("file", "CHECKPOINT"), "--model", extra.get("model", "MODEL"),
-                  "--calibrate", "CALIBRATION.npy"]
+        source = [
+            checkpoint.get("file", "CHECKPOINT"),
+            "--model",
+            extra.get("model", "MODEL"),
+            "--calibrate",
+            "CALIBRATION.npy",
+        ]
         if extra.get("threshold") is not None:
             source += ["--threshold", str(extra["threshold"])]
         if extra.get("percentile") is not None:
             source += ["--percentile", str(extra["percentile"])]
     where = str(report["image"])
     given = "X.npy" if inputs is None else str(inputs)
-    compiled = shlex.join(["tritforge", "export", *source, "--config", config, "--digits",
-                           str(extra.get("digits", 8)), "-o", where])
+    compiled = shlex.join(
+        [
+            "tritforge",
+            "export",
+            *source,
+            "--config",
+            config,
+            "--digits",
+            str(extra.get("digits", 8)),
+            "-o",
+            where,
+        ]
+    )
     if report["backend"] in ("cycle", "rtl", "pysim"):
-        ran = ["tritforge", "simulate", where, "--input", given, "--backend",
-               str(report["backend"]), "-o", str(run)]
+        ran = [
+            "tritforge",
+            "simulate",
+            where,
+            "--input",
+            given,
+            "--backend",
+            str(report["backend"]),
+            "-o",
+            str(run),
+        ]
     else:
         ran = ["tritforge", "run", "--image", where, "--input", given, "-o", str(run)]
     own = ["tritforge", "report", str(run)]
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
-        if isinstance(parameter, click.Option) and value is not None \
-                and parameter.name not in ("as_json", "output") and value != parameter.default:
+        if (
+            isinstance(parameter, click.Option)
+            and value is not None
+            and parameter.name not in ("as_json", "output")
+            and value != parameter.default
+        ):
             own += [max(parameter.opts, key=len), str(value)]
-    return [("Compile the network (names in capitals are not known to the image; the image may "
-             "have been made with further options):", compiled),
-            ("Run it:", shlex.join(ran)), ("Write this page:", shlex.join(own))]
+    return [
+        (
+            "Compile the network (names in capitals are not known to the image; the image may "
+            "have been made with further options):",
+            compiled,
+        ),
+        ("Run it:", shlex.join(ran)),
+        ("Write this page:", shlex.join(own)),
+    ]
 
 
 def _write(path: Path, text: str) -> None:
     from tritforge.common.files import new_file
     from tritforge.sim.report import ReportError
+
     try:
         with new_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

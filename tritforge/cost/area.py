@@ -81,8 +81,10 @@ class Area:
     def block(self, name: str) -> BlockArea:
         """A block by name; one without anything in it where the configuration has none."""
         nothing = Band(0.0, 0.0, 0.0)
-        return next((one for one in self.blocks if one.name == name),
-                    BlockArea(name, 0, nothing, nothing, (), 0, 0))
+        return next(
+            (one for one in self.blocks if one.name == name),
+            BlockArea(name, 0, nothing, nothing, (), 0, 0),
+        )
 
     @property
     def logic(self) -> Band:
@@ -99,8 +101,12 @@ class Area:
 
     def memory_of(self, name: str) -> MemoryArea:
         """A large memory by what it holds, as :class:`tritforge.cost.mapping.Memory`."""
-        return next(one for block in self.blocks for one in block.memories
-                    if one.memory.name == name and not one.memory.answers_at_once)
+        return next(
+            one
+            for block in self.blocks
+            for one in block.memories
+            if one.memory.name == name and not one.memory.answers_at_once
+        )
 
     @property
     def element(self) -> Band:
@@ -116,28 +122,48 @@ class Area:
     def to_dict(self) -> dict[str, Any]:
         """JSON values; areas in um2."""
         return {
-            "configuration": self.config.name, "library": self.library,
-            "total_um2": self.total.to_dict(), "logic_um2": self.logic.to_dict(),
-            "memory_um2": self.memory.to_dict(), "element_um2": self.element.to_dict(),
+            "configuration": self.config.name,
+            "library": self.library,
+            "total_um2": self.total.to_dict(),
+            "logic_um2": self.logic.to_dict(),
+            "memory_um2": self.memory.to_dict(),
+            "element_um2": self.element.to_dict(),
             "cluster_um2": self.cluster.to_dict(),
-            "blocks": [{
-                "name": block.name, "count": block.count, "area_um2": block.area.to_dict(),
-                "logic_um2": block.logic.to_dict(), "cells_um2": block.cells.to_dict(),
-                "memory_um2": block.memory.to_dict(), "flip_flops": block.flip_flops,
-                "gated_flip_flops": block.gated_flip_flops,
-                "all_flip_flops": block.flip_flops + block.gated_flip_flops,
-                "memories": [{
-                    "holds": one.memory.name, "count": one.memory.count,
-                    "bits": one.memory.bits, **one.cost.to_dict(),
-                    "total_um2": one.area.to_dict(),
-                } for one in block.memories],
-            } for block in self.blocks],
+            "blocks": [
+                {
+                    "name": block.name,
+                    "count": block.count,
+                    "area_um2": block.area.to_dict(),
+                    "logic_um2": block.logic.to_dict(),
+                    "cells_um2": block.cells.to_dict(),
+                    "memory_um2": block.memory.to_dict(),
+                    "flip_flops": block.flip_flops,
+                    "gated_flip_flops": block.gated_flip_flops,
+                    "all_flip_flops": block.flip_flops + block.gated_flip_flops,
+                    "memories": [
+                        {
+                            "holds": one.memory.name,
+                            "count": one.memory.count,
+                            "bits": one.memory.bits,
+                            **one.cost.to_dict(),
+                            "total_um2": one.area.to_dict(),
+                        }
+                        for one in block.memories
+                    ],
+                }
+                for block in self.blocks
+            ],
         }
 
 
-def measure_area(config: Config, technology: Technology, *, library: Library | None = None,
-                 streamed: bool = False,
-                 progress: Callable[[str, float], None] | None = None) -> Area:
+def measure_area(
+    config: Config,
+    technology: Technology,
+    *,
+    library: Library | None = None,
+    streamed: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> Area:
     """Area of a configuration, from its Verilog.
 
     Parameters
@@ -160,15 +186,24 @@ def measure_area(config: Config, technology: Technology, *, library: Library | N
     return area_of(config, map_design(config, chosen, progress), technology, chosen, streamed)
 
 
-def area_of(config: Config, blocks: Mapping[str, Block], technology: Technology,
-            library: Library, streamed: bool = False) -> Area:
+def area_of(
+    config: Config,
+    blocks: Mapping[str, Block],
+    technology: Technology,
+    library: Library,
+    streamed: bool = False,
+) -> Area:
     """Area of blocks that are mapped already; parameters as of :func:`measure_area`."""
-    return Area(config, library.name, tuple(
-        _block(name, block, library, technology, streamed) for name, block in blocks.items()))
+    return Area(
+        config,
+        library.name,
+        tuple(_block(name, block, library, technology, streamed) for name, block in blocks.items()),
+    )
 
 
-def _block(name: str, block: Block, library: Library, technology: Technology,
-           streamed: bool) -> BlockArea:
+def _block(
+    name: str, block: Block, library: Library, technology: Technology, streamed: bool
+) -> BlockArea:
     cells = total(library.areas[cell] * count for cell, count in block.cells.items())
     memories = []
     for memory in block.memories:
@@ -176,8 +211,20 @@ def _block(name: str, block: Block, library: Library, technology: Technology,
             cost = register_file(technology, memory.width, memory.depth)
         else:
             two_port = not memory.single_port and (streamed or memory.name not in _WRITTEN_BEFORE)
-            cost = memory_cost(technology, memory.width, memory.depth, two_port=two_port,
-                               spread=memory.name == "trits")
+            cost = memory_cost(
+                technology,
+                memory.width,
+                memory.depth,
+                two_port=two_port,
+                spread=memory.name == "trits",
+            )
         memories.append(MemoryArea(memory, cost))
-    return BlockArea(name, block.count, technology.placed(cells), cells, tuple(memories),
-                     block.flip_flops, block.gated_flip_flops)
+    return BlockArea(
+        name,
+        block.count,
+        technology.placed(cells),
+        cells,
+        tuple(memories),
+        block.flip_flops,
+        block.gated_flip_flops,
+    )

@@ -36,8 +36,10 @@ class Band:
         if self.low < 0:
             raise ValueError(f"low is {self.low:g}, which is negative")
         if not self.low <= self.typical <= self.high:
-            raise ValueError(f"low {self.low:g}, typical {self.typical:g} and high {self.high:g} "
-                             f"are not in rising order")
+            raise ValueError(
+                f"low {self.low:g}, typical {self.typical:g} and high {self.high:g} "
+                f"are not in rising order"
+            )
 
     @classmethod
     def exact(cls, value: float) -> "Band":

@@ -24,8 +24,11 @@ __all__ = ["DenseArray", "without_skipping"]
 _WEIGHT_WIDTH = 8
 
 
-def without_skipping(image: Image, tensors: Sequence[Mapping[str, NDArray[np.integer]]],
-                     progress: Callable[[float], None] | None = None) -> list[dict[str, float]]:
+def without_skipping(
+    image: Image,
+    tensors: Sequence[Mapping[str, NDArray[np.integer]]],
+    progress: Callable[[float], None] | None = None,
+) -> list[dict[str, float]]:
     """Counters of every layer, mean over images, of the same array that spends a cycle on every
     zero: zero activations are broadcast, zero trits visited (not added).
 
@@ -34,12 +37,12 @@ def without_skipping(image: Image, tensors: Sequence[Mapping[str, NDArray[np.int
     tensors
         Codes of all tensors of each image, unpooled ones included.
     """
-    config = dataclasses.replace(image.config, skip_zero_weights=False,
-                                 skip_zero_activations=False)
+    config = dataclasses.replace(image.config, skip_zero_weights=False, skip_zero_activations=False)
     model = CycleModel(image.network, dataclasses.replace(image.memory, config=config))
     schedule = image.memory.schedule
     sums: list[dict[str, float]] = [{} for _ in image.network.layers]
     for number, one in enumerate(tensors):
+
         def tell(done: float, number: int = number) -> None:
             if progress is not None:
                 progress((number + done) / len(tensors))
@@ -47,8 +50,7 @@ def without_skipping(image: Image, tensors: Sequence[Mapping[str, NDArray[np.int
         if schedule is None:
             counters = model.run(one, batch=config.layer_count, progress=tell)
         else:
-            counters = list(schedule.sum_by_layer(
-                model.run_schedule(one, progress=tell)).values())
+            counters = list(schedule.sum_by_layer(model.run_schedule(one, progress=tell)).values())
         for layer, values in zip(sums, counters, strict=True):
             for name, value in values.items():
                 layer[name] = layer.get(name, 0.0) + value / len(tensors)
@@ -84,14 +86,21 @@ class DenseArray:
         self.array = area
         depth = max(1, math.ceil(weights / config.adders))
         self.weights: MemoryCost = memory_cost(
-            technology, _WEIGHT_WIDTH * config.elements, depth, two_port=False, spread=True)
+            technology, _WEIGHT_WIDTH * config.elements, depth, two_port=False, spread=True
+        )
 
     def terms(self, terms: Sequence[Term], clock: float | None) -> list[Term]:
         """Terms of the dense array, from those of the array it is compared with."""
-        kept = [term for term in terms if term.event in (
-            "drain_steps", "merge_reads", "write_backs", "result_writes")]
-        kept += [term for term in terms if term.event == "activation_reads"
-                 and term.component == "activation memory"]
+        kept = [
+            term
+            for term in terms
+            if term.event in ("drain_steps", "merge_reads", "write_backs", "result_writes")
+        ]
+        kept += [
+            term
+            for term in terms
+            if term.event == "activation_reads" and term.component == "activation memory"
+        ]
         config, technology = self.config, self.technology
         stored = config.accumulator_width
         registers = ACTIVATION_WIDTH + _WEIGHT_WIDTH + 2 * ACTIVATION_WIDTH
@@ -100,46 +109,111 @@ class DenseArray:
             return Part(figure, (), Band.exact(times), what, technology[figure] * times)
 
         mac = [
-            Term("scalers", "", "macs", "a product of activation and weight", (
-                part("multiply_bit2", ACTIVATION_WIDTH * _WEIGHT_WIDTH, "product of the bits"),)),
-            Term("adders", "", "macs", "an addition", (
-                part("add_bit", config.accumulator_width, "bits of an accumulator"),)),
-            Term("accumulators", "", "macs", "old value read, sum written", (
-                part("register_file_read", stored, "bits"),
-                part("register_file_write", stored, "bits"))),
-            Term("trit memory", "", "weight_reads", "weights for all elements of a cluster", (
-                *(Part(share.figure, share.factors, share.times, f"weights: {share.what}",
-                       share.energy) for share in self.weights.read_shares),)),
-            Term("clock", "", "cycles", "flip-flops of all units", (
-                part("clock_bit", config.adders * registers, "flip-flops"),)),
+            Term(
+                "scalers",
+                "",
+                "macs",
+                "a product of activation and weight",
+                (part("multiply_bit2", ACTIVATION_WIDTH * _WEIGHT_WIDTH, "product of the bits"),),
+            ),
+            Term(
+                "adders",
+                "",
+                "macs",
+                "an addition",
+                (part("add_bit", config.accumulator_width, "bits of an accumulator"),),
+            ),
+            Term(
+                "accumulators",
+                "",
+                "macs",
+                "old value read, sum written",
+                (
+                    part("register_file_read", stored, "bits"),
+                    part("register_file_write", stored, "bits"),
+                ),
+            ),
+            Term(
+                "trit memory",
+                "",
+                "weight_reads",
+                "weights for all elements of a cluster",
+                (
+                    *(
+                        Part(
+                            share.figure,
+                            share.factors,
+                            share.times,
+                            f"weights: {share.what}",
+                            share.energy,
+                        )
+                        for share in self.weights.read_shares
+                    ),
+                ),
+            ),
+            Term(
+                "clock",
+                "",
+                "cycles",
+                "flip-flops of all units",
+                (part("clock_bit", config.adders * registers, "flip-flops"),),
+            ),
         ]
         period = technology["clock"] if clock is None else Band.exact(clock)
         microseconds = Band(1 / period.high, 1 / period.typical, 1 / period.low)
         leakage = self.weights.leakage * config.cluster_count + total(
-            one.leakage for block in self.array.blocks for one in block.memories
-            if one.memory.name in ("activations", "rows", "results", "program"))
+            one.leakage
+            for block in self.array.blocks
+            for one in block.memories
+            if one.memory.name in ("activations", "rows", "results", "program")
+        )
         cells = self.array.block("accumulators").cells + self.array.block("top").cells
         leakage = leakage + technology["logic_leakage"] * cells
-        mac.append(Term("leakage", "", "cycles", "cells and memories", (
-            Part("leakage", ("area", "clock"), microseconds * 1e3,
-                 "all of it, times 1000 microseconds a cycle", leakage * microseconds * 1e3),)))
+        mac.append(
+            Term(
+                "leakage",
+                "",
+                "cycles",
+                "cells and memories",
+                (
+                    Part(
+                        "leakage",
+                        ("area", "clock"),
+                        microseconds * 1e3,
+                        "all of it, times 1000 microseconds a cycle",
+                        leakage * microseconds * 1e3,
+                    ),
+                ),
+            )
+        )
         return kept + mac
 
-    def events(self, layer: Layer, counters: Mapping[str, float],
-               once: bool) -> dict[str, float]:
+    def events(self, layer: Layer, counters: Mapping[str, float], once: bool) -> dict[str, float]:
         """Events of one layer: its dense multiply-accumulates, and what any array does.
 
         ``once``: each weight is read once an image, not for each multiplication.
         """
         config = self.config
-        kept = {name: counters.get(name, 0.0) for name in (
-            "drain_steps", "merge_reads", "write_backs", "result_writes", "activation_reads")}
-        return {**kept, "macs": float(layer.mac_count),
-                "weight_reads": (layer.weight_count if once else layer.mac_count)
-                / config.elements,
-                "cycles": layer.mac_count / config.adders}
+        kept = {
+            name: counters.get(name, 0.0)
+            for name in (
+                "drain_steps",
+                "merge_reads",
+                "write_backs",
+                "result_writes",
+                "activation_reads",
+            )
+        }
+        return {
+            **kept,
+            "macs": float(layer.mac_count),
+            "weight_reads": (layer.weight_count if once else layer.mac_count) / config.elements,
+            "cycles": layer.mac_count / config.adders,
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        return {"weight_memory": self.weights.to_dict(),
-                "weight_memories": self.config.cluster_count,
-                "weight_memory_um2": (self.weights.area * self.config.cluster_count).to_dict()}
+        return {
+            "weight_memory": self.weights.to_dict(),
+            "weight_memories": self.config.cluster_count,
+            "weight_memory_um2": (self.weights.area * self.config.cluster_count).to_dict(),
+        }

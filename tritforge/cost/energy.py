@@ -17,8 +17,16 @@ from tritforge.cost.technology import Technology
 from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
 from tritforge.hw.payloads import address_width
 
-__all__ = ["COMPONENTS", "HOST_EVENTS", "OFF_CHIP", "LayerEnergy", "Part", "Term",
-           "energy_terms", "layer_energy"]
+__all__ = [
+    "COMPONENTS",
+    "HOST_EVENTS",
+    "OFF_CHIP",
+    "LayerEnergy",
+    "Part",
+    "Term",
+    "energy_terms",
+    "layer_energy",
+]
 
 #: Where energy goes, in the order of tables.
 COMPONENTS: dict[str, str] = {
@@ -72,8 +80,13 @@ class Part:
     energy: Band
 
     def to_dict(self) -> dict[str, Any]:
-        return {"figure": self.figure, "factors": list(self.factors),
-                "times": self.times.to_dict(), "what": self.what, "pj": self.energy.to_dict()}
+        return {
+            "figure": self.figure,
+            "factors": list(self.factors),
+            "times": self.times.to_dict(),
+            "what": self.what,
+            "pj": self.energy.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,11 @@ class Term:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "component": self.component, "block": self.block, "event": self.event,
-            "what": self.what, "pj_per_event": self.energy.to_dict(),
+            "component": self.component,
+            "block": self.block,
+            "event": self.event,
+            "what": self.what,
+            "pj_per_event": self.energy.to_dict(),
             "parts": [part.to_dict() for part in self.parts],
         }
 
@@ -126,29 +142,45 @@ class _Costs:
     def wires(self, bits: float, length: Band, what: str) -> Part:
         """Bits that travel ``length`` mm."""
         technology = self.technology
-        return self.part("wire", technology["toggle"] * length * bits,
-                         f"mm of {what}, times the share of bits that change", "toggle", "area")
+        return self.part(
+            "wire",
+            technology["toggle"] * length * bits,
+            f"mm of {what}, times the share of bits that change",
+            "toggle",
+            "area",
+        )
 
     def changes(self, flip_flops: float, what: str) -> Part:
         """Flip-flops, clocked in every cycle, that take new data."""
         technology = self.technology
         times = technology["toggle"] * flip_flops
-        return Part("cells.DFF.energy", ("toggle",), times,
-                    f"{what}, times the share that changes",
-                    technology.cells["DFF"].energy * times)
+        return Part(
+            "cells.DFF.energy",
+            ("toggle",),
+            times,
+            f"{what}, times the share that changes",
+            technology.cells["DFF"].energy * times,
+        )
 
     def access(self, memory: MemoryArea, write: bool, times: float = 1.0) -> tuple[Part, ...]:
         """An access to one memory, or to a share of its word."""
         cost = memory.cost
         where = f"{memory.memory.name}, {cost.width} bits x {cost.depth} words"
         return tuple(
-            Part(share.figure, share.factors, share.times * times, f"{where}: {share.what}",
-                 share.energy * times)
-            for share in (cost.write_shares if write else cost.read_shares))
+            Part(
+                share.figure,
+                share.factors,
+                share.times * times,
+                f"{where}: {share.what}",
+                share.energy * times,
+            )
+            for share in (cost.write_shares if write else cost.read_shares)
+        )
 
 
-def energy_terms(config: Config, technology: Technology, area: Area,
-                 clock: float | None = None) -> list[Term]:
+def energy_terms(
+    config: Config, technology: Technology, area: Area, clock: float | None = None
+) -> list[Term]:
     """All terms of a configuration.
 
     Parameters
@@ -159,8 +191,12 @@ def energy_terms(config: Config, technology: Technology, area: Area,
         MHz; the technology's where it is not given. Only leakage depends on it.
     """
     costs = _Costs(technology)
-    return [*_array(config, costs, area), *_drain(config, costs, area),
-            *_surroundings(config, costs, area), *_always(config, technology, area, clock)]
+    return [
+        *_array(config, costs, area),
+        *_drain(config, costs, area),
+        *_surroundings(config, costs, area),
+        *_always(config, technology, area, clock),
+    ]
 
 
 def _side(area: Band) -> Band:
@@ -179,65 +215,167 @@ def _array(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     # the bit that says whether an accumulator counts as zero is stored beside it
     stored = accumulator + 1
 
-    yield Term("activation memory", "memories", "activation_reads", "a word for the walker",
-               costs.access(area.memory_of("activations"), write=False))
+    yield Term(
+        "activation memory",
+        "memories",
+        "activation_reads",
+        "a word for the walker",
+        costs.access(area.memory_of("activations"), write=False),
+    )
     slices = area.block("slice")
-    yield Term("walkers", "slice", "activation_reads", "whose turn it is", (
-        costs.part("select_bit", address * math.log2(max(2, config.sets)),
-                   "bits of addresses to choose from"),
-        costs.part("register_bit", slices.gated_flip_flops / config.clusters,
-                   "gated flip-flops of the slice"),
-        costs.changes(slices.flip_flops / config.clusters, "other flip-flops of the slice")))
+    yield Term(
+        "walkers",
+        "slice",
+        "activation_reads",
+        "whose turn it is",
+        (
+            costs.part(
+                "select_bit",
+                address * math.log2(max(2, config.sets)),
+                "bits of addresses to choose from",
+            ),
+            costs.part(
+                "register_bit",
+                slices.gated_flip_flops / config.clusters,
+                "gated flip-flops of the slice",
+            ),
+            costs.changes(slices.flip_flops / config.clusters, "other flip-flops of the slice"),
+        ),
+    )
     walker, skip = area.block("walker"), area.block("zero skip")
-    yield Term("walkers", "walker", "activation_reads", "next address, word passed on", (
-        costs.part("add_bit", 3 * address, "bits of three address counters"),
-        costs.part("register_bit", walker.gated_flip_flops / clusters * 0.5,
-                   "half of the walker's gated flip-flops"),
-        costs.changes(walker.flip_flops / clusters, "other flip-flops of the walker"),
-        costs.part("register_file_write", _widest(walker.memories), "bits of the word queue"),
-        costs.part("register_file_read", _widest(walker.memories), "bits of the word queue")))
-    yield Term("walkers", "zero skip", "activation_reads", "nonzero lanes of a word", (
-        costs.part("select_bit", ACTIVATION_WIDTH * config.scan_width, "bits of a word"),
-        costs.part("register_bit", skip.gated_flip_flops / clusters,
-                   "flip-flops that hold the word")))
-    yield Term("walkers", "zero skip", "broadcasts", "choice of the lane", (
-        costs.part("select_bit", (ACTIVATION_WIDTH + address_width(config.trit_depth))
-                   * math.log2(max(2, config.scan_width)), "bits of choices in a row"),
-        costs.part("add_bit", address_width(config.trit_depth), "bits of the column's address")))
-    yield Term("trit memory", "memories", "broadcasts", "the column's trits for all elements",
-               costs.access(area.memory_of("trits"), write=False))
-    yield Term("scalers", "scaler", "broadcasts", "two products", (
-        costs.part("multiply_bit2", 2 * ACTIVATION_WIDTH * config.coefficient_width,
-                   "products of the factors' bits"),
-        costs.changes(area.block("scaler").flip_flops / clusters, "flip-flops of the scaler")))
+    yield Term(
+        "walkers",
+        "walker",
+        "activation_reads",
+        "next address, word passed on",
+        (
+            costs.part("add_bit", 3 * address, "bits of three address counters"),
+            costs.part(
+                "register_bit",
+                walker.gated_flip_flops / clusters * 0.5,
+                "half of the walker's gated flip-flops",
+            ),
+            costs.changes(walker.flip_flops / clusters, "other flip-flops of the walker"),
+            costs.part("register_file_write", _widest(walker.memories), "bits of the word queue"),
+            costs.part("register_file_read", _widest(walker.memories), "bits of the word queue"),
+        ),
+    )
+    yield Term(
+        "walkers",
+        "zero skip",
+        "activation_reads",
+        "nonzero lanes of a word",
+        (
+            costs.part("select_bit", ACTIVATION_WIDTH * config.scan_width, "bits of a word"),
+            costs.part(
+                "register_bit", skip.gated_flip_flops / clusters, "flip-flops that hold the word"
+            ),
+        ),
+    )
+    yield Term(
+        "walkers",
+        "zero skip",
+        "broadcasts",
+        "choice of the lane",
+        (
+            costs.part(
+                "select_bit",
+                (ACTIVATION_WIDTH + address_width(config.trit_depth))
+                * math.log2(max(2, config.scan_width)),
+                "bits of choices in a row",
+            ),
+            costs.part("add_bit", address_width(config.trit_depth), "bits of the column's address"),
+        ),
+    )
+    yield Term(
+        "trit memory",
+        "memories",
+        "broadcasts",
+        "the column's trits for all elements",
+        costs.access(area.memory_of("trits"), write=False),
+    )
+    yield Term(
+        "scalers",
+        "scaler",
+        "broadcasts",
+        "two products",
+        (
+            costs.part(
+                "multiply_bit2",
+                2 * ACTIVATION_WIDTH * config.coefficient_width,
+                "products of the factors' bits",
+            ),
+            costs.changes(area.block("scaler").flip_flops / clusters, "flip-flops of the scaler"),
+        ),
+    )
     cluster = area.block("cluster")
     gated = cluster.gated_flip_flops / clusters - _chain(config, area)
-    yield Term("broadcast", "cluster", "broadcasts", "trits and products to the elements", (
-        costs.wires(pair + 3, _side(area.cluster), f"{pair + 3} wires across the cluster"),
-        costs.part("register_bit", gated, "gated flip-flops in front of the elements"),
-        costs.changes(cluster.flip_flops / clusters, "other flip-flops of the cluster")))
-    yield Term("queues", "element", "queue_writes", "an entry written and read", (
-        costs.part("register_file_write", entry, "bits of an entry"),
-        costs.part("register_file_read", entry, "bits of an entry")))
+    yield Term(
+        "broadcast",
+        "cluster",
+        "broadcasts",
+        "trits and products to the elements",
+        (
+            costs.wires(pair + 3, _side(area.cluster), f"{pair + 3} wires across the cluster"),
+            costs.part("register_bit", gated, "gated flip-flops in front of the elements"),
+            costs.changes(cluster.flip_flops / clusters, "other flip-flops of the cluster"),
+        ),
+    )
+    yield Term(
+        "queues",
+        "element",
+        "queue_writes",
+        "an entry written and read",
+        (
+            costs.part("register_file_write", entry, "bits of an entry"),
+            costs.part("register_file_read", entry, "bits of an entry"),
+        ),
+    )
     element = area.block("element")
-    yield Term("adders", "element", "adds", "next trit, choice of the product", (
-        costs.part("select_bit", config.product_width, "bits of a product"),
-        costs.part("add_bit", 4, "bits of the lowest nonzero trit"),
-        costs.part("register_bit", 0.5 * element.gated_flip_flops / adders,
-                   "half of the element's gated flip-flops"),
-        costs.changes(element.flip_flops / adders, "other flip-flops of the element")))
-    yield Term("adders", "accumulators", "adds", "addition", (
-        costs.part("add_bit", accumulator, "bits of an accumulator"),
-        costs.part("select_bit", accumulator, "bits, zero or the old value")))
-    yield Term("accumulators", "accumulators", "adds", "old value read, sum written", (
-        costs.part("register_file_read", stored, "bits of an accumulator"),
-        costs.part("register_file_write", stored, "bits of an accumulator")))
+    yield Term(
+        "adders",
+        "element",
+        "adds",
+        "next trit, choice of the product",
+        (
+            costs.part("select_bit", config.product_width, "bits of a product"),
+            costs.part("add_bit", 4, "bits of the lowest nonzero trit"),
+            costs.part(
+                "register_bit",
+                0.5 * element.gated_flip_flops / adders,
+                "half of the element's gated flip-flops",
+            ),
+            costs.changes(element.flip_flops / adders, "other flip-flops of the element"),
+        ),
+    )
+    yield Term(
+        "adders",
+        "accumulators",
+        "adds",
+        "addition",
+        (
+            costs.part("add_bit", accumulator, "bits of an accumulator"),
+            costs.part("select_bit", accumulator, "bits, zero or the old value"),
+        ),
+    )
+    yield Term(
+        "accumulators",
+        "accumulators",
+        "adds",
+        "old value read, sum written",
+        (
+            costs.part("register_file_read", stored, "bits of an accumulator"),
+            costs.part("register_file_write", stored, "bits of an accumulator"),
+        ),
+    )
 
 
 def _chain(config: Config, area: Area) -> float:
     """Gated flip-flops of a cluster that hold values and sums of the drain."""
-    return min(area.block("cluster").gated_flip_flops / config.cluster_count,
-               2.0 * config.drain_width * config.accumulator_width)
+    return min(
+        area.block("cluster").gated_flip_flops / config.cluster_count,
+        2.0 * config.drain_width * config.accumulator_width,
+    )
 
 
 def _widest(memories: Iterable[MemoryArea]) -> int:
@@ -249,52 +387,136 @@ def _drain(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     lanes, slices = config.drain_width, config.clusters
     values = lanes * slices
     accumulator = config.accumulator_width
-    yield Term("accumulators", "accumulators", "drain_steps", "accumulators taken", (
-        costs.part("register_file_read", values * (accumulator + 1), "bits"),
-        costs.part("register_file_write", values, "bits that say that it is zero"),
-        costs.part("register_bit", values * accumulator, "bits of registers for taken values")))
-    yield Term("drain", "cluster", "drain_steps", "values added to those passing by", (
-        costs.part("add_bit", values * accumulator, "bits"),
-        costs.part("select_bit", values * accumulator
-                   * math.log2(max(2, config.elements // lanes)), "bits, choice of the element"),
-        costs.part("register_bit", slices * _chain(config, area),
-                   "gated flip-flops of values and sums"),
-        costs.wires(values * accumulator, _side(area.cluster),
-                    f"{values * accumulator} wires to the next cluster")))
+    yield Term(
+        "accumulators",
+        "accumulators",
+        "drain_steps",
+        "accumulators taken",
+        (
+            costs.part("register_file_read", values * (accumulator + 1), "bits"),
+            costs.part("register_file_write", values, "bits that say that it is zero"),
+            costs.part("register_bit", values * accumulator, "bits of registers for taken values"),
+        ),
+    )
+    yield Term(
+        "drain",
+        "cluster",
+        "drain_steps",
+        "values added to those passing by",
+        (
+            costs.part("add_bit", values * accumulator, "bits"),
+            costs.part(
+                "select_bit",
+                values * accumulator * math.log2(max(2, config.elements // lanes)),
+                "bits, choice of the element",
+            ),
+            costs.part(
+                "register_bit", slices * _chain(config, area), "gated flip-flops of values and sums"
+            ),
+            costs.wires(
+                values * accumulator,
+                _side(area.cluster),
+                f"{values * accumulator} wires to the next cluster",
+            ),
+        ),
+    )
     top = area.block("top")
-    yield Term("drain", "top", "drain_steps", "delay lines of the chain", (
-        costs.changes(top.flip_flops, "flip-flops around the clusters"),))
-    yield Term("drain", "drain", "drain_steps", "next row, command", (
-        costs.changes(area.block("drain").flip_flops, "flip-flops of the drain"),
-        costs.part("add_bit", 2 * address_width(config.row_depth), "bits of addresses")))
+    yield Term(
+        "drain",
+        "top",
+        "drain_steps",
+        "delay lines of the chain",
+        (costs.changes(top.flip_flops, "flip-flops around the clusters"),),
+    )
+    yield Term(
+        "drain",
+        "drain",
+        "drain_steps",
+        "next row, command",
+        (
+            costs.changes(area.block("drain").flip_flops, "flip-flops of the drain"),
+            costs.part("add_bit", 2 * address_width(config.row_depth), "bits of addresses"),
+        ),
+    )
     requantizer = area.block("requantizer")
     offset = config.offset_width
-    yield Term("requantizers", "requantizer", "drain_steps", "product, offset, shift, clamp", (
-        costs.part("multiply_bit2", lanes * accumulator * config.multiplier_width,
-                   "products of the factors' bits"),
-        costs.part("add_bit", lanes * (offset + 2 * ACTIVATION_WIDTH),
-                   "bits of offset and clamp"),
-        costs.part("select_bit", lanes * offset * math.log2(offset), "bits of shifts"),
-        costs.changes(requantizer.flip_flops, "flip-flops of the requantizers")))
-    yield Term("other memories", "memories", "drain_steps", "requantization and destination",
-               costs.access(area.memory_of("rows"), write=False))
+    yield Term(
+        "requantizers",
+        "requantizer",
+        "drain_steps",
+        "product, offset, shift, clamp",
+        (
+            costs.part(
+                "multiply_bit2",
+                lanes * accumulator * config.multiplier_width,
+                "products of the factors' bits",
+            ),
+            costs.part(
+                "add_bit", lanes * (offset + 2 * ACTIVATION_WIDTH), "bits of offset and clamp"
+            ),
+            costs.part("select_bit", lanes * offset * math.log2(offset), "bits of shifts"),
+            costs.changes(requantizer.flip_flops, "flip-flops of the requantizers"),
+        ),
+    )
+    yield Term(
+        "other memories",
+        "memories",
+        "drain_steps",
+        "requantization and destination",
+        costs.access(area.memory_of("rows"), write=False),
+    )
     merge = area.block("merge")
     queue = _widest(merge.memories)
-    yield Term("write-back", "merge", "drain_steps", "values queued", (
-        costs.part("register_file_write", lanes * queue, "bits of entries"),
-        costs.part("register_file_read", lanes * queue, "bits of entries")))
-    yield Term("write-back", "merge", "write_backs", "visit of a pooled pixel", (
-        costs.part("add_bit", ACTIVATION_WIDTH + 2 * address_width(config.activation_depth),
-                   "bits of comparison and addresses"),
-        costs.part("register_bit", 0.5 * merge.gated_flip_flops / slices,
-                   "half of the merge's gated flip-flops"),
-        costs.changes(merge.flip_flops / slices, "other flip-flops of the merge")))
-    yield Term("activation memory", "memories", "write_backs", "an activation written",
-               costs.access(area.memory_of("activations"), write=True))
-    yield Term("activation memory", "memories", "merge_reads", "a word read for the maximum",
-               costs.access(area.memory_of("activations"), write=False))
-    yield Term("other memories", "memories", "result_writes", "results of the last layer",
-               costs.access(_results(area), write=True))
+    yield Term(
+        "write-back",
+        "merge",
+        "drain_steps",
+        "values queued",
+        (
+            costs.part("register_file_write", lanes * queue, "bits of entries"),
+            costs.part("register_file_read", lanes * queue, "bits of entries"),
+        ),
+    )
+    yield Term(
+        "write-back",
+        "merge",
+        "write_backs",
+        "visit of a pooled pixel",
+        (
+            costs.part(
+                "add_bit",
+                ACTIVATION_WIDTH + 2 * address_width(config.activation_depth),
+                "bits of comparison and addresses",
+            ),
+            costs.part(
+                "register_bit",
+                0.5 * merge.gated_flip_flops / slices,
+                "half of the merge's gated flip-flops",
+            ),
+            costs.changes(merge.flip_flops / slices, "other flip-flops of the merge"),
+        ),
+    )
+    yield Term(
+        "activation memory",
+        "memories",
+        "write_backs",
+        "an activation written",
+        costs.access(area.memory_of("activations"), write=True),
+    )
+    yield Term(
+        "activation memory",
+        "memories",
+        "merge_reads",
+        "a word read for the maximum",
+        costs.access(area.memory_of("activations"), write=False),
+    )
+    yield Term(
+        "other memories",
+        "memories",
+        "result_writes",
+        "results of the last layer",
+        costs.access(_results(area), write=True),
+    )
 
 
 def _results(area: Area) -> MemoryArea:
@@ -307,66 +529,110 @@ def _results(area: Area) -> MemoryArea:
 
 def _surroundings(config: Config, costs: _Costs, area: Area) -> Iterable[Term]:
     """Sequencer, counters, host port, and what is outside the chip."""
-    yield Term("other memories", "memories", "cycles", "a program word, in every cycle at most",
-               costs.access(area.memory_of("program"), write=False))
-    yield Term("control", "sequencer", "cycles", "a program word decoded, at most", (
-        costs.part("register_bit", PORT_WIDTH, "bits of a record"),
-        costs.changes(area.block("sequencer").flip_flops, "other flip-flops of the sequencer")))
+    yield Term(
+        "other memories",
+        "memories",
+        "cycles",
+        "a program word, in every cycle at most",
+        costs.access(area.memory_of("program"), write=False),
+    )
+    yield Term(
+        "control",
+        "sequencer",
+        "cycles",
+        "a program word decoded, at most",
+        (
+            costs.part("register_bit", PORT_WIDTH, "bits of a record"),
+            costs.changes(area.block("sequencer").flip_flops, "other flip-flops of the sequencer"),
+        ),
+    )
     counters = area.block("counters")
     if counters.flip_flops:
-        yield Term("control", "counters", "cycles", "events gathered and summed", (
-            costs.part("add_bit", PORT_WIDTH + 0.25 * counters.flip_flops,
-                       "bits of a sum and of what is gathered"),
-            costs.part("register_file_read", PORT_WIDTH, "bits of a sum"),
-            costs.part("register_file_write", PORT_WIDTH, "bits of a sum"),
-            costs.changes(counters.flip_flops, "flip-flops of the counters")))
+        yield Term(
+            "control",
+            "counters",
+            "cycles",
+            "events gathered and summed",
+            (
+                costs.part(
+                    "add_bit",
+                    PORT_WIDTH + 0.25 * counters.flip_flops,
+                    "bits of a sum and of what is gathered",
+                ),
+                costs.part("register_file_read", PORT_WIDTH, "bits of a sum"),
+                costs.part("register_file_write", PORT_WIDTH, "bits of a sum"),
+                costs.changes(counters.flip_flops, "flip-flops of the counters"),
+            ),
+        )
     port = area.block("host port")
     buffer = area.memory_of("packet buffer")
     through = (
         *costs.access(buffer, write=True),
         *costs.access(buffer, write=False),
         costs.part("register_bit", 3 * PORT_WIDTH, "bits of registers on the way"),
-        costs.changes(port.flip_flops, "flip-flops of the host port"))
+        costs.changes(port.flip_flops, "flip-flops of the host port"),
+    )
     outside = (costs.part("off_chip", PORT_WIDTH, "bits of a word"),)
     for event, what, memory, write in (
-            ("sent_trit_words", "a word of trits, rows or program sent", "trits", True),
-            ("sent_activation_words", "a word of activations sent", "activations", True),
-            ("read_words", "a word of activations read by the host", "activations", False),
-            ("result_words", "a word of results read by the host", "results", False)):
+        ("sent_trit_words", "a word of trits, rows or program sent", "trits", True),
+        ("sent_activation_words", "a word of activations sent", "activations", True),
+        ("read_words", "a word of activations read by the host", "activations", False),
+        ("result_words", "a word of results read by the host", "results", False),
+    ):
         target = _results(area) if memory == "results" else area.memory_of(memory)
         # a port word reaches the macros that hold its bits
         share = -(-PORT_WIDTH * target.cost.columns // target.cost.width) / target.cost.columns
-        yield Term("host port", "host port", event, what, (
-            *through, *costs.access(target, write, share)))
+        yield Term(
+            "host port", "host port", event, what, (*through, *costs.access(target, write, share))
+        )
         yield Term(OFF_CHIP, "", event, what, outside)
 
 
-def _always(config: Config, technology: Technology, area: Area,
-            clock: float | None) -> Iterable[Term]:
+def _always(
+    config: Config, technology: Technology, area: Area, clock: float | None
+) -> Iterable[Term]:
     """What time costs: clock and leakage, block by block."""
     period = technology["clock"]
-    microseconds = Band(1 / period.high, 1 / period.typical, 1 / period.low) \
-        if clock is None else Band.exact(1 / clock)
+    microseconds = (
+        Band(1 / period.high, 1 / period.typical, 1 / period.low)
+        if clock is None
+        else Band.exact(1 / clock)
+    )
     for block in area.blocks:
         if block.flip_flops:
             times = Band.exact(block.flip_flops)
-            yield Term("clock", block.name, "cycles", "flip-flops without an enable", (
-                Part("clock_bit", (), times, "flip-flops", technology["clock_bit"] * times),))
+            yield Term(
+                "clock",
+                block.name,
+                "cycles",
+                "flip-flops without an enable",
+                (Part("clock_bit", (), times, "flip-flops", technology["clock_bit"] * times),),
+            )
         # a cell leaks whatever space placement leaves around it
         leaking = technology["logic_leakage"] * block.cells
         slow = ("clock",) if clock is None else ()
-        parts = [Part("logic_leakage", ("area", *slow), block.cells * microseconds * 1e3,
-                      "um2 of cells, times 1000 microseconds a cycle",
-                      leaking * microseconds * 1e3)]
-        parts += [Part(
-            "register_file_leakage" if one.cost.macro is None
-            else f"{macro_name(one.cost.macro)}.leakage",
-            (*slow, *(("two_port_area",) if "two ports" in one.cost.composition else ())),
-            microseconds * one.cost.leaking * (1e3 * one.memory.count),
-            f"{one.memory.name}: {'bits' if one.cost.macro is None else 'macros'} of "
-            f"{one.memory.count} memories, times 1000 microseconds a cycle",
-            one.leakage * microseconds * 1e3)
-            for one in block.memories]
+        parts = [
+            Part(
+                "logic_leakage",
+                ("area", *slow),
+                block.cells * microseconds * 1e3,
+                "um2 of cells, times 1000 microseconds a cycle",
+                leaking * microseconds * 1e3,
+            )
+        ]
+        parts += [
+            Part(
+                "register_file_leakage"
+                if one.cost.macro is None
+                else f"{macro_name(one.cost.macro)}.leakage",
+                (*slow, *(("two_port_area",) if "two ports" in one.cost.composition else ())),
+                microseconds * one.cost.leaking * (1e3 * one.memory.count),
+                f"{one.memory.name}: {'bits' if one.cost.macro is None else 'macros'} of "
+                f"{one.memory.count} memories, times 1000 microseconds a cycle",
+                one.leakage * microseconds * 1e3,
+            )
+            for one in block.memories
+        ]
         yield Term("leakage", block.name, "cycles", "all cells and memories", tuple(parts))
 
 
@@ -384,8 +650,9 @@ class LayerEnergy:
     @property
     def dynamic(self) -> Band:
         """On the chip, without leakage."""
-        return total(band for name, band in self.components.items()
-                     if name not in (OFF_CHIP, "leakage"))
+        return total(
+            band for name, band in self.components.items() if name not in (OFF_CHIP, "leakage")
+        )
 
     @property
     def off_chip(self) -> Band:

@@ -21,15 +21,32 @@ _STALLS = ("stall_queue_full", "stall_imbalance", "stall_drain")
 
 #: What a run's report must have, and each of its layers: types.
 _FIELDS: dict[str, tuple[type, ...]] = {
-    "network": (str,), "image": (str,), "image_manifest_sha256": (str,), "configuration": (str,),
-    "configuration_identity": (str,), "backend": (str,), "tritforge": (str,), "images": (int,),
-    "layer": (str, type(None)), "total_cycles": (int, type(None)), "loading": (dict,),
-    "wall_seconds": (int, float), "layers": (list,)}
+    "network": (str,),
+    "image": (str,),
+    "image_manifest_sha256": (str,),
+    "configuration": (str,),
+    "configuration_identity": (str,),
+    "backend": (str,),
+    "tritforge": (str,),
+    "images": (int,),
+    "layer": (str, type(None)),
+    "total_cycles": (int, type(None)),
+    "loading": (dict,),
+    "wall_seconds": (int, float),
+    "layers": (list,),
+}
 _LAYER_FIELDS: dict[str, tuple[type, ...]] = {
-    "name": (str,), "cycles": (int, type(None)), "cycles_per_image": (list,),
-    "lower_bound": (int, type(None)), "utilization": (int, float, type(None)),
-    "counters": (dict,), "cluster_cycles": (dict,), "passes": (int,), "sent_words": (int,),
-    "read_words": (int,)}
+    "name": (str,),
+    "cycles": (int, type(None)),
+    "cycles_per_image": (list,),
+    "lower_bound": (int, type(None)),
+    "utilization": (int, float, type(None)),
+    "counters": (dict,),
+    "cluster_cycles": (dict,),
+    "passes": (int,),
+    "sent_words": (int,),
+    "read_words": (int,),
+}
 
 
 def check_run(report: Mapping[str, Any], image: Image) -> None:
@@ -50,17 +67,21 @@ def check_run(report: Mapping[str, Any], image: Image) -> None:
     _fields(report["loading"], {"how": (str,), "port_words": (int,)}, "loading of the run's report")
     config = image.config
     if report["configuration_identity"] != config.identity:
-        raise CostError(f"the run is of configuration {report['configuration']} "
-                        f"({report['configuration_identity'][:8]}), the image of {config.name} "
-                        f"({config.identity[:8]})")
+        raise CostError(
+            f"the run is of configuration {report['configuration']} "
+            f"({report['configuration_identity'][:8]}), the image of {config.name} "
+            f"({config.identity[:8]})"
+        )
     if report["image_manifest_sha256"] != image.manifest.get("manifest_sha256", ""):
         raise CostError("the run is of another image than this one: their manifests differ")
     if report["layer"] is not None:
-        raise CostError(f"the run is of layer {report['layer']} alone; an estimate needs the whole "
-                        f"network")
+        raise CostError(
+            f"the run is of layer {report['layer']} alone; an estimate needs the whole network"
+        )
     if report["total_cycles"] is None:
-        raise CostError(f"the run is of backend {report['backend']}, which counts no events; "
-                        f"cycle and rtl do")
+        raise CostError(
+            f"the run is of backend {report['backend']}, which counts no events; cycle and rtl do"
+        )
     names, found = [layer.name for layer in image.network.layers], [one["name"] for one in layers]
     if found != names:
         raise CostError(f"the run has layers {', '.join(found)}, the image {', '.join(names)}")
@@ -72,19 +93,27 @@ def check_run(report: Mapping[str, Any], image: Image) -> None:
     for layer in layers:
         check_layer(config, layer)
         if layer["lower_bound"] is None or layer["utilization"] is None:
-            raise CostError(f"layer {layer['name']} of the run's report has no lower_bound or no "
-                            f"utilization")
+            raise CostError(
+                f"layer {layer['name']} of the run's report has no lower_bound or no utilization"
+            )
         each = layer["cycles_per_image"]
-        if (len(each) != images or any(isinstance(one, bool) or not isinstance(one, int)
-                                       for one in each) or sum(each) != layer["cycles"]):
-            raise CostError(f"counters of layer {layer['name']} do not add up: its cycles are "
-                            f"{layer['cycles']:,}, those of its images are not")
+        if (
+            len(each) != images
+            or any(isinstance(one, bool) or not isinstance(one, int) for one in each)
+            or sum(each) != layer["cycles"]
+        ):
+            raise CostError(
+                f"counters of layer {layer['name']} do not add up: its cycles are "
+                f"{layer['cycles']:,}, those of its images are not"
+            )
         if image.memory.schedule is None:
             _check_drain(image, layer, images)
     if sum(layer["cycles"] for layer in layers) != report["total_cycles"]:
-        raise CostError(f"counters do not add up: the layers' cycles are "
-                        f"{sum(layer['cycles'] for layer in layers):,} in all, the run's "
-                        f"{report['total_cycles']:,}")
+        raise CostError(
+            f"counters do not add up: the layers' cycles are "
+            f"{sum(layer['cycles'] for layer in layers):,} in all, the run's "
+            f"{report['total_cycles']:,}"
+        )
 
 
 def _fields(values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], where: str) -> None:
@@ -93,9 +122,8 @@ def _fields(values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], w
             raise CostError(f"{where} lacks {field!r}")
         value = values[field]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise CostError(f"{where} has {field} {value!r:.60}, which is no "
-                            f"{types[0].__name__}")
-        if isinstance(value, int | float) and not abs(value) <= _MOST:     # NaN is not
+            raise CostError(f"{where} has {field} {value!r:.60}, which is no {types[0].__name__}")
+        if isinstance(value, int | float) and not abs(value) <= _MOST:  # NaN is not
             raise CostError(f"{where} has {field} {value!r:.30}.., which is out of all proportion")
 
 
@@ -111,8 +139,10 @@ def _check_drain(image: Image, layer: Mapping[str, Any], images: int) -> None:
     results = steps if image.network.layer(layer["name"]).final else 0
     for name, want in (("drain_steps", steps), ("result_writes", results)):
         if layer["counters"][name] != want:
-            raise CostError(f"counters of layer {layer['name']} do not add up: {name} is "
-                            f"{layer['counters'][name]:,}, the program makes {want:,}")
+            raise CostError(
+                f"counters of layer {layer['name']} do not add up: {name} is "
+                f"{layer['counters'][name]:,}, the program makes {want:,}"
+            )
 
 
 def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
@@ -137,36 +167,47 @@ def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
     cycles, adds, writes = values["cycles"], values["adds"], values["queue_writes"]
     spent = sum(values[one] for one in ("broadcasts", "empty_scans", *_STALLS))
     if spent > config.cluster_count * cycles:
-        refuse(f"broadcasts, empty scans and stalls are {spent:,} cluster cycles, of "
-               f"{config.cluster_count * cycles:,} that there were")
+        refuse(
+            f"broadcasts, empty scans and stalls are {spent:,} cluster cycles, of "
+            f"{config.cluster_count * cycles:,} that there were"
+        )
     for one in ("drain_steps", "result_writes", "stall_write_back", "stall_refill"):
         if values[one] > cycles:
             refuse(f"{one} is {values[one]:,} in {cycles:,} cycles")
     reads = values["activation_reads"] + values["merge_reads"]
     if values["activation_reads"] > config.clusters * cycles or reads > (
-            config.clusters * (1 + config.window_count) * cycles):
-        refuse(f"{reads:,} words read by walkers and for pooling from {config.clusters} memories "
-               f"in {cycles:,} cycles")
+        config.clusters * (1 + config.window_count) * cycles
+    ):
+        refuse(
+            f"{reads:,} words read by walkers and for pooling from {config.clusters} memories "
+            f"in {cycles:,} cycles"
+        )
     if values["write_backs"] > config.clusters * config.window_count * cycles:
-        refuse(f"{values['write_backs']:,} write-backs to {config.clusters} memories in "
-               f"{cycles:,} cycles")
+        refuse(
+            f"{values['write_backs']:,} write-backs to {config.clusters} memories in "
+            f"{cycles:,} cycles"
+        )
     if values["merge_reads"] > values["write_backs"]:
         refuse(f"{values['merge_reads']:,} merge reads of {values['write_backs']:,} write-backs")
     if adds > config.adders * cycles:
         refuse(f"{adds:,} adds by {config.adders} adders in {cycles:,} cycles")
     if writes > config.elements * values["broadcasts"]:
-        refuse(f"{writes:,} queue writes of {values['broadcasts']:,} broadcasts to "
-               f"{config.elements} elements")
+        refuse(
+            f"{writes:,} queue writes of {values['broadcasts']:,} broadcasts to "
+            f"{config.elements} elements"
+        )
     if not (writes if config.skip_zero_weights else 0) <= adds <= config.rows * writes:
         refuse(f"{adds:,} adds of {writes:,} queue entries of 1 to {config.rows} nonzero trits")
     if values["broadcasts"] + values["skipped_activations"] > (
-            config.scan_width * values["activation_reads"]):
-        refuse(f"{values['broadcasts']:,} broadcasts and {values['skipped_activations']:,} skipped "
-               f"activations of {values['activation_reads']:,} words of {config.scan_width}")
+        config.scan_width * values["activation_reads"]
+    ):
+        refuse(
+            f"{values['broadcasts']:,} broadcasts and {values['skipped_activations']:,} skipped "
+            f"activations of {values['activation_reads']:,} words of {config.scan_width}"
+        )
 
 
-def check_adds(report: Mapping[str, Any], image: Image,
-               expected: Mapping[str, int]) -> None:
+def check_adds(report: Mapping[str, Any], image: Image, expected: Mapping[str, int]) -> None:
     """That every layer made as many additions as its nonzero trits met nonzero activations.
 
     Of a streamed layer whose strips overlap, at least as many.
@@ -181,11 +222,13 @@ def check_adds(report: Mapping[str, Any], image: Image,
         if adds != want if image.memory.schedule is None else adds < want:
             raise CostError(
                 f"counters of layer {layer['name']} do not add up: {adds:,} adds, but nonzero "
-                f"trits meet nonzero activations {want:,} times")
+                f"trits meet nonzero activations {want:,} times"
+            )
 
 
-def nonzero_products(network: Network, tensors: Mapping[str, NDArray[np.integer]],
-                     zeros: bool = False) -> dict[str, int]:
+def nonzero_products(
+    network: Network, tensors: Mapping[str, NDArray[np.integer]], zeros: bool = False
+) -> dict[str, int]:
     """Additions of each layer: how often a nonzero trit meets a nonzero activation.
 
     Counted from weights and activations, without any model of hardware: for each kernel position,
@@ -202,23 +245,32 @@ def nonzero_products(network: Network, tensors: Mapping[str, NDArray[np.integer]
     return {layer.name: _products(network, layer, tensors, zeros) for layer in network.layers}
 
 
-def _products(network: Network, layer: Layer, tensors: Mapping[str, NDArray[np.integer]],
-              zeros: bool) -> int:
-    places = [_computed(length, layer.pool, axis)
-              for axis, length in enumerate((layer.height, layer.width))]
+def _products(
+    network: Network, layer: Layer, tensors: Mapping[str, NDArray[np.integer]], zeros: bool
+) -> int:
+    places = [
+        _computed(length, layer.pool, axis)
+        for axis, length in enumerate((layer.height, layer.width))
+    ]
     count = 0
     for group in layer.groups:
         tensor = network.tensors[group.source]
         for codes in tensors[group.source]:
             nonzero = np.asarray(tensor.stored(np.asarray(codes)) != 0) | zeros
             nonzero = nonzero[slice(*group.channels)]
-            weights = np.count_nonzero(group.trits, axis=0)         # (channels, kh, kw)
+            weights = np.count_nonzero(group.trits, axis=0)  # (channels, kh, kw)
             for ky in range(group.kernel[0]):
                 for kx in range(group.kernel[1]):
                     rows, columns = (
-                        _sources(places[axis], group.stride[axis], group.padding[axis],
-                                 at * group.dilation[axis], nonzero.shape[1 + axis])
-                        for axis, at in enumerate((ky, kx)))
+                        _sources(
+                            places[axis],
+                            group.stride[axis],
+                            group.padding[axis],
+                            at * group.dilation[axis],
+                            nonzero.shape[1 + axis],
+                        )
+                        for axis, at in enumerate((ky, kx))
+                    )
                     visits = np.count_nonzero(nonzero[:, rows][:, :, columns], axis=(1, 2))
                     here = weights[:, 0, 0] if group.shared else weights[:, ky, kx]
                     count += int(visits @ here)
@@ -232,12 +284,13 @@ def _computed(length: int, pool: Pool | None, axis: int) -> NDArray[np.int64]:
     seen = np.zeros(length, bool)
     for place in range((pool.height, pool.width)[axis]):
         first = place * pool.stride[axis] - pool.padding[axis]
-        seen[max(first, 0):first + pool.kernel[axis]] = True
+        seen[max(first, 0) : first + pool.kernel[axis]] = True
     return np.nonzero(seen)[0]
 
 
-def _sources(places: NDArray[np.int64], stride: int, padding: int, offset: int,
-             length: int) -> NDArray[np.int64]:
+def _sources(
+    places: NDArray[np.int64], stride: int, padding: int, offset: int, length: int
+) -> NDArray[np.int64]:
     """Source rows (or columns) that one kernel position reads, padding left out."""
     sources = places * stride - padding + offset
     return sources[(sources >= 0) & (sources < length)]

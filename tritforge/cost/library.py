@@ -46,9 +46,12 @@ def built_in_library(technology: Technology) -> Library:
         lines.append(f'    pin({output}) {{ direction : output; function : "{function}"; }}')
         lines.append("  }")
     lines += ["}", ""]
-    return Library(technology.name, "\n".join(lines),
-                   {cell.cell: cell.area for cell in technology.cells.values()},
-                   (technology.cells["DFF"].cell,))
+    return Library(
+        technology.name,
+        "\n".join(lines),
+        {cell.cell: cell.area for cell in technology.cells.values()},
+        (technology.cells["DFF"].cell,),
+    )
 
 
 def user_library(path: Path) -> Library:
@@ -77,7 +80,7 @@ def user_library(path: Path) -> Library:
         except ValueError:
             area = -1.0
         if found is None and not re.search(r"\bfunction\s*:|\bff\s*\(|\blatch\s*\(", body):
-            continue                    # fillers and the like
+            continue  # fillers and the like
         if not 0 <= area < 1e12:
             raise CostError(f"cell {name} of {where} has no area")
         if name in TAKEN:
@@ -86,15 +89,17 @@ def user_library(path: Path) -> Library:
         if re.search(r"\bff\s*\(", body):
             flip_flops.append(name)
         else:
-            functions |= {_normal(one) for one in
-                          re.findall(r"\bfunction\s*:\s*\"([^\"]*)\"", body)}
+            functions |= {
+                _normal(one) for one in re.findall(r"\bfunction\s*:\s*\"([^\"]*)\"", body)
+            }
     if not flip_flops:
         raise CostError(f"{where} has no flip-flop, which every design needs")
     if not functions & {"A'"}:
         raise CostError(f"{where} has no inverter, which every design needs")
     if not functions & {"(A*B)'", "A'+B'", "(A+B)'", "A'*B'"}:
-        raise CostError(f"{where} has neither a NAND nor a NOR of two inputs, which every design "
-                        f"needs")
+        raise CostError(
+            f"{where} has neither a NAND nor a NOR of two inputs, which every design needs"
+        )
     if not functions & {"A"}:
         raise CostError(f"{where} has no buffer, which mapping needs")
     return Library(path.name, text, areas, tuple(flip_flops))
@@ -103,9 +108,12 @@ def user_library(path: Path) -> Library:
 def _cells(text: str, where: str) -> dict[str, str]:
     """Bodies of the cells of a Liberty text, by name."""
     # strings stay, without brackets; comments go
-    text = re.sub(r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|//[^\n]*',
-                  lambda match: re.sub(r"[{}]", " ", match[0]) if match[0][0] == '"' else " ",
-                  text, flags=re.DOTALL)
+    text = re.sub(
+        r'"(?:[^"\\]|\\.)*"|/\*.*?\*/|//[^\n]*',
+        lambda match: re.sub(r"[{}]", " ", match[0]) if match[0][0] == '"' else " ",
+        text,
+        flags=re.DOTALL,
+    )
     text = re.sub(r"\\\r?\n", " ", text)
     if not re.search(r"\blibrary\s*\(", text):
         raise CostError(f"{where} has no library")
@@ -118,7 +126,7 @@ def _cells(text: str, where: str) -> dict[str, str]:
                 raise CostError(f"cell {match[1]} of {where} does not end")
             depth += 1 if step[0] == "{" else -1
             place = step.end()
-        found[match[1]] = text[match.end():place - 1]
+        found[match[1]] = text[match.end() : place - 1]
     if not found:
         raise CostError(f"{where} has no cells")
     return found

@@ -30,8 +30,16 @@ from tritforge.hw.config import Config
 from tritforge.hw.verilog import TOP_NAME, generate_verilog, hardware_digest
 from tritforge.sim.native import cache_folder
 
-__all__ = ["Block", "Memory", "accelerator_verilog", "content_of", "gates_script",
-           "map_design", "mapping_script", "place"]
+__all__ = [
+    "Block",
+    "Memory",
+    "accelerator_verilog",
+    "content_of",
+    "gates_script",
+    "map_design",
+    "mapping_script",
+    "place",
+]
 
 _MEMORY = Path(__file__).with_name("chunk_memory.v")
 _CHUNK_MEMORY = Path(memory_module.__file__).with_name("chunk_memory.v")
@@ -39,9 +47,18 @@ _CHUNK_MEMORY = Path(memory_module.__file__).with_name("chunk_memory.v")
 _KINDS = Path(structure.__file__)
 #: What is done before gates: memories are collected and kept, flip-flops have no initial values,
 #: which chips have not either.
-_COARSE = ("proc -norom", "opt_expr", "opt_clean", "opt -full -nodffe -nosdff",
-           "memory -nomap -no-rw-check", "opt_clean", "alumacc", "opt -fast", "techmap",
-           "opt -fast")
+_COARSE = (
+    "proc -norom",
+    "opt_expr",
+    "opt_clean",
+    "opt -full -nodffe -nosdff",
+    "memory -nomap -no-rw-check",
+    "opt_clean",
+    "alumacc",
+    "opt -fast",
+    "techmap",
+    "opt -fast",
+)
 #: ABC's commands; the ones that Yosys has by default take ten times as long and save 2 % of area.
 _ABC = "+strash;dch;map;topo"
 
@@ -99,9 +116,13 @@ class Block:
     memories: list[Memory] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "cells": dict(self.cells), "flip_flops": self.flip_flops,
-                "gated_flip_flops": self.gated_flip_flops,
-                "memories": [asdict(memory) for memory in self.memories]}
+        return {
+            "count": self.count,
+            "cells": dict(self.cells),
+            "flip_flops": self.flip_flops,
+            "gated_flip_flops": self.gated_flip_flops,
+            "memories": [asdict(memory) for memory in self.memories],
+        }
 
 
 @functools.lru_cache(16)
@@ -121,14 +142,22 @@ def gates_script(*after: str) -> str:
 def mapping_script(before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> str:
     """Yosys commands that map ``accelerator.v`` to ``cells.lib``; ``before`` stands between gates
     and cells."""
-    return "\n".join([
-        gates_script(*before),
-        "setattr -unset init w:*", "dfflibmap -liberty cells.lib",
-        f"abc -liberty cells.lib -script {_ABC}", "opt_clean", *after, ""])
+    return "\n".join(
+        [
+            gates_script(*before),
+            "setattr -unset init w:*",
+            "dfflibmap -liberty cells.lib",
+            f"abc -liberty cells.lib -script {_ABC}",
+            "opt_clean",
+            *after,
+            "",
+        ]
+    )
 
 
-def map_design(config: Config, library: Library,
-               progress: Callable[[str, float], None] | None = None) -> dict[str, Block]:
+def map_design(
+    config: Config, library: Library, progress: Callable[[str, float], None] | None = None
+) -> dict[str, Block]:
     """Blocks of the accelerator by kind, see :func:`tritforge.fpga.fit.structure.kind_of`.
 
     Raises
@@ -142,12 +171,18 @@ def map_design(config: Config, library: Library,
         tool = find("yosys")
         script = mapping_script(
             ("tee -q -o gates.json stat -json",),
-            ("tee -q -o cells.json stat -json",
-             "tee -q -o memories.il dump t:$mem_v2 t:memory_macro t:*chunk_memory*"))
+            (
+                "tee -q -o cells.json stat -json",
+                "tee -q -o memories.il dump t:$mem_v2 t:memory_macro t:*chunk_memory*",
+            ),
+        )
         # Verilog takes longer to generate than its sources to read.
-        made_from = [hardware_digest(), config.identity.encode(), *(
-            path.read_bytes() for path in (Path(__file__), _MEMORY, _KINDS)),
-            *(text.encode() for text in (tool.version, library.text, script))]
+        made_from = [
+            hardware_digest(),
+            config.identity.encode(),
+            *(path.read_bytes() for path in (Path(__file__), _MEMORY, _KINDS)),
+            *(text.encode() for text in (tool.version, library.text, script)),
+        ]
         digest = hashlib.sha256(b"\0".join(made_from)).hexdigest()
         place = cache_folder() / f"cells-{digest[:32]}.json"
         blocks = _cached(place)
@@ -156,11 +191,13 @@ def map_design(config: Config, library: Library,
             _keep(place, blocks)
         return blocks
     except BuildError as error:
-        raise CostError(f"configuration {config.name} cannot be mapped to library {library.name}: "
-                        f"{error}") from error
+        raise CostError(
+            f"configuration {config.name} cannot be mapped to library {library.name}: {error}"
+        ) from error
 
 
 # ----- the cache
+
 
 def _cached(place: Path) -> dict[str, Block] | None:
     try:
@@ -168,10 +205,16 @@ def _cached(place: Path) -> dict[str, Block] | None:
         document = kept["blocks"]
         if kept["digest"] != _digest(document):
             return None
-        return {kind: Block(one["count"], Counter(one["cells"]), one["flip_flops"],
-                            one["gated_flip_flops"],
-                            [Memory(**memory) for memory in one["memories"]])
-                for kind, one in document.items()}
+        return {
+            kind: Block(
+                one["count"],
+                Counter(one["cells"]),
+                one["flip_flops"],
+                one["gated_flip_flops"],
+                [Memory(**memory) for memory in one["memories"]],
+            )
+            for kind, one in document.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -189,6 +232,7 @@ def _keep(place: Path, blocks: dict[str, Block]) -> None:
 
 
 # ----- Yosys
+
 
 @dataclass
 class _Module:
@@ -210,8 +254,10 @@ def _map(verilog: str, library: Library, script: str) -> dict[str, Block]:
             cells = json.loads((folder / "cells.json").read_text(encoding="utf-8"))
             gates = json.loads((folder / "gates.json").read_text(encoding="utf-8"))
             dump = (folder / "memories.il").read_text(encoding="utf-8")
-            modules = {_plain(name): _Module(_types(about), _types(gates["modules"][name]))
-                       for name, about in cells["modules"].items()}
+            modules = {
+                _plain(name): _Module(_types(about), _types(gates["modules"][name]))
+                for name, about in cells["modules"].items()
+            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BuildError("yosys ended well, but did not write what it should have") from error
     _read_memories(dump, modules)
@@ -280,15 +326,23 @@ _FLIP_FLOP = re.compile(r"\$_S?DFF(C?E)?_")
 _HOLDS = {"trit_memory": "trits", "memory": "activations"}
 
 
-def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times: int,
-           blocks: dict[str, Block], library: Library, holds: str | None = None) -> None:
+def _visit(
+    modules: dict[str, _Module],
+    name: str,
+    path: tuple[str, ...],
+    times: int,
+    blocks: dict[str, Block],
+    library: Library,
+    holds: str | None = None,
+) -> None:
     """Add a module, ``times`` times, and what is inside it."""
     module = modules[name]
     parent = path
     path, kind = place(name, parent)
     block = blocks.setdefault(kind, Block())
-    if (_component(name) != "chunk_memory" and kind != kind_of(("accelerator", *parent))) \
-            or not path:
+    if (
+        _component(name) != "chunk_memory" and kind != kind_of(("accelerator", *parent))
+    ) or not path:
         block.count = block.count + times if path else 1
     for cell, count in module.cells.items():
         if cell in library.areas:
@@ -305,10 +359,16 @@ def _visit(modules: dict[str, _Module], name: str, path: tuple[str, ...], times:
                 block.flip_flops += times * count
     for cell, parameters in module.memories:
         at_once = cell == "$mem_v2" and not parameters.get("RD_CLK_ENABLE", 0)
-        block.memories.append(Memory(
-            holds or kind, parameters["WIDTH"],
-            parameters["SIZE"] if cell == "$mem_v2" else parameters["DEPTH"], times, at_once,
-            bool(parameters.get("SINGLE_PORT", 0))))
+        block.memories.append(
+            Memory(
+                holds or kind,
+                parameters["WIDTH"],
+                parameters["SIZE"] if cell == "$mem_v2" else parameters["DEPTH"],
+                times,
+                at_once,
+                bool(parameters.get("SINGLE_PORT", 0)),
+            )
+        )
     named = Counter[tuple[str, str]]()
     for instance, inner in module.named:
         named[content_of(instance), inner] += 1
@@ -325,4 +385,3 @@ def content_of(instance: str) -> str:
     """What a memory holds, by its instance's name."""
     name = instance.split("$")[0]
     return _HOLDS.get(name, name)
-

@@ -70,9 +70,15 @@ class MemoryCost:
         return total(share.energy for share in self.write_shares)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"width_bits": self.width, "depth": self.depth, "composition": self.composition,
-                "read_pj": self.read.to_dict(), "write_pj": self.write.to_dict(),
-                "leakage_mw": self.leakage.to_dict(), "area_um2": self.area.to_dict()}
+        return {
+            "width_bits": self.width,
+            "depth": self.depth,
+            "composition": self.composition,
+            "read_pj": self.read.to_dict(),
+            "write_pj": self.write.to_dict(),
+            "leakage_mw": self.leakage.to_dict(),
+            "area_um2": self.area.to_dict(),
+        }
 
 
 def macro_name(macro: Macro) -> str:
@@ -85,17 +91,25 @@ def register_file(technology: Technology, width: int, depth: int) -> MemoryCost:
     bits = width * depth
 
     def shares(figure: str) -> tuple[Share, ...]:
-        return (Share(figure, (), Band.exact(width), "bits of a word",
-                      technology[figure] * width),)
+        return (Share(figure, (), Band.exact(width), "bits of a word", technology[figure] * width),)
 
     return MemoryCost(
-        width, depth, "registers", None, 1, Band.exact(bits), shares("register_file_read"),
-        shares("register_file_write"), technology["register_file_leakage"] * bits,
-        technology["register_file_area"] * bits)
+        width,
+        depth,
+        "registers",
+        None,
+        1,
+        Band.exact(bits),
+        shares("register_file_read"),
+        shares("register_file_write"),
+        technology["register_file_leakage"] * bits,
+        technology["register_file_area"] * bits,
+    )
 
 
-def memory_cost(technology: Technology, width: int, depth: int, *, two_port: bool,
-                spread: bool = False) -> MemoryCost:
+def memory_cost(
+    technology: Technology, width: int, depth: int, *, two_port: bool, spread: bool = False
+) -> MemoryCost:
     """A memory that is read at a clock edge.
 
     Macros of one kind stand side by side for the width and behind each other for the depth, of
@@ -113,58 +127,104 @@ def memory_cost(technology: Technology, width: int, depth: int, *, two_port: boo
         Who uses a part of the word stands beside the macros that hold it, as elements do beside
         their trits; otherwise the whole word goes to one place.
     """
-    made = [_composed(technology, macro, width, depth, two_port, spread)
-            for macro in technology.macros]
+    made = [
+        _composed(technology, macro, width, depth, two_port, spread) for macro in technology.macros
+    ]
     least = min(one.area.typical for one in made)
-    best = min((one for one in made if one.area.typical <= _AREA_SLACK * least),
-               key=lambda one: (one.read.typical, one.area.typical))
+    best = min(
+        (one for one in made if one.area.typical <= _AREA_SLACK * least),
+        key=lambda one: (one.read.typical, one.area.typical),
+    )
     registers = register_file(technology, width, depth)
     return registers if registers.area.typical < best.area.typical else best
 
 
-def _composed(technology: Technology, macro: Macro, width: int, depth: int, two_port: bool,
-              spread: bool) -> MemoryCost:
+def _composed(
+    technology: Technology, macro: Macro, width: int, depth: int, two_port: bool, spread: bool
+) -> MemoryCost:
     """The memory, made of one kind of macro."""
     columns = -(-width // macro.width)
-    packed = max(1, macro.width // width)       # narrow words share one of the macro
+    packed = max(1, macro.width // width)  # narrow words share one of the macro
     rows = -(-depth // (macro.words * packed))
     count = columns * rows
     one = Band.exact(1.0)
-    energy, size = (technology["two_port_energy"], technology["two_port_area"]) if two_port \
-        else (one, one)
+    energy, size = (
+        (technology["two_port_energy"], technology["two_port_area"]) if two_port else (one, one)
+    )
     ports = ("two_port_energy",) if two_port else ()
     toggle = technology["toggle"]
 
     def shares(access: Band, name: str) -> tuple[Share, ...]:
-        result = [Share(f"{macro_name(macro)}.{name}", ports, energy * columns,
-                        f"of {count} macros", access * energy * columns)]
+        result = [
+            Share(
+                f"{macro_name(macro)}.{name}",
+                ports,
+                energy * columns,
+                f"of {count} macros",
+                access * energy * columns,
+            )
+        ]
         if count * packed > 1:
             # Data cross half of the square that the macros cover, or that one column of them
             # covers, and choices between the rows; a single macro has all that inside.
             square = macro.area * (rows if spread else count)
-            length = Band(*(math.sqrt(value) / 2 * 1e-3 if count > 1 else 0.0 for value in (
-                square.low, square.typical, square.high)))
+            length = Band(
+                *(
+                    math.sqrt(value) / 2 * 1e-3 if count > 1 else 0.0
+                    for value in (square.low, square.typical, square.high)
+                )
+            )
             bits = toggle * energy * width
-            result.append(Share("wire", ("toggle", "area", *ports), length * bits,
-                                "mm of wires whose value changes",
-                                technology["wire"] * length * bits))
+            result.append(
+                Share(
+                    "wire",
+                    ("toggle", "area", *ports),
+                    length * bits,
+                    "mm of wires whose value changes",
+                    technology["wire"] * length * bits,
+                )
+            )
             # The address goes to every macro: once along the square that all of them cover.
             whole = macro.area * count
-            side = Band(*(math.sqrt(value) * 1e-3 if count > 1 else 0.0 for value in (
-                whole.low, whole.typical, whole.high)))
+            side = Band(
+                *(
+                    math.sqrt(value) * 1e-3 if count > 1 else 0.0
+                    for value in (whole.low, whole.typical, whole.high)
+                )
+            )
             lines = toggle * energy * math.ceil(math.log2(max(2, depth)))
-            result.append(Share("wire", ("toggle", "area", *ports), side * lines,
-                                "mm of address wires whose value changes",
-                                technology["wire"] * side * lines))
+            result.append(
+                Share(
+                    "wire",
+                    ("toggle", "area", *ports),
+                    side * lines,
+                    "mm of address wires whose value changes",
+                    technology["wire"] * side * lines,
+                )
+            )
             if rows * packed > 1:
                 choices = bits * math.log2(rows * packed)
-                result.append(Share("select_bit", ("toggle", *ports), choices,
-                                    "bits of choices between rows that change",
-                                    technology["select_bit"] * choices))
+                result.append(
+                    Share(
+                        "select_bit",
+                        ("toggle", *ports),
+                        choices,
+                        "bits of choices between rows that change",
+                        technology["select_bit"] * choices,
+                    )
+                )
         return tuple(result)
 
     text = f"{columns} x {rows} macros of {macro.words} x {macro.width} bits"
     return MemoryCost(
-        width, depth, text + (", two ports" if two_port else ""), macro, columns, size * count,
-        shares(macro.read, "read"), shares(macro.write, "write"), macro.leakage * size * count,
-        macro.area * size * count)
+        width,
+        depth,
+        text + (", two ports" if two_port else ""),
+        macro,
+        columns,
+        size * count,
+        shares(macro.read, "read"),
+        shares(macro.write, "write"),
+        macro.leakage * size * count,
+        macro.area * size * count,
+    )

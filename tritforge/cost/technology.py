@@ -16,8 +16,18 @@ from typing import Any
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
 
-__all__ = ["CELL_KINDS", "FIGURES", "TAKEN", "TECHNOLOGIES", "Cell", "Figure", "Macro",
-           "Technology", "load_macros", "load_technology"]
+__all__ = [
+    "CELL_KINDS",
+    "FIGURES",
+    "TAKEN",
+    "TECHNOLOGIES",
+    "Cell",
+    "Figure",
+    "Macro",
+    "Technology",
+    "load_macros",
+    "load_technology",
+]
 
 FORMAT = "tritforge technology 1"
 _FOLDER = Path(__file__).with_name("technologies")
@@ -32,8 +42,13 @@ _UNITS: dict[str, dict[str, float]] = {
     "energy": {"pJ": 1.0, "fJ": 1e-3, "nJ": 1e3},
     "energy per length": {"pJ/mm": 1.0, "fJ/mm": 1e-3, "fJ/um": 1.0},
     "power": {"mW": 1.0, "uW": 1e-3, "nW": 1e-6},
-    "power per area": {"mW/um2": 1.0, "uW/um2": 1e-3, "nW/um2": 1e-6, "uW/mm2": 1e-9,
-                       "mW/mm2": 1e-6},
+    "power per area": {
+        "mW/um2": 1.0,
+        "uW/um2": 1e-3,
+        "nW/um2": 1e-6,
+        "uW/mm2": 1e-9,
+        "mW/mm2": 1e-6,
+    },
     "area": {"um2": 1.0, "mm2": 1e6},
     "length": {"nm": 1.0, "um": 1e3},
     "frequency": {"MHz": 1.0, "GHz": 1e3, "kHz": 1e-3},
@@ -46,15 +61,22 @@ _UNITS: dict[str, dict[str, float]] = {
 FIGURES: dict[str, tuple[str, str]] = {
     "node": ("length", "feature size by which the technology is known"),
     "voltage": ("voltage", "supply"),
-    "clock": ("frequency", "clock where the user says no other; it decides how long there is "
-                           "leakage, nothing else"),
+    "clock": (
+        "frequency",
+        "clock where the user says no other; it decides how long there is leakage, nothing else",
+    ),
     "add_bit": ("energy", "one bit of an addition"),
     "multiply_bit2": ("energy", "a multiplication, divided by the product of both factors' bits"),
     "select_bit": ("energy", "one bit of a choice between two values whose output changes"),
-    "register_bit": ("energy", "one bit of a flip-flop that is clocked because it is written, its "
-                               "clock included"),
-    "clock_bit": ("energy", "one flip-flop in a cycle in which it is clocked and keeps its value, "
-                            "with its share of the clock network"),
+    "register_bit": (
+        "energy",
+        "one bit of a flip-flop that is clocked because it is written, its clock included",
+    ),
+    "clock_bit": (
+        "energy",
+        "one flip-flop in a cycle in which it is clocked and keeps its value, "
+        "with its share of the clock network",
+    ),
     "register_file_read": ("energy", "one bit read from a small memory of registers or latches"),
     "register_file_write": ("energy", "one bit written to such a memory"),
     "register_file_area": ("area", "one bit of such a memory, addressing included"),
@@ -63,18 +85,31 @@ FIGURES: dict[str, tuple[str, str]] = {
     "toggle": ("share", "share of the bits of a word that differ from the word before"),
     "logic_leakage": ("power per area", "cells, by their area"),
     "placement": ("share", "area of a block's cells over the area that it is placed in"),
-    "two_port_area": ("share", "area of a memory with a read and a write port over one with a "
-                               "single port"),
+    "two_port_area": (
+        "share",
+        "area of a memory with a read and a write port over one with a single port",
+    ),
     "two_port_energy": ("share", "energy of an access to it over one with a single port"),
     "off_chip": ("energy", "one bit to or from memory outside the chip"),
 }
 
 #: Least and greatest value of figures that could not be otherwise.
-_RANGES = {"placement": (0.0, 1.0), "toggle": (0.0, 1.0), "two_port_area": (1.0, math.inf),
-           "two_port_energy": (1.0, math.inf)}
+_RANGES = {
+    "placement": (0.0, 1.0),
+    "toggle": (0.0, 1.0),
+    "two_port_area": (1.0, math.inf),
+    "two_port_energy": (1.0, math.inf),
+}
 #: Names of cells that the design's own modules have.
-TAKEN = ("accelerator", "accumulators", "chunk_memory", "cluster", "lookup_memory",
-          "memory_macro", "processing_element")
+TAKEN = (
+    "accelerator",
+    "accumulators",
+    "chunk_memory",
+    "cluster",
+    "lookup_memory",
+    "memory_macro",
+    "processing_element",
+)
 
 #: Kinds of logic cells: input pins, and the output's function in Liberty's words. Of a flip-flop
 #: the pins are clock and data.
@@ -93,8 +128,12 @@ CELL_KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "MUX2": (("A", "B", "S"), "(A*S')+(B*S)"),
     "DFF": (("CK", "D"), "IQ"),
 }
-_CELL_FIELDS = {"area": "area", "leakage": "power", "energy": "energy",
-                "capacitance": "capacitance"}
+_CELL_FIELDS = {
+    "area": "area",
+    "leakage": "power",
+    "energy": "energy",
+    "capacitance": "capacitance",
+}
 _MACRO_FIELDS = {"read": "energy", "write": "energy", "leakage": "power", "area": "area"}
 
 
@@ -220,19 +259,34 @@ class Technology:
     def to_dict(self) -> dict[str, Any]:
         """All figures with units and sources, as JSON values."""
         return {
-            "name": self.name, "title": self.title, "file": self.where,
+            "name": self.name,
+            "title": self.title,
+            "file": self.where,
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
-            "cells": {kind: {
-                "cell": cell.cell, "area_um2": cell.area.to_dict(),
-                "leakage_mw": cell.leakage.to_dict(), "energy_pj": cell.energy.to_dict(),
-                "clock_energy_pj": cell.clock_energy.to_dict(),
-                "capacitance_ff": cell.capacitance.to_dict(), "source": cell.source,
-            } for kind, cell in self.cells.items()},
-            "memories": [{
-                "words": one.words, "width_bits": one.width, "read_pj": one.read.to_dict(),
-                "write_pj": one.write.to_dict(), "leakage_mw": one.leakage.to_dict(),
-                "area_um2": one.area.to_dict(), "source": one.source,
-            } for one in self.macros],
+            "cells": {
+                kind: {
+                    "cell": cell.cell,
+                    "area_um2": cell.area.to_dict(),
+                    "leakage_mw": cell.leakage.to_dict(),
+                    "energy_pj": cell.energy.to_dict(),
+                    "clock_energy_pj": cell.clock_energy.to_dict(),
+                    "capacitance_ff": cell.capacitance.to_dict(),
+                    "source": cell.source,
+                }
+                for kind, cell in self.cells.items()
+            },
+            "memories": [
+                {
+                    "words": one.words,
+                    "width_bits": one.width,
+                    "read_pj": one.read.to_dict(),
+                    "write_pj": one.write.to_dict(),
+                    "leakage_mw": one.leakage.to_dict(),
+                    "area_um2": one.area.to_dict(),
+                    "source": one.source,
+                }
+                for one in self.macros
+            ],
         }
 
 
@@ -250,8 +304,10 @@ def load_technology(name: str) -> Technology:
     else:
         path = Path(name)
         if path.suffix != ".toml":
-            raise CostError(f"technology {name!r} is neither one that ships with tritforge "
-                            f"({', '.join(TECHNOLOGIES)}) nor a .toml file")
+            raise CostError(
+                f"technology {name!r} is neither one that ships with tritforge "
+                f"({', '.join(TECHNOLOGIES)}) nor a .toml file"
+            )
     where = f"technology file {path.name if name in TECHNOLOGIES else name}"
     values = _toml(path, where)
     if (base := values.pop("based_on", None)) is not None:
@@ -262,9 +318,14 @@ def load_technology(name: str) -> Technology:
     title = values.get("title")
     if not isinstance(title, str) or not title or not title.isprintable():
         raise CostError(f"{where} has no title of printable characters")
-    return Technology(path.stem, title, _figures(values.get("figures"), where),
-                      _cells(values.get("cells"), where),
-                      _macros(values.get("memories"), where), where)
+    return Technology(
+        path.stem,
+        title,
+        _figures(values.get("figures"), where),
+        _cells(values.get("cells"), where),
+        _macros(values.get("memories"), where),
+        where,
+    )
 
 
 def load_macros(path: Path) -> tuple[Macro, ...]:
@@ -283,6 +344,7 @@ def load_macros(path: Path) -> tuple[Macro, ...]:
 
 # ----- reading
 
+
 def _toml(path: Path, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -295,8 +357,9 @@ def _toml(path: Path, where: str) -> dict[str, Any]:
 def _based(values: dict[str, Any], base: Any, where: str) -> dict[str, Any]:
     """What a file says, and for all it does not say what the technology says that it names."""
     if base not in TECHNOLOGIES:
-        raise CostError(f"{where} is based on {base!r}; it must be one of "
-                        f"{', '.join(TECHNOLOGIES)}")
+        raise CostError(
+            f"{where} is based on {base!r}; it must be one of {', '.join(TECHNOLOGIES)}"
+        )
     whole = _toml(_FOLDER / f"{base}.toml", f"technology file {base}.toml")
     merged = whole | values
     for table in ("figures", "cells"):
@@ -345,8 +408,10 @@ def _factor(unit: Any, dimension: str, where: str) -> float:
 
 
 def _band(low: Any, typical: Any, high: Any, factor: float, where: str) -> Band:
-    values = [_number(value, f"{name} of {where}") * factor for name, value in
-              (("low", low), ("typical", typical), ("high", high))]
+    values = [
+        _number(value, f"{name} of {where}") * factor
+        for name, value in (("low", low), ("typical", typical), ("high", high))
+    ]
     try:
         return Band(*values)
     except ValueError as error:
@@ -368,15 +433,20 @@ def _figures(tables: Any, where: str) -> dict[str, Figure]:
                 raise CostError(f"{here} lacks {field}")
         factor = _factor(values["unit"], dimension, here)
         figures[name] = Figure(
-            name, _band(values["low"], values["typical"], values["high"], factor, here),
-            next(iter(_UNITS[dimension])), _source(values.get("source"), here))
+            name,
+            _band(values["low"], values["typical"], values["high"], factor, here),
+            next(iter(_UNITS[dimension])),
+            _source(values.get("source"), here),
+        )
         band = figures[name].band
         if band.low <= 0:
             raise CostError(f"low of {here} is 0; it must be greater")
         least, most = _RANGES.get(name, (0.0, math.inf))
         if not least <= band.low <= band.high <= most:
-            raise CostError(f"{here} is {band.low:g} to {band.high:g}; it must be "
-                            f"{f'at most {most:g}' if most < math.inf else f'at least {least:g}'}")
+            raise CostError(
+                f"{here} is {band.low:g} to {band.high:g}; it must be "
+                f"{f'at most {most:g}' if most < math.inf else f'at least {least:g}'}"
+            )
     return figures
 
 
@@ -386,8 +456,10 @@ def _units(values: Mapping[str, Any], fields: Mapping[str, str], where: str) -> 
     for field in fields:
         if field not in units:
             raise CostError(f"units of {where} lack {field}")
-    return {field: _factor(units[field], dimension, f"{field} of {where}")
-            for field, dimension in fields.items()}
+    return {
+        field: _factor(units[field], dimension, f"{field} of {where}")
+        for field, dimension in fields.items()
+    }
 
 
 def _triple(value: Any, factor: float, where: str) -> Band:
@@ -422,14 +494,20 @@ def _cells(values: Any, where: str) -> dict[str, Cell]:
             raise CostError(f"{name} is called {called!r:.120}, which is no name of a cell")
         if called in TAKEN or called in [cell.cell for cell in cells.values()]:
             raise CostError(f"{name} is called {called}, as something else is")
-        bands = {field: _triple(one[field], units[field], f"{field} of {name}")
-                 for field in _CELL_FIELDS}
+        bands = {
+            field: _triple(one[field], units[field], f"{field} of {name}") for field in _CELL_FIELDS
+        }
         if bands["area"].low <= 0:
             raise CostError(f"area of {name} is 0; it must be greater")
         cells[kind] = Cell(
-            kind, one["cell"], clock_energy=_triple(
-                one.get("clock_energy", 0), units["energy"], f"clock_energy of {name}"),
-            source=_source(one.get("source", source), name), **bands)
+            kind,
+            one["cell"],
+            clock_energy=_triple(
+                one.get("clock_energy", 0), units["energy"], f"clock_energy of {name}"
+            ),
+            source=_source(one.get("source", source), name),
+            **bands,
+        )
     return cells
 
 
@@ -453,13 +531,17 @@ def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
             for field in ("words", "width"):
                 size = row.get(field)
                 if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 1 << 40:
-                    raise CostError(f"{field} of {name:.120} is {size!r:.40}; it must be an "
-                                    f"integer of at least 1")
+                    raise CostError(
+                        f"{field} of {name:.120} is {size!r:.40}; it must be an "
+                        f"integer of at least 1"
+                    )
             for field in _MACRO_FIELDS:
                 if field not in row:
                     raise CostError(f"{name} lacks {field}")
-            bands = {field: _triple(row[field], units[field], f"{field} of {name}")
-                     for field in _MACRO_FIELDS}
+            bands = {
+                field: _triple(row[field], units[field], f"{field} of {name}")
+                for field in _MACRO_FIELDS
+            }
             if bands["area"].low <= 0:
                 raise CostError(f"area of {name} is 0; it must be greater")
             if any((row["words"], row["width"]) == (one.words, one.width) for one in macros):

@@ -60,20 +60,20 @@ UNITS = {
     "macs": "dense multiply-accumulates of the trained layer, padding included",
     "weight_density": "nonzero weights / all, 0..1",
     "trits_per_weight": "nonzero trits / weights: above weight_density where weights are sums "
-                        "of several trits",
+    "of several trits",
     "activation_density": "nonzero 8-bit activations / all at the layer's input, of this "
-                          "photograph, 0..1",
+    "photograph, 0..1",
     "adds": "additions of a nonzero trit to an accumulator",
     "cycles": "clock cycles; trits, rows, program and input are in the memories, loading them and "
-              "reading results is not included; where the image does not fit (passes in the "
-              "report's layers), all that goes through the host port meanwhile is",
+    "reading results is not included; where the image does not fit (passes in the "
+    "report's layers), all that goes through the host port meanwhile is",
     "microseconds": "cycles at clock_mhz",
     "lower_bound": "clock cycles that the layer takes at least on this configuration",
     "dense_cycles": "macs / adders: one dense multiply-accumulate per adder and clock cycle",
     "speed_up": "dense_cycles / cycles",
     "share_of_dense": "cycles / dense_cycles",
     "weight_skipping": "the same without skipping of zero activations, by the cycle model: cycles, "
-                       "share_of_dense",
+    "share_of_dense",
     "utilization": "adds / (cycles * adders), 0..1",
     "weights": "of the trained layer",
     "weight_density_requested": "published density that weights were drawn with, 0..1",
@@ -86,10 +86,20 @@ UNITS = {
 ALL, TERNARY, TERNARY_CONVS = "all layers", "ternary layers", "ternary convs"
 
 
-def run(output: Path, topology: str = "alexnet_dorefa", config: str | Config = "alexnet", *,
-        backend: str = "cycle", photograph: Path | None = None, checkpoint: Path | None = None,
-        threshold: float | None = None, seed: int = 0, divisor: int = 1,
-        clock: float = DEFAULT_CLOCK, progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    output: Path,
+    topology: str = "alexnet_dorefa",
+    config: str | Config = "alexnet",
+    *,
+    backend: str = "cycle",
+    photograph: Path | None = None,
+    checkpoint: Path | None = None,
+    threshold: float | None = None,
+    seed: int = 0,
+    divisor: int = 1,
+    clock: float = DEFAULT_CLOCK,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Run one photograph through an AlexNet and leave everything in ``output``.
 
     Parameters
@@ -130,36 +140,60 @@ def run(output: Path, topology: str = "alexnet_dorefa", config: str | Config = "
         name, pixels = PHOTOGRAPH, sample_photographs(topology)[PHOTOGRAPH]
     else:
         name, pixels = photograph.name, load_photograph(photograph, topology)
-    given = {"topology": topology, "seed": None if checkpoint else seed, "divisor": divisor,
-             "checkpoint": _digest([checkpoint]), "threshold": threshold,
-             "photograph": _digest([photograph]), "configuration": chosen.identity,
-             "compiler": _compiler()}
+    given = {
+        "topology": topology,
+        "seed": None if checkpoint else seed,
+        "divisor": divisor,
+        "checkpoint": _digest([checkpoint]),
+        "threshold": threshold,
+        "photograph": _digest([photograph]),
+        "configuration": chosen.identity,
+        "compiler": _compiler(),
+    }
     try:
         with new_folder(output) as folder:
             image, provenance = _image(folder / "image", output / "image", given, timer)
             if image is None or provenance is None:
-                image, provenance = _made(folder / "image", topology, chosen, photograph,
-                                          checkpoint, threshold, seed, divisor, given, timer)
+                image, provenance = _made(
+                    folder / "image",
+                    topology,
+                    chosen,
+                    photograph,
+                    checkpoint,
+                    threshold,
+                    seed,
+                    divisor,
+                    given,
+                    timer,
+                )
             np.save(folder / "input.npy", pixels, allow_pickle=False)
             result = _measure(folder, output, image, provenance, pixels, backend, clock, timer)
             result["photograph"] = name
             result["divisor"] = divisor
-            result["commands"] = {"the same on any backend": (
-                f"tritforge simulate {output}/image --input {output}/input.npy --backend {backend} "
-                f"-o {output}/run"),
+            result["commands"] = {
+                "the same on any backend": (
+                    f"tritforge simulate {output}/image --input {output}/input.npy --backend "
+                    f"{backend} "
+                    f"-o {output}/run"
+                ),
                 "energy and area": (
-                    f"tritforge estimate {output}/image --input {output}/input.npy"),
+                    f"tritforge estimate {output}/image --input {output}/input.npy"
+                ),
                 "all of it on a page": (
-                    f"tritforge report {output}/run --input {output}/input.npy -o report.html")}
+                    f"tritforge report {output}/run --input {output}/input.npy -o report.html"
+                ),
+            }
             text = dump(result)
             (folder / MARKER).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ReportError(f"benchmark {output} cannot be written: "
-                          f"{error.strerror or error}") from error
+        raise ReportError(
+            f"benchmark {output} cannot be written: {error.strerror or error}"
+        ) from error
     return dict(json.loads(text))
 
 
 # ----- the network and its image
+
 
 def _digest(paths: Sequence[Path | None]) -> str | None:
     """SHA-256 of files' contents; None where none is given.
@@ -181,13 +215,23 @@ def _digest(paths: Sequence[Path | None]) -> str | None:
 
 def _compiler() -> str:
     """Which sources make an image: a change of any makes another."""
-    return str(_digest([*(Path(str(module.__file__)) for module in (config_module, program)),
-                        *(path for folder in model_export.__path__
-                          for path in sorted(Path(folder).rglob("*.py")))]))
+    return str(
+        _digest(
+            [
+                *(Path(str(module.__file__)) for module in (config_module, program)),
+                *(
+                    path
+                    for folder in model_export.__path__
+                    for path in sorted(Path(folder).rglob("*.py"))
+                ),
+            ]
+        )
+    )
 
 
-def _image(target: Path, former: Path, given: dict[str, Any],
-           timer: WallClock) -> tuple[Image | None, Provenance | None]:
+def _image(
+    target: Path, former: Path, given: dict[str, Any], timer: WallClock
+) -> tuple[Image | None, Provenance | None]:
     """The image of a former run, copied to ``target``, if it was made from the same."""
     try:
         manifest = json.loads((former / MANIFEST).read_bytes())
@@ -202,43 +246,79 @@ def _image(target: Path, former: Path, given: dict[str, Any],
             notes = tuple(recorded.pop("notes"))
             return image, Provenance(layers=layers, notes=notes, **recorded)
     except (ImageError, OSError, KeyError, TypeError, ValueError):
-        pass                            # it is made again
+        pass  # it is made again
     shutil.rmtree(target, ignore_errors=True)
     return None, None
 
 
-def _made(target: Path, topology: str, config: Config, photograph: Path | None,
-          checkpoint: Path | None, threshold: float | None, seed: int, divisor: int,
-          given: dict[str, Any], timer: WallClock) -> tuple[Image, Provenance]:
+def _made(
+    target: Path,
+    topology: str,
+    config: Config,
+    photograph: Path | None,
+    checkpoint: Path | None,
+    threshold: float | None,
+    seed: int,
+    divisor: int,
+    given: dict[str, Any],
+    timer: WallClock,
+) -> tuple[Image, Provenance]:
     photographs = None if photograph is None else [photograph]
-    with timer.step("read the checkpoint, measure densities" if checkpoint
-                    else "draw weights, set densities"):
-        module, provenance = alexnet(topology, checkpoint=checkpoint, threshold=threshold,
-                                     seed=seed, photographs=photographs, divisor=divisor)
+    with timer.step(
+        "read the checkpoint, measure densities" if checkpoint else "draw weights, set densities"
+    ):
+        module, provenance = alexnet(
+            topology,
+            checkpoint=checkpoint,
+            threshold=threshold,
+            seed=seed,
+            photographs=photographs,
+            divisor=divisor,
+        )
     with timer.step("export"):
         samples = calibration_images(topology, flows.DRAWN_SAMPLES, photographs=photographs)
-        made = flows.export(None, module, samples, config, target, name=topology, check=False,
-                            provenance={**provenance.to_dict(), "made_from": given},
-                            progress=timer.progress)
+        made = flows.export(
+            None,
+            module,
+            samples,
+            config,
+            target,
+            name=topology,
+            check=False,
+            provenance={**provenance.to_dict(), "made_from": given},
+            progress=timer.progress,
+        )
     return made.image, provenance
 
 
 # ----- measuring
 
-def _measure(folder: Path, output: Path, image: Image, provenance: Provenance,
-             pixels: NDArray[np.float32], backend: str, clock: float,
-             timer: WallClock) -> dict[str, Any]:
+
+def _measure(
+    folder: Path,
+    output: Path,
+    image: Image,
+    provenance: Provenance,
+    pixels: NDArray[np.float32],
+    backend: str,
+    clock: float,
+    timer: WallClock,
+) -> dict[str, Any]:
     codes = flows.input_codes(image, pixels)
     with timer.step("golden model"):
-        golden = {name: values[0] for name, values in
-                  GoldenModel(image.network).run_all(codes, unpooled=True).items()}
+        golden = {
+            name: values[0]
+            for name, values in GoldenModel(image.network).run_all(codes, unpooled=True).items()
+        }
     with timer.step(f"prepare backend {backend}"):
         runner = create(backend, image, timer.progress)
     with timer.step(f"backend {backend}"), runner:
         simulation = runner.run(codes, progress=timer.progress)
     if not np.array_equal(simulation.output[0], golden[image.network.final.output]):
-        raise ReportError(f"the results of backend {backend} differ from the golden model's; "
-                          f"tritforge verify {output}/image says where")
+        raise ReportError(
+            f"the results of backend {backend} differ from the golden model's; "
+            f"tritforge verify {output}/image says where"
+        )
     alone: list[dict[str, int]] = []
     if backend != "golden":
         with timer.step("cycle model, weight skipping alone"):
@@ -247,25 +327,45 @@ def _measure(folder: Path, output: Path, image: Image, provenance: Provenance,
     write_run(folder / "run", report, simulation)
     if report["total_cycles"] is not None:
         with timer.step("picture"):
-            utilization_picture(report, folder / "bench.png",
-                                "weights drawn, not trained" if provenance.origin == "drawn"
-                                else provenance.statement)
+            utilization_picture(
+                report,
+                folder / "bench.png",
+                "weights drawn, not trained"
+                if provenance.origin == "drawn"
+                else provenance.statement,
+            )
     layers = _layers(image, provenance, report, golden, alone, clock)
     return {
-        "format": FORMAT, "topology": provenance.topology, "backend": backend,
-        "configuration": image.config.name, "configuration_identity": image.config.identity,
-        "adders": image.config.adders, "clock_mhz": clock,
-        "statement": provenance.statement, "provenance": provenance.to_dict(),
+        "format": FORMAT,
+        "topology": provenance.topology,
+        "backend": backend,
+        "configuration": image.config.name,
+        "configuration_identity": image.config.identity,
+        "adders": image.config.adders,
+        "clock_mhz": clock,
+        "statement": provenance.statement,
+        "provenance": provenance.to_dict(),
         "layers": layers,
-        "totals": {name: _total(chosen, image.config.adders, clock) for name, chosen in (
-            (TERNARY_CONVS, [one for one in layers if one["ternary"] and one["kind"] == "conv"]),
-            (TERNARY, [one for one in layers if one["ternary"]]), (ALL, layers))},
-        "report": report, "seconds": timer.summary(), "units": UNITS,
+        "totals": {
+            name: _total(chosen, image.config.adders, clock)
+            for name, chosen in (
+                (
+                    TERNARY_CONVS,
+                    [one for one in layers if one["ternary"] and one["kind"] == "conv"],
+                ),
+                (TERNARY, [one for one in layers if one["ternary"]]),
+                (ALL, layers),
+            )
+        },
+        "report": report,
+        "seconds": timer.summary(),
+        "units": UNITS,
     }
 
 
-def _weight_skipping(image: Image, tensors: Mapping[str, NDArray[np.integer]],
-                     progress: Progress | None) -> list[dict[str, int]]:
+def _weight_skipping(
+    image: Image, tensors: Mapping[str, NDArray[np.integer]], progress: Progress | None
+) -> list[dict[str, int]]:
     """Counters on the same hardware without skipping of zero activations. Memory contents do not
     depend on that."""
     config = dataclasses.replace(image.config, skip_zero_activations=False)
@@ -282,9 +382,14 @@ def _weight_skipping(image: Image, tensors: Mapping[str, NDArray[np.integer]],
     return list(schedule.sum_by_layer(counters).values())
 
 
-def _layers(image: Image, provenance: Provenance, report: dict[str, Any],
-            golden: Mapping[str, NDArray[np.integer]], alone: list[dict[str, int]],
-            clock: float) -> list[dict[str, Any]]:
+def _layers(
+    image: Image,
+    provenance: Provenance,
+    report: dict[str, Any],
+    golden: Mapping[str, NDArray[np.integer]],
+    alone: list[dict[str, int]],
+    clock: float,
+) -> list[dict[str, Any]]:
     network = image.network
     records = iter(provenance.layers)
     result = []
@@ -292,17 +397,22 @@ def _layers(image: Image, provenance: Provenance, report: dict[str, Any],
         record = next(records) if layer.weight_count else None
         source = golden[layer.groups[0].source]
         entry: dict[str, Any] = {
-            "name": layer.name, "kind": layer.kind, "paper": record and record.paper,
+            "name": layer.name,
+            "kind": layer.kind,
+            "paper": record and record.paper,
             "ternary": bool(record and record.ternary),
-            "macs": layer.mac_count, "weights": layer.weight_count,
+            "macs": layer.mac_count,
+            "weights": layer.weight_count,
             "weight_density": record and record.density,
             "weight_density_requested": record and record.density_requested,
             "trits_per_weight": layer.nonzero_trits / layer.weight_count if record else None,
             "activation_density": float(np.mean(source != 0)),
             "activation_density_requested": record and record.input_density_requested,
             "dense_cycles": layer.mac_count / image.config.adders,
-            "cycles": one["cycles"], "lower_bound": one["lower_bound"],
-            "utilization": one["utilization"], "adds": one["counters"].get("adds"),
+            "cycles": one["cycles"],
+            "lower_bound": one["lower_bound"],
+            "utilization": one["utilization"],
+            "adds": one["counters"].get("adds"),
             "cluster_cycles": one["cluster_cycles"],
             "weight_skipping": None,
         }
@@ -327,21 +437,32 @@ def _derived(entry: dict[str, Any], clock: float) -> dict[str, Any]:
 
 def _total(layers: list[dict[str, Any]], adders: int, clock: float) -> dict[str, Any]:
     """Sums over layers, and what follows from them."""
+
     def add(name: str) -> Any:
         values = [layer[name] for layer in layers]
         return None if None in values else sum(values)
 
     cycles, adds = add("cycles"), add("adds")
     alone = [layer["weight_skipping"] for layer in layers]
-    return _derived({
-        "macs": add("macs"), "weights": add("weights"), "dense_cycles": add("dense_cycles"),
-        "cycles": cycles, "lower_bound": add("lower_bound"), "adds": adds,
-        "utilization": adds / (cycles * adders) if cycles else None,
-        "weight_skipping": None if not alone or None in alone else {
-            "cycles": sum(one["cycles"] for one in alone)}}, clock)
+    return _derived(
+        {
+            "macs": add("macs"),
+            "weights": add("weights"),
+            "dense_cycles": add("dense_cycles"),
+            "cycles": cycles,
+            "lower_bound": add("lower_bound"),
+            "adds": adds,
+            "utilization": adds / (cycles * adders) if cycles else None,
+            "weight_skipping": None
+            if not alone or None in alone
+            else {"cycles": sum(one["cycles"] for one in alone)},
+        },
+        clock,
+    )
 
 
 # ----- showing
+
 
 def describe(result: dict[str, Any], output: Path) -> list[str | Table]:
     """Texts and tables that show a result."""
@@ -351,8 +472,10 @@ def describe(result: dict[str, Any], output: Path) -> list[str | Table]:
         head = f"DRAWN, NOT TRAINED: {head}"
     parts: list[str | Table] = [head + "."]
     if result["divisor"] != 1:
-        parts.append(f"NARROWED: hidden layers have 1/{result['divisor']} of AlexNet's channels; "
-                     f"these are not AlexNet's cycles.")
+        parts.append(
+            f"NARROWED: hidden layers have 1/{result['divisor']} of AlexNet's channels; "
+            f"these are not AlexNet's cycles."
+        )
     parts += [f"{note}." for note in result["provenance"]["notes"]]
     parts.append(_work_table(result))
     if report["total_cycles"] is None:
@@ -360,33 +483,43 @@ def describe(result: dict[str, Any], output: Path) -> list[str | Table]:
     else:
         total = result["totals"][ALL]
         parts += [
-            _cycle_table(result), causes_table(report), *transfer_tables(report),
+            _cycle_table(result),
+            causes_table(report),
+            *transfer_tables(report),
             f"{result['configuration']} ({result['adders']} adders), backend "
             f"{result['backend']}: {total['cycles']:,} cycles an image, "
             f"{total['microseconds'] / 1000:.3f} ms at {clock:g} MHz, utilization "
             f"{total['utilization']:.1%}. {loading_sentence(report['loading'])}",
-            _conclusion(result)]
-    parts.append("wall time: " + ", ".join(f"{name} {value:.1f} s"
-                                           for name, value in result["seconds"].items()))
+            _conclusion(result),
+        ]
+    parts.append(
+        "wall time: "
+        + ", ".join(f"{name} {value:.1f} s" for name, value in result["seconds"].items())
+    )
     picture = "" if report["total_cycles"] is None else f", picture {output}/bench.png"
     parts.append(f"all figures: {output}/{MARKER}{picture}")
-    parts.append("the same again:\n" + "\n".join(
-        f"  {command}    # {what}" for what, command in result["commands"].items()))
+    parts.append(
+        "the same again:\n"
+        + "\n".join(f"  {command}    # {what}" for what, command in result["commands"].items())
+    )
     return parts
 
 
 def _conclusion(result: dict[str, Any]) -> str:
     """Shares of dense cycles, beside what the paper claims."""
     sentences = []
-    for name, claim in ((TERNARY_CONVS, " (the paper expects a forward time under 30 %)"),
-                        (ALL, "")):
+    for name, claim in (
+        (TERNARY_CONVS, " (the paper expects a forward time under 30 %)"),
+        (ALL, ""),
+    ):
         total = result["totals"][name]
         if total["weight_skipping"] is None or total["share_of_dense"] is None:
             continue
         sentences.append(
             f"{name}, of the {total['dense_cycles']:,.0f} cycles that dense MACs would take on as "
             f"many adders: {total['weight_skipping']['share_of_dense']:.1%} with weight skipping "
-            f"alone{claim}, {total['share_of_dense']:.1%} with activation skipping too.")
+            f"alone{claim}, {total['share_of_dense']:.1%} with activation skipping too."
+        )
     return "\n".join(sentences)
 
 
@@ -407,22 +540,37 @@ def _work_table(result: dict[str, Any]) -> Table:
         f"the work: {result['topology']}, one image, {result['photograph']}",
         "density: share that is not zero; wanted, input: of the layer's activations, where a "
         "density was asked for; trits: nonzero ones per weight; adds: of nonzero trits to "
-        "accumulators", ("layer", "paper", "weights are"),
-        ("MACs, M", "weights, M", "density, %", "trits", "input wanted, %", "input, %",
-         "adds, M"))
+        "accumulators",
+        ("layer", "paper", "weights are"),
+        ("MACs, M", "weights, M", "density, %", "trits", "input wanted, %", "input, %", "adds, M"),
+    )
     for layer in result["layers"]:
         table.add_row(
-            layer["name"], layer["paper"] or "-",
+            layer["name"],
+            layer["paper"] or "-",
             "ternary" if layer["ternary"] else "sums of planes" if layer["weights"] else "none",
-            _millions(layer["macs"]), _millions(layer["weights"]),
+            _millions(layer["macs"]),
+            _millions(layer["weights"]),
             _percent(layer["weight_density"]),
             "-" if layer["trits_per_weight"] is None else f"{layer['trits_per_weight']:.2f}",
             _percent(layer["activation_density_requested"]),
-            _percent(layer["activation_density"]), _millions(layer["adds"]))
+            _percent(layer["activation_density"]),
+            _millions(layer["adds"]),
+        )
     table.add_section()
     for name, total in result["totals"].items():
-        table.add_row(name, "", "", _millions(total["macs"]), _millions(total["weights"]), "", "",
-                      "", "", _millions(total["adds"]))
+        table.add_row(
+            name,
+            "",
+            "",
+            _millions(total["macs"]),
+            _millions(total["weights"]),
+            "",
+            "",
+            "",
+            "",
+            _millions(total["adds"]),
+        )
     return table
 
 
@@ -431,19 +579,37 @@ def _cycle_table(result: dict[str, Any]) -> Table:
         f"clock cycles of one image; time at {result['clock_mhz']:g} MHz",
         "least: no schedule on this configuration takes fewer; dense: MACs / adders; both: cycles "
         "/ dense; weights alone: the same without skipping of zero activations; speed-up: dense "
-        "/ cycles", ("layer",),
-        ("cycles", "time, us", "utilization, %", "least", "of least, %", "dense", "speed-up",
-         "both, %", "weights alone, %"))
+        "/ cycles",
+        ("layer",),
+        (
+            "cycles",
+            "time, us",
+            "utilization, %",
+            "least",
+            "of least, %",
+            "dense",
+            "speed-up",
+            "both, %",
+            "weights alone, %",
+        ),
+    )
 
     def row(name: str, entry: dict[str, Any]) -> None:
         cycles, least, alone = entry["cycles"], entry["lower_bound"], entry["weight_skipping"]
         if cycles is None:
             return
         table.add_row(
-            name, _count(cycles), f"{entry['microseconds']:,.1f}", _percent(entry["utilization"]),
-            _count(least), _percent(least / cycles), _count(entry["dense_cycles"]),
+            name,
+            _count(cycles),
+            f"{entry['microseconds']:,.1f}",
+            _percent(entry["utilization"]),
+            _count(least),
+            _percent(least / cycles),
+            _count(entry["dense_cycles"]),
             "-" if entry["speed_up"] is None else f"{entry['speed_up']:.2f}x",
-            _percent(entry["share_of_dense"]), _percent(alone and alone.get("share_of_dense")))
+            _percent(entry["share_of_dense"]),
+            _percent(alone and alone.get("share_of_dense")),
+        )
 
     for layer in result["layers"]:
         row(layer["name"], layer)

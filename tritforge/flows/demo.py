@@ -43,13 +43,31 @@ CALIBRATION = 256
 #: Images on which skipping is compared with the array that skips nothing.
 BASELINE_IMAGES = 8
 #: Everything that a demo folder holds.
-CONTENTS = {MARKER, CHECKPOINT, "calibration.npy", "test_images.npy", "test_labels.npy", "image",
-            "run", "kernels.png", "utilization.png", "dense.toml", "dense_image", "dense_run"}
+CONTENTS = {
+    MARKER,
+    CHECKPOINT,
+    "calibration.npy",
+    "test_images.npy",
+    "test_labels.npy",
+    "image",
+    "run",
+    "kernels.png",
+    "utilization.png",
+    "dense.toml",
+    "dense_image",
+    "dense_run",
+}
 
 
-def run(output: Path, config: str | Config = "tiny", *, images: int = 360,
-        checked: int = 16, baseline: bool = True,
-        progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    output: Path,
+    config: str | Config = "tiny",
+    *,
+    images: int = 360,
+    checked: int = 16,
+    baseline: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Export the digits network, run it in RTL, compare, and leave everything in ``output``.
 
     Parameters
@@ -80,14 +98,30 @@ def run(output: Path, config: str | Config = "tiny", *, images: int = 360,
     if sentence := obstacle(output, MARKER, FORMAT, CONTENTS):
         raise ReportError(sentence)
     with new_folder(output) as folder:
-        result = _run(folder, output, config if isinstance(config, str) else config.name, chosen,
-                      images, min(checked, images), baseline, progress)
+        result = _run(
+            folder,
+            output,
+            config if isinstance(config, str) else config.name,
+            chosen,
+            images,
+            min(checked, images),
+            baseline,
+            progress,
+        )
         (folder / MARKER).write_text(dump(result), encoding="utf-8")
     return result
 
 
-def _run(folder: Path, output: Path, config_name: str, config: Config, images: int, checked: int,
-         baseline: bool, progress: Progress | None) -> dict[str, Any]:
+def _run(
+    folder: Path,
+    output: Path,
+    config_name: str,
+    config: Config,
+    images: int,
+    checked: int,
+    baseline: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
     clock = WallClock(progress)
     train_x, _, test_x, test_y = digits_data()
     test_x, test_y = test_x[:images], test_y[:images]
@@ -99,8 +133,9 @@ def _run(folder: Path, output: Path, config_name: str, config: Config, images: i
         shutil.copyfile(shipped, folder / CHECKPOINT)
 
     with clock.step("export"):
-        made = flows.export(folder / CHECKPOINT, MODEL, calibration, config, folder / "image",
-                            progress=progress)
+        made = flows.export(
+            folder / CHECKPOINT, MODEL, calibration, config, folder / "image", progress=progress
+        )
     image = made.image
     codes = flows.input_codes(image, test_x)
     with clock.step("float model"), torch.no_grad():
@@ -118,13 +153,15 @@ def _run(folder: Path, output: Path, config_name: str, config: Config, images: i
     write_run(folder / "run", report, simulation)
     wrong = np.flatnonzero((simulation.output != golden).any(axis=(1, 2, 3)))
     if len(wrong):
-        differences.append(f"logits of {len(wrong)} of {images} images differ, first image "
-                           f"{wrong[0]}")
+        differences.append(
+            f"logits of {len(wrong)} of {images} images differ, first image {wrong[0]}"
+        )
     with clock.step("verify"):
         backends = tuple(name for name in CHECKED if name != "pysim")
         verification = verify(image, codes[:checked], backends=backends, progress=progress)
-    differences += [str(one.difference) for one in verification.comparisons
-                    if one.difference is not None]
+    differences += [
+        str(one.difference) for one in verification.comparisons if one.difference is not None
+    ]
 
     with clock.step("pictures"):
         kernels_picture(image.network, folder / "kernels.png")
@@ -142,9 +179,11 @@ def _run(folder: Path, output: Path, config_name: str, config: Config, images: i
         "differences": differences,
         "configuration": config_name,
         "images": images,
-        "accuracy": {"float": float((float_class == test_y).mean()),
-                     "golden": _accuracy(golden, test_y),
-                     "rtl": _accuracy(simulation.output, test_y)},
+        "accuracy": {
+            "float": float((float_class == test_y).mean()),
+            "golden": _accuracy(golden, test_y),
+            "rtl": _accuracy(simulation.output, test_y),
+        },
         "export": made.to_dict(),
         "report": report,
         "verification": verification.to_dict(),
@@ -154,36 +193,67 @@ def _run(folder: Path, output: Path, config_name: str, config: Config, images: i
     }
 
 
-def _accuracy(logits: np.ndarray[Any, np.dtype[np.int64]],
-              labels: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+def _accuracy(
+    logits: np.ndarray[Any, np.dtype[np.int64]], labels: np.ndarray[Any, np.dtype[np.int64]]
+) -> float:
     return float((logits[:, :, 0, 0].argmax(axis=1) == labels).mean())
 
 
-def _baseline(folder: Path, config: Config, calibration: Any, test_x: Any, golden: Any,
-              report: dict[str, Any], progress: Progress | None) -> dict[str, Any]:
+def _baseline(
+    folder: Path,
+    config: Config,
+    calibration: Any,
+    test_x: Any,
+    golden: Any,
+    report: dict[str, Any],
+    progress: Progress | None,
+) -> dict[str, Any]:
     """The same network on the same array, every zero costing its cycle."""
-    dense = dataclasses.replace(config, name="dense", skip_zero_weights=False,
-                                skip_zero_activations=False)
-    lines = [f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
-             for name, value in dense.to_dict().items() if name != "name"]
+    dense = dataclasses.replace(
+        config, name="dense", skip_zero_weights=False, skip_zero_activations=False
+    )
+    lines = [
+        f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in dense.to_dict().items()
+        if name != "name"
+    ]
     (folder / "dense.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     count = min(BASELINE_IMAGES, len(test_x))
-    image: Image = flows.export(folder / CHECKPOINT, MODEL, calibration, dense,
-                                folder / "dense_image", check=False, progress=progress).image
-    simulation = flows.simulate(image, test_x[:count], "rtl", output=folder / "dense_run",
-                                progress=progress)
+    image: Image = flows.export(
+        folder / CHECKPOINT,
+        MODEL,
+        calibration,
+        dense,
+        folder / "dense_image",
+        check=False,
+        progress=progress,
+    ).image
+    simulation = flows.simulate(
+        image, test_x[:count], "rtl", output=folder / "dense_run", progress=progress
+    )
     assert simulation.total_cycles is not None
     layers = []
     for ours, theirs in zip(report["layers"], simulation.layers, strict=True):
         skipping = sum(ours["cycles_per_image"][:count]) / count
         whole = sum(theirs.cycles_per_image) / count
-        layers.append({"name": ours["name"], "cycles": skipping, "cycles_without_skipping": whole,
-                       "factor": whole / skipping})
+        layers.append(
+            {
+                "name": ours["name"],
+                "cycles": skipping,
+                "cycles_without_skipping": whole,
+                "factor": whole / skipping,
+            }
+        )
     skipping = sum(report["cycles_per_image"][:count]) / count
     whole = simulation.total_cycles / count
-    return {"images": count, "equal": bool((simulation.output == golden[:count]).all()),
-            "cycles_per_image": skipping, "cycles_per_image_without_skipping": whole,
-            "factor": whole / skipping, "layers": layers}
+    return {
+        "images": count,
+        "equal": bool((simulation.output == golden[:count]).all()),
+        "cycles_per_image": skipping,
+        "cycles_per_image_without_skipping": whole,
+        "factor": whole / skipping,
+        "layers": layers,
+    }
 
 
 def _commands(output: Path, config: str, checked: int, baseline: bool) -> dict[str, str]:
@@ -192,32 +262,42 @@ def _commands(output: Path, config: str, checked: int, baseline: bool) -> dict[s
     commands = {
         "export": f"tritforge export {data} --config {config} -o {output}/image",
         "cycles, logits": f"tritforge simulate {output}/image --input {output}/test_images.npy "
-                          f"--backend rtl -o {output}/run",
+        f"--backend rtl -o {output}/run",
         "every integer": f"tritforge verify {output}/image --input {output}/test_images.npy "
-                         f"--backend rtl",
+        f"--backend rtl",
         "energy and area": f"tritforge estimate {output}/image --input {output}/test_images.npy",
     }
     if baseline:
         commands["without skipping"] = (
             f"tritforge export {data} --config {output}/dense.toml -o {output}/dense_image && "
             f"tritforge simulate {output}/dense_image --input {output}/test_images.npy "
-            f"-o {output}/dense_run")
+            f"-o {output}/dense_run"
+        )
     return commands
 
 
 def describe(result: dict[str, Any], output: Path, clock: float) -> list[str | Table]:
     """Texts and tables that show a result; ``clock`` in MHz."""
     report, seconds = result["report"], result["seconds"]
-    accuracy = Table(box=box.SIMPLE_HEAD, title_justify="left",
-                     title=f"accuracy on {result['images']} test images that were not trained on")
+    accuracy = Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title=f"accuracy on {result['images']} test images that were not trained on",
+    )
     accuracy.add_column("")
     accuracy.add_column("correct %", justify="right")
-    for name, label in (("float", "float model (PyTorch)"), ("golden", "golden integer model"),
-                        ("rtl", "RTL")):
+    for name, label in (
+        ("float", "float model (PyTorch)"),
+        ("golden", "golden integer model"),
+        ("rtl", "RTL"),
+    ):
         accuracy.add_row(label, f"{100 * result['accuracy'][name]:.2f}")
     compared = sum(one["values"] for one in result["verification"]["comparisons"])
-    verdict = ("equal: the RTL gives the golden model's integers" if result["equal"]
-               else "DIFFERENT: " + "; ".join(result["differences"]))
+    verdict = (
+        "equal: the RTL gives the golden model's integers"
+        if result["equal"]
+        else "DIFFERENT: " + "; ".join(result["differences"])
+    )
     parts: list[str | Table] = [
         *flows.export_parts(result["export"]),
         accuracy,
@@ -229,28 +309,47 @@ def describe(result: dict[str, Any], output: Path, clock: float) -> list[str | T
     ]
     if result["baseline"] is not None:
         parts.append(_baseline_table(result["baseline"], clock))
-    parts.append("wall time: " + ", ".join(f"{name} {value:.1f} s"
-                                           for name, value in seconds.items()))
-    parts.append(f"pictures: {output}/kernels.png, {output}/utilization.png; all figures: "
-                 f"{output}/{MARKER}")
-    parts.append("the same again:\n" + "\n".join(
-        f"  {command}    # {what}" for what, command in result["commands"].items()))
+    parts.append(
+        "wall time: " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+    )
+    parts.append(
+        f"pictures: {output}/kernels.png, {output}/utilization.png; all figures: {output}/{MARKER}"
+    )
+    parts.append(
+        "the same again:\n"
+        + "\n".join(f"  {command}    # {what}" for what, command in result["commands"].items())
+    )
     return parts
 
 
 def _baseline_table(baseline: dict[str, Any], clock: float) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left",
-                  title=f"what skipping zeros saves: cycles per image on the same array, mean of "
-                        f"{baseline['images']} images")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title=f"what skipping zeros saves: cycles per image on the same array, mean of "
+        f"{baseline['images']} images",
+    )
     table.add_column("layer")
-    for title in ("skipping, cycles", "without, cycles", "factor",
-                  f"saved, us at {clock:g} MHz"):
+    for title in ("skipping, cycles", "without, cycles", "factor", f"saved, us at {clock:g} MHz"):
         table.add_column(title, justify="right")
-    rows = [(layer["name"], layer["cycles"], layer["cycles_without_skipping"], layer["factor"])
-            for layer in baseline["layers"]]
-    rows.append(("all", baseline["cycles_per_image"],
-                 baseline["cycles_per_image_without_skipping"], baseline["factor"]))
+    rows = [
+        (layer["name"], layer["cycles"], layer["cycles_without_skipping"], layer["factor"])
+        for layer in baseline["layers"]
+    ]
+    rows.append(
+        (
+            "all",
+            baseline["cycles_per_image"],
+            baseline["cycles_per_image_without_skipping"],
+            baseline["factor"],
+        )
+    )
     for name, ours, theirs, factor in rows:
-        table.add_row(name, f"{ours:,.0f}", f"{theirs:,.0f}", f"{factor:.2f}x",
-                      f"{(theirs - ours) / clock:,.1f}")
+        table.add_row(
+            name,
+            f"{ours:,.0f}",
+            f"{theirs:,.0f}",
+            f"{factor:.2f}x",
+            f"{(theirs - ours) / clock:,.1f}",
+        )
     return table

@@ -64,8 +64,18 @@ from tritforge.sim.report import (
     write_run,
 )
 
-__all__ = ["Export", "Step", "compare_logs", "drawn", "export", "export_parts", "generate",
-           "input_codes", "simulate", "verify"]
+__all__ = [
+    "Export",
+    "Step",
+    "compare_logs",
+    "drawn",
+    "export",
+    "export_parts",
+    "generate",
+    "input_codes",
+    "simulate",
+    "verify",
+]
 
 Path_ = str | os.PathLike[str]
 
@@ -104,12 +114,16 @@ class Export:
         """JSON values: the manifest's, steps and path."""
         return {
             "image": str(self.image.path),
-            "steps": [{"name": step.name, "seconds": round(step.seconds, 3), "check": step.check}
-                      for step in self.steps],
-            **self.image.manifest}
+            "steps": [
+                {"name": step.name, "seconds": round(step.seconds, 3), "check": step.check}
+                for step in self.steps
+            ],
+            **self.image.manifest,
+        }
 
 
 # ----- arrays
+
 
 def read_array(source: Path_ | NDArray[Any], what: str) -> NDArray[Any]:
     """An array, or that of a ``.npy`` file; no code from the file is run.
@@ -126,18 +140,29 @@ def read_array(source: Path_ | NDArray[Any], what: str) -> NDArray[Any]:
     try:
         array = np.load(source, allow_pickle=False)
     except OSError as error:
-        raise ExportError(f"{what} {source} cannot be read: "
-                          f"{error.strerror or 'it is no .npy file'}") from error
-    except (ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError,
-            zipfile.BadZipFile) as error:
+        raise ExportError(
+            f"{what} {source} cannot be read: {error.strerror or 'it is no .npy file'}"
+        ) from error
+    except (
+        ValueError,
+        EOFError,
+        MemoryError,
+        SyntaxError,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+    ) as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
-            raise ExportError(f"{what} {source} is refused: it holds Python objects or is no .npy "
-                              f"file; only arrays of numbers are read") from error
+            raise ExportError(
+                f"{what} {source} is refused: it holds Python objects or is no .npy "
+                f"file; only arrays of numbers are read"
+            ) from error
         raise ExportError(f"{what} {source} is truncated or no .npy file") from error
     if not isinstance(array, np.ndarray):
         array.close()
-        raise ExportError(f"{what} {source} is an archive of arrays (.npz); one array in a .npy "
-                          f"file would be right")
+        raise ExportError(
+            f"{what} {source} is an archive of arrays (.npz); one array in a .npy "
+            f"file would be right"
+        )
     return array
 
 
@@ -162,11 +187,22 @@ def input_codes(image: Image, source: Path_ | NDArray[Any]) -> NDArray[np.int64]
 
 # ----- export
 
+
 class _Steps:
     """Runs named steps and tells of progress."""
 
-    NAMES = ("load model", "trace", "calibrate", "quantize", "fold", "densities", "place", "emit",
-             "check", "write")
+    NAMES = (
+        "load model",
+        "trace",
+        "calibrate",
+        "quantize",
+        "fold",
+        "densities",
+        "place",
+        "emit",
+        "check",
+        "write",
+    )
 
     def __init__(self, progress: Progress | None) -> None:
         self.done: list[Step] = []
@@ -183,12 +219,22 @@ class _Steps:
         self.done.append(step)
 
 
-def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
-           samples: Path_ | NDArray[Any], config: str | Config, output: Path_, *,
-           threshold: float | None = None, digits: int = 8, percentile: float | None = None,
-           name: str | None = None, check: bool = True, resident: bool = False,
-           provenance: Mapping[str, Any] | None = None,
-           progress: Progress | None = None) -> Export:
+def export(
+    checkpoint: Path_ | Mapping[str, Any] | None,
+    model: str | nn.Module,
+    samples: Path_ | NDArray[Any],
+    config: str | Config,
+    output: Path_,
+    *,
+    threshold: float | None = None,
+    digits: int = 8,
+    percentile: float | None = None,
+    name: str | None = None,
+    check: bool = True,
+    resident: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Export:
     """Compile a trained network for one configuration and write the image.
 
     Parameters
@@ -249,13 +295,13 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
         traced = trace(plain, array.shape[1:], digits=digits, name=name, known=planes)
         reference = FloatReference(traced)
         if check:
-            checked = array[:_check_count(traced)]
+            checked = array[: _check_count(traced)]
             step.check = _check_trace(reference, plain, checked, digits, planes)
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
     with steps.step("quantize") as step:
         network = quantize(calibrated, chosen)
-        checked = array[:_check_count(network)]
+        checked = array[: _check_count(network)]
         # Calibration and quantization change nothing for it. It and the golden model hold the
         # weights in floating point: one after the other.
         real = reference.run(checked.astype(np.float32)) if check else None
@@ -268,7 +314,7 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
         sample = quantize_input(array[:1].astype(np.float64), network.tensors[network.input])
         expected = golden.run_all(sample) if check else {}
         if network is not unfolded:
-            del golden                  # up to half a gigabyte for AlexNet
+            del golden  # up to half a gigabyte for AlexNet
             golden = GoldenModel(network)
             if check:
                 step.check = _check_folded(network, expected, golden.run_all(sample))
@@ -286,9 +332,13 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
         extra = {
             "model": model if isinstance(model, str) else type(model).__name__,
             "checkpoint": _provenance(checkpoint),
-            "calibration": {"shape": list(array.shape), "sha256": _array_digest(array),
-                            "percentile": percentile},
-            "threshold": threshold, "digits": digits,
+            "calibration": {
+                "shape": list(array.shape),
+                "sha256": _array_digest(array),
+                "percentile": percentile,
+            },
+            "threshold": threshold,
+            "digits": digits,
             "checks": {step.name: step.check for step in steps.done if step.check},
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
@@ -299,8 +349,9 @@ def export(checkpoint: Path_ | Mapping[str, Any] | None, model: str | nn.Module,
     return Export(image, steps.done)
 
 
-def drawn(model: str, seed: int,
-          progress: Progress | None = None) -> tuple[nn.Module, Provenance, NDArray[np.float32]]:
+def drawn(
+    model: str, seed: int, progress: Progress | None = None
+) -> tuple[nn.Module, Provenance, NDArray[np.float32]]:
     """An AlexNet of the zoo with drawn weights, where they come from, and samples to calibrate
     with; see :func:`tritforge.model_export.alexnet.network.alexnet`.
 
@@ -317,9 +368,11 @@ def drawn(model: str, seed: int,
     """
     scheme, _, topology = model.partition(":")
     if scheme != "zoo" or topology not in TOPOLOGIES:
-        raise ModelError(f"only the AlexNets of the zoo draw their weights "
-                         f"({', '.join(f'zoo:{name}' for name in TOPOLOGIES)}), not {model}; give "
-                         f"a checkpoint")
+        raise ModelError(
+            f"only the AlexNets of the zoo draw their weights "
+            f"({', '.join(f'zoo:{name}' for name in TOPOLOGIES)}), not {model}; give "
+            f"a checkpoint"
+        )
     if progress is not None:
         progress("drawing weights, setting densities", 0.0)
     module, provenance = alexnet(topology, seed=seed)
@@ -334,8 +387,11 @@ def check_image_target(path: Path) -> None:
     ------
     ImageError
     """
-    if path.is_symlink() or (path.exists() and not path.is_dir()) or (
-            path.is_dir() and any(path.iterdir()) and not (path / "manifest.json").is_file()):
+    if (
+        path.is_symlink()
+        or (path.exists() and not path.is_dir())
+        or (path.is_dir() and any(path.iterdir()) and not (path / "manifest.json").is_file())
+    ):
         raise ImageError(f"{path} exists and is not a tritforge image; it is left as it is")
 
 
@@ -347,7 +403,8 @@ def _check_samples(array: NDArray[Any]) -> None:
     if array.ndim not in (2, 4):
         raise ExportError(
             f"calibration samples have shape {array.shape}; expected is (samples, channels, "
-            f"height, width), or (samples, features)")
+            f"height, width), or (samples, features)"
+        )
     broken = int(np.count_nonzero(~np.isfinite(array)))
     if broken:
         raise ExportError(f"calibration samples have {broken} values that are NaN or infinite")
@@ -365,8 +422,9 @@ def _array_digest(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def activation_densities(network: Network, samples: NDArray[Any],
-                         golden: GoldenModel | None = None) -> dict[str, NDArray[np.float64]]:
+def activation_densities(
+    network: Network, samples: NDArray[Any], golden: GoldenModel | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Share of nonzero codes per channel on the chip (channels,), 0..1, of every tensor, by the
     golden model on sample inputs: what :func:`tritforge.model_export.memory.placement.place`
     balances with."""
@@ -374,7 +432,7 @@ def activation_densities(network: Network, samples: NDArray[Any],
     model = GoldenModel(network) if golden is None else golden
     totals = {name: np.zeros(tensor.channels) for name, tensor in network.tensors.items()}
     for start in range(0, len(codes), CHECK_SAMPLES):
-        for name, values in model.run_all(codes[start:start + CHECK_SAMPLES]).items():
+        for name, values in model.run_all(codes[start : start + CHECK_SAMPLES]).items():
             nonzero = network.tensors[name].stored(values != 0)
             totals[name] += nonzero.mean(axis=(2, 3)).sum(axis=0)
     return {name: total / len(codes) for name, total in totals.items()}
@@ -386,8 +444,9 @@ def _check_count(network: Network) -> int:
     return max(2, min(CHECK_SAMPLES, CHECK_WORK // max(1, work)))
 
 
-def _check_trace(reference: FloatReference, module: nn.Module, samples: NDArray[Any],
-                 digits: int, planes: Planes) -> str:
+def _check_trace(
+    reference: FloatReference, module: nn.Module, samples: NDArray[Any], digits: int, planes: Planes
+) -> str:
     """The traced network against the module it came from, in real numbers.
 
     Where weights were rounded, the structure is compared with the most bits there are, and what
@@ -402,11 +461,14 @@ def _check_trace(reference: FloatReference, module: nn.Module, samples: NDArray[
                 raise TypeError(f"it returns {type(output).__name__}, not one tensor")
             expected = output.numpy()
     except Exception as error:
-        raise ExportError(f"the model cannot be run on the calibration samples: "
-                          f"{' '.join(str(error).split())}") from error
+        raise ExportError(
+            f"the model cannot be run on the calibration samples: {' '.join(str(error).split())}"
+        ) from error
     if not np.isfinite(expected).all():
-        raise ExportError("the model's own output on the calibration samples is NaN or infinite; "
-                          "check the samples and the weights")
+        raise ExportError(
+            "the model's own output on the calibration samples is NaN or infinite; "
+            "check the samples and the weights"
+        )
     if "softmax" in network.final.note:
         return "not compared with the model, whose trailing softmax is left out"
     expected = expected.reshape(len(expected), -1)
@@ -417,30 +479,44 @@ def _check_trace(reference: FloatReference, module: nn.Module, samples: NDArray[
         if found.shape != expected.shape:
             raise ExportError(
                 f"network {network.name}: the model gives {expected.shape[1]} outputs, its trace "
-                f"{found.shape[1]}; this is a fault of the tracer")
+                f"{found.shape[1]}; this is a fault of the tracer"
+            )
         return found
 
     rounded = any(layer.weight_error > 0 for layer in network.layers)
     found = outputs(reference)
     exact = found
     if rounded and digits < MOST_DIGITS:
-        exact = outputs(FloatReference(trace(
-            module, samples.shape[1:], digits=MOST_DIGITS, name=network.name,
-            known=dict(planes))))
+        exact = outputs(
+            FloatReference(
+                trace(
+                    module,
+                    samples.shape[1:],
+                    digits=MOST_DIGITS,
+                    name=network.name,
+                    known=dict(planes),
+                )
+            )
+        )
     worst = float(np.abs(exact - expected).max(initial=0.0)) / largest
     if not worst <= TRACE_TOLERANCE:
-        raise ExportError(f"network {network.name}: its trace differs from the model by "
-                          f"{worst:.2g} of the largest output; this is a fault of the tracer")
-    result = (f"structure agrees with the model, within {worst:.1g} of the largest output "
-              f"({len(found)} samples)")
+        raise ExportError(
+            f"network {network.name}: its trace differs from the model by "
+            f"{worst:.2g} of the largest output; this is a fault of the tracer"
+        )
+    result = (
+        f"structure agrees with the model, within {worst:.1g} of the largest output "
+        f"({len(found)} samples)"
+    )
     if rounded:
         rms = float(np.sqrt(np.mean((found - expected) ** 2))) / largest
         result += f"; rounding of multi-bit weights changes outputs by {rms:.2%} of it (rms)"
     return result
 
 
-def _check_quantized(model: GoldenModel, samples: NDArray[Any],
-                     reference: NDArray[np.float32]) -> str:
+def _check_quantized(
+    model: GoldenModel, samples: NDArray[Any], reference: NDArray[np.float32]
+) -> str:
     """The golden model against the same network in real numbers: how much integers cost."""
     network = model.network
     real = reference.reshape(len(samples), -1)
@@ -450,32 +526,46 @@ def _check_quantized(model: GoldenModel, samples: NDArray[Any],
     largest = float(np.abs(real).max(initial=0.0)) or 1.0
     error_share = float(np.sqrt(np.mean((scaled - real) ** 2))) / largest
     same = int((golden.argmax(axis=1) == real.argmax(axis=1)).sum())
-    return (f"golden model: rms error {error_share:.2%} of the largest output, largest output "
-            f"the same in {same} of {len(samples)} samples")
+    return (
+        f"golden model: rms error {error_share:.2%} of the largest output, largest output "
+        f"the same in {same} of {len(samples)} samples"
+    )
 
 
-def _check_folded(folded: Network, expected: Mapping[str, NDArray[np.int64]],
-                  found: Mapping[str, NDArray[np.int64]]) -> str:
+def _check_folded(
+    folded: Network,
+    expected: Mapping[str, NDArray[np.int64]],
+    found: Mapping[str, NDArray[np.int64]],
+) -> str:
     """The golden model before and after folding: every integer of every tensor."""
     for name, values in expected.items():
         if not np.array_equal(values, found[name]):
-            raise ExportError(f"tensor {name} changes when the input is folded; this is a fault of "
-                              "the compiler")
+            raise ExportError(
+                f"tensor {name} changes when the input is folded; this is a fault of the compiler"
+            )
     shape = folded.tensors[folded.input]
-    return (f"input {'x'.join(map(str, shape.shape))} folded to "
-            f"{shape.channels}x{shape.height}x{shape.width}, every integer as before")
+    return (
+        f"input {'x'.join(map(str, shape.shape))} folded to "
+        f"{shape.channels}x{shape.height}x{shape.width}, every integer as before"
+    )
 
 
-def _check_memory(network: Network, config: Config, memory: MemoryImage,
-                  codes: NDArray[np.int64], expected: Mapping[str, NDArray[np.int64]]) -> str:
+def _check_memory(
+    network: Network,
+    config: Config,
+    memory: MemoryImage,
+    codes: NDArray[np.int64],
+    expected: Mapping[str, NDArray[np.int64]],
+) -> str:
     """The memory contents, executed, against the golden model: every integer of every layer."""
     image = Image(Path("."), {}, config, memory, network)
     found = InterpreterBackend(image).capture(codes)
     count = 0
     for layer in network.layers:
         values = expected[layer.output]
-        difference = verification.compare(InterpreterBackend.name, layer.name, 0, values[0],
-                                          found[layer.name][0])
+        difference = verification.compare(
+            InterpreterBackend.name, layer.name, 0, values[0], found[layer.name][0]
+        )
         if difference is not None:
             raise ExportError(f"{difference}; this is a fault of the compiler")
         count += values.size
@@ -484,29 +574,46 @@ def _check_memory(network: Network, config: Config, memory: MemoryImage,
 
 def export_parts(manifest: dict[str, Any]) -> list[str | Table]:
     """What became of every layer's weights: a table, and a sentence per layer."""
-    table = Table(box=box.SIMPLE_HEAD, title="what became of the weights", title_justify="left",
-                  padding=(0, 1, 0, 0), caption_justify="left",
-                  caption="error: largest |stored - trained| / largest |trained| weight, before "
-                          "coefficients; density: nonzero trits / all; bits: of an accumulator, "
-                          "by the proven bound; bytes: trits as they are stored, packed")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title="what became of the weights",
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        caption_justify="left",
+        caption="error: largest |stored - trained| / largest |trained| weight, before "
+        "coefficients; density: nonzero trits / all; bits: of an accumulator, "
+        "by the proven bound; bytes: trits as they are stored, packed",
+    )
     for title in ("layer", "kind"):
         table.add_column(title)
     for title in ("weights", "error, %", "groups", "density, %", "Wp, Wn", "bits", "bytes"):
         table.add_column(title, justify="right")
     for layer in manifest["layers"]:
         groups = layer["groups"]
-        pair = f"{groups[0]['coefficient_plus']}, {groups[0]['coefficient_minus']}" \
-            if len(groups) == 1 else "several"
+        pair = (
+            f"{groups[0]['coefficient_plus']}, {groups[0]['coefficient_minus']}"
+            if len(groups) == 1
+            else "several"
+        )
         table.add_row(
-            layer["name"], layer["kind"], f"{layer['weights']:,}",
-            f"{100 * layer['weight_error']:.2f}" if layer["weights"] else "-", str(len(groups)),
-            f"{100 * layer['density']:.1f}", pair, str(layer["accumulator_bits"]),
-            f"{layer['packed_bytes']:,}")
-    return [table, *(f"{layer['name']}: {layer['note']}" for layer in manifest["layers"]
-                     if layer["note"])]
+            layer["name"],
+            layer["kind"],
+            f"{layer['weights']:,}",
+            f"{100 * layer['weight_error']:.2f}" if layer["weights"] else "-",
+            str(len(groups)),
+            f"{100 * layer['density']:.1f}",
+            pair,
+            str(layer["accumulator_bits"]),
+            f"{layer['packed_bytes']:,}",
+        )
+    return [
+        table,
+        *(f"{layer['name']}: {layer['note']}" for layer in manifest["layers"] if layer["note"]),
+    ]
 
 
 # ----- generate
+
 
 def generate(config: str | Config, folder: Path_) -> tuple[Path, Path]:
     """Write ``accelerator.v`` and its side-car ``accelerator.json`` into ``folder``.
@@ -527,8 +634,9 @@ def generate(config: str | Config, folder: Path_) -> tuple[Path, Path]:
     for suffix in (".v", ".json"):
         path = target / (TOP_NAME + suffix)
         if path.exists() and not _is_generated(path):
-            raise ReportError(f"{path} exists and was not generated by tritforge; it is left as "
-                              f"it is")
+            raise ReportError(
+                f"{path} exists and was not generated by tritforge; it is left as it is"
+            )
     if target.exists() and not target.is_dir():
         raise ReportError(f"{target} is not a folder")
     try:
@@ -548,6 +656,7 @@ def _is_generated(path: Path) -> bool:
 
 # ----- simulate and verify
 
+
 def opened(image: Path_ | Image, config: str | Config | None = None) -> Image:
     """An image, loaded and verified if it is not yet; for ``config``, where one is demanded.
 
@@ -561,10 +670,17 @@ def opened(image: Path_ | Image, config: str | Config | None = None) -> Image:
     return loaded
 
 
-def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = "rtl", *,
-             layer: str | None = None, config: str | Config | None = None,
-             output: Path_ | None = None, log: Path_ | None = None,
-             progress: Progress | None = None) -> Simulation:
+def simulate(
+    image: Path_ | Image,
+    inputs: Path_ | NDArray[Any],
+    backend: str = "rtl",
+    *,
+    layer: str | None = None,
+    config: str | Config | None = None,
+    output: Path_ | None = None,
+    log: Path_ | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
     """Run an image on one backend.
 
     Parameters
@@ -602,8 +718,9 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
     if log is not None:
         check_log_file(log)
         if output is not None and Path(log).resolve().is_relative_to(Path(output).resolve()):
-            raise EventLogError(f"log {log} would lie in the run folder {output}; it belongs "
-                                f"elsewhere")
+            raise EventLogError(
+                f"log {log} would lie in the run folder {output}; it belongs elsewhere"
+            )
         if backend in BACKENDS:
             check_log(backend, BACKENDS[backend].logs, len(codes))
     check_layer(loaded.network, layer)
@@ -611,10 +728,19 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
     with create(backend, loaded, progress) as runner:
         simulation = runner.run(codes, layer, progress, None if log is None else records)
     if log is not None:
-        write_log(log, EventLog(
-            simulation.network, loaded.config.name, loaded.config.identity,
-            loaded.manifest.get("manifest_sha256", ""), _array_digest(codes), layer,
-            simulation.backend, records))
+        write_log(
+            log,
+            EventLog(
+                simulation.network,
+                loaded.config.name,
+                loaded.config.identity,
+                loaded.manifest.get("manifest_sha256", ""),
+                _array_digest(codes),
+                layer,
+                simulation.backend,
+                records,
+            ),
+        )
     if output is not None:
         write_run(Path(output), report_of(simulation, loaded), simulation)
     return simulation
@@ -622,14 +748,20 @@ def simulate(image: Path_ | Image, inputs: Path_ | NDArray[Any], backend: str = 
 
 def report_of(simulation: Simulation, image: Image, where: str | None = None) -> dict[str, Any]:
     """``report.json`` of a simulation, see :func:`tritforge.sim.report.build_report`."""
-    return build_report(simulation, where or str(image.path),
-                        image.manifest.get("manifest_sha256", ""))
+    return build_report(
+        simulation, where or str(image.path), image.manifest.get("manifest_sha256", "")
+    )
 
 
-def verify(image: Path_ | Image, inputs: Path_ | NDArray[Any], *,
-           backends: Sequence[str] | None = None,
-           pysim_images: int = verification.PYSIM_IMAGES, config: str | Config | None = None,
-           progress: Progress | None = None) -> verification.Verification:
+def verify(
+    image: Path_ | Image,
+    inputs: Path_ | NDArray[Any],
+    *,
+    backends: Sequence[str] | None = None,
+    pysim_images: int = verification.PYSIM_IMAGES,
+    config: str | Config | None = None,
+    progress: Progress | None = None,
+) -> verification.Verification:
     """Compare every layer's integers on all backends; see :func:`tritforge.sim.verify.verify`.
 
     Raises
@@ -639,20 +771,34 @@ def verify(image: Path_ | Image, inputs: Path_ | NDArray[Any], *,
     """
     loaded = opened(image, config)
     chosen = tuple(verification.CHECKED) if backends is None else tuple(backends)
-    return verification.verify(loaded, input_codes(loaded, inputs), backends=chosen,
-                               pysim_images=pysim_images, progress=progress)
+    return verification.verify(
+        loaded,
+        input_codes(loaded, inputs),
+        backends=chosen,
+        pysim_images=pysim_images,
+        progress=progress,
+    )
 
 
 def verification_table(result: verification.Verification) -> Table:
     """A row per backend."""
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left",
-                  title=f"network {result.network}, configuration {result.configuration}: every "
-                        f"integer of layers {', '.join(result.layers)} against the golden model")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title=f"network {result.network}, configuration {result.configuration}: every "
+        f"integer of layers {', '.join(result.layers)} against the golden model",
+    )
     for title in ("backend", "images", "integers compared", "result"):
-        table.add_column(title, justify="right" if title in ("images", "integers compared")
-                         else "left")
+        table.add_column(
+            title, justify="right" if title in ("images", "integers compared") else "left"
+        )
     for one in result.comparisons:
-        outcome = (f"skipped: {one.skipped}" if one.skipped
-                   else str(one.difference) if one.difference is not None else "equal")
+        outcome = (
+            f"skipped: {one.skipped}"
+            if one.skipped
+            else str(one.difference)
+            if one.difference is not None
+            else "equal"
+        )
         table.add_row(one.backend, str(one.images), f"{one.values:,}", outcome)
     return table

@@ -20,17 +20,30 @@ ZERO, PLUS, MINUS = 0.5, 1.0, 0.0
 GAP_COLOR = (0.55, 0.1, 0.1)
 
 _COLORS = {
-    "broadcasts": "#2a6f97", "empty_scans": "#a9d6e5", "stall_queue_full": "#e9a03b",
-    "stall_imbalance": "#bc4b51", "stall_drain": "#7d4f50", "idle": "#d9d9d9"}
+    "broadcasts": "#2a6f97",
+    "empty_scans": "#a9d6e5",
+    "stall_queue_full": "#e9a03b",
+    "stall_imbalance": "#bc4b51",
+    "stall_drain": "#7d4f50",
+    "idle": "#d9d9d9",
+}
 _LABELS = {
-    "broadcasts": "broadcast", "empty_scans": "only zeros", "stall_queue_full": "queue full",
-    "stall_imbalance": "imbalance", "stall_drain": "drain", "idle": "idle"}
+    "broadcasts": "broadcast",
+    "empty_scans": "only zeros",
+    "stall_queue_full": "queue full",
+    "stall_imbalance": "imbalance",
+    "stall_drain": "drain",
+    "idle": "idle",
+}
 
 
 def ternary_layers(network: Network) -> list[Layer]:
     """Convolutions whose weights are one trit each."""
-    return [layer for layer in network.layers
-            if layer.kind == "conv" and layer.weight_count and len(layer.groups) == 1]
+    return [
+        layer
+        for layer in network.layers
+        if layer.kind == "conv" and layer.weight_count and len(layer.groups) == 1
+    ]
 
 
 def kernel_mosaic(trits: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -47,11 +60,11 @@ def kernel_mosaic(trits: NDArray[np.int8]) -> NDArray[np.float64]:
     rows, channels, height, width = trits.shape
     picture = np.empty((rows * (height + 1) + 1, channels * (width + 1) + 1, 3))
     picture[:] = GAP_COLOR
-    shades = np.array([ZERO, PLUS, MINUS])[trits]       # index -1 is the last
+    shades = np.array([ZERO, PLUS, MINUS])[trits]  # index -1 is the last
     for row in range(rows):
         for channel in range(channels):
             top, left = row * (height + 1) + 1, channel * (width + 1) + 1
-            picture[top:top + height, left:left + width] = shades[row, channel, :, :, None]
+            picture[top : top + height, left : left + width] = shades[row, channel, :, :, None]
     return picture
 
 
@@ -75,8 +88,10 @@ def kernels_picture(network: Network, path: Path) -> Path:
         axes.set_title(f"{layer.name}: {zeros:.0%} zero", fontsize=10)
         axes.set_xlabel(_shown("input channels", shown.shape[1], trits.shape[1]))
         axes.set_ylabel(_shown("output channels", shown.shape[0], trits.shape[0]))
-    figure.suptitle(f"Ternary kernels of network {network.name}: grey 0, white + (Wp), "
-                    f"black - (Wn)", fontsize=11)
+    figure.suptitle(
+        f"Ternary kernels of network {network.name}: grey 0, white + (Wp), black - (Wn)",
+        fontsize=11,
+    )
     figure.savefig(path, dpi=120)
     return path
 
@@ -92,16 +107,21 @@ def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> P
         A second line for the title.
     """
     layers = report["layers"]
-    names = [f"{layer['name']}\n{layer['cycles'] / report['images']:,.0f} cycles"
-             for layer in layers]
+    names = [
+        f"{layer['name']}\n{layer['cycles'] / report['images']:,.0f} cycles" for layer in layers
+    ]
     places = np.arange(len(layers))[::-1]
     figure = Figure(figsize=(10.5, 1.6 + 0.75 * len(layers)), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     start = np.zeros(len(layers))
     for cause in CLUSTER_CYCLES:
-        share = np.array([100 * layer["cluster_cycles"][cause]
-                          / max(1, sum(layer["cluster_cycles"].values())) for layer in layers])
+        share = np.array(
+            [
+                100 * layer["cluster_cycles"][cause] / max(1, sum(layer["cluster_cycles"].values()))
+                for layer in layers
+            ]
+        )
         left.barh(places, share, left=start, color=_COLORS[cause], label=_LABELS[cause])
         start += share
     left.set_yticks(places, names)
@@ -112,9 +132,15 @@ def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> P
     right.barh(places, values, color="#386641")
     for place, value in zip(places, values, strict=True):
         inside = value > 75
-        right.text(value - 2 if inside else value + 2, place, f"{value:.1f} %", va="center",
-                   ha="right" if inside else "left", color="white" if inside else "black",
-                   fontsize=9)
+        right.text(
+            value - 2 if inside else value + 2,
+            place,
+            f"{value:.1f} %",
+            va="center",
+            ha="right" if inside else "left",
+            color="white" if inside else "black",
+            fontsize=9,
+        )
     right.set_xlim(0, 100)
     right.set_xlabel("adder utilization, %")
     figure.suptitle(
@@ -122,6 +148,8 @@ def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> P
         f"({report['sets'] * report['clusters']} clusters x {report['elements']} adders), "
         f"backend {report['backend']}, "
         + ("1 image" if report["images"] == 1 else f"mean of {report['images']} images")
-        + (f"\n{note}" if note else ""), fontsize=11)
+        + (f"\n{note}" if note else ""),
+        fontsize=11,
+    )
     figure.savefig(path, dpi=120)
     return path

@@ -53,8 +53,9 @@ def kernels_of(network: Network) -> list[Kernels]:
 def _kernels(layer: Layer) -> Kernels:
     trits = layer.groups[0].trits
     single = trits.shape[2:] == (1, 1)
-    shown = trits[:MOST_INPUTS // 2 if single else MOST_ROWS,
-                  :MOST_INPUTS if single else MOST_CHANNELS]
+    shown = trits[
+        : MOST_INPUTS // 2 if single else MOST_ROWS, : MOST_INPUTS if single else MOST_CHANNELS
+    ]
     return Kernels(layer.name, shown, trits.shape, float(np.mean(trits == 0)))
 
 
@@ -66,22 +67,44 @@ def image_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     manifest
         As :class:`tritforge.model_export.image.folder.Image` has it.
     """
-    keys = ("name", "kind", "ternary", "weights", "trits_bytes", "packed_bytes", "bits_per_weight",
-            "density", "note", "memory")
+    keys = (
+        "name",
+        "kind",
+        "ternary",
+        "weights",
+        "trits_bytes",
+        "packed_bytes",
+        "bits_per_weight",
+        "density",
+        "note",
+        "memory",
+    )
     return {
-        "tritforge": manifest["tritforge"], "format_version": manifest["format_version"],
+        "tritforge": manifest["tritforge"],
+        "format_version": manifest["format_version"],
         "manifest_sha256": manifest.get("manifest_sha256", ""),
-        "sizes": manifest["sizes"], "streaming": manifest["streaming"],
+        "sizes": manifest["sizes"],
+        "streaming": manifest["streaming"],
         "extra": manifest["extra"],
-        "layers": [{**{key: layer[key] for key in keys}, "float32_bytes": 4 * layer["weights"],
-                    "ratio": 4 * layer["weights"] / layer["packed_bytes"]
-                    if layer["packed_bytes"] and layer["weights"] else None}
-                   for layer in manifest["layers"]],
+        "layers": [
+            {
+                **{key: layer[key] for key in keys},
+                "float32_bytes": 4 * layer["weights"],
+                "ratio": 4 * layer["weights"] / layer["packed_bytes"]
+                if layer["packed_bytes"] and layer["weights"]
+                else None,
+            }
+            for layer in manifest["layers"]
+        ],
     }
 
 
-def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
-           image: Mapping[str, Any], kernels: Sequence[Kernels] = ()) -> dict[str, Any]:
+def derive(
+    estimate: Mapping[str, Any],
+    run: Mapping[str, Any],
+    image: Mapping[str, Any],
+    kernels: Sequence[Kernels] = (),
+) -> dict[str, Any]:
     """Numbers that follow from the estimate, the run and the image.
 
     Parameters
@@ -110,29 +133,46 @@ def derive(estimate: Mapping[str, Any], run: Mapping[str, Any],
             events[name] = events.get(name, 0) + count
     adds = sum(layer["events"]["adds"] for layer in layers)
     return {
-        "frames_per_second": {key: 1e6 * estimate["clock_mhz"][key] / cycles if cycles else 0.0
-                              for key in _BAND},
+        "frames_per_second": {
+            key: 1e6 * estimate["clock_mhz"][key] / cycles if cycles else 0.0 for key in _BAND
+        },
         "adds": adds,
         "mac_count": sum(layer["mac_count"] for layer in layers),
         "utilization": adds / (cycles * estimate["adders"]) if cycles else None,
         "lower_bound": sum(layer["lower_bound"] for layer in layers),
         "simulated_cycles_per_second": run["total_cycles"] / run["wall_seconds"]
-        if run["wall_seconds"] else None,
-        "component_shares": {name: band["typical"] / whole if whole and name != OFF_CHIP else None
-                             for name, band in energy["components"].items()},
+        if run["wall_seconds"]
+        else None,
+        "component_shares": {
+            name: band["typical"] / whole if whole and name != OFF_CHIP else None
+            for name, band in energy["components"].items()
+        },
         "layers": [_layer(layer, whole, cycles) for layer in layers],
-        "ledger": [{"count": events.get(term["event"], 0.0),
-                    "pj": {key: term["pj_per_event"][key] * events.get(term["event"], 0.0)
-                           for key in _BAND}} for term in estimate["terms"]],
+        "ledger": [
+            {
+                "count": events.get(term["event"], 0.0),
+                "pj": {
+                    key: term["pj_per_event"][key] * events.get(term["event"], 0.0) for key in _BAND
+                },
+            }
+            for term in estimate["terms"]
+        ],
         "roofline": _roofline(estimate, image),
-        "kernels": [{"layer": one.layer, "shown": list(one.trits.shape), "all": list(one.shape),
-                     "zero": one.zero} for one in kernels],
+        "kernels": [
+            {
+                "layer": one.layer,
+                "shown": list(one.trits.shape),
+                "all": list(one.shape),
+                "zero": one.zero,
+            }
+            for one in kernels
+        ],
         "units": {
             "frames_per_second": "frames/s at the clock, one after another, nothing else running",
             "component_shares": "of the typical energy on the chip, 0..1",
             "ledger": "events an image; pJ an image: events times pJ of one event",
             "roofline": "bytes an image; bytes and additions a clock cycle; trits count 2 bits, "
-                        "activations 8, words of the host port 32",
+            "activations 8, words of the host port 32",
         },
     }
 
@@ -157,21 +197,32 @@ def _roofline(estimate: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str
     for layer, stored in zip(estimate["layers"], image["layers"], strict=True):
         events = layer["events"]
         adds, cycles = events["adds"], layer["cycles"]
-        inside = (trit_word * events["broadcasts"]
-                  + activation_word * (events["activation_reads"] + events["merge_reads"]))
-        through = port_word * (events["sent_trit_words"] + events["sent_activation_words"]
-                               + events["read_words"])
+        inside = trit_word * events["broadcasts"] + activation_word * (
+            events["activation_reads"] + events["merge_reads"]
+        )
+        through = port_word * (
+            events["sent_trit_words"] + events["sent_activation_words"] + events["read_words"]
+        )
         would = float(stored["packed_bytes"])
-        points.append({
-            "name": layer["name"],
-            "adds_per_cycle": adds / cycles if cycles else None,
-            "on_chip_bytes": inside, "adds_per_on_chip_byte": adds / inside if inside else None,
-            "host_bytes": through, "adds_per_host_byte": adds / through if through else None,
-            "packed_bytes": would, "adds_per_packed_byte": adds / would if would else None,
-        })
+        points.append(
+            {
+                "name": layer["name"],
+                "adds_per_cycle": adds / cycles if cycles else None,
+                "on_chip_bytes": inside,
+                "adds_per_on_chip_byte": adds / inside if inside else None,
+                "host_bytes": through,
+                "adds_per_host_byte": adds / through if through else None,
+                "packed_bytes": would,
+                "adds_per_packed_byte": adds / would if would else None,
+            }
+        )
     trits = config.memory_count("trits") * trit_word
     activations = config.memory_count("activations") * activation_word
-    return {"peak_adds_per_cycle": float(config.adders), "trit_bytes_per_cycle": trits,
-            "activation_bytes_per_cycle": activations,
-            "on_chip_bytes_per_cycle": trits + activations,
-            "host_bytes_per_cycle": port_word, "layers": points}
+    return {
+        "peak_adds_per_cycle": float(config.adders),
+        "trit_bytes_per_cycle": trits,
+        "activation_bytes_per_cycle": activations,
+        "on_chip_bytes_per_cycle": trits + activations,
+        "host_bytes_per_cycle": port_word,
+        "layers": points,
+    }

@@ -79,22 +79,36 @@ class Numbers:
         scaled = value / KINDS[kind][unit]
         if kind == "count" and (float(value).is_integer() or abs(value) >= 1000):
             return f"{round(value):,}"
-        if kind == "share":         # of a whole: one place is enough, and columns line up
+        if kind == "share":  # of a whole: one place is enough, and columns line up
             return "0" if value == 0 else f"{scaled:.1f}"
         if kind in ("clock", "number") and float(scaled).is_integer() and abs(scaled) < 1e6:
             return f"{scaled:,.0f}"
         return rounded(scaled, digits)
 
-    def bare(self, path: str, kind: str = "number", source: str = "estimate", *,
-             unit: str | None = None, digits: int = 3) -> Markup:
+    def bare(
+        self,
+        path: str,
+        kind: str = "number",
+        source: str = "estimate",
+        *,
+        unit: str | None = None,
+        digits: int = 3,
+    ) -> Markup:
         """A number without its unit."""
         value = self.value(path, source)
         if value is None:
             return NOTHING
         return self._data(path, source, kind, unit or self.unit([value], kind), digits)
 
-    def __call__(self, path: str, kind: str = "number", source: str = "estimate", *,
-                 unit: str | None = None, digits: int = 3) -> Markup:
+    def __call__(
+        self,
+        path: str,
+        kind: str = "number",
+        source: str = "estimate",
+        *,
+        unit: str | None = None,
+        digits: int = 3,
+    ) -> Markup:
         """A number and its unit."""
         value = self.value(path, source)
         if value is None:
@@ -102,32 +116,47 @@ class Numbers:
         chosen = unit or self.unit([value], kind)
         return self._data(path, source, kind, chosen, digits) + _after(chosen)
 
-    def band(self, path: str, kind: str = "energy", source: str = "estimate", *,
-             unit: str | None = None, digits: int = 3, bare: bool = False) -> Markup:
+    def band(
+        self,
+        path: str,
+        kind: str = "energy",
+        source: str = "estimate",
+        *,
+        unit: str | None = None,
+        digits: int = 3,
+        bare: bool = False,
+    ) -> Markup:
         """Typical value, and low to high; without the unit if ``bare``."""
         band = self.value(path, source)
         if band is None:
             return NOTHING
         chosen = unit or self.unit([band["typical"] or band["high"]], kind)
-        low, typical, high = (self._data(f"{path}.{key}", source, kind, chosen, digits)
-                              for key in ("low", "typical", "high"))
+        low, typical, high = (
+            self._data(f"{path}.{key}", source, kind, chosen, digits)
+            for key in ("low", "typical", "high")
+        )
         first = Markup('<span class="typical">{}{}</span>').format(
-            typical, "" if bare else _after(chosen))
+            typical, "" if bare else _after(chosen)
+        )
         if band["low"] == band["high"]:
             return first + (Markup(' <span class="range">exact</span>') if band["high"] else "")
         return Markup('<span class="band">{} <span class="range">{}\u2013{}</span></span>').format(
-            first, low, high)
+            first, low, high
+        )
 
     def attributes(self, path: str, source: str, kind: str, unit: str) -> Markup:
         """Attributes of what holds a number as its text."""
         return Markup('data-in="{}" data-path="{}" data-kind="{}" data-unit="{}"').format(
-            source, path, kind, unit)
+            source, path, kind, unit
+        )
 
     def _data(self, path: str, source: str, kind: str, unit: str, digits: int) -> Markup:
         value = self.value(path, source)
         return Markup('<data value="{}" {}>{}</data>').format(
-            json.dumps(value), self.attributes(path, source, kind, unit),
-            self.text(value, kind, unit, digits))
+            json.dumps(value),
+            self.attributes(path, source, kind, unit),
+            self.text(value, kind, unit, digits),
+        )
 
 
 def _after(unit: str) -> Markup:

@@ -24,7 +24,7 @@ GENERATOR = '<meta name="generator" content="tritforge report">'
 #: How the cycles of a backend came about.
 _BACKENDS = {
     "cycle": "Yes. Cycles are those of the cycle model, which tests hold equal to the Verilog in "
-             "every cycle and counter.",
+    "every cycle and counter.",
     "rtl": "Yes. Cycles were counted by the hardware's own counters in the Verilog, simulated.",
     "pysim": "Yes. Cycles were counted by the hardware's own counters, in Amaranth's simulator.",
 }
@@ -36,9 +36,15 @@ def is_page(text: str) -> bool:
     return GENERATOR in text
 
 
-def build_page(estimate: Mapping[str, Any], run: Mapping[str, Any], image: Mapping[str, Any],
-               kernels: Sequence[Kernels], *, commands: Sequence[tuple[str, str]] = (),
-               versions: Mapping[str, str] | None = None) -> str:
+def build_page(
+    estimate: Mapping[str, Any],
+    run: Mapping[str, Any],
+    image: Mapping[str, Any],
+    kernels: Sequence[Kernels],
+    *,
+    commands: Sequence[tuple[str, str]] = (),
+    versions: Mapping[str, str] | None = None,
+) -> str:
     """HTML text; the same arguments give the same text.
 
     Parameters
@@ -60,23 +66,41 @@ def build_page(estimate: Mapping[str, Any], run: Mapping[str, Any], image: Mappi
     documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
     numbers = Numbers(documents)
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=StrictUndefined)
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
     template = environment.get_template("template.html")
     script = _source("page.js")
     text = template.render(
-        n=numbers, generator=Markup(GENERATOR), estimate=estimate, run=run, image=image,
+        n=numbers,
+        generator=Markup(GENERATOR),
+        estimate=estimate,
+        run=run,
+        image=image,
         names_width=max(10, min(26, max(len(one["name"]) for one in estimate["layers"]))),
-        derived=derived, plots=_plots(numbers, kernels), kernels=kernels, causes=plots.CAUSES,
-        groups=plots.GROUPS, named=len(estimate["layers"]) <= plots.MOST_NAMED,
-        off_chip=OFF_CHIP, commands=commands, versions=versions or {},
+        derived=derived,
+        plots=_plots(numbers, kernels),
+        kernels=kernels,
+        causes=plots.CAUSES,
+        groups=plots.GROUPS,
+        named=len(estimate["layers"]) <= plots.MOST_NAMED,
+        off_chip=OFF_CHIP,
+        commands=commands,
+        versions=versions or {},
         backend=_BACKENDS.get(str(estimate["backend"]), _OTHER_BACKEND),
         streamed=any(layer["passes"] for layer in run["layers"]),
-        units=_units(numbers, estimate), macro_sources=list(dict.fromkeys(
-            one["source"] for one in estimate["technology"]["memories"])),
+        units=_units(numbers, estimate),
+        macro_sources=list(
+            dict.fromkeys(one["source"] for one in estimate["technology"]["memories"])
+        ),
         style=Markup(_source("page.css")),
-        script=Markup(script), script_hash=_hash(script),
-        documents={name: _json(document) for name, document in documents.items()})
+        script=Markup(script),
+        script_hash=_hash(script),
+        documents={name: _json(document) for name, document in documents.items()},
+    )
     return re.sub(r"\n{2,}", "\n", text)
 
 
@@ -103,10 +127,12 @@ def _units(numbers: Numbers, estimate: Mapping[str, Any]) -> dict[str, str]:
     components = [layer["components"] for layer in layers]
     return {
         "layer": numbers.unit([layer["on_chip"]["typical"] for layer in layers], "energy"),
-        "host": numbers.unit([layer["off_chip"]["high"]
-                              for layer in (*layers, estimate["host"])], "energy"),
-        "component": numbers.unit([band["typical"] for one in components
-                                   for band in one.values()], "energy"),
+        "host": numbers.unit(
+            [layer["off_chip"]["high"] for layer in (*layers, estimate["host"])], "energy"
+        ),
+        "component": numbers.unit(
+            [band["typical"] for one in components for band in one.values()], "energy"
+        ),
         "time": numbers.unit([layer["microseconds"] for layer in layers], "time"),
         "bytes": numbers.unit([4.0 * layer["weights"] for layer in layers], "bytes"),
     }
@@ -115,9 +141,12 @@ def _units(numbers: Numbers, estimate: Mapping[str, Any]) -> dict[str, str]:
 def _plots(numbers: Numbers, kernels: Sequence[Kernels]) -> dict[str, Any]:
     weights = numbers.value("sizes.whole.weights", "image")
     return {
-        "cycles": plots.cycles(numbers), "utilization": plots.utilization(numbers),
-        "densities": plots.densities(numbers), "energies": plots.energies(numbers),
-        "components": plots.components(numbers), "areas": plots.areas(numbers),
+        "cycles": plots.cycles(numbers),
+        "utilization": plots.utilization(numbers),
+        "densities": plots.densities(numbers),
+        "energies": plots.energies(numbers),
+        "components": plots.components(numbers),
+        "areas": plots.areas(numbers),
         "roofline_chip": plots.roofline(numbers, host=False),
         "roofline_host": plots.roofline(numbers, host=True),
         "compression": plots.compression(numbers) if weights else None,

@@ -19,8 +19,21 @@ from tritforge.report.facts import Kernels
 from tritforge.report.numbers import KINDS, Numbers
 from tritforge.report.svg import INKS, Drawing, draw, labels, shortened
 
-__all__ = ["CAUSES", "GROUPS", "MOST_NAMED", "areas", "baselines", "components", "compression",
-           "cycles", "densities", "energies", "kernels", "roofline", "utilization"]
+__all__ = [
+    "CAUSES",
+    "GROUPS",
+    "MOST_NAMED",
+    "areas",
+    "baselines",
+    "components",
+    "compression",
+    "cycles",
+    "densities",
+    "energies",
+    "kernels",
+    "roofline",
+    "utilization",
+]
 
 #: What cluster cycles went into: colour, name, and what it means.
 CAUSES: dict[str, tuple[str, str, str]] = {
@@ -84,17 +97,41 @@ def _limit(axes: Axes, largest: float, room: float = 0.0) -> None:
 def _whisker(axes: Axes, place: float, band: Mapping[str, float], scale: float) -> None:
     """A band as a line with ends."""
     low, high = band["low"] / scale, band["high"] / scale
-    axes.plot([low, high], [place, place], color=INKS["paper"], linewidth=3.2,
-              solid_capstyle="butt")       # stands out from dark bars
-    axes.plot([low, high], [place, place], color=INKS["ink"], linewidth=1.3,
-              solid_capstyle="butt", marker="|", markersize=7, markeredgewidth=1.3)
+    axes.plot(
+        [low, high], [place, place], color=INKS["paper"], linewidth=3.2, solid_capstyle="butt"
+    )  # stands out from dark bars
+    axes.plot(
+        [low, high],
+        [place, place],
+        color=INKS["ink"],
+        linewidth=1.3,
+        solid_capstyle="butt",
+        marker="|",
+        markersize=7,
+        markeredgewidth=1.3,
+    )
 
 
-def _label(drawing: Drawing, axes: Axes, numbers: Numbers, x: float, place: float, path: str,
-           source: str, kind: str, unit: str) -> None:
+def _label(
+    drawing: Drawing,
+    axes: Axes,
+    numbers: Numbers,
+    x: float,
+    place: float,
+    path: str,
+    source: str,
+    kind: str,
+    unit: str,
+) -> None:
     """A number beside a bar."""
-    text = axes.annotate(numbers.text(numbers.value(path, source), kind, unit), (x, place),
-                         (7, 0), textcoords="offset points", va="center", fontsize=10)
+    text = axes.annotate(
+        numbers.text(numbers.value(path, source), kind, unit),
+        (x, place),
+        (7, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=10,
+    )
     drawing.mark(text, numbers.attributes(path, source, kind, unit))
 
 
@@ -112,24 +149,45 @@ def cycles(numbers: Numbers) -> Markup:
         start = np.zeros(len(layers))
         for cause in CAUSES:
             share = np.array([layer["cluster_cycles"][cause] for layer in layers]) / every
-            style = {"color": INKS[CAUSES[cause][0]], "edgecolor": INKS["paper"],
-                     "linewidth": 0.5, "height": _BAR}
+            style = {
+                "color": INKS[CAUSES[cause][0]],
+                "edgecolor": INKS["paper"],
+                "linewidth": 0.5,
+                "height": _BAR,
+            }
             left.barh(places, share * total, left=start * total, **style)
             right.barh(places, 100 * share, left=100 * start, **style)
             start += share
         for index, layer in enumerate(layers):
             place = places[index]
-            left.plot([layer["lower_bound"]] * 2, [place - 0.42, place + 0.42],
-                      color=INKS["ink"], linewidth=1.6)
-            _label(drawing, left, numbers, max(total[index], layer["lower_bound"]), place,
-                   f"layers.{index}.cycles", "estimate", "count", "")
+            left.plot(
+                [layer["lower_bound"]] * 2,
+                [place - 0.42, place + 0.42],
+                color=INKS["ink"],
+                linewidth=1.6,
+            )
+            _label(
+                drawing,
+                left,
+                numbers,
+                max(total[index], layer["lower_bound"]),
+                place,
+                f"layers.{index}.cycles",
+                "estimate",
+                "count",
+                "",
+            )
         _bars(left, names, "clock cycles an image; mark: the least possible")
         _limit(left, max(total, default=0), 0.22)
         _bars(right, names, "share of cluster cycles, %")
         right.set_xlim(0, 100)
 
-    return draw("cycles", "Clock cycles of every layer and what clusters did in them",
-                (_WIDTH, _height(len(layers))), paint)
+    return draw(
+        "cycles",
+        "Clock cycles of every layer and what clusters did in them",
+        (_WIDTH, _height(len(layers))),
+        paint,
+    )
 
 
 def utilization(numbers: Numbers) -> Markup:
@@ -143,43 +201,74 @@ def utilization(numbers: Numbers) -> Markup:
         axes.barh(places, values, color=INKS["c1"], height=_BAR)
         for index, layer in enumerate(layers):
             if layer["utilization"] is not None:
-                _label(drawing, axes, numbers, values[index], places[index],
-                       f"layers.{index}.utilization", "estimate", "share", "%")
+                _label(
+                    drawing,
+                    axes,
+                    numbers,
+                    values[index],
+                    places[index],
+                    f"layers.{index}.utilization",
+                    "estimate",
+                    "share",
+                    "%",
+                )
         _bars(axes, [layer["name"] for layer in layers], "adder utilization, % of adder cycles")
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))
 
-    return draw("utilization", "Share of adder cycles in which an adder added",
-                (_WIDTH, _height(len(layers))), paint)
+    return draw(
+        "utilization",
+        "Share of adder cycles in which an adder added",
+        (_WIDTH, _height(len(layers))),
+        paint,
+    )
 
 
 def densities(numbers: Numbers) -> Markup:
     """Shares of nonzero weights and activations by layer."""
     layers = numbers.value("layers")
-    series = (("weight_density", "c1", "o", 0.2), ("activation_density", "c2", "s", 0.0),
-              ("broadcast_density", "c3", "D", -0.2))
+    series = (
+        ("weight_density", "c1", "o", 0.2),
+        ("activation_density", "c2", "s", 0.0),
+        ("broadcast_density", "c3", "D", -0.2),
+    )
 
     def paint(drawing: Drawing) -> None:
         axes = drawing.figure.subplots()
         places = _places(len(layers))
         for key, color, marker, shift in series:
-            at = [(100 * layer[key], place + shift) for layer, place
-                  in zip(layers, places, strict=True) if layer[key] is not None]
+            at = [
+                (100 * layer[key], place + shift)
+                for layer, place in zip(layers, places, strict=True)
+                if layer[key] is not None
+            ]
             for value, place in at:
                 axes.plot([0, value], [place, place], color=INKS["grid"], linewidth=1.2)
-            axes.plot([one[0] for one in at], [one[1] for one in at], marker, color=INKS[color],
-                      markersize=6, clip_on=False)
+            axes.plot(
+                [one[0] for one in at],
+                [one[1] for one in at],
+                marker,
+                color=INKS[color],
+                markersize=6,
+                clip_on=False,
+            )
         _bars(axes, [layer["name"] for layer in layers], "nonzero, %")
         axes.set_xlim(0, 100)
 
-    return draw("densities", "Shares of nonzero trits and activations of every layer",
-                (_WIDTH, _height(len(layers), 30.0)), paint)
+    return draw(
+        "densities",
+        "Shares of nonzero trits and activations of every layer",
+        (_WIDTH, _height(len(layers), 30.0)),
+        paint,
+    )
 
 
 def energies(numbers: Numbers) -> Markup:
     """Energy of every layer, by group of components, with the band of its sum."""
-    entries = [(layer["name"], f"layers.{index}", layer)
-               for index, layer in enumerate(numbers.value("layers"))]
+    entries = [
+        (layer["name"], f"layers.{index}", layer)
+        for index, layer in enumerate(numbers.value("layers"))
+    ]
     host = numbers.value("host")
     if host["on_chip"]["high"] or host["off_chip"]["high"]:
         entries.append((host["name"], "host", host))
@@ -188,55 +277,114 @@ def energies(numbers: Numbers) -> Markup:
     places = _places(len(entries))
 
     def paint(drawing: Drawing) -> None:
-        panels = drawing.figure.subplots(1, 2 if outside else 1, sharey=True, squeeze=False,
-                                         width_ratios=[1.9, 1] if outside else None)[0]
+        panels = drawing.figure.subplots(
+            1,
+            2 if outside else 1,
+            sharey=True,
+            squeeze=False,
+            width_ratios=[1.9, 1] if outside else None,
+        )[0]
         axes = panels[0]
         unit = numbers.unit([entry["on_chip"]["typical"] for _, _, entry in entries], "energy")
         scale = KINDS["energy"][unit]
         start = np.zeros(len(entries))
         for color, members in GROUPS.values():
-            value = np.array([sum(entry["components"][one]["typical"] for one in members
-                                  if one in entry["components"])
-                              for _, _, entry in entries]) / scale
-            axes.barh(places, value, left=start, color=INKS[color], height=_BAR,
-                      edgecolor=INKS["paper"], linewidth=0.5)
+            value = (
+                np.array(
+                    [
+                        sum(
+                            entry["components"][one]["typical"]
+                            for one in members
+                            if one in entry["components"]
+                        )
+                        for _, _, entry in entries
+                    ]
+                )
+                / scale
+            )
+            axes.barh(
+                places,
+                value,
+                left=start,
+                color=INKS[color],
+                height=_BAR,
+                edgecolor=INKS["paper"],
+                linewidth=0.5,
+            )
             start += value
-        _bands(drawing, axes, numbers, [(path + ".on_chip", entry["on_chip"])
-                                        for _, path, entry in entries], unit, 0.14)
+        _bands(
+            drawing,
+            axes,
+            numbers,
+            [(path + ".on_chip", entry["on_chip"]) for _, path, entry in entries],
+            unit,
+            0.14,
+        )
         _bars(axes, names, f"energy on the chip, {unit} an image")
         if outside:
-            unit = numbers.unit([entry["off_chip"]["typical"] for _, _, entry in entries],
-                                "energy")
+            unit = numbers.unit([entry["off_chip"]["typical"] for _, _, entry in entries], "energy")
             scale = KINDS["energy"][unit]
-            panels[1].barh(places, [entry["off_chip"]["typical"] / scale
-                                    for _, _, entry in entries],
-                           color=INKS["grid"], height=_BAR, edgecolor=INKS["ink"], linewidth=0.8)
-            _bands(drawing, panels[1], numbers, [(path + ".off_chip", entry["off_chip"])
-                                                 for _, path, entry in entries], unit, 0.34)
+            panels[1].barh(
+                places,
+                [entry["off_chip"]["typical"] / scale for _, _, entry in entries],
+                color=INKS["grid"],
+                height=_BAR,
+                edgecolor=INKS["ink"],
+                linewidth=0.8,
+            )
+            _bands(
+                drawing,
+                panels[1],
+                numbers,
+                [(path + ".off_chip", entry["off_chip"]) for _, path, entry in entries],
+                unit,
+                0.34,
+            )
             _bars(panels[1], names, f"off the chip, {unit} an image")
             panels[1].xaxis.set_major_locator(MaxNLocator(3))
 
-    return draw("energies", "Energy of every layer by component, with low and high",
-                (_WIDTH, _height(len(entries))), paint)
+    return draw(
+        "energies",
+        "Energy of every layer by component, with low and high",
+        (_WIDTH, _height(len(entries))),
+        paint,
+    )
 
 
-def _bands(drawing: Drawing, axes: Axes, numbers: Numbers,
-           bands: Sequence[tuple[str, Mapping[str, float]]], unit: str, room: float,
-           source: str = "estimate", kind: str = "energy") -> None:
+def _bands(
+    drawing: Drawing,
+    axes: Axes,
+    numbers: Numbers,
+    bands: Sequence[tuple[str, Mapping[str, float]]],
+    unit: str,
+    room: float,
+    source: str = "estimate",
+    kind: str = "energy",
+) -> None:
     """Whiskers of bands, with their typical values beside."""
     scale = KINDS[kind][unit]
     for place, (path, band) in zip(_places(len(bands)), bands, strict=True):
         if band["high"]:
             _whisker(axes, place, band, scale)
-            _label(drawing, axes, numbers, band["high"] / scale, place, f"{path}.typical",
-                   source, kind, unit)
+            _label(
+                drawing,
+                axes,
+                numbers,
+                band["high"] / scale,
+                place,
+                f"{path}.typical",
+                source,
+                kind,
+                unit,
+            )
     _limit(axes, max((band["high"] / scale for _, band in bands), default=0), room)
 
 
 def components(numbers: Numbers) -> Markup:
     """Energy of every component of the chip, with its band."""
-    found = {name: band for name, band in numbers.value("energy.components").items()
-             if name != OFF_CHIP}
+    found = {
+        name: band for name, band in numbers.value("energy.components").items() if name != OFF_CHIP
+    }
     colors = {member: color for color, members in GROUPS.values() for member in members}
 
     def paint(drawing: Drawing) -> None:
@@ -244,20 +392,37 @@ def components(numbers: Numbers) -> Markup:
         unit = numbers.unit([band["typical"] for band in found.values()], "energy")
         scale = KINDS["energy"][unit]
         places = _places(len(found))
-        axes.barh(places, [band["typical"] / scale for band in found.values()], height=_BAR,
-                  color=[INKS[colors.get(name, "c7")] for name in found])
-        _bands(drawing, axes, numbers, [(f"energy.components.{name}", band)
-                                        for name, band in found.items()], unit, 0.1)
+        axes.barh(
+            places,
+            [band["typical"] / scale for band in found.values()],
+            height=_BAR,
+            color=[INKS[colors.get(name, "c7")] for name in found],
+        )
+        _bands(
+            drawing,
+            axes,
+            numbers,
+            [(f"energy.components.{name}", band) for name, band in found.items()],
+            unit,
+            0.1,
+        )
         _bars(axes, list(found), f"energy, {unit} an image; bar: typical, line: low to high")
 
-    return draw("components", "Energy of every component with low and high",
-                (_WIDTH, _height(len(found), 22.0)), paint)
+    return draw(
+        "components",
+        "Energy of every component with low and high",
+        (_WIDTH, _height(len(found), 22.0)),
+        paint,
+    )
 
 
 def areas(numbers: Numbers) -> Markup:
     """Logic and memory of every block, on a logarithmic axis, with bands."""
-    blocks = [(index, block) for index, block in enumerate(numbers.value("area.blocks"))
-              if block["area_um2"]["high"]]
+    blocks = [
+        (index, block)
+        for index, block in enumerate(numbers.value("area.blocks"))
+        if block["area_um2"]["high"]
+    ]
     blocks.sort(key=lambda one: -one[1]["area_um2"]["typical"])
 
     def paint(drawing: Drawing) -> None:
@@ -265,34 +430,50 @@ def areas(numbers: Numbers) -> Markup:
         scale = KINDS["area"]["mm²"]
         edge = []
         for place, (_, block) in zip(_places(len(blocks)), blocks, strict=True):
-            for key, color, marker, shift in (("logic_um2", "c2", "s", 0.17),
-                                              ("memory_um2", "c1", "o", -0.17)):
+            for key, color, marker, shift in (
+                ("logic_um2", "c2", "s", 0.17),
+                ("memory_um2", "c1", "o", -0.17),
+            ):
                 band = block[key]
                 if not band["low"]:
                     continue
-                axes.plot([band["low"] / scale, band["high"] / scale], [place + shift] * 2,
-                          color=INKS[color], linewidth=2.2, solid_capstyle="round")
-                axes.plot([band["typical"] / scale], [place + shift], marker, color=INKS[color],
-                          markersize=6.5)
+                axes.plot(
+                    [band["low"] / scale, band["high"] / scale],
+                    [place + shift] * 2,
+                    color=INKS[color],
+                    linewidth=2.2,
+                    solid_capstyle="round",
+                )
+                axes.plot(
+                    [band["typical"] / scale],
+                    [place + shift],
+                    marker,
+                    color=INKS[color],
+                    markersize=6.5,
+                )
                 edge += [band["low"] / scale, band["high"] / scale]
-        names = [f"{block['name']} ({block['count']})" if block["count"] > 1 else block["name"]
-                 for _, block in blocks]
+        names = [
+            f"{block['name']} ({block['count']})" if block["count"] > 1 else block["name"]
+            for _, block in blocks
+        ]
         axes.set_xscale("log")
         _bars(axes, names, "area, mm² (logarithmic); mark: typical, line: low to high")
         if edge:
             axes.set_xlim(min(edge) / 1.6, max(edge) * 1.6)
         _log_ticks(axes, "x")
 
-    return draw("areas", "Area of logic and memories of every block",
-                (_WIDTH, _height(len(blocks))), paint)
+    return draw(
+        "areas", "Area of logic and memories of every block", (_WIDTH, _height(len(blocks))), paint
+    )
 
 
 def _log_ticks(axes: Axes, which: str) -> None:
     """Ticks of a logarithmic axis whose limits are set: few decades have more of them."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,),
-                                      numticks=12))
+    axis.set_major_locator(
+        LogLocator(10, subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,), numticks=12)
+    )
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
@@ -303,19 +484,29 @@ def compression(numbers: Numbers) -> Markup:
 
     What memories hold is known of the whole only: layers share their words.
     """
-    forms = (("float32_bytes", "32-bit weights", "c7"), ("trits_bytes", "trits of 2 bits", "c5"),
-             ("packed_bytes", "trits, packed", "c1"), ("memory_bytes", "memory contents", "c6"))
-    parts = [(key, title) for key, title in (("whole", "whole network"),
-                                             ("ternary_layers", "ternary layers"))
-             if numbers.value(f"sizes.{key}.weights", "image")]
-    rows = [(f"sizes.{part}.{key}", what, color, part) for part, _ in parts
-            for key, what, color in forms if key != "memory_bytes" or part == "whole"]
+    forms = (
+        ("float32_bytes", "32-bit weights", "c7"),
+        ("trits_bytes", "trits of 2 bits", "c5"),
+        ("packed_bytes", "trits, packed", "c1"),
+        ("memory_bytes", "memory contents", "c6"),
+    )
+    parts = [
+        (key, title)
+        for key, title in (("whole", "whole network"), ("ternary_layers", "ternary layers"))
+        if numbers.value(f"sizes.{key}.weights", "image")
+    ]
+    rows = [
+        (f"sizes.{part}.{key}", what, color, part)
+        for part, _ in parts
+        for key, what, color in forms
+        if key != "memory_bytes" or part == "whole"
+    ]
     titles = dict(parts)
 
     def paint(drawing: Drawing) -> None:
         panels = drawing.figure.subplots(
-            len(parts), 1, squeeze=False, sharex=True,
-            height_ratios=[4, 3][:len(parts)])[:, 0]
+            len(parts), 1, squeeze=False, sharex=True, height_ratios=[4, 3][: len(parts)]
+        )[:, 0]
         largest = max(numbers.value(path, "image") for path, *_ in rows)
         unit = numbers.unit([largest], "bytes")
         scale = KINDS["bytes"][unit]
@@ -330,17 +521,36 @@ def compression(numbers: Numbers) -> Markup:
             _limit(axes, largest / scale, 0.12)
             axes.tick_params(labelbottom=True)
 
-    return draw("compression", "Bytes of weights as 32-bit numbers, trits, and packed trits",
-                (_WIDTH, _height(len(rows), 25.0, 45.0 + 45.0 * len(parts))), paint)
+    return draw(
+        "compression",
+        "Bytes of weights as 32-bit numbers, trits, and packed trits",
+        (_WIDTH, _height(len(rows), 25.0, 45.0 + 45.0 * len(parts))),
+        paint,
+    )
 
 
 def baselines(numbers: Numbers) -> Markup:
     """Energy and cycles of this run and of what it is compared with."""
     found = numbers.value("baselines")
-    entries = [("this run", "", numbers.value("totals.all layers.on_chip"),
-                "totals.all layers.on_chip", "cycles")]
-    entries += [(name.replace("_", " "), name, one["on_chip"], f"baselines.{name}.on_chip",
-                 f"baselines.{name}.cycles") for name, one in found.items()]
+    entries = [
+        (
+            "this run",
+            "",
+            numbers.value("totals.all layers.on_chip"),
+            "totals.all layers.on_chip",
+            "cycles",
+        )
+    ]
+    entries += [
+        (
+            name.replace("_", " "),
+            name,
+            one["on_chip"],
+            f"baselines.{name}.on_chip",
+            f"baselines.{name}.cycles",
+        )
+        for name, one in found.items()
+    ]
 
     def paint(drawing: Drawing) -> None:
         left, right = drawing.figure.subplots(1, 2, sharey=True)
@@ -348,10 +558,15 @@ def baselines(numbers: Numbers) -> Markup:
         scale = KINDS["energy"][unit]
         places = _places(len(entries))
         colors = [INKS["c1"], *[INKS["c7"]] * len(found)]
-        left.barh(places, [band["typical"] / scale for _, _, band, _, _ in entries],
-                  color=colors, height=_BAR)
-        _bands(drawing, left, numbers, [(path, band) for _, _, band, path, _ in entries], unit,
-               0.22)
+        left.barh(
+            places,
+            [band["typical"] / scale for _, _, band, _, _ in entries],
+            color=colors,
+            height=_BAR,
+        )
+        _bands(
+            drawing, left, numbers, [(path, band) for _, _, band, path, _ in entries], unit, 0.22
+        )
         _bars(left, [name for name, *_ in entries], f"energy on the chip, {unit} an image")
         counts = [numbers.value(path) for *_, path in entries]
         right.barh(places, counts, color=colors, height=_BAR)
@@ -360,11 +575,16 @@ def baselines(numbers: Numbers) -> Markup:
         _bars(right, [name for name, *_ in entries], "clock cycles an image")
         _limit(right, max(counts), 0.4)
 
-    return draw("baselines", "Energy and cycles against the baselines",
-                (_WIDTH, _height(len(entries), 34.0)), paint)
+    return draw(
+        "baselines",
+        "Energy and cycles against the baselines",
+        (_WIDTH, _height(len(entries), 34.0)),
+        paint,
+    )
 
 
 # ----- roofline
+
 
 def roofline(numbers: Numbers, host: bool) -> Markup | None:
     """Additions a cycle against additions a byte: of the memories on the chip, or of the host port.
@@ -380,14 +600,29 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
         if not layer["adds_per_cycle"]:
             continue
         if not host:
-            points.append((number, layer["name"], layer["adds_per_on_chip_byte"],
-                           layer["adds_per_cycle"], True))
+            points.append(
+                (
+                    number,
+                    layer["name"],
+                    layer["adds_per_on_chip_byte"],
+                    layer["adds_per_cycle"],
+                    True,
+                )
+            )
         elif layer["adds_per_host_byte"]:
-            points.append((number, layer["name"], layer["adds_per_host_byte"],
-                           layer["adds_per_cycle"], True))
+            points.append(
+                (number, layer["name"], layer["adds_per_host_byte"], layer["adds_per_cycle"], True)
+            )
         elif layer["adds_per_packed_byte"]:
-            points.append((number, layer["name"], layer["adds_per_packed_byte"],
-                           layer["adds_per_cycle"], False))
+            points.append(
+                (
+                    number,
+                    layer["name"],
+                    layer["adds_per_packed_byte"],
+                    layer["adds_per_cycle"],
+                    False,
+                )
+            )
     points = [point for point in points if point[2]]
     if not points:
         return None
@@ -411,37 +646,77 @@ def roofline(numbers: Numbers, host: bool) -> Markup | None:
         axes.plot([ridge, high_x], [peak, peak], color=INKS["ink"], linewidth=2)
         axes.plot([low_x, ridge], [low_x * bandwidth, peak], color=INKS["c2"], linewidth=2)
         for _, _, x, y, filled in points:
-            axes.plot([x], [y], "o", markersize=7, color=INKS["c1"],
-                      markerfacecolor=INKS["c1"] if filled else INKS["paper"],
-                      markeredgewidth=1.6)
-        axes.set_xlabel("additions a byte through the host port (logarithmic)" if host else
-                        "additions a byte read from trit and activation memories (logarithmic)")
+            axes.plot(
+                [x],
+                [y],
+                "o",
+                markersize=7,
+                color=INKS["c1"],
+                markerfacecolor=INKS["c1"] if filled else INKS["paper"],
+                markeredgewidth=1.6,
+            )
+        axes.set_xlabel(
+            "additions a byte through the host port (logarithmic)"
+            if host
+            else "additions a byte read from trit and activation memories (logarithmic)"
+        )
         axes.set_ylabel("additions a clock cycle (logarithmic)")
-        fixed = [axes.annotate(f"adders: {peak:,.0f} additions a cycle", (high_x, peak),
-                               (-4, 5), textcoords="offset points", ha="right", va="bottom",
-                               fontsize=10)]
+        fixed = [
+            axes.annotate(
+                f"adders: {peak:,.0f} additions a cycle",
+                (high_x, peak),
+                (-4, 5),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                fontsize=10,
+            )
+        ]
         what = "host port" if host else "memories on the chip"
         # beside the slanted roof, on its right, at a height where the plot is empty
-        level = math.sqrt(max(low_y, low_x * bandwidth) * peak) if low_x * bandwidth < peak \
+        level = (
+            math.sqrt(max(low_y, low_x * bandwidth) * peak)
+            if low_x * bandwidth < peak
             else low_y * 1.3
-        fixed.append(axes.annotate(f"{what}: {bandwidth:,g} bytes a cycle",
-                                   (level / bandwidth, level), (10, 0),
-                                   textcoords="offset points", ha="left", va="center",
-                                   fontsize=10, color=INKS["c2"]))
-        _place_labels(drawing, axes, [(shortened(name, 18) if named else str(number), x, y)
-                                      for number, name, x, y, _ in points], fixed,
-                      (low_x, bandwidth, peak))
+        )
+        fixed.append(
+            axes.annotate(
+                f"{what}: {bandwidth:,g} bytes a cycle",
+                (level / bandwidth, level),
+                (10, 0),
+                textcoords="offset points",
+                ha="left",
+                va="center",
+                fontsize=10,
+                color=INKS["c2"],
+            )
+        )
+        _place_labels(
+            drawing,
+            axes,
+            [
+                (shortened(name, 18) if named else str(number), x, y)
+                for number, name, x, y, _ in points
+            ],
+            fixed,
+            (low_x, bandwidth, peak),
+        )
 
-    title = ("Roofline of the host port" if host else "Roofline of the memories on the chip")
+    title = "Roofline of the host port" if host else "Roofline of the memories on the chip"
     return draw("roofline-host" if host else "roofline-chip", title, (_WIDTH, height), paint)
 
 
-def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, float, float]],
-                  fixed: Sequence[Any], roof: tuple[float, float, float]) -> None:
+def _place_labels(
+    drawing: Drawing,
+    axes: Axes,
+    points: Sequence[tuple[str, float, float]],
+    fixed: Sequence[Any],
+    roof: tuple[float, float, float],
+) -> None:
     """Names beside points, each at the nearest place where it covers nothing, with a line to its
     point where that is far."""
-    drawing.figure.draw_without_rendering()         # the layout must stand
-    renderer = drawing.figure.canvas.get_renderer()      # type: ignore[attr-defined]
+    drawing.figure.draw_without_rendering()  # the layout must stand
+    renderer = drawing.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     area = axes.get_window_extent(renderer).padded(-3)
     change = axes.transData.transform
     spots = [change((x, y)) for _, x, y in points]
@@ -470,17 +745,20 @@ def _place_labels(drawing: Drawing, axes: Axes, points: Sequence[tuple[str, floa
         gap = math.hypot(max(box.x0 - x, x - box.x1, 0), max(box.y0 - y, y - box.y1, 0))
         nearest = min(spots, key=lambda one: math.dist(one, middle))
         if gap > 10 or nearest is not spot:
-            end = axes.transData.inverted().transform((
-                min(max(x, box.x0 + 2), box.x1 - 2), min(max(y, box.y0 + 1), box.y1 - 1)))
+            end = axes.transData.inverted().transform(
+                (min(max(x, box.x0 + 2), box.x1 - 2), min(max(y, box.y0 + 1), box.y1 - 1))
+            )
             start = axes.transData.inverted().transform((x, y))
-            axes.plot([start[0], end[0]], [start[1], end[1]], color=INKS["faint"], linewidth=0.7,
-                      zorder=1)
+            axes.plot(
+                [start[0], end[0]], [start[1], end[1]], color=INKS["faint"], linewidth=0.7, zorder=1
+            )
     for one in fixed:
         one.set_in_layout(False)
 
 
-def _free(x: float, y: float, width: float, height: float, taken: Sequence[Bbox],
-          area: Bbox) -> Bbox | None:
+def _free(
+    x: float, y: float, width: float, height: float, taken: Sequence[Bbox], area: Bbox
+) -> Bbox | None:
     """The free box of a size nearest to a point."""
     left, bottom, right, top = np.array([one.extents for one in taken]).T
     angles = np.radians((0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202, 67, 113, 247, 293))
@@ -488,16 +766,22 @@ def _free(x: float, y: float, width: float, height: float, taken: Sequence[Bbox]
     for distance in range(8, 400, 5):
         x0 = x + along * distance - width * (1 - along) / 2
         y0 = y + up * distance - height * (1 - up) / 2
-        inside = ((area.x0 <= x0) & (x0 + width <= area.x1)
-                  & (area.y0 <= y0) & (y0 + height <= area.y1))
-        covers = ((x0[:, None] < right) & (x0[:, None] + width > left)
-                  & (y0[:, None] < top) & (y0[:, None] + height > bottom)).any(axis=1)
+        inside = (
+            (area.x0 <= x0) & (x0 + width <= area.x1) & (area.y0 <= y0) & (y0 + height <= area.y1)
+        )
+        covers = (
+            (x0[:, None] < right)
+            & (x0[:, None] + width > left)
+            & (y0[:, None] < top)
+            & (y0[:, None] + height > bottom)
+        ).any(axis=1)
         if (found := np.flatnonzero(inside & ~covers)).size:
             return Bbox.from_bounds(x0[found[0]], y0[found[0]], width, height)
     return None
 
 
 # ----- kernels
+
 
 def kernels(shown: Kernels) -> Markup:
     """Trits as small squares: rows downwards, channels to the right."""
@@ -508,14 +792,23 @@ def kernels(shown: Kernels) -> Markup:
     paths = {value: "".join(_squares(shown.trits, value, gap)) for value in (1, -1)}
     zeros = "".join(
         f"M{channel * (width + gap) + gap} {row * (height + gap) + gap}h{width}v{height}h-{width}z"
-        for row in range(rows) for channel in range(channels))
+        for row in range(rows)
+        for channel in range(channels)
+    )
     cell = max(3.0, min(7.0, _WIDTH / across))
     return Markup(
         '<svg class="kernels" viewBox="0 0 {} {}" role="img" aria-label="{}" '
         'shape-rendering="crispEdges" style="--width:{}px"><path class="zero" d="{}"/>'
-        '<path class="plus" d="{}"/><path class="minus" d="{}"/></svg>').format(
-            across, down, f"Kernels of layer {shown.layer}: plus, minus and zero",
-            round(across * cell), zeros, paths[1], paths[-1])
+        '<path class="plus" d="{}"/><path class="minus" d="{}"/></svg>'
+    ).format(
+        across,
+        down,
+        f"Kernels of layer {shown.layer}: plus, minus and zero",
+        round(across * cell),
+        zeros,
+        paths[1],
+        paths[-1],
+    )
 
 
 def _squares(trits: np.ndarray[Any, Any], value: int, gap: int) -> list[str]:
@@ -530,9 +823,9 @@ def _squares(trits: np.ndarray[Any, Any], value: int, gap: int) -> list[str]:
             while x + length < width and line[x + length] == value:
                 length += 1
             if length:
-                found.append(f"M{channel * (width + gap) + gap + x} "
-                             f"{row * (height + gap) + gap + y}h{length}v1h-{length}z")
+                found.append(
+                    f"M{channel * (width + gap) + gap + x} "
+                    f"{row * (height + gap) + gap + y}h{length}v1h-{length}z"
+                )
             x += length or 1
     return found
-
-

@@ -27,17 +27,30 @@ INKS = {name: f"#01{16 + index:02x}fe" for index, name in enumerate(_NAMES)}
 _LONGEST = 22
 
 _STYLE = {
-    "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10.5,
-    "text.parse_math": False,       # a dollar sign in a name is one
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "text.parse_math": False,  # a dollar sign in a name is one
     "axes.unicode_minus": False,
-    "text.color": INKS["ink"], "axes.labelcolor": INKS["ink"], "axes.edgecolor": INKS["faint"],
-    "axes.facecolor": "none", "figure.facecolor": "none",
-    "xtick.color": INKS["faint"], "ytick.color": INKS["faint"],
-    "xtick.labelcolor": INKS["ink"], "ytick.labelcolor": INKS["ink"],
-    "grid.color": INKS["grid"], "grid.linewidth": 0.8,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "ytick.major.size": 0, "xtick.labelsize": 10, "ytick.labelsize": 10.5,
-    "axes.labelsize": 10.5, "figure.constrained_layout.h_pad": 0.06,
+    "text.color": INKS["ink"],
+    "axes.labelcolor": INKS["ink"],
+    "axes.edgecolor": INKS["faint"],
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "xtick.color": INKS["faint"],
+    "ytick.color": INKS["faint"],
+    "xtick.labelcolor": INKS["ink"],
+    "ytick.labelcolor": INKS["ink"],
+    "grid.color": INKS["grid"],
+    "grid.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "ytick.major.size": 0,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10.5,
+    "axes.labelsize": 10.5,
+    "figure.constrained_layout.h_pad": 0.06,
     "figure.constrained_layout.w_pad": 0.06,
 }
 
@@ -65,12 +78,13 @@ class Drawing:
 
 def shortened(name: str, longest: int = _LONGEST) -> str:
     """A name that fits a plot: the middle of a long one is left out."""
-    clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}"
-                    for letter in name)
+    clean = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
+    )
     if len(clean) <= longest:
         return clean
     tail = longest // 2
-    return f"{clean[:longest - tail - 1]}…{clean[-tail:]}"
+    return f"{clean[: longest - tail - 1]}…{clean[-tail:]}"
 
 
 def labels(names: Sequence[str]) -> list[str]:
@@ -81,8 +95,9 @@ def labels(names: Sequence[str]) -> list[str]:
     return [f"{number} {shortened(name, _LONGEST - 4)}" for number, name in enumerate(names, 1)]
 
 
-def draw(name: str, title: str, size: tuple[float, float],
-         paint: Callable[[Drawing], None]) -> Markup:
+def draw(
+    name: str, title: str, size: tuple[float, float], paint: Callable[[Drawing], None]
+) -> Markup:
     """An SVG element.
 
     Parameters
@@ -97,9 +112,10 @@ def draw(name: str, title: str, size: tuple[float, float],
         Draws on the figure.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        drawing = Drawing(Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72,
-                                 layout="constrained"))
-        FigureCanvasAgg(drawing.figure)         # measures texts
+        drawing = Drawing(
+            Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72, layout="constrained")
+        )
+        FigureCanvasAgg(drawing.figure)  # measures texts
         buffer = io.StringIO()
         with warnings.catch_warnings():
             # letters that the measuring font lacks: the browser has its own fonts
@@ -109,17 +125,20 @@ def draw(name: str, title: str, size: tuple[float, float],
                 for axis in (axes.xaxis, axes.yaxis):
                     axis.label.set_gid("axis-label")
             # savefig would lay everything out once more
-            FigureCanvasSVG(drawing.figure).print_svg(buffer, metadata={
-                "Date": None, "Creator": None, "Format": None, "Type": None})
+            FigureCanvasSVG(drawing.figure).print_svg(
+                buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            )
     return _inline(buffer.getvalue(), name, title, size, drawing.numbers)
 
 
-def _inline(text: str, name: str, title: str, size: tuple[float, float],
-            numbers: Mapping[str, Markup]) -> Markup:
-    body = text[text.index("<svg"):]
-    body = body[body.index(">") + 1:body.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", body,
-                  flags=re.DOTALL)
+def _inline(
+    text: str, name: str, title: str, size: tuple[float, float], numbers: Mapping[str, Markup]
+) -> Markup:
+    body = text[text.index("<svg") :]
+    body = body[body.index(">") + 1 : body.rindex("</svg>")]
+    body = re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL
+    )
     wanted = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", body))
 
     def tag(match: re.Match[str]) -> str:
@@ -127,16 +146,18 @@ def _inline(text: str, name: str, title: str, size: tuple[float, float],
         for variable, color in INKS.items():
             found = found.replace(color, f"var(--{variable})")
         found = re.sub(r"font: (\w+ )?([\d.]+)px 'DejaVu Sans'", r"font-size: \2px", found)
-        found = re.sub(r" id=\"([^\"]*)\"", lambda at: _identified(at[1], name, wanted, numbers),
-                       found)
+        found = re.sub(
+            r" id=\"([^\"]*)\"", lambda at: _identified(at[1], name, wanted, numbers), found
+        )
         found = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", found)
         return found.replace("xlink:href", "href")
 
     body = re.sub(r"<[^>]*>", tag, body)
     body = re.sub(r"\n\s*", "\n", body).strip()
-    return Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}" '
-                  'style="--width:{}px">{}</svg>').format(
-                      round(size[0], 1), round(size[1], 1), title, round(size[0]), Markup(body))
+    return Markup(
+        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}" '
+        'style="--width:{}px">{}</svg>'
+    ).format(round(size[0], 1), round(size[1], 1), title, round(size[0]), Markup(body))
 
 
 def _identified(found: str, name: str, wanted: set[str], numbers: Mapping[str, Markup]) -> str:

@@ -20,7 +20,7 @@ def new() -> Technology:
 def gate(coefficients: tuple[float, float, float], volts: float) -> float:
     """Energy of a gate in Stillmaker and Baas' fit, in units that only ratios have a use for."""
     square, linear, constant = coefficients
-    return square * volts ** 2 + linear * volts + constant
+    return square * volts**2 + linear * volts + constant
 
 
 AT_65, AT_45 = (3.755, -4.398, 1.975), (1.103, -0.362, 0.2767)
@@ -32,15 +32,24 @@ def test_factors_are_those_of_the_file():
         assert factor == pytest.approx(stated, abs=0.0005)
 
 
-@pytest.mark.parametrize(("name", "factors"), [
-    ("select_bit", (A, A, A)), ("clock_bit", (A, A, A)), ("add_bit", (B, C, B)),
-    ("multiply_bit2", (C, C, B)), ("register_file_area", (1.5, 1.5, 1.5)),
-    ("toggle", (1, 1, 1)), ("placement", (1, 1, 1)),
-    ("logic_leakage", (0.000107 / 1.5, 0.0256 / 1.5, 1.12 / 1.5))])
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    [
+        ("select_bit", (A, A, A)),
+        ("clock_bit", (A, A, A)),
+        ("add_bit", (B, C, B)),
+        ("multiply_bit2", (C, C, B)),
+        ("register_file_area", (1.5, 1.5, 1.5)),
+        ("toggle", (1, 1, 1)),
+        ("placement", (1, 1, 1)),
+        ("logic_leakage", (0.000107 / 1.5, 0.0256 / 1.5, 1.12 / 1.5)),
+    ],
+)
 def test_figures_are_scaled_as_stated(old, new, name, factors):
     before, after = old[name], new[name]
     assert (after.low, after.typical, after.high) == pytest.approx(
-        (before.low * factors[0], before.typical * factors[1], before.high * factors[2]), rel=1e-3)
+        (before.low * factors[0], before.typical * factors[1], before.high * factors[2]), rel=1e-3
+    )
 
 
 def test_cells_are_scaled_as_stated(old, new):

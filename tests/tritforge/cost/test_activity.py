@@ -99,16 +99,21 @@ def circuit(technology, tmp_path_factory):
 
 def _counted(link, what, name):
     """Of groups alike: how many bits, and what was counted."""
-    chosen = [number for number, group in enumerate(link.groups)
-              if (group.what, group.name) == (what, name)]
-    return (sum(link.groups[number].bits for number in chosen),
-            int(sum(link.counts[number] for number in chosen)))
+    chosen = [
+        number
+        for number, group in enumerate(link.groups)
+        if (group.what, group.name) == (what, name)
+    ]
+    return (
+        sum(link.groups[number].bits for number in chosen),
+        int(sum(link.counts[number] for number in chosen)),
+    )
 
 
 def test_counts_of_a_circuit_are_exact(circuit):
     link, netlist, first = circuit
     assert link.groups == netlist.groups
-    assert link.counted_cycles == 0 and not link.counts.any()   # nothing has run
+    assert link.counted_cycles == 0 and not link.counts.any()  # nothing has run
     run = [protocol.run(0, 1).words()]
     second = link.exchange(run, 1)
     assert link.counted_cycles == 8
@@ -123,10 +128,10 @@ def test_counts_of_a_circuit_are_exact(circuit):
     ring = [answer[0][0] & 15 for answer in (first, second)]
     states = [0b0011, 0b0111, 0b1111, 0b1110, 0b1100, 0b1000, 0b0000, 0b0001]
     assert ring[1] == states[(states.index(ring[0]) + 1) % 8]
-    assert ring[0] == states[states.index(0b0011) + 2]     # 8 cycles of reset, 8 to the answer
+    assert ring[0] == states[states.index(0b0011) + 2]  # 8 cycles of reset, 8 to the answer
     before = link.counts.copy()
     link.exchange([protocol.status().words()], 1)
-    assert (link.counts == before).all()                   # counted are runs alone
+    assert (link.counts == before).all()  # counted are runs alone
 
 
 def test_a_circuit_needs_what_it_changes(circuit, technology):
@@ -140,9 +145,11 @@ def test_a_circuit_needs_what_it_changes(circuit, technology):
     cycles = link.counted_cycles
     assert block["energy_pj"]["clock"]["typical"] == pytest.approx(7 * cycles * clock)
     assert block["clock_gating_saves_pj"]["typical"] == pytest.approx(
-        (4 * cycles - block["needed_clocks"]) * clock)
-    assert {(one["width_bits"], one["depth"], one["answers_at_once"])
-            for one in told["memories"]} == {(4, 8, False), (4, 4, True)}
+        (4 * cycles - block["needed_clocks"]) * clock
+    )
+    assert {
+        (one["width_bits"], one["depth"], one["answers_at_once"]) for one in told["memories"]
+    } == {(4, 8, False), (4, 4, True)}
 
 
 def test_energy_by_hand(technology):
@@ -157,7 +164,7 @@ def test_energy_by_hand(technology):
     ]
     told = summarize(groups, [10, 6, 3, 5, 4, 7], 20, technology)
     energy = told["blocks"]["walker"]["energy_pj"]
-    half = 0.5 * 1.1 ** 2 * 1e-3
+    half = 0.5 * 1.1**2 * 1e-3
     # One NAND2 drives an inverter and two flip-flops, one flip-flop a NAND2.
     expected = {
         "logic": 10 * (1.48e-3 + half * (1.70 + 2 * 0.95)),
@@ -167,30 +174,46 @@ def test_energy_by_hand(technology):
     }
     expected["all"] = sum(expected.values())
     assert {part: band["typical"] for part, band in energy.items()} == pytest.approx(expected)
-    low = 0.5 * 0.9 ** 2 * 1e-3
+    low = 0.5 * 0.9**2 * 1e-3
     assert energy["logic"]["low"] == pytest.approx(10 * (0.23e-3 + low * (1.70 + 2 * 0.95)))
     assert told["blocks"]["walker"]["clock_gating_saves_pj"]["typical"] == pytest.approx(
-        (20 * 1 - 3) * 7.45e-3)
+        (20 * 1 - 3) * 7.45e-3
+    )
     assert told["blocks"]["walker"]["toggle_rate"] == pytest.approx(16 / (20 * 6))
-    assert told["memories"] == [{
-        "block": "walker", "name": "walker", "width_bits": 4, "depth": 8, "count": 2,
-        "answers_at_once": True, "reads": 4, "writes": 7, "read_bit_toggles": 5,
-        "changed_share": 5 / 16}]
+    assert told["memories"] == [
+        {
+            "block": "walker",
+            "name": "walker",
+            "width_bits": 4,
+            "depth": 8,
+            "count": 2,
+            "answers_at_once": True,
+            "reads": 4,
+            "writes": 7,
+            "read_bit_toggles": 5,
+            "changed_share": 5 / 16,
+        }
+    ]
 
 
 def test_load_is_charge_times_half_the_voltage(technology):
-    assert load_energy({"INV": 3}, technology).typical == pytest.approx(
-        3 * 1.70e-3 * 1.1 ** 2 / 2)
+    assert load_energy({"INV": 3}, technology).typical == pytest.approx(3 * 1.70e-3 * 1.1**2 / 2)
     assert load_energy({}, technology).high == 0
 
 
 def test_streamed_image_is_refused(technology):
-    image = SimpleNamespace(memory=SimpleNamespace(schedule=object()),
-                            network=SimpleNamespace(name="wide"),
-                            config=SimpleNamespace(name="tiny"))
-    with pytest.raises(CostError, match=re.escape(
+    image = SimpleNamespace(
+        memory=SimpleNamespace(schedule=object()),
+        network=SimpleNamespace(name="wide"),
+        config=SimpleNamespace(name="tiny"),
+    )
+    with pytest.raises(
+        CostError,
+        match=re.escape(
             "network wide is streamed through configuration tiny; switching activity is of "
-            "networks that stay in its memories")):
+            "networks that stay in its memories"
+        ),
+    ):
         switching_activity(image, [], technology)
 
 
@@ -199,7 +222,10 @@ def test_sky130_loads():
     assert technology["voltage"].typical == 1.8
     assert technology["clock"].typical == 100
     assert {(one.words, one.width) for one in technology.macros} == {
-        (1024, 8), (256, 32), (512, 32)}
+        (1024, 8),
+        (256, 32),
+        (512, 32),
+    }
     older = load_technology("45nm")
     for kind, cell in technology.cells.items():
         assert cell.energy.typical > older.cells[kind].energy.typical
@@ -213,7 +239,8 @@ def test_sky130_maps():
     library = built_in_library(technology)
     blocks = map_design(load_config("tiny"), library)
     assert sum(block.cells["sky130_fd_sc_hd__dfxtp_1"] for block in blocks.values()) == sum(
-        block.flip_flops + block.gated_flip_flops for block in blocks.values())
+        block.flip_flops + block.gated_flip_flops for block in blocks.values()
+    )
 
 
 @pytest.mark.slow

@@ -18,21 +18,42 @@ def test_like_with_like(technology):
     that gated flip-flops need are in both."""
     document = {
         "terms": [
-            {"block": "scaler", "event": "broadcasts",
-             "parts": [part("multiply_bit2", 3.0), part("wire", 100.0)]},
+            {
+                "block": "scaler",
+                "event": "broadcasts",
+                "parts": [part("multiply_bit2", 3.0), part("wire", 100.0)],
+            },
             {"block": "scaler", "event": "cycles", "parts": [part("clock_bit", 7.0)]},
-            {"block": "walker", "event": "broadcasts",
-             "parts": [part("register_bit", 1.0), part("register_file_read", 50.0)]}],
-        "layers": [{"events": {"broadcasts": 4, "cycles": 9}},
-                   {"events": {"broadcasts": 6, "cycles": 9}}]}
-    energy = {name: band(value) for name, value in (
-        ("logic", 20.0), ("registers", 8.0), ("memory_outputs", 2.0), ("clock", 900.0),
-        ("all", 930.0))}
+            {
+                "block": "walker",
+                "event": "broadcasts",
+                "parts": [part("register_bit", 1.0), part("register_file_read", 50.0)],
+            },
+        ],
+        "layers": [
+            {"events": {"broadcasts": 4, "cycles": 9}},
+            {"events": {"broadcasts": 6, "cycles": 9}},
+        ],
+    }
+    energy = {
+        name: band(value)
+        for name, value in (
+            ("logic", 20.0),
+            ("registers", 8.0),
+            ("memory_outputs", 2.0),
+            ("clock", 900.0),
+            ("all", 930.0),
+        )
+    }
     nothing = {name: band(0.0) for name in energy}
-    activity = {"images": 2, "blocks": {
-        "scaler": {"energy_pj": energy, "needed_clocks": 0},
-        "walker": {"energy_pj": nothing, "needed_clocks": 1000},
-        "idle": {"energy_pj": nothing, "needed_clocks": 0}}}
+    activity = {
+        "images": 2,
+        "blocks": {
+            "scaler": {"energy_pj": energy, "needed_clocks": 0},
+            "walker": {"energy_pj": nothing, "needed_clocks": 1000},
+            "idle": {"energy_pj": nothing, "needed_clocks": 0},
+        },
+    }
     rows = {row["block"]: row for row in compare_blocks(document, activity, technology)}
     assert rows["scaler"]["events_pj"] == band(30.0)
     assert rows["scaler"]["activity_pj"] == band(15.0)

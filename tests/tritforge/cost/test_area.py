@@ -12,16 +12,20 @@ from tritforge.cost.library import user_library
 
 
 def close(one, other):
-    return all(getattr(one, key) == pytest.approx(getattr(other, key))
-               for key in ("low", "typical", "high"))
+    return all(
+        getattr(one, key) == pytest.approx(getattr(other, key))
+        for key in ("low", "typical", "high")
+    )
 
 
 def test_sums(area):
     assert close(area.total, total(block.area for block in area.blocks))
     assert close(area.total, area.logic + area.memory)
     for block in area.blocks:
-        assert close(block.area, block.logic + total(
-            one.cost.area * one.memory.count for one in block.memories))
+        assert close(
+            block.area,
+            block.logic + total(one.cost.area * one.memory.count for one in block.memories),
+        )
     names = ("element", "accumulators")
     assert close(area.element * MINI.adders, total(area.block(name).area for name in names))
     json.dumps(area.to_dict(), allow_nan=False)
@@ -42,13 +46,18 @@ def test_what_is_not_there_is_empty(area):
 
 def test_streamed_networks_need_two_ports(area, technology):
     streamed = measure_area(MINI, technology, streamed=True)
-    for name, factor in (("trits", True), ("program", True), ("rows", True),
-                         ("activations", False), ("results", False)):
+    for name, factor in (
+        ("trits", True),
+        ("program", True),
+        ("rows", True),
+        ("activations", False),
+        ("results", False),
+    ):
         before, after = area.memory_of(name), streamed.memory_of(name)
         if before.cost.macro is None:
             continue
         assert (after.area.typical > before.area.typical) == factor, name
-        assert ("two ports" in after.cost.composition), name
+        assert "two ports" in after.cost.composition, name
 
 
 def test_a_users_cells(area, technology, tmp_path):
@@ -57,6 +66,7 @@ def test_a_users_cells(area, technology, tmp_path):
     for cell in technology.cells.values():
         lines += [f"cell({cell.cell}) {{ area : {cell.area.typical / 2};"]
         from tritforge.cost.technology import CELL_KINDS
+
         pins, function = CELL_KINDS[cell.kind]
         lines += [f"pin({pin}) {{ direction : input; }}" for pin in pins]
         if cell.kind == "DFF":
@@ -77,4 +87,6 @@ def test_a_wider_design_is_larger(area, technology):
         assert wider.block(name).area.typical > area.block(name).area.typical
     for name in ("walker", "slice", "sequencer"):
         assert (wider.block(name).flip_flops, wider.block(name).gated_flip_flops) == (
-            area.block(name).flip_flops, area.block(name).gated_flip_flops)
+            area.block(name).flip_flops,
+            area.block(name).gated_flip_flops,
+        )

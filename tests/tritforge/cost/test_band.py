@@ -18,12 +18,23 @@ def test_arithmetic():
 
 def test_contains_its_ends():
     assert [Band(1, 2, 4).contains(value) for value in (0.9, 1, 4, 4.1)] == [
-        False, True, True, False]
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
-@pytest.mark.parametrize("values, complaint", [
-    ((2, 1, 3), "rising order"), ((1, 3, 2), "rising order"), ((-1, 0, 1), "negative"),
-    ((0, 1, float("inf")), "finite"), ((0, float("nan"), 1), "finite")])
+@pytest.mark.parametrize(
+    "values, complaint",
+    [
+        ((2, 1, 3), "rising order"),
+        ((1, 3, 2), "rising order"),
+        ((-1, 0, 1), "negative"),
+        ((0, 1, float("inf")), "finite"),
+        ((0, float("nan"), 1), "finite"),
+    ],
+)
 def test_refused(values, complaint):
     with pytest.raises(ValueError, match=complaint):
         Band(*values)

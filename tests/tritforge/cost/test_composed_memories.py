@@ -23,7 +23,11 @@ def test_one_macro(technology):
     one = macro(512, 64, read=3.0, area=800.0)
     cost = memory_cost(made_of(technology, one), 64, 512, two_port=False)
     assert (cost.read, cost.write, cost.leakage, cost.area) == (
-        one.read, one.write, one.leakage, one.area)
+        one.read,
+        one.write,
+        one.leakage,
+        one.area,
+    )
     assert cost.composition == "1 x 1 macros of 512 x 64 bits"
 
 
@@ -36,16 +40,20 @@ def test_side_by_side_and_behind_each_other(technology):
     access, wires, address, choices = cost.read_shares
     assert access.energy == one.read * 2
     # half of the side of a square of 60 000 um2, in mm
-    length = 60_000 ** 0.5 / 2e3
+    length = 60_000**0.5 / 2e3
     assert wires.energy.typical == pytest.approx(
-        technology["wire"].typical * technology["toggle"].typical * 100 * length)
+        technology["wire"].typical * technology["toggle"].typical * 100 * length
+    )
     # 11 lines along the whole side
     assert address.energy.typical == pytest.approx(
-        technology["wire"].typical * technology["toggle"].typical * 11 * 2 * length)
+        technology["wire"].typical * technology["toggle"].typical * 11 * 2 * length
+    )
     assert choices.energy.typical == pytest.approx(
-        technology["select_bit"].typical * technology["toggle"].typical * 100 * 1.584962500721156)
-    assert cost.read.typical == pytest.approx(sum(
-        share.energy.typical for share in cost.read_shares))
+        technology["select_bit"].typical * technology["toggle"].typical * 100 * 1.584962500721156
+    )
+    assert cost.read.typical == pytest.approx(
+        sum(share.energy.typical for share in cost.read_shares)
+    )
     assert cost.write.typical - cost.read.typical == pytest.approx(2 * one.read.typical)
 
 
@@ -56,17 +64,19 @@ def test_narrow_words_share_one_of_the_macro(technology):
     assert cost.read_shares[0].energy == one.read
     # one of two macros, and of its four words
     assert cost.read_shares[3].energy.typical == pytest.approx(
-        technology["select_bit"].typical * technology["toggle"].typical * 16 * 3)
+        technology["select_bit"].typical * technology["toggle"].typical * 16 * 3
+    )
 
 
 def test_words_that_are_used_where_they_are_stored(technology):
     """Bits go half of one column's square, not half of the whole one's."""
     one = made_of(technology, macro(256, 32, area=10_000.0))
-    whole, spread = (memory_cost(one, 512, 1024, two_port=False, spread=spread)
-                     for spread in (False, True))
+    whole, spread = (
+        memory_cost(one, 512, 1024, two_port=False, spread=spread) for spread in (False, True)
+    )
     assert spread.area == whole.area
     wires = [cost.read_shares[1].energy.typical for cost in (whole, spread)]
-    assert wires[0] / wires[1] == pytest.approx(16 ** 0.5)
+    assert wires[0] / wires[1] == pytest.approx(16**0.5)
 
 
 def test_two_ports(technology):
@@ -79,13 +89,17 @@ def test_two_ports(technology):
 
 
 def test_least_energy_of_those_that_are_not_much_larger(technology):
-    small, frugal, large = (macro(256, 32, read=9.0, area=1_000.0),
-                            macro(512, 64, read=9.0, area=4_150.0),
-                            macro(256, 32, read=1.0, area=1_300.0))
-    assert memory_cost(made_of(technology, small, frugal, large), 64, 512,
-                       two_port=False).area.typical == pytest.approx(4_150)
-    assert memory_cost(made_of(technology, small, large), 64, 512,
-                       two_port=False).area.typical == pytest.approx(4_000)
+    small, frugal, large = (
+        macro(256, 32, read=9.0, area=1_000.0),
+        macro(512, 64, read=9.0, area=4_150.0),
+        macro(256, 32, read=1.0, area=1_300.0),
+    )
+    assert memory_cost(
+        made_of(technology, small, frugal, large), 64, 512, two_port=False
+    ).area.typical == pytest.approx(4_150)
+    assert memory_cost(
+        made_of(technology, small, large), 64, 512, two_port=False
+    ).area.typical == pytest.approx(4_000)
 
 
 def test_small_memories_become_registers(technology):

@@ -15,9 +15,15 @@ from tritforge.cost.technology import Technology, load_technology
 
 #: Model over published actual time with seed 0: at published densities, at published entries.
 MEASURED = {
-    "Alex-6": (0.951, 0.960), "Alex-7": (1.048, 0.989), "Alex-8": (0.826, 0.967),
-    "VGG-6": (0.730, 0.869), "VGG-7": (0.957, 0.983), "VGG-8": (0.985, 0.956),
-    "NT-We": (0.937, 0.978), "NT-Wd": (0.973, 0.994), "NT-LSTM": (0.891, 0.923),
+    "Alex-6": (0.951, 0.960),
+    "Alex-7": (1.048, 0.989),
+    "Alex-8": (0.826, 0.967),
+    "VGG-6": (0.730, 0.869),
+    "VGG-7": (0.957, 0.983),
+    "VGG-8": (0.985, 0.956),
+    "NT-We": (0.937, 0.978),
+    "NT-Wd": (0.973, 0.994),
+    "NT-LSTM": (0.891, 0.923),
 }
 
 
@@ -32,6 +38,7 @@ def result(technology):
 
 
 # ----- encoding
+
 
 def encode(column: list[int]) -> list[tuple[int, int]]:
     """Entries (zeros before, weight) of a part of a column, one at a time."""
@@ -57,8 +64,9 @@ def decode(entries: list[tuple[int, int]], rows: int) -> list[int]:
     return column
 
 
-@pytest.mark.parametrize(("zeros", "entries"), [
-    (0, 1), (15, 1), (16, 2), (18, 2), (31, 2), (32, 3), (48, 4)])
+@pytest.mark.parametrize(
+    ("zeros", "entries"), [(0, 1), (15, 1), (16, 2), (18, 2), (31, 2), (32, 3), (48, 4)]
+)
 def test_a_weight_after_more_than_15_zeros_takes_padding(zeros, entries):
     column = np.zeros((zeros + 1, 1), bool)
     column[-1] = True
@@ -83,13 +91,14 @@ def test_entries_are_those_of_an_encoder_whose_output_decodes(density):
 
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 18])
 def test_expected_entries_are_the_mean_over_all_columns(rows):
-    patterns = np.arange(2 ** rows)
+    patterns = np.arange(2**rows)
     nonzero = (patterns >> np.arange(rows)[:, None] & 1).astype(bool)
     ones = nonzero.sum(axis=0)
     density = 0.07
-    chance = density ** ones * (1 - density) ** (rows - ones)
+    chance = density**ones * (1 - density) ** (rows - ones)
     assert expected_entries(rows, density) == pytest.approx(
-        float(np.sum(chance * entries_of(nonzero))), rel=1e-12)
+        float(np.sum(chance * entries_of(nonzero))), rel=1e-12
+    )
 
 
 def test_the_density_gives_the_entries_of_the_theoretical_time():
@@ -99,6 +108,7 @@ def test_the_density_gives_the_entries_of_the_theoretical_time():
 
 
 # ----- time
+
 
 def cycle_by_cycle(costs: np.ndarray, depth: int) -> int:
     """Cycles until all is done, with queues that are filled and worked on cycle by cycle."""
@@ -173,15 +183,18 @@ def test_a_seed_repeats_and_another_differs():
 
 # ----- energy and area
 
+
 def test_an_element_that_only_waits_is_clocked_and_leaks(technology):
     idle = eie.Timing(cycles=100, weights=0, entries=0, parts=0, empty_parts=0, words=0)
     energy = eie.element_energy(technology, idle)
     queue_bits = 8 * 28
-    leakage = (technology["register_file_area"] * queue_bits * technology["logic_leakage"]
-               * (1e3 / 800))
+    leakage = (
+        technology["register_file_area"] * queue_bits * technology["logic_leakage"] * (1e3 / 800)
+    )
     assert energy["Act queue"] == leakage
     assert energy["PtrRead"].typical == pytest.approx(
-        2 * 0.135 * 1e3 / 800 + 32 * 14.3e-3 + 32 * 4.522 * 19e-6 * 1e3 / 800)
+        2 * 0.135 * 1e3 / 800 + 32 * 14.3e-3 + 32 * 4.522 * 19e-6 * 1e3 / 800
+    )
 
 
 def test_energy_of_reads_follows_events(technology):
@@ -191,7 +204,8 @@ def test_energy_of_reads_follows_events(technology):
     # 0.1 words more for each of 6400 element-cycles, of 15.4 pJ.
     assert high.typical - low.typical == pytest.approx(1.54)
     assert eie.memory_energy(technology, one)["PtrRead"].typical == pytest.approx(
-        2 * (0.1 * 4.16 + 0.135 * 1e3 / 800))
+        2 * (0.1 * 4.16 + 0.135 * 1e3 / 800)
+    )
 
 
 def test_an_entry_multiplies_adds_and_writes_flip_flops(technology):
@@ -201,18 +215,30 @@ def test_an_entry_multiplies_adds_and_writes_flip_flops(technology):
     busy, still = (eie.element_energy(technology, one) for one in (timing, idle))
     figure = {name: technology[name].typical for name in technology.figures}
     written = figure["register_bit"] - figure["clock_bit"]
-    assert busy["ArithmUnit"].typical - still["ArithmUnit"].typical == pytest.approx(0.5 * (
-        256 * figure["multiply_bit2"] + 22 * figure["add_bit"] + 16 * figure["register_file_read"]
-        + 82 * written))
+    assert busy["ArithmUnit"].typical - still["ArithmUnit"].typical == pytest.approx(
+        0.5
+        * (
+            256 * figure["multiply_bit2"]
+            + 22 * figure["add_bit"]
+            + 16 * figure["register_file_read"]
+            + 82 * written
+        )
+    )
     assert busy["PtrRead"].typical - still["PtrRead"].typical == pytest.approx(
-        0.1 * (2 * 4.16 + 32 * written))
+        0.1 * (2 * 4.16 + 32 * written)
+    )
     assert busy["SpmatRead"].typical - still["SpmatRead"].typical == pytest.approx(
-        0.1 * 15.4 + 64 * 0.1 * written + 0.5 * (
-            16 * written + 16 * figure["add_bit"] + 24 * figure["select_bit"] * figure["toggle"]))
-    assert busy["ActRW"].typical - still["ActRW"].typical == pytest.approx(0.5 * (
-        16 * (figure["register_file_read"] + figure["register_file_write"]) + 22 * written))
+        0.1 * 15.4
+        + 64 * 0.1 * written
+        + 0.5
+        * (16 * written + 16 * figure["add_bit"] + 24 * figure["select_bit"] * figure["toggle"])
+    )
+    assert busy["ActRW"].typical - still["ActRW"].typical == pytest.approx(
+        0.5 * (16 * (figure["register_file_read"] + figure["register_file_write"]) + 22 * written)
+    )
     assert busy["Act queue"].typical - still["Act queue"].typical == pytest.approx(
-        0.1 * 28 * (figure["register_file_read"] + figure["register_file_write"]))
+        0.1 * 28 * (figure["register_file_read"] + figure["register_file_write"])
+    )
 
 
 def test_units_add_up_to_the_element(result):
@@ -236,12 +262,16 @@ def test_published_units_add_up_to_the_published_element():
 
 
 def test_a_technology_without_the_memories_is_refused():
-    with pytest.raises(CostError, match=r"^technology file 65nm\.toml has no memory of 512 x 32 "
-                                        r"bits, which a published machine needs$"):
+    with pytest.raises(
+        CostError,
+        match=r"^technology file 65nm\.toml has no memory of 512 x 32 "
+        r"bits, which a published machine needs$",
+    ):
         eie.compare(load_technology("65nm"))
 
 
 # ----- what is measured
+
 
 def test_layers_come_out_as_documented(result):
     for row in result["layers"]:

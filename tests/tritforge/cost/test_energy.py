@@ -30,8 +30,7 @@ def test_terms(terms):
         assert term.event in (*COUNTERS, *HOST_EVENTS)
         assert term.parts
         assert 0 < term.energy.low <= term.energy.typical <= term.energy.high, term
-        assert term.energy.typical == pytest.approx(sum(
-            part.energy.typical for part in term.parts))
+        assert term.energy.typical == pytest.approx(sum(part.energy.typical for part in term.parts))
     assert {term.component for term in terms} == set(COMPONENTS)
 
 
@@ -49,13 +48,14 @@ def test_parts_are_figure_times_number(terms, technology):
             else:
                 _, size, kind = figure.split(".")
                 words, width = map(int, size.split("x"))
-                macro, = (one for one in technology.macros
-                          if (one.words, one.width) == (words, width))
-                value = {"read": macro.read, "write": macro.write,
-                         "leakage": macro.leakage}[kind]
+                (macro,) = (
+                    one for one in technology.macros if (one.words, one.width) == (words, width)
+                )
+                value = {"read": macro.read, "write": macro.write, "leakage": macro.leakage}[kind]
             for key in ("low", "typical", "high"):
                 assert getattr(part.energy, key) == pytest.approx(
-                    getattr(value, key) * getattr(part.times, key)), (term.component, part)
+                    getattr(value, key) * getattr(part.times, key)
+                ), (term.component, part)
     assert {"memories", "cells", "wire", "clock_bit"} <= seen
 
 
@@ -63,13 +63,17 @@ def test_layers_are_sums_of_counts(terms):
     events = {name: 3 + 7 * number for number, name in enumerate((*COUNTERS, *HOST_EVENTS))}
     found = layer_energy("one", terms, events)
     for component in COMPONENTS:
-        assert found.components[component].typical == pytest.approx(sum(
-            term.energy.typical * events[term.event] for term in terms
-            if term.component == component))
-    assert found.on_chip.high + found.off_chip.high == pytest.approx(sum(
-        band.high for band in found.components.values()))
-    assert found.dynamic.low == pytest.approx(
-        found.on_chip.low - found.components["leakage"].low)
+        assert found.components[component].typical == pytest.approx(
+            sum(
+                term.energy.typical * events[term.event]
+                for term in terms
+                if term.component == component
+            )
+        )
+    assert found.on_chip.high + found.off_chip.high == pytest.approx(
+        sum(band.high for band in found.components.values())
+    )
+    assert found.dynamic.low == pytest.approx(found.on_chip.low - found.components["leakage"].low)
     assert found.off_chip == found.components[OFF_CHIP]
 
 
@@ -78,14 +82,16 @@ def test_events_that_did_not_happen_cost_nothing(terms):
     assert all(band == Band(0, 0, 0) for band in nothing.components.values())
     only = layer_energy("adds", terms, {"adds": 10})
     assert {name for name, band in only.components.items() if band.high} == {
-        "adders", "accumulators"}
+        "adders",
+        "accumulators",
+    }
 
 
 def test_leakage_is_power_times_time(terms, area, technology):
     """An idle cycle costs what all cells and memories leak in it, at either clock."""
-    power = (technology["logic_leakage"].typical * sum(
-        block.cells.typical for block in area.blocks)
-        + sum(one.leakage.typical for block in area.blocks for one in block.memories))    # mW
+    power = technology["logic_leakage"].typical * sum(
+        block.cells.typical for block in area.blocks
+    ) + sum(one.leakage.typical for block in area.blocks for one in block.memories)  # mW
     for clock in (None, 100.0):
         found = layer_energy("idle", energy_terms(MINI, technology, area, clock), {"cycles": 1000})
         microseconds = 1000 / (clock or technology["clock"].typical)
@@ -99,26 +105,50 @@ def more(technology, name):
     """The technology with one figure a thousandth greater."""
     if name in FIGURES:
         old = technology.figures[name]
-        return dataclasses.replace(technology, figures={
-            **technology.figures, name: Figure(name, old.band * 1.001, old.unit, old.source)})
+        return dataclasses.replace(
+            technology,
+            figures={
+                **technology.figures,
+                name: Figure(name, old.band * 1.001, old.unit, old.source),
+            },
+        )
     if name.startswith("cells."):
         _, kind, field = name.split(".")
         cell = technology.cells[kind]
-        return dataclasses.replace(technology, cells={
-            **technology.cells,
-            kind: dataclasses.replace(cell, **{field: getattr(cell, field) * 1.001})})
+        return dataclasses.replace(
+            technology,
+            cells={
+                **technology.cells,
+                kind: dataclasses.replace(cell, **{field: getattr(cell, field) * 1.001}),
+            },
+        )
     _, size, field = name.split(".")
     words, width = map(int, size.split("x"))
-    return dataclasses.replace(technology, macros=tuple(
-        dataclasses.replace(one, **{field: getattr(one, field) * 1.001})
-        if (one.words, one.width) == (words, width) else one for one in technology.macros))
+    return dataclasses.replace(
+        technology,
+        macros=tuple(
+            dataclasses.replace(one, **{field: getattr(one, field) * 1.001})
+            if (one.words, one.width) == (words, width)
+            else one
+            for one in technology.macros
+        ),
+    )
 
 
 def names(technology):
-    return [*FIGURES, *(f"cells.{kind}.{field}" for kind in CELL_KINDS
-                        for field in ("area", "energy", "leakage", "capacitance")),
-            *(f"memories.{one.words}x{one.width}.{field}" for one in technology.macros
-              for field in ("read", "write", "leakage", "area"))]
+    return [
+        *FIGURES,
+        *(
+            f"cells.{kind}.{field}"
+            for kind in CELL_KINDS
+            for field in ("area", "energy", "leakage", "capacitance")
+        ),
+        *(
+            f"memories.{one.words}x{one.width}.{field}"
+            for one in technology.macros
+            for field in ("read", "write", "leakage", "area")
+        ),
+    ]
 
 
 def test_one_figure_changes_what_it_is_in(technology, area, terms):
@@ -130,14 +160,17 @@ def test_one_figure_changes_what_it_is_in(technology, area, terms):
         again = area_of(MINI, blocks, changed, built_in_library(changed))
         for old, new in zip(terms, energy_terms(MINI, changed, again), strict=True):
             for before, after in zip(old.parts, new.parts, strict=True):
-                if before.energy.high == 0:     # no such flip-flops in this configuration
+                if before.energy.high == 0:  # no such flip-flops in this configuration
                     continue
                 in_area = name in AREAS or name.endswith(".area")
-                expected = name == before.figure or name in before.factors or (
-                    in_area and "area" in before.factors)
+                expected = (
+                    name == before.figure
+                    or name in before.factors
+                    or (in_area and "area" in before.factors)
+                )
                 same = before.energy == after.energy
                 assert same or expected, (name, old.component, before.figure)
-                if not in_area:         # another block's area changes no wire of this one
+                if not in_area:  # another block's area changes no wire of this one
                     assert same != expected, (name, old.component, before.figure)
                 if not same:
                     moved.add(name)
@@ -147,9 +180,13 @@ def test_one_figure_changes_what_it_is_in(technology, area, terms):
         elif again.total != area.total:
             moved.add(name)
     assert set(FIGURES) - moved == NOT_IN_ENERGY
-    unused = {kind for kind in CELL_KINDS
-              if not any(block.cells[technology.cells[kind].cell] for block in blocks.values())}
+    unused = {
+        kind
+        for kind in CELL_KINDS
+        if not any(block.cells[technology.cells[kind].cell] for block in blocks.values())
+    }
     assert {f"cells.{kind}.area" for kind in CELL_KINDS} - moved == {
-        f"cells.{kind}.area" for kind in unused}
+        f"cells.{kind}.area" for kind in unused
+    }
     assert len(unused) < 4
     assert "cells.DFF.energy" in moved

@@ -48,8 +48,9 @@ def test_additions_follow_from_weights_and_activations(tmp_path, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_an_array_that_does_not_skip(tmp_path, seed):
     """It adds products of zero activations; zero trits it visits, but does not add."""
-    image, codes, report = simulated(tmp_path, seed, skip_zero_activations=False,
-                                     skip_zero_weights=bool(seed))
+    image, codes, report = simulated(
+        tmp_path, seed, skip_zero_activations=False, skip_zero_weights=bool(seed)
+    )
     tensors = GoldenModel(image.network).run_all(codes)
     check_run(report, image)
     check_adds(report, image, nonzero_products(image.network, tensors, zeros=True))
@@ -88,24 +89,29 @@ def broken(run, change):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("field, value, complaint", [
-    ("configuration_identity", "f" * 64, "run is of configuration"),
-    ("image_manifest_sha256", "1" * 64, "run is of another image"),
-    ("layer", "conv1", "run is of layer conv1 alone"),
-    ("total_cycles", None, "which counts no events"),
-    ("images", 0, "run has 0 images"),
-    ("images", True, "has images True, which is no int"),
-    ("loading", [], "has loading [], which is no dict"),
-    ("layers", [[1]], "has a layer that is no object"),
-    ("images", 1 << 70, "out of all proportion"),
-    ("total_cycles", 1, "do not add up: the layers' cycles are"),
-])
+@pytest.mark.parametrize(
+    "field, value, complaint",
+    [
+        ("configuration_identity", "f" * 64, "run is of configuration"),
+        ("image_manifest_sha256", "1" * 64, "run is of another image"),
+        ("layer", "conv1", "run is of layer conv1 alone"),
+        ("total_cycles", None, "which counts no events"),
+        ("images", 0, "run has 0 images"),
+        ("images", True, "has images True, which is no int"),
+        ("loading", [], "has loading [], which is no dict"),
+        ("layers", [[1]], "has a layer that is no object"),
+        ("images", 1 << 70, "out of all proportion"),
+        ("total_cycles", 1, "do not add up: the layers' cycles are"),
+    ],
+)
 def test_another_run(run, field, value, complaint):
     assert complaint in broken(run, lambda report: report.__setitem__(field, value))
 
 
-@pytest.mark.parametrize("field", [
-    "configuration_identity", "layers", "images", "layer", "tritforge", "loading", "network"])
+@pytest.mark.parametrize(
+    "field",
+    ["configuration_identity", "layers", "images", "layer", "tritforge", "loading", "network"],
+)
 def test_report_that_lacks_a_field(run, field):
     assert f"lacks '{field}'" in broken(run, lambda report: report.pop(field))
 
@@ -114,25 +120,28 @@ def test_other_layers(run):
     assert "the run has layers" in broken(run, lambda report: report["layers"].pop())
 
 
-@pytest.mark.parametrize("counter, value, complaint", [
-    ("adds", -1, "counter adds of layer"),
-    ("adds", 1.5, "counter adds of layer"),
-    ("adds", None, "counter adds of layer"),
-    ("adds", 0, "0 adds of"),
-    ("adds", 1 << 40, "adds by"),
-    ("queue_writes", 1 << 40, "queue writes of"),
-    ("broadcasts", 1 << 40, "cluster cycles, of"),
-    ("stall_imbalance", 1 << 40, "cluster cycles, of"),
-    ("skipped_activations", 1 << 40, "skipped activations of"),
-    ("activation_reads", 0, "skipped activations of 0 words"),
-    ("activation_reads", 1 << 40, "words read by walkers"),
-    ("drain_steps", 1 << 40, "drain_steps is 1,099,511,627,776 in"),
-    ("drain_steps", 0, "drain_steps is 0, the program makes"),
-    ("result_writes", 1, "result_writes is 1, the program makes"),
-    ("stall_refill", 1 << 40, "stall_refill is"),
-    ("write_backs", 1 << 40, "write-backs to"),
-    ("merge_reads", 1 << 20, "do not add up"),
-])
+@pytest.mark.parametrize(
+    "counter, value, complaint",
+    [
+        ("adds", -1, "counter adds of layer"),
+        ("adds", 1.5, "counter adds of layer"),
+        ("adds", None, "counter adds of layer"),
+        ("adds", 0, "0 adds of"),
+        ("adds", 1 << 40, "adds by"),
+        ("queue_writes", 1 << 40, "queue writes of"),
+        ("broadcasts", 1 << 40, "cluster cycles, of"),
+        ("stall_imbalance", 1 << 40, "cluster cycles, of"),
+        ("skipped_activations", 1 << 40, "skipped activations of"),
+        ("activation_reads", 0, "skipped activations of 0 words"),
+        ("activation_reads", 1 << 40, "words read by walkers"),
+        ("drain_steps", 1 << 40, "drain_steps is 1,099,511,627,776 in"),
+        ("drain_steps", 0, "drain_steps is 0, the program makes"),
+        ("result_writes", 1, "result_writes is 1, the program makes"),
+        ("stall_refill", 1 << 40, "stall_refill is"),
+        ("write_backs", 1 << 40, "write-backs to"),
+        ("merge_reads", 1 << 20, "do not add up"),
+    ],
+)
 def test_counters_that_cannot_be(run, counter, value, complaint):
     def change(report):
         report["layers"][0]["counters"][counter] = value
@@ -142,12 +151,15 @@ def test_counters_that_cannot_be(run, counter, value, complaint):
 
 def test_missing_counter(run):
     assert "counter merge_reads of layer" in broken(
-        run, lambda report: report["layers"][0]["counters"].pop("merge_reads"))
+        run, lambda report: report["layers"][0]["counters"].pop("merge_reads")
+    )
     assert "has counters None, which is no dict" in broken(
-        run, lambda report: report["layers"][0].__setitem__("counters", None))
+        run, lambda report: report["layers"][0].__setitem__("counters", None)
+    )
     for field in ("cycles_per_image", "cluster_cycles", "lower_bound", "passes"):
         assert f"lacks '{field}'" in broken(
-            run, lambda report, field=field: report["layers"][0].pop(field))
+            run, lambda report, field=field: report["layers"][0].pop(field)
+        )
 
 
 def test_cycles_of_images(run):

@@ -30,6 +30,7 @@ def layer(name: str) -> eyeriss.Layer:
 
 # ----- what was published is consistent
 
+
 def test_shapes_give_the_published_multiplications():
     published = {"CONV1": 0.42, "CONV2": 0.90, "CONV3": 0.60, "CONV4": 0.45, "CONV5": 0.30}
     assert {one.name: round(one.macs / 1e9, 2) for one in eyeriss.LAYERS} == published
@@ -55,6 +56,7 @@ def test_memories_are_the_published_ones():
 
 # ----- events
 
+
 def test_events_of_a_layer_by_hand(technology):
     one = layer("CONV3")
     macs = 4 * 384 * 256 * 9 * 169
@@ -62,22 +64,28 @@ def test_events_of_a_layer_by_hand(technology):
     energy = eyeriss.layer_energy(technology, one)
     figure = {name: technology[name].typical for name in technology.figures}
     assert energy["multiplication"].typical == pytest.approx(
-        live * (256 * figure["multiply_bit2"] + 16 * figure["add_bit"]) / 1e9)
+        live * (256 * figure["multiply_bit2"] + 16 * figure["add_bit"]) / 1e9
+    )
     # An input serves 16 filters at 3 positions.
     assert energy["input pad"].typical == pytest.approx(
-        16 * macs * (figure["register_file_read"] + figure["register_file_write"] / 48) / 1e9)
+        16 * macs * (figure["register_file_read"] + figure["register_file_write"] / 48) / 1e9
+    )
     # A weight serves 13 outputs of 4 images; 0.8164 and 2.235 pJ of 256 x 16 bits.
-    assert energy["weight pad"].typical == pytest.approx(
-        (live * 0.8164 + macs / 52 * 2.235) / 1e9)
+    assert energy["weight pad"].typical == pytest.approx((live * 0.8164 + macs / 52 * 2.235) / 1e9)
     assert energy["sum pad"].typical == pytest.approx(
-        16 * macs * (figure["register_file_read"] + figure["register_file_write"]) / 1e9)
+        16 * macs * (figure["register_file_read"] + figure["register_file_write"]) / 1e9
+    )
     assert energy["sum pad"].low == pytest.approx(
-        16 * live * (technology["register_file_read"].low
-                     + technology["register_file_write"].low) / 1e9)
+        16
+        * live
+        * (technology["register_file_read"].low + technology["register_file_write"].low)
+        / 1e9
+    )
     # 4.18 and 15.65 pJ of 512 x 64 bits, half each.
     assert energy["buffer"].typical == pytest.approx(50.2e6 / 8 * (4.18 + 15.65) / 2 / 1e9)
     assert energy["network"].typical == pytest.approx(
-        (50.2e6 * 8 * 7 + 16 * macs / 12 * 0.25) * 0.23 * 0.5 / 1e9)
+        (50.2e6 * 8 * 7 + 16 * macs / 12 * 0.25) * 0.23 * 0.5 / 1e9
+    )
 
 
 def test_zeros_save_multiplications_and_weights_but_not_inputs(technology):
@@ -96,16 +104,21 @@ def test_leakage_and_clock_take_the_total_time(technology):
     for name in ("leakage", "flip-flops"):
         assert after[name].to_dict() == pytest.approx((before[name] * 2).to_dict())
     assert before["flip-flops"].typical == pytest.approx(
-        168 * 240 * 10.5e-3 * 200e6 * technology["clock_bit"].typical / 1e9)
+        168 * 240 * 10.5e-3 * 200e6 * technology["clock_bit"].typical / 1e9
+    )
 
 
 def test_a_technology_without_the_memories_is_refused():
-    with pytest.raises(CostError, match=r"^technology file 45nm\.toml has no memory of 256 x 16 "
-                                        r"bits, which a published machine needs$"):
+    with pytest.raises(
+        CostError,
+        match=r"^technology file 45nm\.toml has no memory of 256 x 16 "
+        r"bits, which a published machine needs$",
+    ):
         eyeriss.compare(load_technology("45nm"))
 
 
 # ----- what is measured
+
 
 def test_components_add_up_to_layers_and_layers_to_the_whole(result):
     layers = []
@@ -120,7 +133,8 @@ def test_components_add_up_to_layers_and_layers_to_the_whole(result):
 
 def test_layers_come_out_as_documented(result):
     assert {row["name"]: row["ratio"] for row in result["layers"]} == pytest.approx(
-        MEASURED, abs=0.001)
+        MEASURED, abs=0.001
+    )
     # Bands hold what was measured, and typical values lie below it everywhere.
     for row in result["layers"]:
         assert row["within"]

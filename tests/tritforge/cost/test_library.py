@@ -7,13 +7,19 @@ from tritforge.cost.errors import CostError
 from tritforge.cost.library import built_in_library, user_library
 from tritforge.cost.technology import CELL_KINDS, TECHNOLOGIES, load_technology
 
-INVERTER = 'cell(inv) {{ area : {area}; pin(i) {{ direction : input; }} ' \
-           'pin(zn) {{ direction : output; function : "{function}"; }} }}'
-NAND = 'cell("nd2") { area : "2.5" ; pin(x) { direction : input; } pin(y) { direction : input; } ' \
-       'pin(z) { direction : output; function : "%s"; } }'
-FLIP_FLOP = 'cell (dff) { pin(c) { direction : input; clock : true; } pin(d) { direction : ' \
-            'input; } ff(IQ, IQN) { clocked_on : "c"; next_state : "d"; } area : 9; ' \
-            'pin(q) { direction : output; function : "IQ"; } }'
+INVERTER = (
+    "cell(inv) {{ area : {area}; pin(i) {{ direction : input; }} "
+    'pin(zn) {{ direction : output; function : "{function}"; }} }}'
+)
+NAND = (
+    'cell("nd2") { area : "2.5" ; pin(x) { direction : input; } pin(y) { direction : input; } '
+    'pin(z) { direction : output; function : "%s"; } }'
+)
+FLIP_FLOP = (
+    "cell (dff) { pin(c) { direction : input; clock : true; } pin(d) { direction : "
+    'input; } ff(IQ, IQN) { clocked_on : "c"; next_state : "d"; } area : 9; '
+    'pin(q) { direction : output; function : "IQ"; } }'
+)
 
 
 def write(path, *cells):
@@ -21,13 +27,14 @@ def write(path, *cells):
     return path
 
 
-BUFFER = 'cell(buf) { area : 1; pin(a) { direction : input; } ' \
-         'pin(y) { direction : output; function : "a"; } }'
+BUFFER = (
+    "cell(buf) { area : 1; pin(a) { direction : input; } "
+    'pin(y) { direction : output; function : "a"; } }'
+)
 
 
 def whole(path, inverter="!i", nand="!(x & y)"):
-    return write(path, INVERTER.format(area=1.5, function=inverter), NAND % nand, BUFFER,
-                 FLIP_FLOP)
+    return write(path, INVERTER.format(area=1.5, function=inverter), NAND % nand, BUFFER, FLIP_FLOP)
 
 
 @pytest.mark.parametrize("name", TECHNOLOGIES)
@@ -40,41 +47,67 @@ def test_built_in(name, tmp_path):
     path.write_text(library.text)
     again = user_library(path)
     assert {cell: area.typical for cell, area in library.areas.items()} == {
-        cell: area.typical for cell, area in again.areas.items()}
+        cell: area.typical for cell, area in again.areas.items()
+    }
     assert again.flip_flops == library.flip_flops == (technology.cells["DFF"].cell,)
 
 
 def test_areas(tmp_path):
     library = user_library(whole(tmp_path / "mine.lib"))
     assert library.name == "mine.lib"
-    assert library.areas == {"inv": Band.exact(1.5), "nd2": Band.exact(2.5),
-                             "buf": Band.exact(1), "dff": Band.exact(9)}
+    assert library.areas == {
+        "inv": Band.exact(1.5),
+        "nd2": Band.exact(2.5),
+        "buf": Band.exact(1),
+        "dff": Band.exact(9),
+    }
     assert library.flip_flops == ("dff",)
 
 
 @pytest.mark.parametrize("inverter", ["!i", "i'", "(!i)", " ! i", "(i)'", "!(i)"])
-@pytest.mark.parametrize("nand", ["!(x & y)", "(x*y)'", "!(x y)", "(!x) | (!y)", "x'+y'",
-                                  "((x * y)')", "!(x+y)", "((x)|(y))'", "!x & !y"])
+@pytest.mark.parametrize(
+    "nand",
+    [
+        "!(x & y)",
+        "(x*y)'",
+        "!(x y)",
+        "(!x) | (!y)",
+        "x'+y'",
+        "((x * y)')",
+        "!(x+y)",
+        "((x)|(y))'",
+        "!x & !y",
+    ],
+)
 def test_functions_are_known_however_written(tmp_path, inverter, nand):
     assert user_library(whole(tmp_path / "mine.lib", inverter, nand)).flip_flops == ("dff",)
 
 
-@pytest.mark.parametrize("cells, complaint", [
-    ((NAND % "!(x*y)", FLIP_FLOP), "mine.lib has no inverter"),
-    ((INVERTER.format(area=1, function="i"), NAND % "!(x*y)", FLIP_FLOP), "has no inverter"),
-    ((INVERTER.format(area=1, function="!i"), FLIP_FLOP), "neither a NAND nor a NOR"),
-    ((INVERTER.format(area=1, function="!i"), NAND % "x*y", FLIP_FLOP), "neither a NAND"),
-    ((INVERTER.format(area=1, function="!i"), NAND % "!(x*y)"), "has no flip-flop"),
-    ((INVERTER.format(area=1, function="!i"), NAND % "!(x*y)", FLIP_FLOP), "has no buffer"),
-    ((INVERTER.format(area="big", function="!i"), NAND % "!(x*y)", FLIP_FLOP),
-     "cell inv of .* has no area"),
-    ((INVERTER.format(area="-1", function="!i"), NAND % "!(x*y)", FLIP_FLOP),
-     "cell inv of .* has no area"),
-    ((INVERTER.format(area="1", function="!i").replace("area", "size"), FLIP_FLOP),
-     "cell inv of .* has no area"),
-    ((), "has no cells"),
-    (("cell(open) { area : 1; ",), "cell open of .* does not end"),
-])
+@pytest.mark.parametrize(
+    "cells, complaint",
+    [
+        ((NAND % "!(x*y)", FLIP_FLOP), "mine.lib has no inverter"),
+        ((INVERTER.format(area=1, function="i"), NAND % "!(x*y)", FLIP_FLOP), "has no inverter"),
+        ((INVERTER.format(area=1, function="!i"), FLIP_FLOP), "neither a NAND nor a NOR"),
+        ((INVERTER.format(area=1, function="!i"), NAND % "x*y", FLIP_FLOP), "neither a NAND"),
+        ((INVERTER.format(area=1, function="!i"), NAND % "!(x*y)"), "has no flip-flop"),
+        ((INVERTER.format(area=1, function="!i"), NAND % "!(x*y)", FLIP_FLOP), "has no buffer"),
+        (
+            (INVERTER.format(area="big", function="!i"), NAND % "!(x*y)", FLIP_FLOP),
+            "cell inv of .* has no area",
+        ),
+        (
+            (INVERTER.format(area="-1", function="!i"), NAND % "!(x*y)", FLIP_FLOP),
+            "cell inv of .* has no area",
+        ),
+        (
+            (INVERTER.format(area="1", function="!i").replace("area", "size"), FLIP_FLOP),
+            "cell inv of .* has no area",
+        ),
+        ((), "has no cells"),
+        (("cell(open) { area : 1; ",), "cell open of .* does not end"),
+    ],
+)
 def test_refused(tmp_path, cells, complaint):
     path = write(tmp_path / "mine.lib", *cells)
     if "does not end" in complaint:
@@ -98,10 +131,13 @@ def test_files_that_are_none(tmp_path):
 def test_comments_strings_and_fillers(tmp_path):
     """Comments in any alphabet and of both kinds, brackets in strings, cells that do nothing."""
     path = whole(tmp_path / "mine.lib")
-    text = path.read_text().replace("/* cell(no) { */", """
+    text = path.read_text().replace(
+        "/* cell(no) { */",
+        """
       /* \u00b5m2 } */ // cell(no) { }
       comment : "}}";
-      cell(fill) { leakage : 1; }""")
+      cell(fill) { leakage : 1; }""",
+    )
     path.write_bytes(text.encode("latin-1"))
     assert set(user_library(path).areas) == {"inv", "nd2", "buf", "dff"}
 

@@ -19,16 +19,31 @@ def blocks(technology):
 
 
 def test_counts(blocks):
-    assert {name: blocks[name].count for name in (
-        "top", "cluster", "element", "accumulators", "walker", "slice", "requantizer")} == {
-        "top": 1, "cluster": 2, "element": 4, "accumulators": 4, "walker": 2, "slice": 2,
-        "requantizer": 1}
+    assert {
+        name: blocks[name].count
+        for name in ("top", "cluster", "element", "accumulators", "walker", "slice", "requantizer")
+    } == {
+        "top": 1,
+        "cluster": 2,
+        "element": 4,
+        "accumulators": 4,
+        "walker": 2,
+        "slice": 2,
+        "requantizer": 1,
+    }
 
 
-@pytest.mark.parametrize("block, holds, width, depth, count", [
-    ("cluster", "trits", 2 * MINI.slots, 256, 2), ("slice", "activations", 16, 256, 2),
-    ("top", "program", 32, 256, 1), ("top", "rows", MINI.memory_width("rows"), 64, 1),
-    ("top", "results", 32, 64, 1), ("counters", "counters", 32, 64, 1)])
+@pytest.mark.parametrize(
+    "block, holds, width, depth, count",
+    [
+        ("cluster", "trits", 2 * MINI.slots, 256, 2),
+        ("slice", "activations", 16, 256, 2),
+        ("top", "program", 32, 256, 1),
+        ("top", "rows", MINI.memory_width("rows"), 64, 1),
+        ("top", "results", 32, 64, 1),
+        ("counters", "counters", 32, 64, 1),
+    ],
+)
 def test_large_memories(blocks, block, holds, width, depth, count):
     found = [one for one in blocks[block].memories if not one.answers_at_once]
     assert Memory(holds, width, depth, count, False, False) in found
@@ -43,7 +58,8 @@ def test_queues_and_accumulators(blocks):
     assert sum(one.width for one in queues) == 2 * MINI.rows + 1 + 1 + 2 * MINI.product_width
     stored = [one for one in blocks["accumulators"].memories if one.width > 1]
     assert [(one.width, one.depth, one.count) for one in stored] == 2 * [
-        (MINI.accumulator_width + 1, MINI.rows * MINI.banks, 4)]
+        (MINI.accumulator_width + 1, MINI.rows * MINI.banks, 4)
+    ]
 
 
 def test_flip_flops_are_cells(blocks, technology):
@@ -61,8 +77,9 @@ def test_kept(technology, monkeypatch, tmp_path):
 
     def made(verilog, library, script):
         ran.append(script)
-        return {"top": Block(1, mapping.Counter(cells), 2, 1, [Memory("rows", 8, 4, 1, False,
-                                                                       True)])}
+        return {
+            "top": Block(1, mapping.Counter(cells), 2, 1, [Memory("rows", 8, 4, 1, False, True)])
+        }
 
     monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(mapping, "_map", made)
@@ -70,15 +87,16 @@ def test_kept(technology, monkeypatch, tmp_path):
     first, second = map_design(MINI, library), map_design(MINI, library)
     assert first == second
     assert len(ran) == 1
-    kept, = (tmp_path / "cache").iterdir()
+    (kept,) = (tmp_path / "cache").iterdir()
     whole = kept.read_text()
-    for number, text in enumerate(("{}", json.dumps({"top": {}}), whole.replace("3", "4", 1),
-                                   "[" * 100_000, whole[:-9]), 2):
+    for number, text in enumerate(
+        ("{}", json.dumps({"top": {}}), whole.replace("3", "4", 1), "[" * 100_000, whole[:-9]), 2
+    ):
         kept.write_text(text)
         assert map_design(MINI, library) == first
         assert len(ran) == number
     assert kept.read_text() == whole
-    assert map_design(PRESETS["tiny"], library) == first     # another configuration is another file
+    assert map_design(PRESETS["tiny"], library) == first  # another configuration is another file
     assert len(ran) == 7
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path / "file"))

@@ -66,8 +66,7 @@ def test_a_rewritten_file_is_the_same(values, tmp_path):
     """The writer of these tests loses nothing, so what they refuse is refused for their change."""
     again = load_technology(write(tmp_path / "again.toml", values))
     first = load_technology("45nm")
-    assert (again.figures, again.cells, again.macros) == (
-        first.figures, first.cells, first.macros)
+    assert (again.figures, again.cells, again.macros) == (first.figures, first.cells, first.macros)
 
 
 def test_units_are_converted(values, tmp_path):
@@ -84,9 +83,11 @@ def test_units_are_converted(values, tmp_path):
 def test_based_on_another(tmp_path):
     """What a file does not say is the other's; a figure that it says, it says whole."""
     path = tmp_path / "mine.toml"
-    path.write_text('format = "tritforge technology 1"\ntitle = "mine"\nbased_on = "45nm"\n'
-                    "[figures.add_bit]\nlow = 1\ntypical = 2\nhigh = 3\nunit = 'fJ'\n"
-                    "source = 'measured'\n")
+    path.write_text(
+        'format = "tritforge technology 1"\ntitle = "mine"\nbased_on = "45nm"\n'
+        "[figures.add_bit]\nlow = 1\ntypical = 2\nhigh = 3\nunit = 'fJ'\n"
+        "source = 'measured'\n"
+    )
     mine, base = load_technology(str(path)), load_technology("45nm")
     assert mine.title == "mine"
     assert mine["add_bit"] == Band(1e-3, 2e-3, 3e-3)
@@ -108,28 +109,34 @@ def test_missing_figure(values, tmp_path, name):
         load_technology(write(tmp_path / "less.toml", values))
 
 
-@pytest.mark.parametrize("change, complaint", [
-    ({"unit": "parsec"}, "figure add_bit of .* has unit 'parsec'; it must be one of pJ, fJ, nJ"),
-    ({"unit": "um2"}, "has unit 'um2'"),
-    ({"unit": 3}, "has unit 3"),
-    ({"low": 9.0}, "add_bit .*not in rising order"),
-    ({"high": 1.0}, "add_bit .*not in rising order"),
-    ({"low": -1.0}, "add_bit .*negative"),
-    ({"typical": float("nan")}, "typical of figure add_bit .* not a finite number"),
-    ({"high": float("inf")}, "high of figure add_bit .* not a finite number"),
-    ({"high": "much"}, "high of figure add_bit .* is 'much', not a number"),
-    ({"high": True}, "is True, not a number"),
-    ({"low": 0, "typical": 0, "high": 0}, "add_bit .* is 0; it must be greater"),
-    ({"low": 0}, "low of figure add_bit .* is 0; it must be greater"),
-    ({"high": 1e308}, "high of figure add_bit .* out of all proportion"),
-    ({"low": 1e-300}, "low of figure add_bit .* out of all proportion"),
-    ({"high": 10 ** 400}, "high of figure add_bit .* out of all proportion"),
-    ({"source": "a\u001b[31m"}, "characters that cannot be printed"),
-    ({"source": ""}, "figure add_bit of .* has no source"),
-    ({"source": "  "}, "has no source"),
-    ({"source": None}, "has no source"),
-    ({"colour": "red"}, "has unknown entries colour"),
-])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (
+            {"unit": "parsec"},
+            "figure add_bit of .* has unit 'parsec'; it must be one of pJ, fJ, nJ",
+        ),
+        ({"unit": "um2"}, "has unit 'um2'"),
+        ({"unit": 3}, "has unit 3"),
+        ({"low": 9.0}, "add_bit .*not in rising order"),
+        ({"high": 1.0}, "add_bit .*not in rising order"),
+        ({"low": -1.0}, "add_bit .*negative"),
+        ({"typical": float("nan")}, "typical of figure add_bit .* not a finite number"),
+        ({"high": float("inf")}, "high of figure add_bit .* not a finite number"),
+        ({"high": "much"}, "high of figure add_bit .* is 'much', not a number"),
+        ({"high": True}, "is True, not a number"),
+        ({"low": 0, "typical": 0, "high": 0}, "add_bit .* is 0; it must be greater"),
+        ({"low": 0}, "low of figure add_bit .* is 0; it must be greater"),
+        ({"high": 1e308}, "high of figure add_bit .* out of all proportion"),
+        ({"low": 1e-300}, "low of figure add_bit .* out of all proportion"),
+        ({"high": 10**400}, "high of figure add_bit .* out of all proportion"),
+        ({"source": "a\u001b[31m"}, "characters that cannot be printed"),
+        ({"source": ""}, "figure add_bit of .* has no source"),
+        ({"source": "  "}, "has no source"),
+        ({"source": None}, "has no source"),
+        ({"colour": "red"}, "has unknown entries colour"),
+    ],
+)
 def test_bad_figure(values, tmp_path, change, complaint):
     one = values["figures"]["add_bit"] | change
     values["figures"]["add_bit"] = {key: value for key, value in one.items() if value is not None}
@@ -144,38 +151,41 @@ def test_figure_without_a_part(values, tmp_path, field):
         load_technology(write(tmp_path / "bad.toml", values))
 
 
-@pytest.mark.parametrize("path, value, complaint", [
-    (("format",), "tritforge technology 2", "does not begin with format"),
-    (("title",), "", "has no title"),
-    (("title",), "two\nlines", "has no title of printable"),
-    (("figures", "placement", "high"), 70, "placement .* it must be at most 1"),
-    (("figures", "toggle", "high"), 1.5, "toggle .* it must be at most 1"),
-    (("figures", "two_port_area", "low"), 0.5, "two_port_area .* it must be at least 1"),
-    (("cells", "NAND2", "cell"), "NAND\u00e9", "no name of a cell"),
-    (("cells", "NAND2", "cell"), "memory_macro", "as something else is"),
-    (("cells", "NAND2", "cell"), "DFF_X1", "as something else is"),
-    (("memories", 0, "macros", 0, "words"), 512, "is there twice"),
-    (("more",), 1, "unknown entries more"),
-    (("figures", "subtract_bit"), {}, "unknown entries subtract_bit"),
-    (("figures",), 3, r"has no table \[figures\]"),
-    (("cells", "NAND2"), None, "lacks cell NAND2"),
-    (("cells", "DFF", "clock_energy"), None, "cell DFF of .* lacks clock_energy"),
-    (("cells", "NAND2", "area"), 0, "area of cell NAND2 .* is 0"),
-    (("cells", "NAND2", "area"), [3, 2, 1], "area of cell NAND2 .*not in rising order"),
-    (("cells", "NAND2", "area"), [1, 2], "has 2 values, not low, typical and high"),
-    (("cells", "NAND2", "cell"), "a b", "no name of a cell"),
-    (("cells", "units", "area"), "acre", "area of .* has unit 'acre'"),
-    (("cells", "units"), None, "has no table units"),
-    (("cells", "source"), None, "has no source"),
-    (("memories",), None, "has no memories"),
-    (("memories",), [], "has no memories"),
-    (("memories", 0, "macros"), [], "have no macros"),
-    (("memories", 0, "source"), "", "has no source"),
-    (("memories", 0, "macros", 0, "words"), 0, "words of memory 0 x 32 .* at least 1"),
-    (("memories", 0, "macros", 0, "width"), 1.5, "width of .* is 1.5; it must be an integer"),
-    (("memories", 0, "macros", 0, "read"), None, "lacks read"),
-    (("memories", 0, "macros", 0, "read"), [1, 3, 2], "read of memory .*not in rising order"),
-])
+@pytest.mark.parametrize(
+    "path, value, complaint",
+    [
+        (("format",), "tritforge technology 2", "does not begin with format"),
+        (("title",), "", "has no title"),
+        (("title",), "two\nlines", "has no title of printable"),
+        (("figures", "placement", "high"), 70, "placement .* it must be at most 1"),
+        (("figures", "toggle", "high"), 1.5, "toggle .* it must be at most 1"),
+        (("figures", "two_port_area", "low"), 0.5, "two_port_area .* it must be at least 1"),
+        (("cells", "NAND2", "cell"), "NAND\u00e9", "no name of a cell"),
+        (("cells", "NAND2", "cell"), "memory_macro", "as something else is"),
+        (("cells", "NAND2", "cell"), "DFF_X1", "as something else is"),
+        (("memories", 0, "macros", 0, "words"), 512, "is there twice"),
+        (("more",), 1, "unknown entries more"),
+        (("figures", "subtract_bit"), {}, "unknown entries subtract_bit"),
+        (("figures",), 3, r"has no table \[figures\]"),
+        (("cells", "NAND2"), None, "lacks cell NAND2"),
+        (("cells", "DFF", "clock_energy"), None, "cell DFF of .* lacks clock_energy"),
+        (("cells", "NAND2", "area"), 0, "area of cell NAND2 .* is 0"),
+        (("cells", "NAND2", "area"), [3, 2, 1], "area of cell NAND2 .*not in rising order"),
+        (("cells", "NAND2", "area"), [1, 2], "has 2 values, not low, typical and high"),
+        (("cells", "NAND2", "cell"), "a b", "no name of a cell"),
+        (("cells", "units", "area"), "acre", "area of .* has unit 'acre'"),
+        (("cells", "units"), None, "has no table units"),
+        (("cells", "source"), None, "has no source"),
+        (("memories",), None, "has no memories"),
+        (("memories",), [], "has no memories"),
+        (("memories", 0, "macros"), [], "have no macros"),
+        (("memories", 0, "source"), "", "has no source"),
+        (("memories", 0, "macros", 0, "words"), 0, "words of memory 0 x 32 .* at least 1"),
+        (("memories", 0, "macros", 0, "width"), 1.5, "width of .* is 1.5; it must be an integer"),
+        (("memories", 0, "macros", 0, "read"), None, "lacks read"),
+        (("memories", 0, "macros", 0, "read"), [1, 3, 2], "read of memory .*not in rising order"),
+    ],
+)
 def test_bad_file(values, tmp_path, path, value, complaint):
     place = values
     for step in path[:-1]:

@@ -50,18 +50,22 @@ def test_sums(document):
     assert document["host"]["name"] == HOST
     for component in COMPONENTS:
         assert add(row["components"][component] for row in rows) == pytest.approx(
-            document["energy"]["components"][component])
+            document["energy"]["components"][component]
+        )
     for row in [*rows, document["energy"]]:
-        assert add(band for name, band in row["components"].items()
-                   if name != "off chip") == pytest.approx(row["on_chip"])
+        assert add(
+            band for name, band in row["components"].items() if name != "off chip"
+        ) == pytest.approx(row["on_chip"])
         assert row["components"]["off chip"] == row["off_chip"]
     everything = document["totals"]["all layers"]
     assert add(layer["on_chip"] for layer in document["layers"]) == pytest.approx(
-        everything["on_chip"])
+        everything["on_chip"]
+    )
     adds = sum(layer["events"]["adds"] for layer in document["layers"])
     assert everything["adds"] == adds > 0
     assert everything["pj_per_add"] == pytest.approx(
-        {key: everything["on_chip"][key] / adds for key in KEYS})
+        {key: everything["on_chip"][key] / adds for key in KEYS}
+    )
 
 
 def test_energy_is_terms_times_events(document):
@@ -69,9 +73,13 @@ def test_energy_is_terms_times_events(document):
     for row in [*document["layers"], document["host"]]:
         for component in COMPONENTS:
             for key in KEYS:
-                assert row["components"][component][key] == pytest.approx(sum(
-                    term["pj_per_event"][key] * row["events"].get(term["event"], 0)
-                    for term in document["terms"] if term["component"] == component))
+                assert row["components"][component][key] == pytest.approx(
+                    sum(
+                        term["pj_per_event"][key] * row["events"].get(term["event"], 0)
+                        for term in document["terms"]
+                        if term["component"] == component
+                    )
+                )
 
 
 def test_densities(document, example):
@@ -90,31 +98,40 @@ def test_power(document):
     assert document["microseconds"] == pytest.approx(document["cycles"] / clock)
     # pJ over us is uW
     assert document["average_power_mw"]["typical"] == pytest.approx(
-        everything["on_chip"]["typical"] / document["microseconds"] / 1e3)
+        everything["on_chip"]["typical"] / document["microseconds"] / 1e3
+    )
 
 
 def test_baselines(document):
     """Nothing skipped takes more cycles and more energy; dense units multiply every weight."""
-    plain, dense, reused = (document["baselines"][name] for name in (
-        "without_skipping", "dense", "dense_reused"))
+    plain, dense, reused = (
+        document["baselines"][name] for name in ("without_skipping", "dense", "dense_reused")
+    )
     assert plain["cycles"] > document["cycles"]
     assert plain["times_energy"]["typical"] > 1
     assert [layer["name"] for layer in plain["layers"]] == [
-        layer["name"] for layer in document["layers"]]
+        layer["name"] for layer in document["layers"]
+    ]
     macs = sum(layer["mac_count"] for layer in document["layers"])
     assert dense["cycles"] == pytest.approx(macs / MINI.adders)
-    term, = (term for term in dense["terms"]
-             if term["component"] == "scalers" and term["event"] == "macs")
+    (term,) = (
+        term
+        for term in dense["terms"]
+        if term["component"] == "scalers" and term["event"] == "macs"
+    )
     assert dense["components"]["scalers"]["typical"] == pytest.approx(
-        macs * term["pj_per_event"]["typical"])
+        macs * term["pj_per_event"]["typical"]
+    )
     # a weight is read for each multiplication, or once
-    term, = (term for term in dense["terms"] if term["event"] == "weight_reads")
+    (term,) = (term for term in dense["terms"] if term["event"] == "weight_reads")
     weights = sum(layer["weights"] for layer in document["layers"])
     assert dense["components"]["trit memory"]["typical"] == pytest.approx(
-        macs / MINI.elements * term["pj_per_event"]["typical"])
+        macs / MINI.elements * term["pj_per_event"]["typical"]
+    )
     assert reused["components"]["trit memory"]["typical"] == pytest.approx(
-        weights / MINI.elements * term["pj_per_event"]["typical"])
-    for one in (dense, reused):     # it has no use for trits, and its input is not a layer's
+        weights / MINI.elements * term["pj_per_event"]["typical"]
+    )
+    for one in (dense, reused):  # it has no use for trits, and its input is not a layer's
         assert one["off_chip"]["high"] == one["components"]["host port"]["high"] == 0
 
 
@@ -147,7 +164,8 @@ def test_clock(document, example, technology):
     for one, other in zip(slow["layers"], document["layers"], strict=True):
         assert one["dynamic"] == pytest.approx(other["dynamic"])
         assert one["components"]["leakage"]["typical"] == pytest.approx(
-            10 * other["components"]["leakage"]["typical"])
+            10 * other["components"]["leakage"]["typical"]
+        )
 
 
 def test_streamed(tmp_path, technology, area, monkeypatch):
@@ -157,13 +175,19 @@ def test_streamed(tmp_path, technology, area, monkeypatch):
     found = estimate(image, codes, technology, baselines=False)
     assert found["loading"] is None
     schedule = image.memory.schedule
-    words = sum(sum(schedule.port_words(image.config, schedule.of_layer(layer.name)))
-                for layer in image.network.layers)
-    counted = sum(layer["events"][name] for layer in found["layers"] for name in (
-        "sent_trit_words", "sent_activation_words", "read_words"))
+    words = sum(
+        sum(schedule.port_words(image.config, schedule.of_layer(layer.name)))
+        for layer in image.network.layers
+    )
+    counted = sum(
+        layer["events"][name]
+        for layer in found["layers"]
+        for name in ("sent_trit_words", "sent_activation_words", "read_words")
+    )
     assert counted == words > 0
     assert add(layer["off_chip"] for layer in found["layers"])["low"] == pytest.approx(
-        words * 32 * technology["off_chip"].low)
+        words * 32 * technology["off_chip"].low
+    )
 
 
 def test_another_configuration(example, technology, area, monkeypatch):
@@ -181,9 +205,15 @@ def test_another_configuration(example, technology, area, monkeypatch):
         recompiled(image, narrow, codes)
 
 
-@pytest.mark.parametrize("text, complaint", [
-    (None, "cannot be read"), ("{", "is not JSON"), ("[]", "is not a tritforge report"),
-    ('{"format": "tritforge image"}', "is not a tritforge report")])
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        (None, "cannot be read"),
+        ("{", "is not JSON"),
+        ("[]", "is not a tritforge report"),
+        ('{"format": "tritforge image"}', "is not a tritforge report"),
+    ],
+)
 def test_run_that_is_none(tmp_path, text, complaint):
     if text is not None:
         (tmp_path / "report.json").write_text(text)

@@ -13,10 +13,18 @@ CASES = {
     "alexnet": (ALEXNET, {}),
     "digits": (DIGITS, {"config": "tiny", "images": 4}),
     "streamed": (DIGITS, {"config": "tiny", "streamed": True, "baselines": False}),
-    "deep": ({f"stage{number // 6}.block_{number}.bottleneck.convolution_{number}_of_many":
-              1e6 * (1 + number % 7) for number in range(60)}, {"baselines": False}),
-    "alike": ({f"layer{number}.very.long.name.of.a.convolution.{number}": 1e6
-               for number in range(12)}, {"baselines": False, "checked": False, "seed": 3}),
+    "deep": (
+        {
+            f"stage{number // 6}.block_{number}.bottleneck.convolution_{number}_of_many": 1e6
+            * (1 + number % 7)
+            for number in range(60)
+        },
+        {"baselines": False},
+    ),
+    "alike": (
+        {f"layer{number}.very.long.name.of.a.convolution.{number}": 1e6 for number in range(12)},
+        {"baselines": False, "checked": False, "seed": 3},
+    ),
     "nothing": ({"pool": 0.0}, {"config": "tiny", "baselines": False, "network": "x" * 90}),
 }
 
@@ -70,12 +78,18 @@ class Page(HTMLParser):
             self.open[-1].text += data
 
     def find(self, tag, **attributes):
-        return [one for one in self.elements if one.tag == tag and all(
-            one.attributes.get(name) == value for name, value in attributes.items())]
+        return [
+            one
+            for one in self.elements
+            if one.tag == tag
+            and all(one.attributes.get(name) == value for name, value in attributes.items())
+        ]
 
     def documents(self):
-        return {one.attributes["id"]: json.loads(one.text)
-                for one in self.find("script", type="application/json")}
+        return {
+            one.attributes["id"]: json.loads(one.text)
+            for one in self.find("script", type="application/json")
+        }
 
     def numbers(self):
         return [one for one in self.elements if "data-path" in one.attributes]
@@ -87,6 +101,11 @@ def made(name):
     adds, options = CASES[name]
     found = documents(adds, **options)
     kernels = [] if name == "nothing" else [drawn_kernels()]
-    return found, Page(build_page(
-        *found, kernels, commands=[("Run it:", "tritforge simulate " + "x" * 200)],
-        versions={"Python": "3"}))
+    return found, Page(
+        build_page(
+            *found,
+            kernels,
+            commands=[("Run it:", "tritforge simulate " + "x" * 200)],
+            versions={"Python": "3"},
+        )
+    )

@@ -21,8 +21,9 @@ def test_ledger_adds_up_to_the_energy(streamed):
             name = term["component"]
             sums[name] = sums.get(name, 0.0) + entry["pj"][key]
         for name, value in sums.items():
-            assert math.isclose(value, estimate["energy"]["components"][name][key],
-                                rel_tol=1e-9), name
+            assert math.isclose(value, estimate["energy"]["components"][name][key], rel_tol=1e-9), (
+                name
+            )
 
 
 def test_rates_and_shares():
@@ -31,7 +32,8 @@ def test_rates_and_shares():
     assert derived["frames_per_second"]["typical"] == pytest.approx(800e6 / estimate["cycles"])
     assert derived["adds"] == pytest.approx(sum(ALEXNET.values()))
     assert derived["utilization"] == pytest.approx(
-        sum(ALEXNET.values()) / (512 * estimate["cycles"]))
+        sum(ALEXNET.values()) / (512 * estimate["cycles"])
+    )
     assert sum(one["cycle_share"] for one in derived["layers"]) == pytest.approx(1)
     for one in derived["layers"]:
         assert sum(one["cause_shares"].values()) == pytest.approx(1)
@@ -48,10 +50,12 @@ def test_roofline():
     assert roof["on_chip_bytes_per_cycle"] == 2176 and roof["host_bytes_per_cycle"] == 4
     layer, events = roof["layers"][0], estimate["layers"][0]["events"]
     assert layer["on_chip_bytes"] == pytest.approx(
-        64 * events["broadcasts"] + 16 * events["activation_reads"])
+        64 * events["broadcasts"] + 16 * events["activation_reads"]
+    )
     assert layer["adds_per_host_byte"] is None
     assert layer["adds_per_packed_byte"] == pytest.approx(
-        events["adds"] / image["layers"][0]["packed_bytes"])
+        events["adds"] / image["layers"][0]["packed_bytes"]
+    )
 
 
 def test_nothing_at_all():
@@ -64,9 +68,19 @@ def test_nothing_at_all():
 
 def layer(name, kind, shape, groups=1, weights=10, step=0.0):
     trits = np.ones(shape, np.int8)
-    return Layer(name, kind, name, shape[0], 1, 1, [
-        ColumnGroup("input", (0, shape[1]), (0, shape[0]), trits, shape[2:], 1.0, 1.0, step=step)
-    ] * groups, np.ones(shape[0]), np.zeros(shape[0]), weight_count=weights)
+    return Layer(
+        name,
+        kind,
+        name,
+        shape[0],
+        1,
+        1,
+        [ColumnGroup("input", (0, shape[1]), (0, shape[0]), trits, shape[2:], 1.0, 1.0, step=step)]
+        * groups,
+        np.ones(shape[0]),
+        np.zeros(shape[0]),
+        weight_count=weights,
+    )
 
 
 def test_which_kernels():

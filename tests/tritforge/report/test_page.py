@@ -54,7 +54,8 @@ def test_every_number_is_the_estimates(case):
         if place:
             share = one.attributes["data-kind"] == "share"
             assert share or math.isclose(
-                float(one.text.replace(",", "")) * factor, place, rel_tol=6e-3)
+                float(one.text.replace(",", "")) * factor, place, rel_tol=6e-3
+            )
 
 
 def test_documents_are_embedded_whole(case):
@@ -68,10 +69,13 @@ def test_documents_are_embedded_whole(case):
 def test_energies_stand_with_their_bands(case):
     """Where a typical energy or area stands in the text, low and high stand beside it."""
     _, page = case
-    typical = {one.attributes["data-path"] for one in page.find("data")
-               if one.attributes["data-kind"] in ("energy", "area", "pJ", "power")
-               and json.loads(one.attributes["value"])
-               and one.attributes["data-path"].endswith(".typical")}
+    typical = {
+        one.attributes["data-path"]
+        for one in page.find("data")
+        if one.attributes["data-kind"] in ("energy", "area", "pJ", "power")
+        and json.loads(one.attributes["value"])
+        and one.attributes["data-path"].endswith(".typical")
+    }
     assert len(typical) > 40
     paths = [one.attributes["data-path"] for one in page.find("data")]
     for path in typical:
@@ -130,13 +134,13 @@ def test_names_are_escaped():
     """Names from files are text wherever they stand."""
     # the last two: what stands for a colour in tags, and letters that no font here has
     color, foreign = f'style="{INKS["ink"]}"', "\x1b[31m卷积\u202e"
-    found = documents({HOSTILE: 1e6, "b" + HOSTILE: 2e6, color: 1e6, foreign: 1e6},
-                      network=HOSTILE)
+    found = documents({HOSTILE: 1e6, "b" + HOSTILE: 2e6, color: 1e6, foreign: 1e6}, network=HOSTILE)
     found[0]["image"] = found[0]["technology"]["title"] = HOSTILE
     found[0]["area"]["library"] = found[0]["area"]["blocks"][0]["name"] = HOSTILE
     found[2]["extra"] = {"provenance": {"statement": HOSTILE}}
-    text = build_page(*found, [drawn_kernels(HOSTILE)], commands=[(HOSTILE, HOSTILE)],
-                      versions={HOSTILE: HOSTILE})
+    text = build_page(
+        *found, [drawn_kernels(HOSTILE)], commands=[(HOSTILE, HOSTILE)], versions={HOSTILE: HOSTILE}
+    )
     assert "<script>alert" not in text and "alert(1)</script>" not in text
     page = Page(text)
     assert len(page.find("script")) == 5
@@ -162,6 +166,7 @@ def test_labels():
 
 def test_is_page(tmp_path):
     """A page may be replaced, other files and folders may not."""
+
     def foreign(path):
         return file_obstacle(path, "is foreign", is_page)
 
@@ -192,17 +197,22 @@ def test_every_cause_and_component_has_a_color():
 def themes():
     """Variables of the light, dark and print themes."""
     import tritforge.report.page as module
+
     style = (Path(module.__file__).parent / "page.css").read_text()
-    return [dict(re.findall(r"--(\w+): (#\w{6})", block))
-            for block in re.findall(r"\{([^{}]*--paper:[^{}]*)\}", style)]
+    return [
+        dict(re.findall(r"--(\w+): (#\w{6})", block))
+        for block in re.findall(r"\{([^{}]*--paper:[^{}]*)\}", style)
+    ]
 
 
 def contrast(first, second):
     """As WCAG 2 has it."""
+
     def luminance(color):
-        parts = [int(color[at:at + 2], 16) / 255 for at in (1, 3, 5)]
-        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4
-                  for one in parts]
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [
+            one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts
+        ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     bright, dark = sorted((luminance(first), luminance(second)), reverse=True)
@@ -228,19 +238,33 @@ def test_contrast():
 #: Transactions on Visualization and Computer Graphics 15(6), 2009, severity 1.0.
 BLINDNESS = {
     "none": np.eye(3),
-    "green": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                       [-0.011820, 0.042940, 0.968881]]),
-    "red": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-                     [-0.003882, -0.048116, 1.051998]])}
+    "green": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "red": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+}
 
 
 def seen(color, blindness):
     """CIE L*a*b* of a colour; distances of about 2 can just be seen side by side."""
-    parts = np.array([int(color[at:at + 2], 16) / 255 for at in (1, 3, 5)])
+    parts = np.array([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)])
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     linear = np.clip(BLINDNESS[blindness] @ linear, 0, 1)
-    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722],
-                    [0.0193, 0.1192, 0.9505]]) @ linear / (0.9505, 1.0, 1.089)
+    xyz = (
+        np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+        @ linear
+        / (0.9505, 1.0, 1.089)
+    )
     x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
@@ -248,8 +272,10 @@ def seen(color, blindness):
 @pytest.mark.parametrize("blindness", BLINDNESS)
 def test_colors_can_be_told_apart(blindness):
     for theme in themes():
-        shown = {name: seen(theme[name], blindness)
-                 for name in (*(f"c{number}" for number in range(1, 9)), "plus", "minus")}
+        shown = {
+            name: seen(theme[name], blindness)
+            for name in (*(f"c{number}" for number in range(1, 9)), "plus", "minus")
+        }
         for first, second in [*combinations(list(shown)[:8], 2), ("plus", "minus")]:
             distance = np.linalg.norm(shown[first] - shown[second])
             assert distance >= 20, (first, second, distance)

@@ -41,8 +41,13 @@ _NOTES = (
 Report = Callable[[str, float], None]
 
 
-def switching_activity(image: Image, codes: NDArray[np.integer], technology: Technology, *,
-                       progress: Report | None = None) -> dict[str, Any]:
+def switching_activity(
+    image: Image,
+    codes: NDArray[np.integer],
+    technology: Technology,
+    *,
+    progress: Report | None = None,
+) -> dict[str, Any]:
     """Run input images on the mapped netlist and count.
 
     Parameters
@@ -75,9 +80,11 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
         computes something else than the models.
     """
     if image.memory.schedule is not None:
-        raise CostError(f"network {image.network.name} is streamed through configuration "
-                        f"{image.config.name}; switching activity is of networks that stay in its "
-                        f"memories")
+        raise CostError(
+            f"network {image.network.name} is streamed through configuration "
+            f"{image.config.name}; switching activity is of networks that stay in its "
+            f"memories"
+        )
     seconds: dict[str, float] = {}
     begin = time.perf_counter()
     library = compile_netlist(image.config, technology, progress)
@@ -93,15 +100,21 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
             simulation = backend.run(codes, progress=progress)
             simulated = link.cycles
     except DeviceError as error:
-        raise CostError(f"the netlist of configuration {image.config.name} does not work as the "
-                        f"accelerator does: {error}") from error
+        raise CostError(
+            f"the netlist of configuration {image.config.name} does not work as the "
+            f"accelerator does: {error}"
+        ) from error
     seconds["netlist"] = time.perf_counter() - begin
     if not np.array_equal(simulation.output, golden):
-        raise CostError(f"the netlist of configuration {image.config.name} gives other integers "
-                        f"than the golden model")
+        raise CostError(
+            f"the netlist of configuration {image.config.name} gives other integers "
+            f"than the golden model"
+        )
     if list(simulation.cycles_per_image) != list(expected):
-        raise CostError(f"the netlist of configuration {image.config.name} takes "
-                        f"{simulation.cycles_per_image} cycles, the cycle model {expected}")
+        raise CostError(
+            f"the netlist of configuration {image.config.name} takes "
+            f"{simulation.cycles_per_image} cycles, the cycle model {expected}"
+        )
     return {
         "configuration": image.config.name,
         "network": image.network.name,
@@ -111,19 +124,23 @@ def switching_activity(image: Image, codes: NDArray[np.integer], technology: Tec
         **summarize(link.groups, link.counts.tolist(), link.counted_cycles, technology),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "simulated_cycles": simulated,
-        "units": {"energy_pj": "pJ, all images together", "toggle_rate": "changes per output and "
-                  "clock cycle", "reads": "accesses, all images together"},
+        "units": {
+            "energy_pj": "pJ, all images together",
+            "toggle_rate": "changes per output and clock cycle",
+            "reads": "accesses, all images together",
+        },
         "notes": list(_NOTES),
     }
 
 
 # ----- energy
 
+
 def load_energy(pins: Mapping[str, float], technology: Technology) -> Band:
     """pJ of one change of a signal that drives input pins of cells, by kind: C V^2 / 2."""
     charge = total(technology.cells[kind].capacitance * number for kind, number in pins.items())
     voltage = technology["voltage"]
-    return charge * voltage * voltage * 0.5e-3      # fF V^2 = fJ
+    return charge * voltage * voltage * 0.5e-3  # fF V^2 = fJ
 
 
 @dataclasses.dataclass
@@ -133,8 +150,10 @@ class _Sum:
     gated: int = 0
     needed: int = 0
     energy: dict[str, Band] = dataclasses.field(
-        default_factory=lambda: {part: Band.exact(0.0)
-                                 for part in ("logic", "registers", "memory_outputs")})
+        default_factory=lambda: {
+            part: Band.exact(0.0) for part in ("logic", "registers", "memory_outputs")
+        }
+    )
 
     def to_dict(self, cycles: int, technology: Technology) -> dict[str, Any]:
         clock = technology.cells["DFF"].clock_energy
@@ -149,24 +168,27 @@ class _Sum:
             "gated_flip_flops": self.gated,
             "toggles": dict(self.toggles),
             "toggle_rate": self.toggles.total() / (cycles * outputs) if outputs else 0.0,
-            "flip_flop_toggle_rate": (self.toggles["DFF"] / (cycles * flip_flops)
-                                      if flip_flops else 0.0),
+            "flip_flop_toggle_rate": (
+                self.toggles["DFF"] / (cycles * flip_flops) if flip_flops else 0.0
+            ),
             "needed_clocks": self.needed,
             "energy_pj": {part: band.to_dict() for part, band in energy.items()},
             "clock_gating_saves_pj": (clock * (cycles * self.gated - self.needed)).to_dict(),
         }
 
 
-def summarize(groups: Sequence[Group], counts: Sequence[int], cycles: int,
-              technology: Technology) -> dict[str, Any]:
+def summarize(
+    groups: Sequence[Group], counts: Sequence[int], cycles: int, technology: Technology
+) -> dict[str, Any]:
     """``counted_cycles``, ``blocks``, ``total`` and ``memories`` of
     :func:`switching_activity`, of counters ``counts``."""
     blocks: dict[str, _Sum] = {}
     whole = _Sum()
     memories: dict[tuple[Any, ...], Counter[str]] = {}
     for group, count in zip(groups, counts, strict=True):
-        load = load_energy({kind: pins / group.bits for kind, pins in group.pins.items()},
-                           technology)
+        load = load_energy(
+            {kind: pins / group.bits for kind, pins in group.pins.items()}, technology
+        )
         for block in (blocks.setdefault(group.block, _Sum()), whole):
             if group.what == "toggles":
                 block.cells[group.name] += group.bits
@@ -180,8 +202,13 @@ def summarize(groups: Sequence[Group], counts: Sequence[int], cycles: int,
                 block.energy["memory_outputs"] += load * count
         if group.about:
             about = group.about
-            key = (group.block, group.name, about["width"], about["depth"],
-                   bool(about["answers_at_once"]))
+            key = (
+                group.block,
+                group.name,
+                about["width"],
+                about["depth"],
+                bool(about["answers_at_once"]),
+            )
             one = memories.setdefault(key, Counter())
             one[group.what] += count
             if group.what == "writes":
@@ -190,11 +217,21 @@ def summarize(groups: Sequence[Group], counts: Sequence[int], cycles: int,
         "counted_cycles": cycles,
         "blocks": {kind: one.to_dict(cycles, technology) for kind, one in sorted(blocks.items())},
         "total": whole.to_dict(cycles, technology),
-        "memories": [{
-            "block": block, "name": name, "width_bits": width, "depth": depth,
-            "count": one["count"], "answers_at_once": at_once, "reads": one["addresses"],
-            "writes": one["writes"], "read_bit_toggles": one["read data"],
-            "changed_share": (one["read data"] / (one["addresses"] * width)
-                              if one["addresses"] else None),
-        } for (block, name, width, depth, at_once), one in sorted(memories.items())],
+        "memories": [
+            {
+                "block": block,
+                "name": name,
+                "width_bits": width,
+                "depth": depth,
+                "count": one["count"],
+                "answers_at_once": at_once,
+                "reads": one["addresses"],
+                "writes": one["writes"],
+                "read_bit_toggles": one["read data"],
+                "changed_share": (
+                    one["read data"] / (one["addresses"] * width) if one["addresses"] else None
+                ),
+            }
+            for (block, name, width, depth, at_once), one in sorted(memories.items())
+        ],
     }

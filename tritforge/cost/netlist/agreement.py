@@ -13,8 +13,9 @@ __all__ = ["compare_blocks"]
 COMPARED = ("add_bit", "multiply_bit2", "select_bit", "register_bit", "cells.DFF.energy")
 
 
-def compare_blocks(document: Mapping[str, Any], activity: Mapping[str, Any],
-                   technology: Technology) -> list[dict[str, Any]]:
+def compare_blocks(
+    document: Mapping[str, Any], activity: Mapping[str, Any], technology: Technology
+) -> list[dict[str, Any]]:
     """What an estimate and switching activity say of the same run, pJ an image.
 
     Of the estimate: parts of terms with a figure of :data:`COMPARED`, times events. Of the
@@ -46,8 +47,13 @@ def compare_blocks(document: Mapping[str, Any], activity: Mapping[str, Any],
         found = total(_band(energy[part]) for part in ("logic", "registers", "memory_outputs"))
         found = (found + clock * block["needed_clocks"]) / images
         rows.append(_row(name, events.get(name, Band(0, 0, 0)), found))
-    rows.append(_row("all", total(_band(row["events_pj"]) for row in rows),
-                     total(_band(row["activity_pj"]) for row in rows)))
+    rows.append(
+        _row(
+            "all",
+            total(_band(row["events_pj"]) for row in rows),
+            total(_band(row["activity_pj"]) for row in rows),
+        )
+    )
     return rows
 
 
@@ -56,5 +62,9 @@ def _band(values: Mapping[str, float]) -> Band:
 
 
 def _row(name: str, events: Band, activity: Band) -> dict[str, Any]:
-    return {"block": name, "events_pj": events.to_dict(), "activity_pj": activity.to_dict(),
-            "ratio": events.typical / activity.typical if activity.typical else None}
+    return {
+        "block": name,
+        "events_pj": events.to_dict(),
+        "activity_pj": activity.to_dict(),
+        "ratio": events.typical / activity.typical if activity.typical else None,
+    }

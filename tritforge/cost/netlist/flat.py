@@ -61,8 +61,14 @@ class Group:
     about: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"what": self.what, "block": self.block, "name": self.name, "bits": self.bits,
-                "pins": dict(self.pins), "about": self.about}
+        return {
+            "what": self.what,
+            "block": self.block,
+            "name": self.name,
+            "bits": self.bits,
+            "pins": dict(self.pins),
+            "about": self.about,
+        }
 
 
 @dataclass
@@ -120,20 +126,28 @@ def map_netlist(verilog: str, library: Library) -> tuple[dict[str, Any], dict[st
         (folder / "accelerator.v").write_text(verilog, encoding="utf-8")
         (folder / "cells.lib").write_text(library.text, encoding="utf-8")
         # Twice, as writing JSON sorts the design, and what ABC finds depends on the order.
-        for name, script in (("gates", gates_script("write_json gates.json")),
-                             ("cells", mapping_script(after=("write_json cells.json",)))):
+        for name, script in (
+            ("gates", gates_script("write_json gates.json")),
+            ("cells", mapping_script(after=("write_json cells.json",))),
+        ):
             (folder / f"{name}.ys").write_text(script, encoding="utf-8")
             run_aside("yosys", ("-q", f"{name}.ys"), folder)
         try:
-            gates, cells = (json.loads((folder / name).read_bytes())["modules"]
-                            for name in ("gates.json", "cells.json"))
+            gates, cells = (
+                json.loads((folder / name).read_bytes())["modules"]
+                for name in ("gates.json", "cells.json")
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BuildError("yosys ended well, but did not write what it should have") from error
     return gates, cells
 
 
-def flat_netlist(gates: Mapping[str, Any], cells: Mapping[str, Any], kinds: Mapping[str, str],
-                 top: str = TOP_NAME) -> Netlist:
+def flat_netlist(
+    gates: Mapping[str, Any],
+    cells: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    top: str = TOP_NAME,
+) -> Netlist:
     """The design below ``top``, flat and with counters.
 
     Parameters
@@ -150,7 +164,7 @@ def flat_netlist(gates: Mapping[str, Any], cells: Mapping[str, Any], kinds: Mapp
 @dataclass
 class _FlipFlop:
     initial: str
-    enable: int | None      # a bit of the module before mapping
+    enable: int | None  # a bit of the module before mapping
 
 
 @dataclass
@@ -158,25 +172,30 @@ class _Output:
     block: str
     kind: str
     net: int
-    pins: dict[str, int]        # nets of the inputs
+    pins: dict[str, int]  # nets of the inputs
     initial: str = "0"
-    enable: tuple[int, int] | None = None       # instance, bit
+    enable: tuple[int, int] | None = None  # instance, bit
 
 
 class _Flat:
-    def __init__(self, gates: Mapping[str, Any], cells: Mapping[str, Any],
-                 kinds: Mapping[str, str], top: str) -> None:
+    def __init__(
+        self, gates: Mapping[str, Any], cells: Mapping[str, Any], kinds: Mapping[str, str], top: str
+    ) -> None:
         self.modules = cells
         self.kinds = kinds
         self.top = top
-        self.parents = [0, 1]       # of nets, 0 and 1 are constants
+        self.parents = [0, 1]  # of nets, 0 and 1 are constants
         self.outputs: list[_Output] = []
         self.memories: list[tuple[str, str, dict[str, Any], dict[str, list[int]]]] = []
-        self.flip_flops = {name: _flip_flops(gates[name], module, kinds)
-                           for name, module in cells.items() if module["cells"]}
+        self.flip_flops = {
+            name: _flip_flops(gates[name], module, kinds)
+            for name, module in cells.items()
+            if module["cells"]
+        }
         self.instances = 0
-        self.ports = {name: [self.net() for _ in port["bits"]]
-                      for name, port in cells[top]["ports"].items()}
+        self.ports = {
+            name: [self.net() for _ in port["bits"]] for name, port in cells[top]["ports"].items()
+        }
         self.visit(top, self.ports, (), None)
 
     # ----- nets
@@ -195,8 +214,9 @@ class _Flat:
         first, second = sorted((self.root(first), self.root(second)))
         self.parents[second] = first
 
-    def visit(self, name: str, outside: Mapping[str, list[int]], path: tuple[str, ...],
-              holds: str | None) -> None:
+    def visit(
+        self, name: str, outside: Mapping[str, list[int]], path: tuple[str, ...], holds: str | None
+    ) -> None:
         """Add a module whose ports stand at nets ``outside``."""
         module = self.modules[name]
         path, block = place(name, path)
@@ -206,7 +226,7 @@ class _Flat:
 
         def inside(bit: int | str) -> int:
             if isinstance(bit, str):
-                return int(bit == "1")      # what is undefined is 0
+                return int(bit == "1")  # what is undefined is 0
             if bit not in nets:
                 nets[bit] = self.net()
             return nets[bit]
@@ -215,8 +235,7 @@ class _Flat:
             for bit, net in zip(about["bits"], outside[port], strict=True):
                 self.join(inside(bit), net)
         for label, cell in module["cells"].items():
-            ends = {pin: [inside(bit) for bit in bits]
-                    for pin, bits in cell["connections"].items()}
+            ends = {pin: [inside(bit) for bit in bits] for pin, bits in cell["connections"].items()}
             kind = cell["type"]
             if kind in ("$mem_v2", "memory_macro"):
                 self.memories.append((block, holds or block, cell, ends))
@@ -227,8 +246,15 @@ class _Flat:
             else:
                 raise BuildError(f"the library has no cell for {kind.strip('$_')}")
 
-    def add(self, kind: str, block: str, ends: Mapping[str, list[int]], module: str,
-            instance: int, cell: Mapping[str, Any]) -> None:
+    def add(
+        self,
+        kind: str,
+        block: str,
+        ends: Mapping[str, list[int]],
+        module: str,
+        instance: int,
+        cell: Mapping[str, Any],
+    ) -> None:
         pins = {pin: ends[pin][0] for pin in CELL_KINDS[kind][0]}
         one = _Output(block, kind, ends["Q" if kind == "DFF" else "Y"][0], pins)
         if kind == "DFF":
@@ -260,13 +286,28 @@ class _Flat:
             number = len(groups)
             groups.append(group)
             body += [line.replace("<n>", str(number)) for line in lines]
-            body += [f"reg [63:0] total_{number} = 0;",
-                     f"assign counts[{number}] = total_{number};"]
+            body += [
+                f"reg [63:0] total_{number} = 0;",
+                f"assign counts[{number}] = total_{number};",
+            ]
         ports.append(f"output [63:0] counts [0:{max(len(groups), 1) - 1}]")
-        text = "\n".join([
-            f"module {self.top} (", "    " + ",\n    ".join(ports), ");", *wires,
-            *body, "initial begin", *starts, "end", "always @(posedge clk) begin", *clocked, "end",
-            "endmodule", ""])
+        text = "\n".join(
+            [
+                f"module {self.top} (",
+                "    " + ",\n    ".join(ports),
+                ");",
+                *wires,
+                *body,
+                "initial begin",
+                *starts,
+                "end",
+                "always @(posedge clk) begin",
+                *clocked,
+                "end",
+                "endmodule",
+                "",
+            ]
+        )
         return Netlist(text + _MEMORIES.read_text(encoding="utf-8"), groups)
 
     def declared(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
@@ -307,66 +348,101 @@ class _Flat:
                 gated[one.block][one.enable].append(one.net)
         for (block, kind), cells in sorted(alike.items()):
             # Beside each other in load, so that a group's mean load is that of its outputs.
-            nets = sorted((one.net for one in cells),
-                          key=lambda net: sum(loads[self.root(net)].values()))
+            nets = sorted(
+                (one.net for one in cells), key=lambda net: sum(loads[self.root(net)].values())
+            )
             for start in range(0, len(nets), _BITS):
-                yield self.changes("toggles", block, kind, nets[start:start + _BITS], loads, {})
+                yield self.changes("toggles", block, kind, nets[start : start + _BITS], loads, {})
         for block, enables in sorted(gated.items()):
             group = Group("needed clocks", block, "DFF")
             lines, terms = [], []
             for index, nets in enumerate(enables.values()):
                 group.bits += len(nets)
                 name = f"gated_<n>_{index}"
-                lines += [f"wire [{len(nets) - 1}:0] {name} = {self.vector(nets)};",
-                          f"reg [{len(nets) - 1}:0] {name}_before = 0;",
-                          f"always @(posedge clk) {name}_before <= {name};"]
+                lines += [
+                    f"wire [{len(nets) - 1}:0] {name} = {self.vector(nets)};",
+                    f"reg [{len(nets) - 1}:0] {name}_before = 0;",
+                    f"always @(posedge clk) {name}_before <= {name};",
+                ]
                 terms.append(f"({name} != {name}_before ? 64'd{len(nets)} : 64'd0)")
-            yield group, [*lines, "always @(posedge clk)", "    total_<n> <= total_<n> + "
-                          + "\n        + ".join(terms) + ";"]
+            yield (
+                group,
+                [
+                    *lines,
+                    "always @(posedge clk)",
+                    "    total_<n> <= total_<n> + " + "\n        + ".join(terms) + ";",
+                ],
+            )
 
-    def changes(self, what: str, block: str, name: str, nets: list[int],
-                loads: Mapping[int, Counter[str]],
-                about: dict[str, int]) -> tuple[Group, list[str]]:
+    def changes(
+        self,
+        what: str,
+        block: str,
+        name: str,
+        nets: list[int],
+        loads: Mapping[int, Counter[str]],
+        about: dict[str, int],
+    ) -> tuple[Group, list[str]]:
         """A counter of changes of up to 64 nets."""
         group = Group(what, block, name, len(nets), about=about)
         for net in nets:
             group.pins += loads[self.root(net)]
         high = len(nets) - 1
         return group, [
-            f"reg [{high}:0] now_<n>;", f"reg [{high}:0] before_<n> = 0;",
-            "always @(posedge clk) begin", f"    now_<n> = {self.vector(nets)};",
+            f"reg [{high}:0] now_<n>;",
+            f"reg [{high}:0] before_<n> = 0;",
+            "always @(posedge clk) begin",
+            f"    now_<n> = {self.vector(nets)};",
             "    total_<n> = total_<n> + $countones(now_<n> ^ before_<n>);",
-            "    before_<n> = now_<n>;", "end"]
+            "    before_<n> = now_<n>;",
+            "end",
+        ]
 
-    def counted_memories(self, loads: Mapping[int, Counter[str]],
-                         body: list[str]) -> Iterator[tuple[Group, list[str]]]:
+    def counted_memories(
+        self, loads: Mapping[int, Counter[str]], body: list[str]
+    ) -> Iterator[tuple[Group, list[str]]]:
         """Counters of memories, which are added to ``body``."""
         alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         data: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for number, (block, name, cell, ends) in enumerate(self.memories):
-            values = {key: _value(value) for key, value in cell["parameters"].items()
-                      if key in _NUMBERS}
+            values = {
+                key: _value(value) for key, value in cell["parameters"].items() if key in _NUMBERS
+            }
             if cell["type"] == "$mem_v2":
                 width, depth = values["WIDTH"], values["SIZE"]
                 at_once = not values["RD_CLK_ENABLE"]
-                if (values["RD_PORTS"], values["WR_PORTS"]) != (1, 1) or values["OFFSET"] \
-                        or "1" in cell["parameters"]["INIT"] \
-                        or self.root(ends["WR_CLK"][0]) != self.root(self.ports["clk"][0]):
+                if (
+                    (values["RD_PORTS"], values["WR_PORTS"]) != (1, 1)
+                    or values["OFFSET"]
+                    or "1" in cell["parameters"]["INIT"]
+                    or self.root(ends["WR_CLK"][0]) != self.root(self.ports["clk"][0])
+                ):
                     raise BuildError("the netlist has a memory of another kind")
-                parameters = {"WIDTH": width, "DEPTH": depth, "ADDRESS": values["ABITS"],
-                              "AT_ONCE": int(at_once)}
-                wires = {"read_address": ends["RD_ADDR"], "read_enable": ends["RD_EN"],
-                         "write_address": ends["WR_ADDR"], "write_enable": ends["WR_EN"],
-                         "write_data": ends["WR_DATA"]}
+                parameters = {
+                    "WIDTH": width,
+                    "DEPTH": depth,
+                    "ADDRESS": values["ABITS"],
+                    "AT_ONCE": int(at_once),
+                }
+                wires = {
+                    "read_address": ends["RD_ADDR"],
+                    "read_enable": ends["RD_EN"],
+                    "write_address": ends["WR_ADDR"],
+                    "write_enable": ends["WR_EN"],
+                    "write_data": ends["WR_DATA"],
+                }
                 kind, written, read = "register_file", ends["WR_EN"], ends["RD_DATA"]
             else:
                 depth = values["DEPTH"]
                 width = values["CHUNK"] * values["CHUNKS"]
                 at_once = False
-                parameters = {key: values[key]
-                              for key in ("WIDTH", "CHUNK", "CHUNKS", "DEPTH", "ADDRESS")}
-                wires = {key: ends[key] for key in ("read_address", "write_address", "write_mask",
-                                                    "write_data")}
+                parameters = {
+                    key: values[key] for key in ("WIDTH", "CHUNK", "CHUNKS", "DEPTH", "ADDRESS")
+                }
+                wires = {
+                    key: ends[key]
+                    for key in ("read_address", "write_address", "write_mask", "write_data")
+                }
                 kind, written, read = "memory_macro", ends["write_mask"], ends["read_data"]
             places = wires["read_address"]
             given = ", ".join(f".{key}({value})" for key, value in parameters.items())
@@ -375,8 +451,10 @@ class _Flat:
                 f"wire [{len(read) - 1}:0] data_{number};",
                 f"{kind} #({given}) memory_{number} (.clk(clk), {ends_text}, "
                 f".read_data(data_{number}));",
-                *(f"assign {self.signal(net)} = data_{number}[{bit}];"
-                  for bit, net in enumerate(read)),
+                *(
+                    f"assign {self.signal(net)} = data_{number}[{bit}];"
+                    for bit, net in enumerate(read)
+                ),
                 f"wire [{len(places) - 1}:0] place_{number} = {self.vector(places)};",
                 f"reg [{len(places) - 1}:0] place_{number}_before = 0;",
                 f"always @(posedge clk) place_{number}_before <= place_{number};",
@@ -391,25 +469,45 @@ class _Flat:
             about = {"width": width, "depth": depth, "answers_at_once": int(at_once)}
             for what, signal in (("addresses", "moves"), ("writes", "writes")):
                 for start in range(0, len(numbers), _BITS):
-                    some = numbers[start:start + _BITS]
-                    yield Group(what, block, name, len(some), about=about), [
-                        "always @(posedge clk) total_<n> <= total_<n> + $countones({"
-                        + ", ".join(f"{signal}_{number}" for number in some) + "});"]
+                    some = numbers[start : start + _BITS]
+                    yield (
+                        Group(what, block, name, len(some), about=about),
+                        [
+                            "always @(posedge clk) total_<n> <= total_<n> + $countones({"
+                            + ", ".join(f"{signal}_{number}" for number in some)
+                            + "});"
+                        ],
+                    )
             for start in range(0, len(data[key]), _BITS):
-                yield self.changes("read data", block, name, data[key][start:start + _BITS], loads,
-                                   about)
+                yield self.changes(
+                    "read data", block, name, data[key][start : start + _BITS], loads, about
+                )
 
 
-_NUMBERS = frozenset(("ABITS", "ADDRESS", "CHUNK", "CHUNKS", "DEPTH", "OFFSET", "RD_CLK_ENABLE",
-                      "RD_PORTS", "SIZE", "WIDTH", "WR_PORTS"))
+_NUMBERS = frozenset(
+    (
+        "ABITS",
+        "ADDRESS",
+        "CHUNK",
+        "CHUNKS",
+        "DEPTH",
+        "OFFSET",
+        "RD_CLK_ENABLE",
+        "RD_PORTS",
+        "SIZE",
+        "WIDTH",
+        "WR_PORTS",
+    )
+)
 
 
 def _value(parameter: str | int) -> int:
     return parameter if isinstance(parameter, int) else int(parameter, 2)
 
 
-def _flip_flops(gates: Mapping[str, Any], cells: Mapping[str, Any],
-                kinds: Mapping[str, str]) -> dict[int, _FlipFlop]:
+def _flip_flops(
+    gates: Mapping[str, Any], cells: Mapping[str, Any], kinds: Mapping[str, str]
+) -> dict[int, _FlipFlop]:
     """What is known of a module's flip-flops, by the bit of their output after mapping.
 
     A flip-flop keeps the name of its output; all else that mapping changes may be named anew.
@@ -420,12 +518,18 @@ def _flip_flops(gates: Mapping[str, Any], cells: Mapping[str, Any],
         initial = about["attributes"].get("init", "")
         for index, bit in enumerate(about["bits"]):
             names[bit].append((name, index))
-            if initial[::-1][index:index + 1] == "1":
+            if initial[::-1][index : index + 1] == "1":
                 starts[bit] = "1"
-    after = {(name, index): bit for name, about in cells["netnames"].items()
-             for index, bit in enumerate(about["bits"])}
-    outputs = {cell["connections"]["Q"][0] for cell in cells["cells"].values()
-               if kinds.get(cell["type"]) == "DFF"}
+    after = {
+        (name, index): bit
+        for name, about in cells["netnames"].items()
+        for index, bit in enumerate(about["bits"])
+    }
+    outputs = {
+        cell["connections"]["Q"][0]
+        for cell in cells["cells"].values()
+        if kinds.get(cell["type"]) == "DFF"
+    }
     found: dict[int, _FlipFlop] = {}
     for cell in gates["cells"].values():
         if not re.match(r"\$_S?DFF", cell["type"]):

@@ -41,8 +41,11 @@ __all__ = ["NetlistBackend", "NetlistLink", "compile_counting", "compile_netlist
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _SIM_HARNESS = Path(native.__file__).with_name("harness.cpp")
 #: What decides on names of blocks and on the functions of cells.
-_NAMING = tuple(Path(module.__file__) for module in (mapping, structure, technology)
-                if module.__file__ is not None)
+_NAMING = tuple(
+    Path(module.__file__)
+    for module in (mapping, structure, technology)
+    if module.__file__ is not None
+)
 #: Straight code of a million operations: optimizing takes longer than it ever runs, and its header
 #: as long as its files, of which there had better be few.
 _VERILATOR_FLAGS = ("--output-split", "100000")
@@ -50,8 +53,7 @@ _VERILATOR_FLAGS = ("--output-split", "100000")
 Report = Callable[[str, float], None]
 
 
-def compile_netlist(config: Config, process: Technology,
-                    progress: Report | None = None) -> Path:
+def compile_netlist(config: Config, process: Technology, progress: Report | None = None) -> Path:
     """The compiled netlist of a configuration, from the cache or built now, in minutes.
 
     Raises
@@ -71,17 +73,31 @@ def compile_netlist(config: Config, process: Technology,
     report("generating Verilog", 0.0)
     try:
         verilog = accelerator_verilog(config)
-        digest = hashlib.sha256("\0".join(
-            (find("yosys").version, verilog, library.text, mapping_script(), repr(kinds),
-             importlib.metadata.version("verilator"))).encode())
-        for path in (*sorted(Path(__file__).parent.glob("*.*")), *_NAMING, _SIM_HARNESS,
-                     Path(native.__file__)):
+        digest = hashlib.sha256(
+            "\0".join(
+                (
+                    find("yosys").version,
+                    verilog,
+                    library.text,
+                    mapping_script(),
+                    repr(kinds),
+                    importlib.metadata.version("verilator"),
+                )
+            ).encode()
+        )
+        for path in (
+            *sorted(Path(__file__).parent.glob("*.*")),
+            *_NAMING,
+            _SIM_HARNESS,
+            Path(native.__file__),
+        ):
             digest.update(path.read_bytes())
         digest.update(compiler_digest())
         return cached("activity", digest.digest(), build)
     except (BuildError, SimulatorError) as error:
-        raise CostError(f"the netlist of configuration {config.name} cannot be simulated: "
-                        f"{error}") from error
+        raise CostError(
+            f"the netlist of configuration {config.name} cannot be simulated: {error}"
+        ) from error
 
 
 def compile_counting(netlist: Netlist, folder: Path, report: Report) -> Path:
@@ -123,9 +139,11 @@ class NetlistLink(NativeLink):
         self.counts = np.zeros(len(self.groups), np.int64)
         self.counted_cycles = 0
         self._read = self._library.activity_counts
-        self._read.argtypes = [ctypes.c_void_p,
-                               np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS"),
-                               ctypes.c_uint64]
+        self._read.argtypes = [
+            ctypes.c_void_p,
+            np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS"),
+            ctypes.c_uint64,
+        ]
         self._read.restype = None
 
     def _totals(self) -> NDArray[np.int64]:
@@ -133,8 +151,9 @@ class NetlistLink(NativeLink):
         self._read(self._handle, counts, len(counts))
         return counts.astype(np.int64)
 
-    def exchange(self, packets: Sequence[Sequence[int]], answers: int,
-                 limit: int | None = None) -> list[list[int]]:
+    def exchange(
+        self, packets: Sequence[Sequence[int]], answers: int, limit: int | None = None
+    ) -> list[list[int]]:
         if [Packet.from_words(words).opcode for words in packets] != [Opcode.RUN]:
             return super().exchange(packets, answers, limit)
         counts, cycles = self._totals(), self.cycles

@@ -38,9 +38,24 @@ from tritforge.cost.band import Band, total
 from tritforge.cost.published.parts import macro_of, part
 from tritforge.cost.technology import Macro, Technology
 
-__all__ = ["CLOCK_MHZ", "ELEMENTS", "LAYERS", "QUEUE", "Layer", "Timing", "compare", "cycles_of",
-           "density_for", "element_area", "element_energy", "entries_of", "expected_entries",
-           "memory_area", "memory_energy", "simulate"]
+__all__ = [
+    "CLOCK_MHZ",
+    "ELEMENTS",
+    "LAYERS",
+    "QUEUE",
+    "Layer",
+    "Timing",
+    "compare",
+    "cycles_of",
+    "density_for",
+    "element_area",
+    "element_energy",
+    "entries_of",
+    "expected_entries",
+    "memory_area",
+    "memory_energy",
+    "simulate",
+]
 
 ELEMENTS = 64
 CLOCK_MHZ = 800
@@ -99,6 +114,7 @@ LAYERS = (
 
 # ----- encoding
 
+
 def entries_of(nonzero: np.ndarray) -> np.ndarray:
     """Entries that parts of columns are encoded in, padding included.
 
@@ -125,8 +141,7 @@ def expected_entries(rows: int, density: float) -> float:
     A weight has m or more paddings where 16 m rows before it exist and are zero.
     """
     zero = 1 - density
-    return density * sum(zero ** (REACH * m) * (rows - REACH * m)
-                         for m in range(rows // REACH + 1))
+    return density * sum(zero ** (REACH * m) * (rows - REACH * m) for m in range(rows // REACH + 1))
 
 
 def _rows(outputs: int) -> Iterator[int]:
@@ -152,6 +167,7 @@ def density_for(layer: Layer) -> float:
 
 
 # ----- time
+
 
 def cycles_of(costs: np.ndarray, queue: int = QUEUE) -> int:
     """Cycles from the first broadcast until the last element is done.
@@ -229,7 +245,7 @@ def simulate(layer: Layer, density: float, seed: int = 0, queue: int = QUEUE) ->
         rows = -(-size // ELEMENTS)
         for count in counts:
             nonzero = rng.random((rows, ELEMENTS, count), np.float32) < density
-            nonzero[-1, size - (rows - 1) * ELEMENTS:] = False      # rows that do not exist
+            nonzero[-1, size - (rows - 1) * ELEMENTS :] = False  # rows that do not exist
             here = entries_of(nonzero)
             cycles += cycles_of(np.maximum(here, 1).T, queue)
             weights += int(np.count_nonzero(nonzero))
@@ -262,8 +278,11 @@ _WHAT = {
 }
 #: mW and um2 of table II.
 PUBLISHED = {
-    "Act queue": (0.112, 758.0), "PtrRead": (1.807, 121_849.0), "SpmatRead": (4.955, 469_412.0),
-    "ArithmUnit": (1.162, 3_110.0), "ActRW": (1.122, 18_934.0),
+    "Act queue": (0.112, 758.0),
+    "PtrRead": (1.807, 121_849.0),
+    "SpmatRead": (4.955, 469_412.0),
+    "ArithmUnit": (1.162, 3_110.0),
+    "ActRW": (1.122, 18_934.0),
 }
 PUBLISHED_TOTAL = (9.157, 638_024.0)
 PUBLISHED_MEMORY = (5.416, 594_786.0)
@@ -276,9 +295,11 @@ def _adder_area(technology: Technology) -> Band:
 
 def _memories(technology: Technology) -> dict[str, tuple[int, Macro]]:
     """How many of which macro a unit has."""
-    return {"PtrRead": (2, macro_of(technology, 16, 32)),
-            "SpmatRead": (1, macro_of(technology, 128, 64)),
-            "ActRW": (1, macro_of(technology, 2, 32))}
+    return {
+        "PtrRead": (2, macro_of(technology, 16, 32)),
+        "SpmatRead": (1, macro_of(technology, 128, 64)),
+        "ActRW": (1, macro_of(technology, 2, 32)),
+    }
 
 
 def memory_area(technology: Technology) -> Band:
@@ -315,8 +336,10 @@ def memory_energy(technology: Technology, timing: Timing) -> dict[str, Band]:
     cycles = timing.cycles * ELEMENTS
     # Vectors of 4096 stay in the registers throughout, so that ActRW's memory only leaks.
     reads = {"PtrRead": timing.parts / cycles, "SpmatRead": timing.words / cycles, "ActRW": 0.0}
-    return {name: (macro.read * reads[name] + macro.leakage * (1e3 / CLOCK_MHZ)) * count
-            for name, (count, macro) in _memories(technology).items()}
+    return {
+        name: (macro.read * reads[name] + macro.leakage * (1e3 / CLOCK_MHZ)) * count
+        for name, (count, macro) in _memories(technology).items()
+    }
 
 
 def element_energy(technology: Technology, timing: Timing) -> dict[str, Band]:
@@ -325,44 +348,66 @@ def element_energy(technology: Technology, timing: Timing) -> dict[str, Band]:
     entry, activation = timing.entries / cycles, timing.parts / cycles
     # How often in a cycle a unit's flip-flops are written; in other cycles they are clocked. Of
     # SpmatRead's, 64 are written with each word and 16 with each entry.
-    written = {"Act queue": 0.0, "PtrRead": activation, "ArithmUnit": entry, "ActRW": entry,
-               "SpmatRead": (64 * timing.words / cycles + 16 * entry) / 80}
+    written = {
+        "Act queue": 0.0,
+        "PtrRead": activation,
+        "ArithmUnit": entry,
+        "ActRW": entry,
+        "SpmatRead": (64 * timing.words / cycles + 16 * entry) / 80,
+    }
     file_read, file_write = technology["register_file_read"], technology["register_file_write"]
     choice = technology["select_bit"] * technology["toggle"]
     work = {
         "Act queue": (file_read + file_write) * (_QUEUE_BITS * activation),
         "PtrRead": Band.exact(0),
         "SpmatRead": (choice * (3 * 8) + technology["add_bit"] * 16) * entry,
-        "ArithmUnit": (file_read * 16 + technology["multiply_bit2"] * 256
-                       + technology["add_bit"] * (16 + 6)) * entry,
+        "ArithmUnit": (
+            file_read * 16 + technology["multiply_bit2"] * 256 + technology["add_bit"] * (16 + 6)
+        )
+        * entry,
         "ActRW": (file_read + file_write) * (16 * entry),
     }
     memory = memory_energy(technology, timing)
     energy = {}
     for name, area in _cell_area(technology).items():
-        flip_flop = (technology["register_bit"] * written[name]
-                     + technology["clock_bit"] * (1 - written[name]))
-        energy[name] = (work[name] + flip_flop * _FLIP_FLOPS[name]
-                        + area * technology["logic_leakage"] * (1e3 / CLOCK_MHZ)
-                        + memory.get(name, Band.exact(0)))
+        flip_flop = technology["register_bit"] * written[name] + technology["clock_bit"] * (
+            1 - written[name]
+        )
+        energy[name] = (
+            work[name]
+            + flip_flop * _FLIP_FLOPS[name]
+            + area * technology["logic_leakage"] * (1e3 / CLOCK_MHZ)
+            + memory.get(name, Band.exact(0))
+        )
     return energy
 
 
 # ----- comparison
 
+
 def _layer(layer: Layer, seed: int) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "name": layer.name, "inputs": layer.inputs, "outputs": layer.outputs,
-        "weight_density": layer.weights, "activation_density": layer.activations,
-        "published_theoretical_us": layer.theoretical_us, "published_us": layer.actual_us,
-        "published_balance": layer.theoretical_us / layer.actual_us}
+        "name": layer.name,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "weight_density": layer.weights,
+        "activation_density": layer.activations,
+        "published_theoretical_us": layer.theoretical_us,
+        "published_us": layer.actual_us,
+        "published_balance": layer.theoretical_us / layer.actual_us,
+    }
     for name, density in (("densities", layer.weights), ("entries", density_for(layer))):
         timing = simulate(layer, density, seed)
         row[name] = {
-            "weight_density": density, "weights": timing.weights, "entries": timing.entries,
+            "weight_density": density,
+            "weights": timing.weights,
+            "entries": timing.entries,
             "empty_parts": timing.empty_parts / timing.parts,
-            "theoretical_us": timing.theoretical_us, "model_us": timing.us,
-            "ratio": timing.us / layer.actual_us, "balance": timing.balance}
+            "theoretical_us": timing.theoretical_us,
+            "model_us": timing.us,
+            "ratio": timing.us / layer.actual_us,
+            "balance": timing.balance,
+        }
     return row
 
 
@@ -391,21 +436,44 @@ def compare(technology: Technology, seed: int = 0) -> dict[str, Any]:
         parts.append(part(name, _WHAT[name], "um2", area[name], size))
     cells = technology.placed(total(_cell_area(technology).values()))
     parts += [
-        part("memory", "all SRAM of an element", "mW",
-             total(memory_energy(technology, timing).values()) * to_mw, PUBLISHED_MEMORY[0]),
-        part("memory", "all SRAM of an element", "um2", memory_area(technology),
-             PUBLISHED_MEMORY[1]),
+        part(
+            "memory",
+            "all SRAM of an element",
+            "mW",
+            total(memory_energy(technology, timing).values()) * to_mw,
+            PUBLISHED_MEMORY[0],
+        ),
+        part(
+            "memory", "all SRAM of an element", "um2", memory_area(technology), PUBLISHED_MEMORY[1]
+        ),
         part("total", "one element", "mW", total(energy.values()) * to_mw, PUBLISHED_TOTAL[0]),
-        part("total", "one element, with the space between its cells", "um2",
-             memory_area(technology) + cells, PUBLISHED_TOTAL[1]),
+        part(
+            "total",
+            "one element, with the space between its cells",
+            "um2",
+            memory_area(technology) + cells,
+            PUBLISHED_TOTAL[1],
+        ),
     ]
     return {
-        "machine": "EIE, 64 elements, 800 MHz, 45 nm", "source": SOURCE,
-        "technology": technology.name, "seed": seed, "layers": layers, "parts": parts,
-        "queue": [{"depth": depth, "balance": simulate(seven, density, seed, depth).balance}
-                  for depth in (1, 2, 4, 8, 16, 32)],
-        "units": {"model_us": "us", "published_us": "us", "ratio": "model over published actual",
-                  "balance": "share of element-cycles with an entry", "mW": "power", "um2": "area"},
+        "machine": "EIE, 64 elements, 800 MHz, 45 nm",
+        "source": SOURCE,
+        "technology": technology.name,
+        "seed": seed,
+        "layers": layers,
+        "parts": parts,
+        "queue": [
+            {"depth": depth, "balance": simulate(seven, density, seed, depth).balance}
+            for depth in (1, 2, 4, 8, 16, 32)
+        ],
+        "units": {
+            "model_us": "us",
+            "published_us": "us",
+            "ratio": "model over published actual",
+            "balance": "share of element-cycles with an entry",
+            "mW": "power",
+            "um2": "area",
+        },
         "notes": [
             "Published densities are rounded to percent; where they lead to another theoretical "
             "time than the published one, the published layer has another number of entries.",
@@ -416,5 +484,5 @@ def compare(technology: Technology, seed: int = 0) -> dict[str, Any]:
             "clock network's share were themselves taken from EIE's table II; agreement where they "
             "decide is no evidence.",
             "Banks of pointers are taken as 32 bits wide, which the technology has; EIE's are 16.",
-        ]}
-
+        ],
+    }

@@ -36,8 +36,16 @@ from tritforge.cost.band import Band, total
 from tritforge.cost.published.parts import macro_of, part
 from tritforge.cost.technology import Technology
 
-__all__ = ["CLOCK_MHZ", "COMPONENTS", "ELEMENTS", "LAYERS", "Layer", "compare", "core_area",
-           "layer_energy"]
+__all__ = [
+    "CLOCK_MHZ",
+    "COMPONENTS",
+    "ELEMENTS",
+    "LAYERS",
+    "Layer",
+    "compare",
+    "core_area",
+    "layer_energy",
+]
 
 ROWS, COLUMNS = 12, 14
 ELEMENTS = ROWS * COLUMNS
@@ -52,8 +60,10 @@ PAD_BITS = 16 * (12 + 24)
 #: Banks of 4 KB in the global buffer (table IV: 108 KB).
 BANKS = 27
 
-SOURCE = ("Chen et al., Eyeriss, JSSC 52(1), 2017, tables III to V (cucapra/fodlam "
-          "raw/eyeriss-table*.txt, data/eyeriss-alexnet.csv)")
+SOURCE = (
+    "Chen et al., Eyeriss, JSSC 52(1), 2017, tables III to V (cucapra/fodlam "
+    "raw/eyeriss-table*.txt, data/eyeriss-alexnet.csv)"
+)
 
 #: Flip-flops outside the pads, which no table counts. Low: an element's pipeline of three stages
 #: alone (input, weight and sum; product of 32 bits and sum; sum), the rest gated. Typical: with
@@ -61,16 +71,27 @@ SOURCE = ("Chen et al., Eyeriss, JSSC 52(1), 2017, tables III to V (cucapra/fodl
 #: (a latch and a multiplexer a bit, 5.67 gates), with EIE's share of registers in cells, 9465 of
 #: 18 411 um2 (cucapra/fodlam raw/eie-raw.csv), of 5.67 gates each.
 PIPELINE = 16 * 3 + 32 + 16 + 16
-FLIP_FLOPS = Band(ELEMENTS * PIPELINE, ELEMENTS * (PIPELINE + 4 * 2 * 16),
-                  (GATES - ELEMENTS * PAD_BITS * 5.67) * 9465 / 18_411 / 5.67)
+FLIP_FLOPS = Band(
+    ELEMENTS * PIPELINE,
+    ELEMENTS * (PIPELINE + 4 * 2 * 16),
+    (GATES - ELEMENTS * PAD_BITS * 5.67) * 9465 / 18_411 / 5.67,
+)
 #: mm of wire that a bit from or to the buffer charges. Low: one edge of the core. Typical: the
 #: vertical bus and one horizontal bus. High: the vertical bus and all horizontal ones.
 BUS = Band(EDGE, 2 * EDGE, (1 + ROWS) * EDGE)
 #: mm between neighbours.
 PITCH = Band(EDGE / COLUMNS, EDGE / COLUMNS, EDGE / ROWS)
 
-COMPONENTS = ("multiplication", "input pad", "weight pad", "sum pad", "buffer", "network",
-              "flip-flops", "leakage")
+COMPONENTS = (
+    "multiplication",
+    "input pad",
+    "weight pad",
+    "sum pad",
+    "buffer",
+    "network",
+    "flip-flops",
+    "leakage",
+)
 
 
 @dataclass(frozen=True)
@@ -154,9 +175,10 @@ def layer_energy(technology: Technology, layer: Layer) -> dict[str, Band]:
     idle = FLIP_FLOPS * cycles
     idle = Band(*(max(0.0, count - written) for count in (idle.low, idle.typical, idle.high)))
     logic = technology.cells["NAND2"].area * GATES
-    leakage = (logic * technology["logic_leakage"] + bank.leakage * BANKS
-               + weights.leakage * ELEMENTS)
-    energy = {                                                                           # pJ
+    leakage = (
+        logic * technology["logic_leakage"] + bank.leakage * BANKS + weights.leakage * ELEMENTS
+    )
+    energy = {  # pJ
         "multiplication": (technology["multiply_bit2"] * 256 + technology["add_bit"] * 16) * live,
         "input pad": read * (16 * macs)
         + write * (16 * macs * layer.stride / (layer.together * layer.width)),
@@ -173,8 +195,11 @@ def layer_energy(technology: Technology, layer: Layer) -> dict[str, Band]:
 def core_area(technology: Technology) -> Band:
     """um2 of the gates, with the space between them, and of the memories."""
     gates = technology.cells["NAND2"].area * GATES
-    return (technology.placed(gates) + macro_of(technology, 4, 64).area * BANKS
-            + macro_of(technology, 0.5, 16).area * ELEMENTS)
+    return (
+        technology.placed(gates)
+        + macro_of(technology, 4, 64).area * BANKS
+        + macro_of(technology, 0.5, 16).area * ELEMENTS
+    )
 
 
 def compare(technology: Technology) -> dict[str, Any]:
@@ -197,30 +222,49 @@ def compare(technology: Technology) -> dict[str, Any]:
         model = total(energy.values())
         sums.append(model)
         compute = layer.macs / layer.active / CLOCK_MHZ / 1e3
-        layers.append({
-            "name": layer.name, "macs": layer.macs, "zeros": layer.zeros,
-            "model_mj": model.to_dict(), "published_mj": layer.energy_mj,
-            "ratio": model.typical / layer.energy_mj, "within": model.contains(layer.energy_mj),
-            "components_mj": {name: band.to_dict() for name, band in energy.items()},
-            "model_pj_per_mac": (model * (1e9 / layer.macs)).to_dict(),
-            "published_pj_per_mac": layer.energy_mj * 1e9 / layer.macs,
-            "model_processing_ms": compute, "published_processing_ms": layer.processing_ms,
-            "time_ratio": compute / layer.processing_ms})
+        layers.append(
+            {
+                "name": layer.name,
+                "macs": layer.macs,
+                "zeros": layer.zeros,
+                "model_mj": model.to_dict(),
+                "published_mj": layer.energy_mj,
+                "ratio": model.typical / layer.energy_mj,
+                "within": model.contains(layer.energy_mj),
+                "components_mj": {name: band.to_dict() for name, band in energy.items()},
+                "model_pj_per_mac": (model * (1e9 / layer.macs)).to_dict(),
+                "published_pj_per_mac": layer.energy_mj * 1e9 / layer.macs,
+                "model_processing_ms": compute,
+                "published_processing_ms": layer.processing_ms,
+                "time_ratio": compute / layer.processing_ms,
+            }
+        )
     macs = sum(layer.macs for layer in LAYERS)
     whole = total(sums)
     time = sum(layer.total_ms for layer in LAYERS)
     return {
         "machine": "Eyeriss, 168 elements, 200 MHz, 65 nm, AlexNet, four images",
-        "source": SOURCE, "technology": technology.name, "layers": layers,
+        "source": SOURCE,
+        "technology": technology.name,
+        "layers": layers,
         "parts": [
-            part("energy", "five layers, for each multiplication", "pJ",
-                 whole * (1e9 / macs), PUBLISHED_PJ_PER_MAC),
+            part(
+                "energy",
+                "five layers, for each multiplication",
+                "pJ",
+                whole * (1e9 / macs),
+                PUBLISHED_PJ_PER_MAC,
+            ),
             part("power", "five layers", "mW", whole * (1e3 / time), 278.0),
             part("area", "core", "um2", core_area(technology), PUBLISHED_AREA),
         ],
-        "units": {"model_mj": "mJ for four images", "published_mj": "mJ, power times total time",
-                  "ratio": "typical over published", "pj_per_mac": "pJ, zeros counted",
-                  "processing_ms": "ms"},
+        "units": {
+            "model_mj": "mJ for four images",
+            "published_mj": "mJ, power times total time",
+            "ratio": "typical over published",
+            "pj_per_mac": "pJ, zeros counted",
+            "processing_ms": "ms",
+        },
         "notes": [
             "Times are the published ones; the model computes energy. model_processing_ms is the "
             "bound of one multiplication a cycle in each active element, without filling the "
@@ -230,4 +274,5 @@ def compare(technology: Technology) -> dict[str, Any]:
             "Most figures of 65nm are those of 45nm scaled; its memories are CACTI's at 65 nm.",
             "The published area is that of the core of a chip for research, a square; the model's "
             "is the gates and memories placed at the density of 45nm's sources.",
-        ]}
+        ],
+    }

@@ -29,12 +29,19 @@ def macro_of(technology: Technology, kilobytes: float, width: int) -> Macro:
     for macro in technology.macros:
         if (macro.words, macro.width) == (words, width):
             return macro
-    raise CostError(f"{technology.where} has no memory of {words} x {width} bits, which a "
-                    f"published machine needs")
+    raise CostError(
+        f"{technology.where} has no memory of {words} x {width} bits, which a "
+        f"published machine needs"
+    )
 
 
 def part(name: str, what: str, unit: str, model: Band, published: float) -> dict[str, Any]:
     """A row of JSON values: the model's band against a published figure, both in ``unit``."""
-    return {"name": name, "what": what, "unit": unit, "model": model.to_dict(),
-            "published": published, "within": model.contains(published)}
-
+    return {
+        "name": name,
+        "what": what,
+        "unit": unit,
+        "model": model.to_dict(),
+        "published": published,
+        "within": model.contains(published),
+    }
