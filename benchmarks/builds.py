@@ -16,7 +16,7 @@ from tritforge.console import progress_bar
 from tritforge.fpga.bitstream.build import build
 from tritforge.fpga.bitstream.plan import make_plan
 from tritforge.fpga.boards.board import board
-from tritforge.hw.config import load_config
+from tritforge.hw.presets import load_config
 
 #: Board, configuration, clock in MHz.
 ROWS = (

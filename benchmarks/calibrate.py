@@ -40,7 +40,8 @@ from tritforge.fpga.fit.estimate import (
 from tritforge.fpga.fit.room import EXACT
 from tritforge.fpga.fit.structure import BLOCKS, TERMS, kind_of
 from tritforge.fpga.toolchain.tools import Tool, find, run
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.sim.native import cache_folder
 
 #: What a small ECP5 configuration has unless a row says otherwise.

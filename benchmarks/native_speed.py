@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from tritforge.hw.config import load_config
+from tritforge.hw.presets import load_config
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.memory.emit import emit
 from tritforge.model_export.memory.placement import place

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from alexnet_memory import prepare
 
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.device import Device
 from tritforge.sim.native import NativeLink

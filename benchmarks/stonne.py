@@ -14,7 +14,7 @@ import dataclasses
 
 from alexnet_memory import prepare
 
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.sim.cycle.model import CycleModel
 
 #: (multipliers, layer): cycles of one of its two groups.

@@ -1,0 +1,1 @@
+"""Ground floor: errors, files, caches, progress, version."""

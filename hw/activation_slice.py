@@ -4,10 +4,11 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.merge import Merge
 from tritforge.hw.payloads import address_width, following, index_shape, write_back
+from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 
 __all__ = ["ActivationSlice"]
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.delay import delayed
 from tritforge.hw.hierarchy import repeated
 from tritforge.hw.memory import ChunkMemory
@@ -21,16 +21,12 @@ from tritforge.hw.payloads import (
 )
 from tritforge.hw.processing_element import ProcessingElement
 from tritforge.hw.scaler import Scaler
+from tritforge.hw.timing import sums_latency
 from tritforge.hw.walker import Walker
+from tritforge.hw.widths import PORT_WIDTH
 from tritforge.hw.zero_skip import ZeroSkip
 
-__all__ = ["Cluster", "sums_latency"]
-
-
-def sums_latency(config: Config) -> int:
-    """Cycles from a drain command to its partial sums: command, taking, selecting and, unless
-    memories have a single port, a register in front of the addition."""
-    return 3 if config.single_port else 4
+__all__ = ["Cluster"]
 
 
 class Cluster(wiring.Component):

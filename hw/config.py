@@ -7,30 +7,22 @@ written twice.
 import dataclasses
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "ACTIVATION_WIDTH",
-    "LIMITS",
-    "PORT_WIDTH",
-    "PRESETS",
-    "Config",
-    "ConfigError",
-    "load_config",
-]
+from tritforge.common.errors import TritforgeError
+from tritforge.hw.widths import (
+    ACTIVATION_WIDTH,
+    COUNTER_SLOTS,
+    PORT_WIDTH,
+    RESULT_WIDTH,
+    SHIFT_WIDTH,
+)
 
-#: Bits of one activation; the same in every configuration.
-ACTIVATION_WIDTH = 8
-#: Bits of one word of the host port; the same in every configuration.
-PORT_WIDTH = 32
-#: Bits of a result (one accumulator of a network's last layer, bias included).
-RESULT_WIDTH = 32
+__all__ = ["LIMITS", "Config", "ConfigError"]
 
 
-class ConfigError(ValueError):
+class ConfigError(TritforgeError, ValueError):
     """A configuration outside the stated limits; the message names field, value and limit."""
 
 
@@ -257,9 +249,21 @@ class Config:
     @property
     def row_entry_width(self) -> int:
         """Bits of one lane of the row memory, padded to whole port words."""
-        from tritforge.hw.program import row_layout  # the layout needs a Config
+        return -(-sum(self.row_field_widths.values()) // PORT_WIDTH) * PORT_WIDTH
 
-        return -(-row_layout(self).size // PORT_WIDTH) * PORT_WIDTH
+    @property
+    def row_field_widths(self) -> dict[str, int]:
+        """Bits of the fields of a row-memory entry; :func:`tritforge.hw.program.row_layout` says
+        what they are."""
+        return {
+            "multiplier": self.multiplier_width,
+            "offset": self.offset_width,
+            "shift": SHIFT_WIDTH,
+            "enable": 1,
+            "cluster": (self.clusters - 1).bit_length(),
+            "word": (self.activation_depth - 1).bit_length(),
+            "lane": (self.scan_width - 1).bit_length(),
+        }
 
     def memory_width(self, kind: str) -> int:
         """Bits of one word of a memory (``kind`` as in :data:`tritforge.hw.program.MEMORIES`)."""
@@ -274,8 +278,6 @@ class Config:
 
     def memory_depth(self, kind: str) -> int:
         """Words of a memory (per cluster or slice where each has its own)."""
-        from tritforge.hw.program import COUNTER_SLOTS
-
         return {
             "program": self.program_depth,
             "trits": self.trit_depth,
@@ -334,114 +336,3 @@ class Config:
     def identity_word(self) -> int:
         """The 32 bits of :attr:`identity` that a STATUS packet returns."""
         return int(self.identity[:8], 16)
-
-
-PRESETS: dict[str, Config] = {
-    config.name: config
-    for config in (
-        Config(name="tiny"),
-        # For an UP5K: activations and program in one SPRAM each, trits in two, the rest in
-        # 256 x 16 bits of block RAM each. Every bit of an address counts among 5 280 logic cells.
-        Config(
-            name="icebreaker",
-            clusters=1,
-            elements=4,
-            rows=4,
-            queue_depth=26,
-            scan_width=2,
-            coefficient_width=8,
-            accumulator_width=20,
-            multiplier_width=11,
-            trit_depth=4096,
-            activation_depth=4096,
-            program_depth=1024,
-            row_depth=256,
-            result_depth=128,
-            layer_count=8,
-            packet_words=62,
-            response_places=1,
-            unpack_trits=False,
-            window_count=3,
-            single_port=True,
-            short_queues=True,
-        ),
-        # For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
-        # lookup-table RAM.
-        Config(
-            name="ulx3s_85f",
-            clusters=8,
-            elements=16,
-            rows=8,
-            queue_depth=10,
-            scan_width=4,
-            coefficient_width=8,
-            accumulator_width=27,
-            drain_width=2,
-            trit_depth=1024,
-            activation_depth=4096,
-            program_depth=2048,
-            row_depth=512,
-            result_depth=1024,
-            layer_count=32,
-            packet_words=254,
-            window_count=3,
-            unpack_trits=False,
-        ),
-        Config(
-            name="alexnet",
-            sets=4,
-            clusters=8,
-            elements=16,
-            rows=16,
-            queue_depth=26,
-            scan_width=16,
-            accumulator_width=28,
-            banks=4,
-            drain_width=8,
-            trit_depth=13312,
-            activation_depth=8192,
-            program_depth=4096,
-            row_depth=2048,
-            result_depth=1024,
-            layer_count=32,
-            packet_words=254,
-            gate_clocks=True,
-        ),
-    )
-}
-
-
-def load_config(name: str) -> Config:
-    """A preset by name, or a configuration from a TOML file (``*.toml``).
-
-    A file may start from a preset: ``preset = "tiny"`` plus the fields that differ.
-
-    Raises
-    ------
-    ConfigError
-        Unknown preset, unreadable file, unknown field or value outside its limits.
-    """
-    if name in PRESETS:
-        return PRESETS[name]
-    path = Path(name)
-    if path.suffix != ".toml":
-        raise ConfigError(
-            f"configuration {name!r} is neither a preset ({', '.join(PRESETS)}) nor a .toml file"
-        )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"configuration file {name} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file {name} is not TOML: {error}") from error
-    base: dict[str, Any] = {}
-    if "preset" in values:
-        preset = values.pop("preset")
-        if not isinstance(preset, str) or preset not in PRESETS:
-            raise ConfigError(
-                f"configuration file {name} starts from unknown preset {preset!r}; "
-                f"known are {', '.join(PRESETS)}"
-            )
-        base = PRESETS[preset].to_dict()
-    base["name"] = path.stem
-    return Config.from_dict(base | values, f"configuration file {name}")

@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Member, Out
 from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import LookupMemory
 from tritforge.hw.payloads import EVENTS, event_layout, index_shape
-from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
+from tritforge.hw.program import COUNTERS
+from tritforge.hw.timing import COUNTERS_SETTLE
+from tritforge.hw.widths import COUNTER_SLOTS
 
 __all__ = ["Counters", "NoCounters"]
 
@@ -56,7 +58,7 @@ class Counters(wiring.Component):
     """
 
     #: Cycles after the last event before a dump may begin.
-    settle = 4
+    settle = COUNTERS_SETTLE
 
     def __init__(self, config: Config) -> None:
         self.config = config

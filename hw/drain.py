@@ -13,18 +13,9 @@ from tritforge.hw.payloads import (
     index_shape,
     window,
 )
+from tritforge.hw.timing import clear_latency, pixel_places
 
-__all__ = ["Drain", "clear_latency", "pixel_places"]
-
-
-def pixel_places(config: Config) -> int:
-    """Pixels that the sequencer may be ahead of the drain."""
-    return (2 if config.short_queues else 8) * config.sets
-
-
-def clear_latency(config: Config) -> int:
-    """Cycles after the last clearing command until every cluster reports the first pixel."""
-    return config.clusters + 9
+__all__ = ["Drain"]
 
 
 class Drain(wiring.Component):

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.packet_buffer import PacketBuffer
 from tritforge.hw.payloads import address_width, command_word, index_shape, port_word
 from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
@@ -19,6 +19,7 @@ from tritforge.hw.protocol import (
     Opcode,
 )
 from tritforge.hw.unpacker import Unpacker, can_unpack
+from tritforge.hw.widths import PORT_WIDTH
 
 __all__ = ["HostPort", "memory_address_width"]
 

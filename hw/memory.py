@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.payloads import address_width
+from tritforge.hw.timing import MEMORY_LATENCY
 
 __all__ = ["ChunkMemory"]
 
@@ -53,7 +54,7 @@ class ChunkMemory(wiring.Component):
     write_data : In(chunks * chunk_width)
     """
 
-    latency = 2
+    latency = MEMORY_LATENCY
 
     def __init__(
         self,

@@ -4,30 +4,14 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import Queue
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, write_back
+from tritforge.hw.timing import merge_level, merge_places
+from tritforge.hw.widths import ACTIVATION_WIDTH
 
-__all__ = ["MERGE_LATENCY", "WRITE_BACK_FLIGHT", "Merge", "merge_level", "merge_places"]
-
-#: Cycles from a visit of ``Merge`` to the first cycle in which a read sees what it wrote.
-MERGE_LATENCY = ChunkMemory.latency + 2
-#: Drain steps that may follow after a queue has reached ``merge_level``, besides those on the
-#: chain of clusters: registers of drain, sums, requantizer and write-back, and of ``full``.
-WRITE_BACK_FLIGHT = 12
-#: Write-backs that a queue holds at least before it stops the drain.
-_LEAST_LEVEL = 8
-
-
-def merge_places(config: Config) -> int:
-    """Places of a write-back queue."""
-    return 1 << (config.clusters + WRITE_BACK_FLIGHT + _LEAST_LEVEL - 1).bit_length()
-
-
-def merge_level(config: Config) -> int:
-    """Write-backs in a queue from which on the drain is stopped."""
-    return merge_places(config) - config.clusters - WRITE_BACK_FLIGHT
+__all__ = ["Merge"]
 
 
 class Merge(wiring.Component):

@@ -4,21 +4,13 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width, command_word
 from tritforge.hw.protocol import ERROR_WIDTH, HEADER_WORDS, ErrorCode
+from tritforge.hw.timing import buffer_words, packet_places
+from tritforge.hw.widths import PORT_WIDTH
 
-__all__ = ["PacketBuffer", "buffer_words", "packet_places"]
-
-
-def packet_places(config: Config) -> int:
-    """Packets that can wait."""
-    return 2 if config.short_queues else 8
-
-
-def buffer_words(config: Config) -> int:
-    """Words of the buffer: two packets of the greatest length at least."""
-    return 1 << (2 * (config.packet_words + HEADER_WORDS) - 1).bit_length()
+__all__ = ["PacketBuffer"]
 
 
 class PacketBuffer(wiring.Component):

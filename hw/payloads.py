@@ -4,7 +4,8 @@ from amaranth.hdl import Const, Mux, Shape, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, Config
+from tritforge.hw.config import Config
+from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 
 __all__ = [
     "EVENTS",

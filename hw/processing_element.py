@@ -10,20 +10,12 @@ from tritforge.hw.accumulators import Accumulators
 from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import LookupMemory
 from tritforge.hw.payloads import broadcast, index_shape, tag_width, trit_word
+from tritforge.hw.timing import queue_places
 
-__all__ = ["BROADCAST_FLIGHT", "ProcessingElement", "queue_places"]
+__all__ = ["ProcessingElement"]
 
-#: Broadcasts that can still arrive after an element's queue has reached its usable depth: the
-#: stages between the zero skip and the queue, plus the register of the stop signal.
-BROADCAST_FLIGHT = 5
 #: Rows that the select looks at together.
 _GROUP = 4
-
-
-def queue_places(config: Config) -> int:
-    """Physical places of an element's queue: usable depth, what may be in flight, and the entry at
-    work, which is read from its place until its last row."""
-    return 1 << (config.queue_depth + BROADCAST_FLIGHT).bit_length()
 
 
 class ProcessingElement(wiring.Component):

@@ -21,13 +21,12 @@ from typing import Any
 
 from amaranth.hdl import ShapeCastable, signed, unsigned
 from amaranth.lib import data
-from amaranth.utils import bits_for
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
+from tritforge.hw.widths import COUNTER_SLOTS, PORT_WIDTH
 
 __all__ = [
     "COUNTERS",
-    "COUNTER_SLOTS",
     "DESTINATION",
     "GEOMETRY",
     "GROUP",
@@ -53,9 +52,6 @@ WRITABLE_MEMORIES = ("program", "trits", "activations", "rows")
 #: First byte of a layer record, and of a SYNC record.
 LAYER_OPCODE = 0xA1
 SYNC_OPCODE = 0xA2
-
-#: Counter words kept per layer of a run.
-COUNTER_SLOTS = 16
 
 #: Counters of one layer, in the order of the counter memory. Sums over clusters or elements.
 COUNTERS = (
@@ -160,15 +156,11 @@ def row_layout(config: Config) -> data.StructLayout:
     ``lane`` of the destination pixel in slice ``cluster``. ``offset`` holds the bias plus half
     of the shift's unit.
     """
+    widths = config.row_field_widths
     return data.StructLayout(
         {
-            "multiplier": signed(config.multiplier_width),
-            "offset": signed(config.offset_width),
-            "shift": unsigned(6),
-            "enable": 1,
-            "cluster": unsigned(bits_for(config.clusters - 1) if config.clusters > 1 else 0),
-            "word": unsigned(bits_for(config.activation_depth - 1)),
-            "lane": unsigned(bits_for(config.scan_width - 1) if config.scan_width > 1 else 0),
+            name: signed(width) if name in ("multiplier", "offset") else unsigned(width)
+            for name, width in widths.items()
         }
     )
 

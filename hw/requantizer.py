@@ -4,35 +4,12 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import ACTIVATION_WIDTH, RESULT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.delay import delayed
+from tritforge.hw.timing import LOW_BITS, multiplier_parts, result_latency
+from tritforge.hw.widths import ACTIVATION_WIDTH, RESULT_WIDTH
 
-__all__ = [
-    "CODE_WIDTH",
-    "Requantizer",
-    "multiplier_parts",
-    "requantizer_latency",
-    "result_latency",
-]
-
-#: Bits of an accumulator that a multiplier of 18 signed bits takes without its sign.
-_LOW_BITS = 17
-
-
-def multiplier_parts(config: Config) -> int:
-    """Parts that the accumulator is multiplied in, with a register behind each."""
-    return 1 if config.single_port or config.accumulator_width <= _LOW_BITS + 1 else 2
-
-
-def result_latency(config: Config) -> int:
-    """Cycles from an accumulator to its result: product (in two steps unless memories have a single
-    port, where flip-flops are scarce) and offset."""
-    return 2 if config.single_port else 3
-
-
-def requantizer_latency(config: Config) -> int:
-    """Cycles from an accumulator to its activation: result, shift and clamp."""
-    return result_latency(config) + 2
+__all__ = ["CODE_WIDTH", "Requantizer"]
 
 
 #: Bits of an activation's code, signed (-128 to 127) or not (0 to 255).
@@ -87,12 +64,12 @@ class Requantizer(wiring.Component):
             part = Signal(wide)
             m.d.sync += [part.eq(self.accumulator * self.multiplier), product.eq(part)]
         else:
-            low = Signal(signed(_LOW_BITS + 1 + len(self.multiplier)))
-            high = Signal(signed(len(self.accumulator) - _LOW_BITS + len(self.multiplier)))
+            low = Signal(signed(LOW_BITS + 1 + len(self.multiplier)))
+            high = Signal(signed(len(self.accumulator) - LOW_BITS + len(self.multiplier)))
             m.d.sync += [
-                low.eq(self.accumulator[:_LOW_BITS] * self.multiplier),
-                high.eq(self.accumulator[_LOW_BITS:].as_signed() * self.multiplier),
-                product.eq(low + (high << _LOW_BITS)),
+                low.eq(self.accumulator[:LOW_BITS] * self.multiplier),
+                high.eq(self.accumulator[LOW_BITS:].as_signed() * self.multiplier),
+                product.eq(low + (high << LOW_BITS)),
             ]
         until_total = result_latency(self.config) - 1
         offset = delayed(m, "offset", self.offset, until_total, reset_less=True)

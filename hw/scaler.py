@@ -4,7 +4,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.config import Config
+from tritforge.hw.timing import SCALER_LATENCY
+from tritforge.hw.widths import ACTIVATION_WIDTH
 
 __all__ = ["Scaler"]
 
@@ -29,7 +31,7 @@ class Scaler(wiring.Component):
     plus, minus : Out(signed(product_width))
     """
 
-    latency = 2
+    latency = SCALER_LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -22,18 +22,13 @@ from tritforge.hw.program import (
     record_words,
 )
 from tritforge.hw.protocol import ErrorCode
+from tritforge.hw.timing import fetch_latency
 
-__all__ = ["Sequencer", "fetch_latency"]
+__all__ = ["Sequencer"]
 
 #: Program words of a GROUP record, as a power of two.
 GROUP_SHIFT = 3
 assert record_words(GROUP) == 1 << GROUP_SHIFT
-
-
-def fetch_latency(config: Config) -> int:
-    """Cycles from the request of a program word to the word: the memory's and, unless it has a
-    single port, a register of the address."""
-    return ChunkMemory.latency + (not config.single_port)
 
 
 class _Record(IntEnum):

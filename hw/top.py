@@ -7,38 +7,27 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.activation_slice import ActivationSlice
-from tritforge.hw.cluster import Cluster, sums_latency
-from tritforge.hw.config import PORT_WIDTH, RESULT_WIDTH, Config
+from tritforge.hw.cluster import Cluster
+from tritforge.hw.config import Config
 from tritforge.hw.counters import Counters, NoCounters
 from tritforge.hw.delay import delayed
 from tritforge.hw.drain import Drain
 from tritforge.hw.hierarchy import repeated
 from tritforge.hw.host_port import HostPort
 from tritforge.hw.memory import ChunkMemory
-from tritforge.hw.merge import MERGE_LATENCY
 from tritforge.hw.payloads import address_width, command_word, port_word, probe, write_back
 from tritforge.hw.program import MEMORIES, row_layout
-from tritforge.hw.requantizer import CODE_WIDTH, Requantizer, requantizer_latency, result_latency
+from tritforge.hw.requantizer import CODE_WIDTH, Requantizer
 from tritforge.hw.sequencer import Sequencer
+from tritforge.hw.timing import (
+    chain_latency,
+    requantizer_latency,
+    result_latency,
+    settle,
+)
+from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
 
-__all__ = ["Accelerator", "settle", "write_back_latency"]
-
-
-def chain_latency(config: Config) -> int:
-    """Cycles from a drain command to its partial sums at the end of the chain."""
-    return config.clusters - 1 + sums_latency(config)
-
-
-def write_back_latency(config: Config) -> int:
-    """Cycles from a step of the drain to its write-backs in front of the merge queues: a register
-    of the drain and, unless memories have a single port, one behind the requantizers."""
-    return 1 + chain_latency(config) + requantizer_latency(config) + (not config.single_port)
-
-
-def settle(config: Config) -> int:
-    """Cycles that a layer waits after its last event has been seen, a cycle later: every drain step
-    is in memory by then."""
-    return chain_latency(config) + requantizer_latency(config) + MERGE_LATENCY + 2 + Counters.settle
+__all__ = ["Accelerator"]
 
 
 class Accelerator(wiring.Component):

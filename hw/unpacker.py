@@ -4,8 +4,10 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width, index_shape, port_word
+from tritforge.hw.timing import UNPACKER_LATENCY
+from tritforge.hw.widths import PORT_WIDTH
 
 __all__ = ["Unpacker", "can_unpack", "trit_chunk", "unpack_job"]
 
@@ -92,7 +94,7 @@ class Unpacker(wiring.Component):
     """
 
     #: Cycles from the decoding of a group's signs to its chunk on ``o``.
-    latency = 2
+    latency = UNPACKER_LATENCY
 
     def __init__(self, config: Config) -> None:
         if not can_unpack(config):

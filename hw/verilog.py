@@ -14,11 +14,12 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.payloads import command_word, port_word, probe
 from tritforge.hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from tritforge.hw.top import Accelerator
+from tritforge.hw.widths import ACTIVATION_WIDTH
 
 __all__ = [
     "TOP_NAME",

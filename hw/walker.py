@@ -8,28 +8,9 @@ from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import Queue
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, scan_word, walk_job
+from tritforge.hw.timing import job_places, word_places
 
-__all__ = ["Walker", "job_places", "word_places"]
-
-
-def word_places(config: Config) -> int:
-    """Words between the walker and the zero skip.
-
-    Four cover the memory's latency at one word per cycle.
-    """
-    return 4 if config.short_queues else 8
-
-
-def job_places(config: Config) -> int:
-    """Jobs waiting in front of a walker.
-
-    With several sets the sequencer must get to the other sets while one works on a pixel of
-    several column groups. With one, a second place would gain 1 cycle in 100 000 (AlexNet). With
-    none a job goes straight to a walker that has ended the one before.
-    """
-    if config.sets > 1:
-        return 16
-    return 0 if config.short_queues else 1
+__all__ = ["Walker"]
 
 
 class Walker(wiring.Component):

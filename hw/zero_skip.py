@@ -4,8 +4,9 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width, index_shape, scan_word, tag_width
+from tritforge.hw.widths import ACTIVATION_WIDTH
 
 __all__ = ["ZeroSkip"]
 

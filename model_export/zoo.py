@@ -15,6 +15,8 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
+from tritforge.common.errors import TritforgeError
+
 __all__ = [
     "ZOO",
     "Mnist",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 
-class ModelError(ValueError):
+class ModelError(TritforgeError, ValueError):
     """A model specification that gives no ``nn.Module``; the message is one sentence."""
 
 

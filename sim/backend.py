@@ -24,6 +24,8 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.errors import TritforgeError
+from tritforge.common.progress import Progress
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
 from tritforge.model_export.image.folder import Image
@@ -31,7 +33,7 @@ from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Schedule
 from tritforge.model_export.network import Network
 from tritforge.sim.cycle.model import CycleModel, lower_bound
-from tritforge.sim.device import Device, Progress
+from tritforge.sim.device import Device
 from tritforge.sim.event_log import Record
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.host import HostTensors
@@ -75,7 +77,7 @@ _CHUNK = 16
 BACK_DOOR_WORDS = 1_000_000
 
 
-class SimulationError(ValueError):
+class SimulationError(TritforgeError, ValueError):
     """A backend cannot run what it is asked for; the message is one sentence."""
 
 

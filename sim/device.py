@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.errors import TritforgeError
 from tritforge.hw import protocol
-from tritforge.hw.config import PORT_WIDTH, Config
-from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
+from tritforge.hw.config import Config
+from tritforge.hw.program import COUNTERS
 from tritforge.hw.protocol import (
     PACKED_ARGUMENTS,
     ErrorCode,
@@ -22,6 +23,7 @@ from tritforge.hw.protocol import (
     Status,
 )
 from tritforge.hw.unpacker import can_unpack
+from tritforge.hw.widths import COUNTER_SLOTS, PORT_WIDTH
 from tritforge.model_export.image import packing
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import (
@@ -43,7 +45,7 @@ __all__ = ["Device", "DeviceError", "Link"]
 _GATHERED = 1 << 15
 
 
-class DeviceError(RuntimeError):
+class DeviceError(TritforgeError, RuntimeError):
     """The accelerator refused a packet, answered with something else, or not at all."""
 
 
@@ -390,7 +392,3 @@ def _counters(words: NDArray[np.uint32]) -> list[dict[str, int]]:
     return [
         dict(zip(COUNTERS, map(int, row), strict=True)) for row in words.reshape(-1, COUNTER_SLOTS)
     ]
-
-
-#: Told of progress: a message and the fraction done.
-Progress = Callable[[str, float], None]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tritforge.common.errors import TritforgeError
 from tritforge.common.files import file_obstacle, new_file
 
 __all__ = [
@@ -55,7 +56,7 @@ _NUMBERS = ("time", "set", "tile", "pixel")
 _MOST, _LONGEST = 1 << 62, 1 << 16
 
 
-class EventLogError(ValueError):
+class EventLogError(TritforgeError, ValueError):
     """A log that cannot be written, read or compared; the message is one sentence."""
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.hw import protocol
-from tritforge.hw.program import COUNTER_SLOTS
 from tritforge.hw.protocol import Opcode
+from tritforge.hw.widths import COUNTER_SLOTS
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import (
     Await,

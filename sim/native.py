@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.errors import TritforgeError
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import TOP_NAME, generate_separate, generate_verilog, hardware_digest
 from tritforge.sim.device import DeviceError, Link
@@ -73,7 +74,7 @@ _INSTANCES = {
 _SLICE = 20_000
 
 
-class SimulatorError(RuntimeError):
+class SimulatorError(TritforgeError, RuntimeError):
     """The native simulator cannot be built; the message says which tool failed and how."""
 
 

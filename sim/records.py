@@ -7,8 +7,9 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.program import record_words, row_layout, to_words
+from tritforge.hw.widths import PORT_WIDTH
 
 __all__ = ["Records", "decode"]
 

@@ -12,6 +12,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from tritforge.common.errors import TritforgeError
 from tritforge.common.files import new_folder, obstacle
 from tritforge.sim.backend import CLUSTER_CYCLES, Simulation
 
@@ -75,7 +76,7 @@ UNITS = {
 }
 
 
-class ReportError(ValueError):
+class ReportError(TritforgeError, ValueError):
     """A run folder that cannot be written; the message is one sentence."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.progress import Progress
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import (
     Backend,
@@ -15,7 +16,6 @@ from tritforge.sim.backend import (
     RtlBackend,
     SimulationError,
 )
-from tritforge.sim.device import Progress
 from tritforge.sim.pysim import ELEMENT_LIMIT
 
 __all__ = ["CHECKED", "Comparison", "Difference", "Verification", "compare", "verify"]

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from tritforge.cost.estimate import estimate
     from tritforge.cost.technology import Technology, load_technology
     from tritforge.flows.network import Export, export, generate, simulate, verify
-    from tritforge.hw.config import PRESETS, Config, ConfigError, load_config
+    from tritforge.hw.config import Config, ConfigError
+    from tritforge.hw.presets import PRESETS, load_config
     from tritforge.model_export.errors import ExportError, ImageError
     from tritforge.model_export.formats.checkpoint import (
         CheckpointError,

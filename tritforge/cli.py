@@ -20,7 +20,7 @@ from tritforge.commands.fit import fit_command
 from tritforge.commands.report import report_command
 from tritforge.commands.run import run_command
 from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 
 __all__ = ["main"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.progress import Progress
 from tritforge.fpga.bitstream.netlist_report import (
     blocks,
     check_contents,
@@ -29,7 +30,6 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import estimate
 from tritforge.fpga.fit.room import beyond, lacking, refusal
 from tritforge.fpga.toolchain.tools import Tool, ToolError, find, run
-from tritforge.sim.device import Progress
 from tritforge.sim.report import dump
 
 __all__ = ["FORMAT", "Built", "build", "digest", "former_report", "load"]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.progress import Progress
 from tritforge.fpga.boards.board import Board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import Estimate, estimate
@@ -31,13 +32,13 @@ from tritforge.fpga.fit.sizes import (
     widths,
     with_packets,
 )
-from tritforge.hw.config import PRESETS, Config, ConfigError
-from tritforge.hw.processing_element import queue_places
+from tritforge.hw.config import Config, ConfigError
+from tritforge.hw.presets import PRESETS
+from tritforge.hw.timing import queue_places
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import DoesNotFitError, MemoryImage
 from tritforge.model_export.network import Network
 from tritforge.sim.cycle.model import CycleModel
-from tritforge.sim.device import Progress
 from tritforge.sim.golden import GoldenModel
 
 __all__ = ["Candidate", "Search", "random_codes"]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.fpga.fit.memory_mapping import Memory, map_memory
-from tritforge.hw.config import ACTIVATION_WIDTH, LIMITS, PORT_WIDTH, Config
+from tritforge.hw.config import LIMITS, Config
+from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 from tritforge.model_export.memory.emit import MemoryImage, emit
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit as fit_memories

@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tritforge.fpga.link.frames import CRC_RESIDUE, ESCAPE, FLAG, SESSIONS
-from tritforge.hw.config import PORT_WIDTH
 from tritforge.hw.payloads import command_word
+from tritforge.hw.widths import PORT_WIDTH
 
 __all__ = ["CRC_POLYNOMIAL", "FrameReceiver", "crc_step", "link_state"]
 

@@ -1,32 +1,21 @@
 """A board as a backend: an image loaded, if it is not there yet, and run."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.progress import Progress
+from tritforge.fpga.link.label import memory_label
 from tritforge.fpga.link.serial_link import SerialLink
 from tritforge.hw import protocol
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.image.folder import Image
-from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.sim.backend import DeviceBackend, Loading, Simulation, port_word_count
-from tritforge.sim.device import Device, DeviceError, Progress
+from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.event_log import Record
 
-__all__ = ["BoardBackend", "memory_label"]
-
-
-def memory_label(memory: MemoryImage) -> int:
-    """What LABEL says of a board that holds this image: 32 bits of a digest of the contents of
-    trits, row memory and program; never 0."""
-    digest = hashlib.sha256(memory.config.identity.encode())
-    parts = [("trits", cluster) for cluster in range(memory.config.cluster_count)]
-    for kind, number in [*parts, ("rows", 0), ("program", 0)]:
-        words = memory.port_words(kind, number)
-        digest.update(f"{kind} {number} {words.shape}".encode() + words.astype("<u4").tobytes())
-    return int.from_bytes(digest.digest()[:4], "big") or 1
+__all__ = ["BoardBackend"]
 
 
 class BoardBackend(DeviceBackend):

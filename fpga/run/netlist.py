@@ -11,12 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tritforge.common.progress import Progress
 from tritforge.fpga.bitstream.build import former_report
 from tritforge.fpga.boards.board_top import TOP
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.run.virtual import VirtualBoard
 from tritforge.fpga.toolchain.tools import run_aside
-from tritforge.sim.device import Progress
 
 __all__ = ["netlist_board", "netlist_verilog"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.fpga.errors import BuildError
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
+from tritforge.hw.widths import PORT_WIDTH
 from tritforge.model_export.image.folder import Image
 
 __all__ = ["PRELOADED", "Contents", "contents_of", "obstacle"]

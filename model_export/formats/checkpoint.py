@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tritforge.common.errors import TritforgeError
 from tritforge.model_export.formats.pickled_arrays import RefusedPickleError, read_pickled_arrays
 from tritforge.model_export.training.ttq import (
     ConstantSparsity,
@@ -65,7 +66,7 @@ TENSORFLOW_TRAINING = re.compile(
 )
 
 
-class CheckpointError(ValueError):
+class CheckpointError(TritforgeError, ValueError):
     """A checkpoint that cannot be read or does not fit; the message is one sentence."""
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.hw.config import PORT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.program import (
     GROUP,
     LAYER,
@@ -23,6 +23,7 @@ from tritforge.hw.program import (
     row_layout,
     to_words,
 )
+from tritforge.hw.widths import PORT_WIDTH
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.geometry import (
     Tables,

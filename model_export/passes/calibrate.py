@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Layer, Network, Tensor
-from tritforge.sim.golden import FloatReference
+from tritforge.model_export.reference import FloatReference
 
 __all__ = ["calibrate"]
 

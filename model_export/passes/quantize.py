@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.hw.config import RESULT_WIDTH, Config
+from tritforge.hw.config import Config
+from tritforge.hw.widths import RESULT_WIDTH
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization
 

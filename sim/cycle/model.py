@@ -23,23 +23,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.errors import TritforgeError
 from tritforge.hw.config import Config
-from tritforge.hw.drain import clear_latency, pixel_places
-from tritforge.hw.merge import merge_level, merge_places
-from tritforge.hw.packet_buffer import buffer_words, packet_places
-from tritforge.hw.program import (
-    COUNTER_SLOTS,
-    COUNTERS,
-    DESTINATION,
-    GEOMETRY,
-    GROUP,
-    LAYER,
-    TILE,
-    record_words,
+from tritforge.hw.program import COUNTERS, DESTINATION, GEOMETRY, GROUP, LAYER, TILE, record_words
+from tritforge.hw.timing import (
+    buffer_words,
+    clear_latency,
+    fetch_latency,
+    job_places,
+    merge_level,
+    merge_places,
+    packet_places,
+    pixel_places,
+    settle,
+    word_places,
+    write_back_latency,
 )
-from tritforge.hw.sequencer import fetch_latency
-from tritforge.hw.top import settle, write_back_latency
-from tritforge.hw.walker import job_places, word_places
+from tritforge.hw.widths import COUNTER_SLOTS
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Strip
 from tritforge.model_export.network import Network
@@ -62,7 +62,7 @@ _FLAGS = (
 )
 
 
-class CycleModelError(RuntimeError):
+class CycleModelError(TritforgeError, RuntimeError):
     """The program addresses memory that is not there, or the model was interrupted."""
 
 

@@ -5,10 +5,10 @@ import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from tests.cocotb.stream_drivers import StreamDriver, configuration, reset
-from tritforge.hw.cluster import sums_latency
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import drain_command, walk_job
 from tritforge.hw.program import encode, to_words
+from tritforge.hw.timing import sums_latency
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 from tritforge.sim.golden import GoldenModel
 

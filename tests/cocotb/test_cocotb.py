@@ -12,7 +12,8 @@ from cocotb_tools.runner import get_results, get_runner
 from tests.cocotb.stream_drivers import CONFIG_VARIABLE
 from tritforge.hw.activation_slice import ActivationSlice
 from tritforge.hw.cluster import Cluster
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.processing_element import ProcessingElement
 from tritforge.hw.verilog import TOP_NAME, convert, generate_verilog
 from tritforge.sim.native import verilator_folder

@@ -8,9 +8,9 @@ import time
 from collections import deque
 
 from tritforge.fpga.link.frames import SESSIONS, SYNC, Decoder, Reply, reply_frame
-from tritforge.hw.config import PORT_WIDTH
 from tritforge.hw.program import MEMORIES
 from tritforge.hw.protocol import FINISHED, RESPONSE, ErrorCode, Opcode, Packet, Status
+from tritforge.hw.widths import PORT_WIDTH
 
 #: Bytes of a word.
 WORD = PORT_WIDTH // 8

@@ -11,7 +11,8 @@ from tritforge.fpga.link.core import CORE_NAME, BoardCore
 from tritforge.fpga.link.frames import SYNC, Decoder, frame
 from tritforge.fpga.run.virtual import virtual_board
 from tritforge.hw import protocol
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.protocol import Packet, Status
 from tritforge.hw.verilog import convert
 

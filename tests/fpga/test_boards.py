@@ -9,7 +9,7 @@ from tritforge.fpga.boards.board import BAUD_TOLERANCE, board, boards
 from tritforge.fpga.boards.board_top import TOP, top_files
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.link.uart import LEAST_DIVISOR
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 
 
 @pytest.mark.parametrize("one", boards().values(), ids=boards())

@@ -19,8 +19,9 @@ from tritforge.fpga.fit.structure import kind_of, structure
 from tritforge.fpga.toolchain.synthesis import SYNTHESES
 from tritforge.fpga.toolchain.tools import find, run
 from tritforge.hw import memory as memory_module
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
 from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.presets import PRESETS
 
 ULX3S, ICEBREAKER = board("ulx3s_85f"), board("icebreaker")
 MINI = Config(

@@ -12,7 +12,8 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import room, sizes
 from tritforge.fpga.fit import search as fit
 from tritforge.fpga.fit.estimate import Estimate
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.memory.emit import DoesNotFitError
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel

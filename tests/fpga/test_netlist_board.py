@@ -16,7 +16,7 @@ from tritforge.fpga.run.backend import BoardBackend
 from tritforge.fpga.run.netlist import netlist_verilog
 from tritforge.fpga.run.virtual import VirtualBoard
 from tritforge.fpga.toolchain.tools import find, run
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.training.digits import digits_data
 from tritforge.sim.backend import create
 

@@ -7,10 +7,12 @@ import pytest
 
 from tests.fpga.model_board import ModelBoard
 from tests.model_export.networks import compile_network, random_codes, random_network, reference_run
+from tritforge.fpga.link.label import memory_label
 from tritforge.fpga.link.serial_link import SerialLink
-from tritforge.fpga.run.backend import BoardBackend, memory_label
+from tritforge.fpga.run.backend import BoardBackend
 from tritforge.fpga.run.virtual import IDLE_CYCLES, virtual_board
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.device import Device, DeviceError
 

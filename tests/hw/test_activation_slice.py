@@ -7,7 +7,7 @@ from tests.hw.benches import lint, simulate
 from tritforge.hw.activation_slice import ActivationSlice
 from tritforge.hw.config import Config
 from tritforge.hw.memory import ChunkMemory
-from tritforge.hw.merge import MERGE_LATENCY
+from tritforge.hw.timing import MERGE_LATENCY
 
 CONFIGS = [
     Config(scan_width=1, activation_depth=16),

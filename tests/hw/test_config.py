@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from tritforge.hw.config import LIMITS, PRESETS, Config, ConfigError, load_config
-from tritforge.hw.program import COUNTER_SLOTS, MEMORIES, row_layout
+from tritforge.hw.config import LIMITS, Config, ConfigError
+from tritforge.hw.presets import PRESETS, load_config
+from tritforge.hw.program import MEMORIES, row_layout
+from tritforge.hw.widths import COUNTER_SLOTS
 
 #: What must go along with an extreme value so that nothing else is out of its limits.
 COMPANIONS = {

@@ -7,7 +7,8 @@ from tests.hw.benches import lint, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.counters import CENTRAL_EVENTS, Counters
 from tritforge.hw.payloads import EVENTS, event_layout
-from tritforge.hw.program import COUNTER_SLOTS, COUNTERS
+from tritforge.hw.program import COUNTERS
+from tritforge.hw.widths import COUNTER_SLOTS
 
 CONFIGS = [
     Config(clusters=3, elements=5, scan_width=3, layer_count=4),

@@ -5,7 +5,8 @@ import pytest
 
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
-from tritforge.hw.drain import Drain, clear_latency, pixel_places
+from tritforge.hw.drain import Drain
+from tritforge.hw.timing import clear_latency, pixel_places
 
 CONFIGS = [
     Config(rows=3, elements=4),

@@ -8,8 +8,9 @@ import pytest
 
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw import protocol
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
 from tritforge.hw.host_port import HostPort
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
 from tritforge.hw.unpacker import can_unpack

@@ -13,9 +13,15 @@ from tests.hw.benches import lint, simulate, to_signed
 from tritforge.hw.config import Config
 from tritforge.hw.drain import Drain
 from tritforge.hw.memory import ChunkMemory
-from tritforge.hw.merge import MERGE_LATENCY, WRITE_BACK_FLIGHT, Merge, merge_level, merge_places
+from tritforge.hw.merge import Merge
 from tritforge.hw.program import MOST_WINDOWS
-from tritforge.hw.top import write_back_latency
+from tritforge.hw.timing import (
+    MERGE_LATENCY,
+    WRITE_BACK_FLIGHT,
+    merge_level,
+    merge_places,
+    write_back_latency,
+)
 
 CONFIGS = [
     Config(scan_width=1, activation_depth=3),

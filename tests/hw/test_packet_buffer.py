@@ -5,8 +5,9 @@ import pytest
 
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
-from tritforge.hw.packet_buffer import PacketBuffer, packet_places
+from tritforge.hw.packet_buffer import PacketBuffer
 from tritforge.hw.protocol import ErrorCode
+from tritforge.hw.timing import packet_places
 
 CONFIG = Config(packet_words=34)
 #: Results stand in the same memory.

@@ -7,7 +7,8 @@ import pytest
 
 from tests.hw.benches import lint, multiplications, simulate
 from tritforge.hw.config import Config
-from tritforge.hw.processing_element import BROADCAST_FLIGHT, ProcessingElement, queue_places
+from tritforge.hw.processing_element import ProcessingElement
+from tritforge.hw.timing import BROADCAST_FLIGHT, queue_places
 
 #: From an entry's arrival to its first addition.
 ADDITION_LATENCY = 3

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import window
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import (
-    COUNTER_SLOTS,
     COUNTERS,
     DESTINATION,
     GEOMETRY,
@@ -23,6 +23,7 @@ from tritforge.hw.program import (
     row_layout,
     to_words,
 )
+from tritforge.hw.widths import COUNTER_SLOTS
 
 RECORDS = {
     "layer": (LAYER, 6),

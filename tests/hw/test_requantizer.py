@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 
 from tests.hw.benches import lint, multiplications, simulate, to_signed
-from tritforge.hw.config import PRESETS, Config
-from tritforge.hw.requantizer import (
-    Requantizer,
-    multiplier_parts,
-    requantizer_latency,
-    result_latency,
-)
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
+from tritforge.hw.requantizer import Requantizer
+from tritforge.hw.timing import multiplier_parts, requantizer_latency, result_latency
 from tritforge.sim.golden import requantize
 
 CONFIGS = [

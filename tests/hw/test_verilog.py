@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import PROBE_LEVELS, PROBE_PULSES, probe
-from tritforge.hw.requantizer import multiplier_parts
+from tritforge.hw.presets import PRESETS
+from tritforge.hw.timing import multiplier_parts
 from tritforge.hw.verilog import TOP_NAME, generate_verilog, sidecar, write_verilog
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
-from tritforge.hw.walker import Walker, job_places, word_places
+from tritforge.hw.timing import job_places, word_places
+from tritforge.hw.walker import Walker
 
 CONFIGS = [
     Config(scan_width=3, activation_depth=1000, trit_depth=3000),

@@ -20,8 +20,8 @@ from tritforge.model_export.alexnet.photographs import (
 )
 from tritforge.model_export.formats.checkpoint import CheckpointError
 from tritforge.model_export.passes.trace import trace
+from tritforge.model_export.reference import FloatReference
 from tritforge.model_export.zoo import ModelError
-from tritforge.sim.golden import FloatReference
 
 NAMES = ("conv0", "conv1", "conv2", "conv3", "conv4", "fc0", "fc1", "fct")
 TERNARY = NAMES[1:-1]

@@ -8,7 +8,7 @@ from torch import nn
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.trace import trace
-from tritforge.sim.golden import FloatReference
+from tritforge.model_export.reference import FloatReference
 
 
 def small_network():
@@ -46,7 +46,7 @@ def test_the_network_given_is_not_changed():
 def test_batches_give_what_one_gives(monkeypatch):
     network = small_network()
     whole = calibrate(network, samples())
-    monkeypatch.setattr("tritforge.sim.golden._BATCH_VALUES", 1)
+    monkeypatch.setattr("tritforge.model_export.reference._BATCH_VALUES", 1)
     one_by_one = calibrate(network, samples())
     for name, tensor in whole.tensors.items():
         assert one_by_one.tensors[name].scale == pytest.approx(tensor.scale)

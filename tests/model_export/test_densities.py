@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.alexnet.densities import (
     input_densities,
     input_scales,

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
 from tritforge.model_export.passes.calibrate import calibrate

@@ -8,7 +8,7 @@ from torch import nn
 
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.passes.trace import trace
-from tritforge.sim.golden import FloatReference
+from tritforge.model_export.reference import FloatReference
 
 
 class Lambda(nn.Module):

@@ -12,7 +12,8 @@ from tests.model_export.networks import (
     random_network,
     windows_network,
 )
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import COUNTERS
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image

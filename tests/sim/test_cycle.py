@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.model_export.networks import compile_network, random_codes, random_config, random_network
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import COUNTERS
 from tritforge.sim.cycle.model import CycleModel, CycleModelError, lower_bound
 from tritforge.sim.event_log import in_order

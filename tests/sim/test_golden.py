@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
 from tritforge.model_export.passes.calibrate import calibrate
@@ -345,7 +346,7 @@ def test_batches_make_no_difference(monkeypatch):
     network = quantize(calibrate(trace(model, (3, 5, 5)), x), PRESETS["tiny"])
     codes = quantize_input(x, network.tensors["input"])
     whole = GoldenModel(network).run(codes)
-    monkeypatch.setattr("tritforge.sim.golden._BATCH_VALUES", 2 * 4 * 9)
+    monkeypatch.setattr("tritforge.model_export.reference._BATCH_VALUES", 2 * 4 * 9)
     assert np.array_equal(GoldenModel(network).run(codes), whole)
 
 

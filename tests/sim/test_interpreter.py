@@ -14,7 +14,8 @@ from tests.model_export.networks import (
     random_network,
     reference_run,
 )
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import GROUP, LAYER, TILE, encode, row_layout
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 from tritforge.sim.golden import GoldenModel

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.memory.emit import emit
 from tritforge.model_export.memory.placement import place

@@ -12,8 +12,9 @@ from tests.model_export.networks import (
     random_network,
     windows_network,
 )
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import probe
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import InterpreterBackend, SimulationError, create
 from tritforge.sim.event_log import EventLogError, Record, first_difference

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.model_export.networks import compile_network, random_codes, random_network
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import SimulationError
 from tritforge.sim.verify import CHECKED, compare, verify

@@ -17,7 +17,7 @@ import torch
 
 from tests.tritforge.support import call, export_arguments, pickle_bomb, refused, small_model
 from tritforge.cli import cli
-from tritforge.hw.config import PRESETS
+from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import COUNTERS
 
 PYTHON = [sys.executable, "-m", "tritforge.cli"]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tritforge.support import call, refused
 from tritforge.fpga.fit import search as fit
-from tritforge.hw.config import load_config
+from tritforge.hw.presets import load_config
 from tritforge.model_export.image.folder import load_image
 
 

@@ -12,7 +12,8 @@ from torch import nn
 import tritforge
 from tests.tritforge.support import prepare, samples, small_model
 from tritforge.flows import network as flows
-from tritforge.hw.config import PRESETS, Config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import InterpreterBackend

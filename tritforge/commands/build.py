@@ -113,7 +113,7 @@ def build_command(
     from tritforge.fpga.bitstream.plan import make_plan
     from tritforge.fpga.boards.board import board as named_board
     from tritforge.fpga.toolchain.tools import find
-    from tritforge.hw.config import load_config
+    from tritforge.hw.presets import load_config
 
     board = named_board(board_name)
     loader = find("openFPGALoader") if flash or volatile else None

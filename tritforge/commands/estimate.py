@@ -158,7 +158,7 @@ def estimate_command(
         loaded = flows.opened(image)
         codes = flows.input_codes(loaded, inputs)
         if config is not None:
-            from tritforge.hw.config import load_config
+            from tritforge.hw.presets import load_config
 
             chosen = load_config(config)
             if run is not None and chosen.identity != loaded.config.identity:

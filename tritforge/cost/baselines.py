@@ -13,7 +13,8 @@ from tritforge.cost.band import Band, total
 from tritforge.cost.energy import Part, Term
 from tritforge.cost.memory import MemoryCost, memory_cost
 from tritforge.cost.technology import Technology
-from tritforge.hw.config import ACTIVATION_WIDTH, Config
+from tritforge.hw.config import Config
+from tritforge.hw.widths import ACTIVATION_WIDTH
 from tritforge.model_export.image.folder import Image
 from tritforge.model_export.network import Layer
 from tritforge.sim.cycle.model import CycleModel

@@ -14,8 +14,9 @@ from tritforge.cost.area import Area, MemoryArea
 from tritforge.cost.band import Band, total
 from tritforge.cost.memory import macro_name
 from tritforge.cost.technology import Technology
-from tritforge.hw.config import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH, Config
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width
+from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH
 
 __all__ = [
     "COMPONENTS",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.progress import Progress
 from tritforge.cost.area import Area, measure_area
 from tritforge.cost.band import Band, total
 from tritforge.cost.baselines import DenseArray, without_skipping
@@ -35,7 +36,6 @@ from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.network import Layer
 from tritforge.sim.backend import CycleBackend
-from tritforge.sim.device import Progress
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.report import FORMAT as RUN_FORMAT
 from tritforge.sim.report import REPORT

@@ -17,13 +17,15 @@ from rich.table import Table
 
 from tritforge import model_export
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.progress import Progress
 from tritforge.console import captioned_table
 from tritforge.flows import network as flows
 from tritforge.flows.pictures import utilization_picture
 from tritforge.flows.wall_clock import WallClock
 from tritforge.hw import config as config_module
 from tritforge.hw import program
-from tritforge.hw.config import Config, load_config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import load_config
 from tritforge.model_export.alexnet.network import LayerRecord, Provenance, alexnet
 from tritforge.model_export.alexnet.photographs import (
     calibration_images,
@@ -34,7 +36,6 @@ from tritforge.model_export.errors import ExportError, ImageError
 from tritforge.model_export.image.folder import MANIFEST, Image, load_image
 from tritforge.sim.backend import create
 from tritforge.sim.cycle.model import CycleModel
-from tritforge.sim.device import Progress
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.report import (
     DEFAULT_CLOCK,

@@ -12,16 +12,17 @@ from rich import box
 from rich.table import Table
 
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.progress import Progress
 from tritforge.flows import network as flows
 from tritforge.flows.pictures import kernels_picture, utilization_picture
 from tritforge.flows.wall_clock import WallClock
-from tritforge.hw.config import Config, load_config
+from tritforge.hw.config import Config
+from tritforge.hw.presets import load_config
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image
 from tritforge.model_export.training.digits import digits_data
 from tritforge.model_export.zoo import load_model
 from tritforge.sim.backend import create
-from tritforge.sim.device import Progress
 from tritforge.sim.report import (
     ReportError,
     build_report,

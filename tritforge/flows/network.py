@@ -22,7 +22,9 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-from tritforge.hw.config import Config, load_config
+from tritforge.common.progress import Progress
+from tritforge.hw.config import Config
+from tritforge.hw.presets import load_config
 from tritforge.hw.verilog import TOP_NAME, write_verilog
 from tritforge.model_export.alexnet.network import TOPOLOGIES, Provenance, alexnet
 from tritforge.model_export.alexnet.photographs import calibration_images
@@ -37,6 +39,7 @@ from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import Planes, trace
+from tritforge.model_export.reference import FloatReference
 from tritforge.model_export.zoo import ModelError, load_model
 from tritforge.sim import verify as verification
 from tritforge.sim.backend import (
@@ -47,7 +50,6 @@ from tritforge.sim.backend import (
     check_log,
     create,
 )
-from tritforge.sim.device import Progress
 from tritforge.sim.event_log import (
     EventLog,
     EventLogError,
@@ -56,7 +58,7 @@ from tritforge.sim.event_log import (
     compare_logs,
     write_log,
 )
-from tritforge.sim.golden import FloatReference, GoldenModel, quantize_input
+from tritforge.sim.golden import GoldenModel, quantize_input
 from tritforge.sim.report import (
     ReportError,
     build_report,
@@ -248,7 +250,7 @@ def export(
         Calibration inputs as the network was trained on (integers are taken as real numbers),
         or (samples, features).
     config : str or Config
-        As :func:`tritforge.hw.config.load_config`.
+        As :func:`tritforge.hw.presets.load_config`.
     output : path
         The image folder. A former image there is replaced, anything else is left alone.
     threshold : float, optional
@@ -625,7 +627,7 @@ def generate(config: str | Config, folder: Path_) -> tuple[Path, Path]:
     Raises
     ------
     ConfigError
-        As :func:`tritforge.hw.config.load_config`.
+        As :func:`tritforge.hw.presets.load_config`.
     ReportError
         Another program's ``accelerator.v`` is in the way, or the folder cannot be written.
     """

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tritforge.sim.device import Progress
+from tritforge.common.progress import Progress
 
 __all__ = ["WallClock"]
 

@@ -15,7 +15,7 @@ from tritforge.cost.netlist.simulator import NetlistLink, compile_counting
 from tritforge.cost.technology import CELL_KINDS, load_technology
 from tritforge.flows import network as flows
 from tritforge.hw import protocol
-from tritforge.hw.config import load_config
+from tritforge.hw.presets import load_config
 from tritforge.model_export.training.digits import digits_data
 
 #: What the cells are called after, of the pins in their order.

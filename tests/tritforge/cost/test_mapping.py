@@ -9,8 +9,8 @@ from tests.tritforge.cost.mini import MINI
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import built_in_library, user_library
 from tritforge.cost.mapping import Block, Memory, map_design
-from tritforge.hw.config import PRESETS
-from tritforge.hw.processing_element import queue_places
+from tritforge.hw.presets import PRESETS
+from tritforge.hw.timing import queue_places
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 
 from tritforge.cost.energy import COMPONENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.technology import load_technology
-from tritforge.hw.config import load_config
+from tritforge.hw.presets import load_config
 from tritforge.hw.program import COUNTERS
 from tritforge.report.facts import Kernels
 from tritforge.sim.backend import CLUSTER_CYCLES

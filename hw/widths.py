@@ -1,0 +1,14 @@
+"""Widths and counts that are the same in every configuration."""
+
+__all__ = ["ACTIVATION_WIDTH", "COUNTER_SLOTS", "PORT_WIDTH", "RESULT_WIDTH", "SHIFT_WIDTH"]
+
+#: Bits of one activation.
+ACTIVATION_WIDTH = 8
+#: Bits of one word of the host port.
+PORT_WIDTH = 32
+#: Bits of a result (one accumulator of a network's last layer, bias included).
+RESULT_WIDTH = 32
+#: Bits of the requantizer's shift.
+SHIFT_WIDTH = 6
+#: Counter words kept per layer of a run.
+COUNTER_SLOTS = 16
