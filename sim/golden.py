@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Network, Requantization, Tensor
-from tritforge.model_export.reference import Convolution, batch_size, max_pool
+from tritforge.model_export.reference import Convolution, batch_size, checked_images, max_pool
 
 __all__ = [
     "GoldenModel",
