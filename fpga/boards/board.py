@@ -220,12 +220,13 @@ class Board:
 
 
 def boards() -> dict[str, Board]:
-    """All boards by name: ``BOARD`` of every module in :mod:`tritforge.fpga.boards`."""
+    """All boards by name: ``BOARD`` of each module in :mod:`tritforge.fpga.boards` that has one."""
     package = importlib.import_module("tritforge.fpga.boards")
-    found = (
-        importlib.import_module(f"tritforge.fpga.boards.{module.name}").BOARD
+    modules = (
+        importlib.import_module(f"tritforge.fpga.boards.{module.name}")
         for module in pkgutil.iter_modules(package.__path__)
     )
+    found = [module.BOARD for module in modules if hasattr(module, "BOARD")]
     return {one.name: one for one in found}
 
 
