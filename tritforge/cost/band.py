@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Band", "total"]
+__all__ = ["Band", "square_side", "total"]
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,8 @@ def total(bands: Iterable[Band]) -> Band:
     for band in bands:
         result = result + band
     return result
+
+
+def square_side(area: Band) -> Band:
+    """Side of a square, mm, of its area, um2."""
+    return Band(*(math.sqrt(value) * 1e-3 for value in (area.low, area.typical, area.high)))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tritforge.cost.area import Area
 from tritforge.cost.band import Band, total
-from tritforge.cost.energy import Part, Term
 from tritforge.cost.memory import MemoryCost, memory_cost
 from tritforge.cost.technology import Technology
+from tritforge.cost.terms.term import Part, Term
 from tritforge.hw.config import Config
 from tritforge.hw.widths import ACTIVATION_WIDTH
 from tritforge.model_export.image.folder import Image
@@ -23,6 +23,10 @@ __all__ = ["DenseArray", "without_skipping"]
 
 #: Bits of a weight of the dense array.
 _WEIGHT_WIDTH = 8
+#: Events that cost the dense array what they cost the array it is compared with.
+_KEPT = ("drain_steps", "merge_reads", "write_backs", "result_writes")
+#: Memories that the dense array has too, by what they hold.
+_LEAKING = ("activations", "rows", "results", "program")
 
 
 def without_skipping(
@@ -92,102 +96,79 @@ class DenseArray:
 
     def terms(self, terms: Sequence[Term], clock: float | None) -> list[Term]:
         """Terms of the dense array, from those of the array it is compared with."""
-        kept = [
-            term
-            for term in terms
-            if term.event in ("drain_steps", "merge_reads", "write_backs", "result_writes")
+        return [
+            *(term for term in terms if term.event in _KEPT),
+            *(
+                term
+                for term in terms
+                if term.event == "activation_reads" and term.component == "activation memory"
+            ),
+            *self._units(),
+            self._leakage(clock),
         ]
-        kept += [
-            term
-            for term in terms
-            if term.event == "activation_reads" and term.component == "activation memory"
-        ]
-        config, technology = self.config, self.technology
-        stored = config.accumulator_width
+
+    def _units(self) -> Iterator[Term]:
+        """Multiply-accumulates, weights and the clock."""
+        stored = self.config.accumulator_width
         registers = ACTIVATION_WIDTH + _WEIGHT_WIDTH + 2 * ACTIVATION_WIDTH
+        product = self._part(
+            "multiply_bit2", ACTIVATION_WIDTH * _WEIGHT_WIDTH, "product of the bits"
+        )
+        yield Term("scalers", "", "macs", "a product of activation and weight", (product,))
+        addition = self._part("add_bit", stored, "bits of an accumulator")
+        yield Term("adders", "", "macs", "an addition", (addition,))
+        yield Term(
+            "accumulators",
+            "",
+            "macs",
+            "old value read, sum written",
+            (
+                self._part("register_file_read", stored, "bits"),
+                self._part("register_file_write", stored, "bits"),
+            ),
+        )
+        yield Term(
+            "trit memory",
+            "",
+            "weight_reads",
+            "weights for all elements of a cluster",
+            tuple(
+                Part(
+                    share.figure,
+                    share.factors,
+                    share.times,
+                    f"weights: {share.what}",
+                    share.energy,
+                )
+                for share in self.weights.read_shares
+            ),
+        )
+        clocked = self._part("clock_bit", self.config.adders * registers, "flip-flops")
+        yield Term("clock", "", "cycles", "flip-flops of all units", (clocked,))
 
-        def part(figure: str, times: float, what: str) -> Part:
-            return Part(figure, (), Band.exact(times), what, technology[figure] * times)
+    def _part(self, figure: str, times: float, what: str) -> Part:
+        return Part(figure, (), Band.exact(times), what, self.technology[figure] * times)
 
-        mac = [
-            Term(
-                "scalers",
-                "",
-                "macs",
-                "a product of activation and weight",
-                (part("multiply_bit2", ACTIVATION_WIDTH * _WEIGHT_WIDTH, "product of the bits"),),
-            ),
-            Term(
-                "adders",
-                "",
-                "macs",
-                "an addition",
-                (part("add_bit", config.accumulator_width, "bits of an accumulator"),),
-            ),
-            Term(
-                "accumulators",
-                "",
-                "macs",
-                "old value read, sum written",
-                (
-                    part("register_file_read", stored, "bits"),
-                    part("register_file_write", stored, "bits"),
-                ),
-            ),
-            Term(
-                "trit memory",
-                "",
-                "weight_reads",
-                "weights for all elements of a cluster",
-                (
-                    *(
-                        Part(
-                            share.figure,
-                            share.factors,
-                            share.times,
-                            f"weights: {share.what}",
-                            share.energy,
-                        )
-                        for share in self.weights.read_shares
-                    ),
-                ),
-            ),
-            Term(
-                "clock",
-                "",
-                "cycles",
-                "flip-flops of all units",
-                (part("clock_bit", config.adders * registers, "flip-flops"),),
-            ),
-        ]
+    def _leakage(self, clock: float | None) -> Term:
+        technology = self.technology
         period = technology["clock"] if clock is None else Band.exact(clock)
         microseconds = Band(1 / period.high, 1 / period.typical, 1 / period.low)
-        leakage = self.weights.leakage * config.cluster_count + total(
+        leakage = self.weights.leakage * self.config.cluster_count + total(
             one.leakage
             for block in self.array.blocks
             for one in block.memories
-            if one.memory.name in ("activations", "rows", "results", "program")
+            if one.memory.name in _LEAKING
         )
         cells = self.array.block("accumulators").cells + self.array.block("top").cells
         leakage = leakage + technology["logic_leakage"] * cells
-        mac.append(
-            Term(
-                "leakage",
-                "",
-                "cycles",
-                "cells and memories",
-                (
-                    Part(
-                        "leakage",
-                        ("area", "clock"),
-                        microseconds * 1e3,
-                        "all of it, times 1000 microseconds a cycle",
-                        leakage * microseconds * 1e3,
-                    ),
-                ),
-            )
+        part = Part(
+            "leakage",
+            ("area", "clock"),
+            microseconds * 1e3,
+            "all of it, times 1000 microseconds a cycle",
+            leakage * microseconds * 1e3,
         )
-        return kept + mac
+        return Term("leakage", "", "cycles", "cells and memories", (part,))
 
     def events(self, layer: Layer, counters: Mapping[str, float], once: bool) -> dict[str, float]:
         """Events of one layer: its dense multiply-accumulates, and what any array does.
@@ -195,16 +176,7 @@ class DenseArray:
         ``once``: each weight is read once an image, not for each multiplication.
         """
         config = self.config
-        kept = {
-            name: counters.get(name, 0.0)
-            for name in (
-                "drain_steps",
-                "merge_reads",
-                "write_backs",
-                "result_writes",
-                "activation_reads",
-            )
-        }
+        kept = {name: counters.get(name, 0.0) for name in (*_KEPT, "activation_reads")}
         return {
             **kept,
             "macs": float(layer.mac_count),

@@ -12,23 +12,18 @@ from tritforge.common.progress import Progress
 from tritforge.cost.area import Area, measure_area
 from tritforge.cost.band import Band, total
 from tritforge.cost.baselines import DenseArray, without_skipping
-from tritforge.cost.energy import (
-    COMPONENTS,
-    HOST_EVENTS,
-    LayerEnergy,
-    Term,
-    energy_terms,
-    layer_energy,
-    result_words,
-)
+from tritforge.cost.components import COMPONENTS, HOST_EVENTS
+from tritforge.cost.energy import LayerEnergy, energy_terms, layer_energy
 from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_run, nonzero_products
 from tritforge.cost.library import Library
 from tritforge.cost.technology import Technology, load_technology
+from tritforge.cost.terms.term import Term
 from tritforge.flows import network as flows
 from tritforge.flows.wall_clock import WallClock
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
+from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image, is_ternary
 from tritforge.model_export.memory.emit import MemoryImage
@@ -344,6 +339,11 @@ def _events(report: Mapping[str, Any], image: Image) -> dict[str, dict[str, floa
     )
     result[HOST] = {"sent_activation_words": float(sent), "result_words": float(read)}
     return result
+
+
+def result_words(config: Config, rows: int) -> int:
+    """Port words of the results of one pixel: whole entries of ``drain_width``."""
+    return -(-rows // config.drain_width) * config.drain_width * RESULT_WIDTH // PORT_WIDTH
 
 
 def _energy(energy: LayerEnergy) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Memories of any size, composed of the macros of a technology or of registers."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tritforge.cost.band import Band, total
+from tritforge.cost.band import Band, square_side, total
 from tritforge.cost.technology import Macro, Technology
 
 __all__ = ["MemoryCost", "Share", "macro_name", "memory_cost", "register_file"]
@@ -128,7 +129,8 @@ def memory_cost(
         their trits; otherwise the whole word goes to one place.
     """
     made = [
-        _composed(technology, macro, width, depth, two_port, spread) for macro in technology.macros
+        _Composition(technology, macro, width, depth, two_port, spread).cost()
+        for macro in technology.macros
     ]
     least = min(one.area.typical for one in made)
     best = min(
@@ -139,92 +141,124 @@ def memory_cost(
     return registers if registers.area.typical < best.area.typical else best
 
 
-def _composed(
-    technology: Technology, macro: Macro, width: int, depth: int, two_port: bool, spread: bool
-) -> MemoryCost:
-    """The memory, made of one kind of macro."""
-    columns = -(-width // macro.width)
-    packed = max(1, macro.width // width)  # narrow words share one of the macro
-    rows = -(-depth // (macro.words * packed))
-    count = columns * rows
-    one = Band.exact(1.0)
-    energy, size = (
-        (technology["two_port_energy"], technology["two_port_area"]) if two_port else (one, one)
-    )
-    ports = ("two_port_energy",) if two_port else ()
-    toggle = technology["toggle"]
+@dataclass(frozen=True)
+class _Composition:
+    """A memory, made of one kind of macro.
 
-    def shares(access: Band, name: str) -> tuple[Share, ...]:
-        result = [
-            Share(
-                f"{macro_name(macro)}.{name}",
-                ports,
-                energy * columns,
-                f"of {count} macros",
-                access * energy * columns,
-            )
-        ]
-        if count * packed > 1:
-            # Data cross half of the square that the macros cover, or that one column of them
-            # covers, and choices between the rows; a single macro has all that inside.
-            square = macro.area * (rows if spread else count)
-            length = Band(
-                *(
-                    math.sqrt(value) / 2 * 1e-3 if count > 1 else 0.0
-                    for value in (square.low, square.typical, square.high)
-                )
-            )
-            bits = toggle * energy * width
-            result.append(
-                Share(
-                    "wire",
-                    ("toggle", "area", *ports),
-                    length * bits,
-                    "mm of wires whose value changes",
-                    technology["wire"] * length * bits,
-                )
-            )
-            # The address goes to every macro: once along the square that all of them cover.
-            whole = macro.area * count
-            side = Band(
-                *(
-                    math.sqrt(value) * 1e-3 if count > 1 else 0.0
-                    for value in (whole.low, whole.typical, whole.high)
-                )
-            )
-            lines = toggle * energy * math.ceil(math.log2(max(2, depth)))
-            result.append(
-                Share(
-                    "wire",
-                    ("toggle", "area", *ports),
-                    side * lines,
-                    "mm of address wires whose value changes",
-                    technology["wire"] * side * lines,
-                )
-            )
-            if rows * packed > 1:
-                choices = bits * math.log2(rows * packed)
-                result.append(
-                    Share(
-                        "select_bit",
-                        ("toggle", *ports),
-                        choices,
-                        "bits of choices between rows that change",
-                        technology["select_bit"] * choices,
-                    )
-                )
-        return tuple(result)
+    Members
+    -------
+    packed : int
+        Narrow words that share a word of the macro.
+    columns, rows : int
+        Macros side by side, and behind each other.
+    """
 
-    text = f"{columns} x {rows} macros of {macro.words} x {macro.width} bits"
-    return MemoryCost(
-        width,
-        depth,
-        text + (", two ports" if two_port else ""),
-        macro,
-        columns,
-        size * count,
-        shares(macro.read, "read"),
-        shares(macro.write, "write"),
-        macro.leakage * size * count,
-        macro.area * size * count,
-    )
+    technology: Technology
+    macro: Macro
+    width: int
+    depth: int
+    two_port: bool
+    spread: bool
+
+    @property
+    def packed(self) -> int:
+        return max(1, self.macro.width // self.width)
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // self.macro.width)
+
+    @property
+    def rows(self) -> int:
+        return -(-self.depth // (self.macro.words * self.packed))
+
+    @property
+    def count(self) -> int:
+        return self.columns * self.rows
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """Figures of a second port in the energy of an access."""
+        return ("two_port_energy",) if self.two_port else ()
+
+    def times(self, figure: str) -> Band:
+        """A figure of a second port, or 1 where there is none."""
+        return self.technology[figure] if self.two_port else Band.exact(1.0)
+
+    def cost(self) -> MemoryCost:
+        macro, size = self.macro, self.times("two_port_area")
+        text = f"{self.columns} x {self.rows} macros of {macro.words} x {macro.width} bits"
+        return MemoryCost(
+            self.width,
+            self.depth,
+            text + (", two ports" if self.two_port else ""),
+            macro,
+            self.columns,
+            size * self.count,
+            self.access("read", macro.read),
+            self.access("write", macro.write),
+            macro.leakage * size * self.count,
+            macro.area * size * self.count,
+        )
+
+    def access(self, name: str, energy: Band) -> tuple[Share, ...]:
+        """The macros of a row, and what brings data and address to them; a single macro has all
+        that inside."""
+        times = self.times("two_port_energy")
+        macros = Share(
+            f"{macro_name(self.macro)}.{name}",
+            self.ports,
+            times * self.columns,
+            f"of {self.count} macros",
+            energy * times * self.columns,
+        )
+        if self.count * self.packed == 1:
+            return (macros,)
+        changing = self.technology["toggle"] * times
+        bits = changing * self.width
+        return (
+            macros,
+            self.data_wires(bits),
+            self.address_wires(changing),
+            *self.choices(bits),
+        )
+
+    def data_wires(self, bits: Band) -> Share:
+        """Data cross half of the square that the macros cover, or that one column of them
+        covers."""
+        length = self.side(self.rows if self.spread else self.count) / 2
+        return self.wires(length, bits, "mm of wires whose value changes")
+
+    def address_wires(self, changing: Band) -> Share:
+        """The address goes to every macro: once along the square that all of them cover."""
+        lines = changing * math.ceil(math.log2(max(2, self.depth)))
+        return self.wires(self.side(self.count), lines, "mm of address wires whose value changes")
+
+    def choices(self, bits: Band) -> Iterator[Share]:
+        """Between rows, and between words that share one of the macro."""
+        if self.rows * self.packed == 1:
+            return
+        times = bits * math.log2(self.rows * self.packed)
+        yield Share(
+            "select_bit",
+            ("toggle", *self.ports),
+            times,
+            "bits of choices between rows that change",
+            self.technology["select_bit"] * times,
+        )
+
+    def side(self, macros: int) -> Band:
+        """mm of a side of the square that so many macros cover; nothing where there is one in
+        all."""
+        if self.count == 1:
+            return Band.exact(0.0)
+        return square_side(self.macro.area * macros)
+
+    def wires(self, length: Band, bits: Band, what: str) -> Share:
+        return Share(
+            "wire",
+            ("toggle", "area", *self.ports),
+            length * bits,
+            what,
+            self.technology["wire"] * length * bits,
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.cost.energy import OFF_CHIP
+from tritforge.cost.components import OFF_CHIP
 from tritforge.hw.config import Config
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 from tritforge.model_export.image.folder import is_ternary

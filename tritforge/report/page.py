@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tritforge.cost.energy import OFF_CHIP
+from tritforge.cost.components import OFF_CHIP
 from tritforge.report import plots
 from tritforge.report.facts import Kernels, derive
 from tritforge.report.numbers import Numbers

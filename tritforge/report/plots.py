@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
-from tritforge.cost.energy import OFF_CHIP
+from tritforge.cost.components import OFF_CHIP
 from tritforge.report.facts import Kernels
 from tritforge.report.numbers import KINDS, Numbers
 from tritforge.report.svg import INKS, Drawing, draw, labels, shortened

@@ -7,7 +7,8 @@ import pytest
 from tests.tritforge.cost.mini import MINI
 from tritforge.cost.area import area_of
 from tritforge.cost.band import Band
-from tritforge.cost.energy import COMPONENTS, HOST_EVENTS, OFF_CHIP, energy_terms, layer_energy
+from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
+from tritforge.cost.energy import energy_terms, layer_energy
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import map_design
 from tritforge.cost.technology import CELL_KINDS, FIGURES, Figure

@@ -9,7 +9,7 @@ import pytest
 
 from tests.model_export.networks import compile_network, random_codes, random_network, streamed
 from tests.tritforge.cost.mini import MINI
-from tritforge.cost.energy import COMPONENTS
+from tritforge.cost.components import COMPONENTS
 from tritforge.cost.errors import CostError
 from tritforge.cost.estimate import HOST, estimate, load_run, recompiled, run_estimate
 from tritforge.model_export.image.folder import Image

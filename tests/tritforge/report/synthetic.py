@@ -9,7 +9,7 @@ import random
 
 import numpy as np
 
-from tritforge.cost.energy import COMPONENTS, HOST_EVENTS, OFF_CHIP
+from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.technology import load_technology
 from tritforge.hw.presets import load_config
 from tritforge.hw.program import COUNTERS

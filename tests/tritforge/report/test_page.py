@@ -14,7 +14,7 @@ import pytest
 from tests.tritforge.report.pages import CASES, Page, made
 from tests.tritforge.report.synthetic import HOSTILE, documents, drawn_kernels
 from tritforge.common.files import file_obstacle
-from tritforge.cost.energy import COMPONENTS, OFF_CHIP
+from tritforge.cost.components import COMPONENTS, OFF_CHIP
 from tritforge.report.numbers import KINDS
 from tritforge.report.page import build_page, is_page
 from tritforge.report.plots import CAUSES, GROUPS
