@@ -1,1 +1,1 @@
-"""Ground floor: errors, files, caches, progress, version."""
+"""Ground floor: errors, files, JSON, caches, progress, version."""
