@@ -21,7 +21,7 @@ from tritforge.hw.payloads import (
 )
 from tritforge.hw.processing_element import ProcessingElement
 from tritforge.hw.scaler import Scaler
-from tritforge.hw.timing import sums_latency
+from tritforge.hw.timing import BROADCAST_LATENCY, sums_latency
 from tritforge.hw.walker import Walker
 from tritforge.hw.widths import PORT_WIDTH
 from tritforge.hw.zero_skip import ZeroSkip
@@ -42,9 +42,10 @@ class Cluster(wiring.Component):
     the trits of its column. When the clusters have finished a pixel, a drain command travels
     from cluster to cluster and each adds its accumulators to the partial sums that pass.
 
-    Timing: zero skip to element queue 4 cycles; one broadcast per cycle. Drain command and partial
-    sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to the command of
-    ``sums_latency`` cycles ago, so ``sums_i`` must arrive a cycle less after its command.
+    Timing: zero skip to element queue ``BROADCAST_LATENCY`` cycles; one broadcast per cycle. Drain
+    command and partial sums: ``command_o`` is ``command_i`` one cycle later; ``sums_o`` belongs to
+    the command of ``sums_latency`` cycles ago, so ``sums_i`` must arrive a cycle less after its
+    command.
 
     Cost: two weight multipliers; P elements; trit memory ``trit_depth`` x 2PR bits.
 
@@ -256,7 +257,7 @@ class Cluster(wiring.Component):
                 write_data.replicate(chunks) if trits.chunk_width == PORT_WIDTH else write_data
             ),
         ]
-        latency = 2 + scaler.latency
+        latency = BROADCAST_LATENCY
         entry = Signal(broadcast(config))
         m.d.comb += entry.tag.eq(delayed(m, "tag", zero_skip.tag, latency))
         if not config.skip_zero_weights:

@@ -13,7 +13,7 @@ from tritforge.hw.payloads import (
     index_shape,
     window,
 )
-from tritforge.hw.timing import clear_latency, pixel_places
+from tritforge.hw.timing import clear_latency, clear_sweeps, pixel_places
 
 __all__ = ["Drain"]
 
@@ -121,7 +121,7 @@ class Drain(wiring.Component):
         block = Signal(index_shape(config.blocks))
         entry = Signal.like(self.row_address)
         pause = Signal(range(clear_latency(config) + 1))
-        sweep = Signal(range(2 * config.banks))
+        sweep = Signal(range(clear_sweeps(config)))
         clearing, finish, stepping = Signal(), Signal(), Signal()
         complete, stop = Signal(), Signal()
         last_block, last_row = block == config.blocks - 1, row == job.rows_used - 1
@@ -142,7 +142,7 @@ class Drain(wiring.Component):
                 with m.If(row == config.rows - 1):
                     m.d.comb += finish.eq(1)
                     m.d.sync += [row.eq(0), sweep.eq(sweep + 1)]
-                    with m.If(sweep == 2 * config.banks - 1):
+                    with m.If(sweep == clear_sweeps(config) - 1):
                         m.d.sync += sweep.eq(0)
                         m.d.sync += pause.eq(clear_latency(config))
                         m.next = "CLEARED"

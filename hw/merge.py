@@ -8,7 +8,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import Queue
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, write_back
-from tritforge.hw.timing import merge_level, merge_places
+from tritforge.hw.timing import merge_head_latency, merge_level, merge_places
 from tritforge.hw.widths import ACTIVATION_WIDTH
 
 __all__ = ["Merge"]
@@ -29,8 +29,8 @@ class Merge(wiring.Component):
     Timing: a write-back of cycle t is first visited in t+3, with a single port in t+2; one visit
     per cycle, except that a merge waits while a visit of the same activation is in the pipeline
     (``MERGE_LATENCY``), while its word is written, and, where the memory has a single port, while
-    any word is written. Writing follows ``ChunkMemory.latency + 1`` cycles after the visit. There
-    is no ready: the drain stops when ``full`` shows.
+    any word is written. Writing follows ``MERGE_WRITE_LATENCY`` cycles after the visit. There is no
+    ready: the drain stops when ``full`` shows.
 
     Cost: a queue of ``merge_places`` write-backs, one comparison of activations, three of
     addresses.
@@ -115,7 +115,7 @@ class Merge(wiring.Component):
         )
         begun, last_x, last_y, move = Signal(), Signal(), Signal(), Signal()
         taken = move & last_x & last_y
-        if config.single_port:
+        if merge_head_latency(config) == 0:
             m.d.comb += [shown.eq(queue.r_rdy), head.eq(queue.r_data)]
         else:
             with m.If(queue.r_en):
@@ -125,7 +125,7 @@ class Merge(wiring.Component):
             last_y.eq(y == head.window.count_y - 1),
             row.eq(Mux(y.any(), line, head.window.address)),
             at.eq(Mux(begun, following, head.window.address)),
-            queue.r_en.eq(taken if config.single_port else ~shown | taken),
+            queue.r_en.eq(~shown | taken if merge_head_latency(config) else taken),
         ]
         with m.If(move):
             m.d.sync += [x.eq(x + 1), begun.eq(1), following.eq(at - self.step_x)]

@@ -6,21 +6,43 @@ changed here alone.
 
 from tritforge.hw.config import Config
 from tritforge.hw.protocol import HEADER_WORDS
+from tritforge.hw.widths import COUNTER_SLOTS
 
 __all__ = [
     "BROADCAST_FLIGHT",
+    "BROADCAST_LATENCY",
+    "CLUSTERS_IDLE_LATENCY",
+    "COMPLETE_LATENCY",
     "COUNTERS_SETTLE",
+    "DRAIN_IDLE_LATENCY",
+    "DUMP_CYCLES",
+    "FULL_LATENCY",
+    "LOAD_LATENCY",
     "LOW_BITS",
     "MEMORY_LATENCY",
+    "MERGE_FULL_LATENCY",
     "MERGE_LATENCY",
+    "MERGE_WRITE_LATENCY",
+    "MOST_JOB_PLACES",
+    "MOST_WORD_PLACES",
+    "OLDEST_LATENCY",
+    "QUEUE_LATENCY",
+    "RELEASE_LATENCY",
     "SCALER_LATENCY",
+    "STOP_LATENCY",
     "UNPACKER_LATENCY",
+    "WORD_LATENCY",
     "WRITE_BACK_FLIGHT",
+    "WRITE_PLACES",
     "buffer_words",
     "chain_latency",
+    "clear_cycles",
     "clear_latency",
+    "clear_sweeps",
     "fetch_latency",
+    "job_latency",
     "job_places",
+    "merge_head_latency",
     "merge_level",
     "merge_places",
     "multiplier_parts",
@@ -29,21 +51,27 @@ __all__ = [
     "queue_places",
     "requantizer_latency",
     "result_latency",
+    "room_latency",
     "settle",
     "sums_latency",
     "word_places",
     "write_back_latency",
 ]
 
-# ----- memories
+# ----- memories and queues
 
 #: Cycles from an address of a ``ChunkMemory`` to its data.
 MEMORY_LATENCY = 2
+#: Cycles from the writing of a queue's entry to the first cycle in which it can be taken.
+QUEUE_LATENCY = 1
 
 # ----- host port
 
 #: Cycles from a word of packed trits to a chunk for the trit memory.
 UNPACKER_LATENCY = 2
+#: Words that the port has taken out of a WRITE and that their memory has not taken, at most, where
+#: the host may write while a program runs.
+WRITE_PLACES = 2
 
 
 def packet_places(config: Config) -> int:
@@ -65,6 +93,11 @@ def fetch_latency(config: Config) -> int:
     return MEMORY_LATENCY + (not config.single_port)
 
 
+#: The longest queue of jobs, and of words, in front of and behind a walker.
+MOST_JOB_PLACES = 16
+MOST_WORD_PLACES = 8
+
+
 def job_places(config: Config) -> int:
     """Jobs waiting in front of a walker.
 
@@ -73,8 +106,25 @@ def job_places(config: Config) -> int:
     none a job goes straight to a walker that has ended the one before.
     """
     if config.sets > 1:
-        return 16
+        return MOST_JOB_PLACES
     return 0 if config.short_queues else 1
+
+
+def job_latency(config: Config) -> int:
+    """Cycles from the hand-out of a job to the first cycle in which its walkers can begin it."""
+    return QUEUE_LATENCY if job_places(config) else 0
+
+
+def room_latency(config: Config) -> int:
+    """Cycles from the room that all walkers of a set have for a job to the sequencer's seeing it:
+    a register, but for jobs that are not queued."""
+    return 0 if config.direct_jobs else 1
+
+
+#: Cycles from walkers and zero skips that have nothing left to the sequencer's seeing it.
+CLUSTERS_IDLE_LATENCY = 1
+#: Cycles from the hand-out of a group's job to the first in which its release can be counted.
+RELEASE_LATENCY = 2
 
 
 def word_places(config: Config) -> int:
@@ -82,16 +132,34 @@ def word_places(config: Config) -> int:
 
     Four cover the memory's latency at one word per cycle.
     """
-    return 4 if config.short_queues else 8
+    return 4 if config.short_queues else MOST_WORD_PLACES
+
+
+#: Cycles from the walker's request of a word to the word in front of the zero skip.
+WORD_LATENCY = MEMORY_LATENCY + QUEUE_LATENCY
 
 
 # ----- clusters
 
 #: Cycles from an activation to its products Wp*x and -Wn*x.
 SCALER_LATENCY = 2
-#: Broadcasts that can still arrive after an element's queue has reached its usable depth: the
-#: stages between the zero skip and the queue, plus the register of the stop signal.
-BROADCAST_FLIGHT = 5
+#: Cycles from an activation of the zero skip to the elements' queues: the scaler's, and a register
+#: before and behind it.
+BROADCAST_LATENCY = SCALER_LATENCY + 2
+#: Cycles from an entry's coming into an element's queue, or leaving it, to the zero skip's seeing
+#: whether the queue is full: the level's register and that of the stop signal.
+FULL_LATENCY = 2
+#: Broadcasts that can still arrive after an element's queue has reached its usable depth: those
+#: between the zero skip and the queue, and those of the cycles until the zero skip stops.
+BROADCAST_FLIGHT = BROADCAST_LATENCY + FULL_LATENCY - 1
+#: Cycles from an element's taking an entry to the first of its rows at work.
+LOAD_LATENCY = 1
+#: Cycles from elements without work for the oldest pixel, when later ones come to them, to the
+#: drain's seeing the pixel complete: registers of each element's and of the cluster's answer.
+COMPLETE_LATENCY = 2
+#: Cycles from the drain's step that takes a pixel's last row to the first in which its bank in the
+#: first cluster is free: registers of drain, command and tag. Each further cluster takes one more.
+OLDEST_LATENCY = 3
 
 
 def queue_places(config: Config) -> int:
@@ -108,9 +176,20 @@ def pixel_places(config: Config) -> int:
     return (2 if config.short_queues else 8) * config.sets
 
 
+def clear_sweeps(config: Config) -> int:
+    """Banks that are cleared before a run: each twice, so that the clusters' tags end where they
+    began."""
+    return 2 * config.banks
+
+
 def clear_latency(config: Config) -> int:
     """Cycles after the last clearing command until every cluster reports the first pixel."""
     return config.clusters + 9
+
+
+def clear_cycles(config: Config) -> int:
+    """Cycles from a run's first fetch to the first in which a job can be handed out."""
+    return clear_sweeps(config) * config.rows + clear_latency(config) + 1
 
 
 def sums_latency(config: Config) -> int:
@@ -148,8 +227,13 @@ def requantizer_latency(config: Config) -> int:
 
 # ----- write-back and merge
 
+#: Cycles from a visit of ``Merge`` to its write: the memory's, and a register of the maximum.
+MERGE_WRITE_LATENCY = MEMORY_LATENCY + 1
 #: Cycles from a visit of ``Merge`` to the first cycle in which a read sees what it wrote.
-MERGE_LATENCY = MEMORY_LATENCY + 2
+MERGE_LATENCY = MERGE_WRITE_LATENCY + 1
+#: Cycles from the level of a merge queue to ``full``, and from there to a drain that stands still.
+MERGE_FULL_LATENCY = 1
+STOP_LATENCY = 1
 #: Drain steps that may follow after a queue has reached ``merge_level``, besides those on the
 #: chain of clusters: registers of drain, sums, requantizer and write-back, and of ``full``.
 WRITE_BACK_FLIGHT = 12
@@ -161,6 +245,12 @@ def write_back_latency(config: Config) -> int:
     """Cycles from a step of the drain to its write-backs in front of the merge queues: a register
     of the drain and, unless memories have a single port, one behind the requantizers."""
     return 1 + chain_latency(config) + requantizer_latency(config) + (not config.single_port)
+
+
+def merge_head_latency(config: Config) -> int:
+    """Cycles that the oldest write-back of a queue stands in a register before its first visit can
+    be taken up; where flip-flops are scarce, it is taken up from the queue."""
+    return 0 if config.single_port else 1
 
 
 def merge_places(config: Config) -> int:
@@ -177,6 +267,10 @@ def merge_level(config: Config) -> int:
 
 #: Cycles after the last event before a dump of the counters may begin.
 COUNTERS_SETTLE = 4
+#: Cycles of a dump: one for every counter.
+DUMP_CYCLES = COUNTER_SLOTS
+#: Cycles from a drain and merges that have nothing left to the sequencer's seeing it.
+DRAIN_IDLE_LATENCY = 1
 
 
 def settle(config: Config) -> int:

@@ -23,6 +23,7 @@ from tritforge.hw.timing import (
     chain_latency,
     requantizer_latency,
     result_latency,
+    room_latency,
     settle,
 )
 from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
@@ -146,7 +147,7 @@ class Accelerator(wiring.Component):
                 m,
                 f"room_{number}",
                 Cat(cluster.jobs.ready for cluster in members).all(),
-                0 if self.config.direct_jobs else 1,
+                room_latency(self.config),
             )
             for number, members in enumerate(self._by_set(clusters))
         ]
