@@ -15,7 +15,7 @@ import click
 from tritforge.console import progress_bar
 from tritforge.fpga.bitstream.build import build
 from tritforge.fpga.bitstream.plan import make_plan
-from tritforge.fpga.boards.board import board
+from tritforge.fpga.platform.board import board
 from tritforge.hw.presets import load_config
 
 #: Board, configuration, clock in MHz.

@@ -27,8 +27,6 @@ from tritforge.common.files import new_file
 from tritforge.console import progress_bar
 from tritforge.fpga.bitstream.netlist_report import block_of, read_cells, totals
 from tritforge.fpga.bitstream.plan import BuildPlan, make_plan
-from tritforge.fpga.boards.board import Board, board
-from tritforge.fpga.boards.board_top import INSTANCE, TOP
 from tritforge.fpga.fit.estimate import (
     CALIBRATION,
     RESOURCES,
@@ -39,6 +37,8 @@ from tritforge.fpga.fit.estimate import (
 )
 from tritforge.fpga.fit.room import EXACT
 from tritforge.fpga.fit.structure import BLOCKS, TERMS, kind_of
+from tritforge.fpga.platform.board import Board, board
+from tritforge.fpga.platform.board_top import INSTANCE, TOP
 from tritforge.fpga.toolchain.tools import Tool, find, run
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS

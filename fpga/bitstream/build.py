@@ -24,11 +24,11 @@ from tritforge.fpga.bitstream.netlist_report import (
     totals,
 )
 from tritforge.fpga.bitstream.plan import PLACED, BuildPlan
-from tritforge.fpga.boards.board import FAMILIES, Board
-from tritforge.fpga.boards.board_top import TOP
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import estimate
 from tritforge.fpga.fit.room import beyond, lacking, refusal
+from tritforge.fpga.platform.board import FAMILIES, Board
+from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.toolchain.tools import Tool, ToolError, find, run
 from tritforge.sim.report import dump
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tritforge.fpga.boards.board_top import INSTANCE, TOP
 from tritforge.fpga.errors import BuildError
+from tritforge.fpga.platform.board_top import INSTANCE, TOP
 from tritforge.fpga.toolchain.preload import Contents
 
 __all__ = [

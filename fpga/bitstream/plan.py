@@ -5,10 +5,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tritforge.fpga.boards.board import FAMILIES, Board, Clocking, Family
-from tritforge.fpga.boards.board_top import TOP, top_files
 from tritforge.fpga.link.core import CORE_NAME, BoardCore
 from tritforge.fpga.link.label import memory_label
+from tritforge.fpga.platform.board import FAMILIES, Board, Clocking, Family
+from tritforge.fpga.platform.board_top import TOP, top_files
 from tritforge.fpga.toolchain.preload import Contents, contents_of, obstacle
 from tritforge.fpga.toolchain.synthesis import script
 from tritforge.fpga.toolchain.tools import Tool

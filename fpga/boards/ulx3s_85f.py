@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from tritforge.fpga.boards.board import Board, Resources
+from tritforge.fpga.platform.board import Board, Resources
 
 __all__ = ["BOARD"]
 

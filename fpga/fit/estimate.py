@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritforge.fpga.boards.board import Board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.structure import core_structure
+from tritforge.fpga.platform.board import Board
 from tritforge.hw.config import Config
 
 __all__ = [

@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tritforge.fpga.boards.board import Board
 from tritforge.fpga.fit.estimate import Estimate, estimate
 from tritforge.fpga.fit.sizes import DEPTHS, compiled
+from tritforge.fpga.platform.board import Board
 from tritforge.hw.config import Config, ConfigError
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Network

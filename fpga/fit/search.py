@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.progress import Progress
-from tritforge.fpga.boards.board import Board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import Estimate, estimate
 from tritforge.fpga.fit.memory_mapping import map_memory
@@ -32,6 +31,7 @@ from tritforge.fpga.fit.sizes import (
     widths,
     with_packets,
 )
+from tritforge.fpga.platform.board import Board
 from tritforge.hw.config import Config, ConfigError
 from tritforge.hw.presets import PRESETS
 from tritforge.hw.timing import queue_places

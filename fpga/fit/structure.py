@@ -14,10 +14,10 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
-from tritforge.fpga.boards.board import Board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.memory_mapping import Memory, map_memory
 from tritforge.fpga.link.core import CORE_NAME, BoardCore
+from tritforge.fpga.platform.board import Board
 from tritforge.fpga.toolchain.synthesis import SYNTHESES
 from tritforge.fpga.toolchain.tools import run_aside
 from tritforge.hw import hierarchy
@@ -110,7 +110,7 @@ def structure(config: Config, family: str, divisor: int, counters: bool) -> dict
     ----------
     config : Config
     family : str
-        Of :data:`tritforge.fpga.boards.board.FAMILIES`.
+        Of :data:`tritforge.fpga.platform.board.FAMILIES`.
     divisor : int
         Clock cycles per bit of the UART.
     counters : bool

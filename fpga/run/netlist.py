@@ -13,8 +13,8 @@ from typing import Any
 
 from tritforge.common.progress import Progress
 from tritforge.fpga.bitstream.build import former_report
-from tritforge.fpga.boards.board_top import TOP
 from tritforge.fpga.errors import BuildError
+from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.run.virtual import VirtualBoard
 from tritforge.fpga.toolchain.tools import run_aside
 
@@ -73,7 +73,7 @@ def netlist_verilog(netlist: Path, family: str) -> str:
     netlist : Path
         JSON as Yosys writes it.
     family : str
-        Of :data:`tritforge.fpga.boards.board.FAMILIES`.
+        Of :data:`tritforge.fpga.platform.board.FAMILIES`.
 
     Raises
     ------

@@ -9,8 +9,8 @@ nothing reads are known. ``docs/build.md`` has what either way costs.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tritforge.fpga.boards.board_top import TOP
 from tritforge.fpga.link.core import CORE_NAME
+from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.toolchain.preload import Contents
 
 __all__ = ["BLOCKS", "SYNTHESES", "Synthesis", "script"]

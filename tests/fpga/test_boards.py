@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from amaranth_boards.ice40_hx8k_b_evn import ICE40HX8KBEVNPlatform
 
-from tritforge.fpga.boards.board import BAUD_TOLERANCE, board, boards
-from tritforge.fpga.boards.board_top import TOP, top_files
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.link.uart import LEAST_DIVISOR
+from tritforge.fpga.platform.board import BAUD_TOLERANCE, board, boards
+from tritforge.fpga.platform.board_top import TOP, top_files
 from tritforge.hw.presets import PRESETS
 
 

@@ -20,10 +20,10 @@ from tritforge.fpga.bitstream.netlist_report import (
     totals,
 )
 from tritforge.fpga.bitstream.plan import make_plan
-from tritforge.fpga.boards.board import board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import room
 from tritforge.fpga.link.label import memory_label
+from tritforge.fpga.platform.board import board
 from tritforge.fpga.toolchain.preload import Contents, contents_of, obstacle
 from tritforge.fpga.toolchain.tools import Tool, ToolError
 from tritforge.hw.config import Config

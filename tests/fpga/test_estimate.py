@@ -11,11 +11,11 @@ import pytest
 
 from tritforge.fpga.bitstream.netlist_report import read_cells, totals
 from tritforge.fpga.bitstream.plan import make_plan
-from tritforge.fpga.boards.board import board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import RESOURCES, estimate, load_calibration
 from tritforge.fpga.fit.memory_mapping import Mapped, Memory, map_memory
 from tritforge.fpga.fit.structure import kind_of, structure
+from tritforge.fpga.platform.board import board
 from tritforge.fpga.toolchain.synthesis import SYNTHESES
 from tritforge.fpga.toolchain.tools import find, run
 from tritforge.hw import memory as memory_module

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.model_export.networks import compile_network, random_network
-from tritforge.fpga.boards.board import board
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import room, sizes
 from tritforge.fpga.fit import search as fit
 from tritforge.fpga.fit.estimate import Estimate
+from tritforge.fpga.platform.board import board
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.memory.emit import DoesNotFitError

@@ -9,9 +9,9 @@ import pytest
 from tritforge.flows import demo
 from tritforge.flows import network as flows
 from tritforge.fpga.bitstream.plan import make_plan
-from tritforge.fpga.boards.board import board
-from tritforge.fpga.boards.board_top import TOP
 from tritforge.fpga.link.serial_link import SerialLink
+from tritforge.fpga.platform.board import board
+from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.run.backend import BoardBackend
 from tritforge.fpga.run.netlist import netlist_verilog
 from tritforge.fpga.run.virtual import VirtualBoard

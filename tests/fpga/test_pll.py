@@ -2,8 +2,8 @@
 
 import pytest
 
-from tritforge.fpga.boards.pll import Ecp5Pll, Ice40Pll
 from tritforge.fpga.errors import BuildError
+from tritforge.fpga.platform.pll import Ecp5Pll, Ice40Pll
 
 
 @pytest.mark.parametrize(

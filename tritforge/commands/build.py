@@ -111,7 +111,7 @@ def build_command(
     from tritforge.flows import network as flows
     from tritforge.fpga.bitstream.build import build, load
     from tritforge.fpga.bitstream.plan import make_plan
-    from tritforge.fpga.boards.board import board as named_board
+    from tritforge.fpga.platform.board import board as named_board
     from tritforge.fpga.toolchain.tools import find
     from tritforge.hw.presets import load_config
 

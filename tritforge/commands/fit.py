@@ -75,8 +75,8 @@ def fit_command(
     are worth.
     """
     from tritforge.flows import network as flows
-    from tritforge.fpga.boards.board import board as named_board
     from tritforge.fpga.fit.search import Search, random_codes
+    from tritforge.fpga.platform.board import board as named_board
 
     board = named_board(board_name)
     clock_hz = board.clocking(None if clock is None else clock * 1e6).clock_hz

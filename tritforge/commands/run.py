@@ -173,7 +173,7 @@ def _clock(board: str) -> tuple[int, int]:
 
         clock = former_report(Path(board))["clock"]
         return round(clock["hz"]), int(clock["baud"])
-    from tritforge.fpga.boards.board import board as named_board
+    from tritforge.fpga.platform.board import board as named_board
 
     clocking = named_board(board).clocking()
     return round(clocking.clock_hz), clocking.baud

@@ -38,7 +38,7 @@ from tritforge.sim.native import (
 
 __all__ = ["NetlistBackend", "NetlistLink", "compile_counting", "compile_netlist"]
 
-_HARNESS = Path(__file__).with_name("harness.cpp")
+_HARNESS = Path(__file__).with_name("counting_harness.cpp")
 _SIM_HARNESS = Path(native.__file__).with_name("harness.cpp")
 #: What decides on names of blocks and on the functions of cells.
 _NAMING = tuple(

@@ -11,8 +11,8 @@ from amaranth.hdl import (
 )
 from amaranth.lib import io
 
-from tritforge.fpga.boards.board import FAMILIES, Board, Clocking
 from tritforge.fpga.link.core import CORE_NAME
+from tritforge.fpga.platform.board import FAMILIES, Board, Clocking
 
 __all__ = ["INSTANCE", "TOP", "BoardTop", "top_files"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tritforge.fpga.boards.pll import PLLS, Pll
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.link.uart import LEAST_DIVISOR
+from tritforge.fpga.platform.pll import PLLS, Pll
 
 __all__ = ["FAMILIES", "Board", "Clocking", "Family", "Resources", "board", "boards"]
 
@@ -220,13 +220,12 @@ class Board:
 
 
 def boards() -> dict[str, Board]:
-    """All boards by name: ``BOARD`` of each module in :mod:`tritforge.fpga.boards` that has one."""
+    """All boards by name: ``BOARD`` of every module in :mod:`tritforge.fpga.boards`."""
     package = importlib.import_module("tritforge.fpga.boards")
-    modules = (
-        importlib.import_module(f"tritforge.fpga.boards.{module.name}")
+    found = (
+        importlib.import_module(f"tritforge.fpga.boards.{module.name}").BOARD
         for module in pkgutil.iter_modules(package.__path__)
     )
-    found = [module.BOARD for module in modules if hasattr(module, "BOARD")]
     return {one.name: one for one in found}
 
 
