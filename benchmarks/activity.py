@@ -22,7 +22,8 @@ from tritforge.cost.estimate import estimate
 from tritforge.cost.netlist.activity import switching_activity
 from tritforge.cost.netlist.agreement import compare_blocks
 from tritforge.cost.technology import load_technology
-from tritforge.flows import network as flows
+from tritforge.flows.export import export
+from tritforge.flows.inputs import input_codes
 from tritforge.model_export.training.digits import digits_data
 
 
@@ -35,10 +36,10 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
     train, _, test, _ = digits_data()
     with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
         with as_file(files("tritforge") / "data" / "digits_ttq.pt") as checkpoint:
-            image = flows.export(
+            image = export(
                 checkpoint, "zoo:digits", train[:256], config, Path(scratch) / "image"
             ).image
-        codes, figures = flows.input_codes(image, test[:images]), load_technology(technology)
+        codes, figures = input_codes(image, test[:images]), load_technology(technology)
         told = switching_activity(image, codes, figures, progress=progress)
         events = estimate(image, codes, figures, baselines=False, progress=progress)
     told["comparison"] = compare_blocks(events, told, figures)

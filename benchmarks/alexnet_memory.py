@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.flows.network import activation_densities
+from tritforge.flows.densities import activation_densities
 from tritforge.hw.config import Config
 from tritforge.model_export.alexnet.network import alexnet
 from tritforge.model_export.alexnet.photographs import calibration_images, sample_photographs

@@ -6,37 +6,39 @@
 >>> result = tritforge.simulate("image", images, backend="rtl")
 >>> result.output.argmax(axis=1), result.total_cycles, result.utilization
 
-============================================  ==============================================
-name                                          what it is
-============================================  ==============================================
-:func:`~tritforge.flows.network.export`               network and calibration samples -> image
-folder :func:`~tritforge.model_export.image.folder.load_image`        image folder -> ``Image``,
-checksums verified :func:`~tritforge.flows.network.simulate`             image and inputs ->
-integers, cycles, counters :func:`~tritforge.flows.network.verify`               every layer's
-integers on every backend :func:`~tritforge.sim.event_log.compare_logs`           the first
-difference between two event logs :func:`~tritforge.flows.network.generate`
-configuration -> Verilog and JSON side-car :func:`~tritforge.cost.estimate.estimate`     image and
-inputs -> energy, area, baselines :func:`~tritforge.hw.config.load_config`, ``PRESETS``
-configurations by name or TOML file ``Config``                                    a configuration:
-all parameters of an accelerator ``TernaryConv2d``, ``TernaryLinear``          TTQ as PyTorch
-modules to train with ``ternarize_model``, ``bake``                 ordinary model -> ternary;
-ternary -> plain layers ``load_checkpoint``, ``load_into``            checkpoints, read without
-running code ============================================
-==============================================
+* :func:`~tritforge.flows.export.export`: network and calibration samples -> image folder
+* :func:`~tritforge.model_export.image.folder.load_image`: image folder -> ``Image``, checksums
+  verified
+* :func:`~tritforge.flows.simulate.simulate`: image and inputs -> integers, cycles, counters
+* :func:`~tritforge.flows.verify.verify`: every layer's integers on every backend
+* :func:`~tritforge.sim.event_log.compare_logs`: the first difference between two event logs
+* :func:`~tritforge.flows.generate.generate`: configuration -> Verilog and JSON side-car
+* :func:`~tritforge.cost.estimate.estimate`: image and inputs -> energy, area, baselines
+* :func:`~tritforge.hw.presets.load_config`, ``PRESETS``: configurations by name or TOML file
+* ``Config``: a configuration, all parameters of an accelerator
+* ``TernaryConv2d``, ``TernaryLinear``: TTQ as PyTorch modules to train with
+* ``ternarize_model``, ``bake``: ordinary model -> ternary; ternary -> plain layers
+* ``load_checkpoint``, ``load_into``: checkpoints, read without running code
+* ``TritforgeError``: the base of all errors that a user can cause
 
 The command ``tritforge`` offers the same. Names are imported when they are first used, so that
 ``import tritforge`` does not wait for PyTorch.
 """
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from tritforge.common.version import tritforge_version
+
 if TYPE_CHECKING:
+    from tritforge.common.errors import TritforgeError
     from tritforge.cost.errors import CostError
     from tritforge.cost.estimate import estimate
     from tritforge.cost.technology import Technology, load_technology
-    from tritforge.flows.network import Export, export, generate, simulate, verify
+    from tritforge.flows.export import Export, export
+    from tritforge.flows.generate import generate
+    from tritforge.flows.simulate import simulate
+    from tritforge.flows.verify import verify
     from tritforge.hw.config import Config, ConfigError
     from tritforge.hw.presets import PRESETS, load_config
     from tritforge.model_export.errors import ExportError, ImageError
@@ -78,6 +80,7 @@ __all__ = [
     "Technology",
     "TernaryConv2d",
     "TernaryLinear",
+    "TritforgeError",
     "Verification",
     "bake",
     "compare_logs",
@@ -96,7 +99,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "tritforge.hw.config": ("PRESETS", "Config", "ConfigError", "load_config"),
+    "tritforge.common.errors": ("TritforgeError",),
+    "tritforge.hw.config": ("Config", "ConfigError"),
+    "tritforge.hw.presets": ("PRESETS", "load_config"),
     "tritforge.model_export.formats.checkpoint": (
         "CheckpointError",
         "load_checkpoint",
@@ -119,14 +124,14 @@ _HOMES = {
     "tritforge.cost.errors": ("CostError",),
     "tritforge.cost.estimate": ("estimate",),
     "tritforge.cost.technology": ("Technology", "load_technology"),
-    "tritforge.flows.network": ("Export", "export", "generate", "simulate", "verify"),
+    "tritforge.flows.export": ("Export", "export"),
+    "tritforge.flows.generate": ("generate",),
+    "tritforge.flows.simulate": ("simulate",),
+    "tritforge.flows.verify": ("verify",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-try:
-    __version__ = version("tritforge")
-except PackageNotFoundError:  # run from a source folder that is not installed
-    __version__ = "unknown"
+__version__ = tritforge_version()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,79 +1,18 @@
-"""What commands have in common at the terminal: progress, tables or JSON, two options."""
+"""What commands have in common at the terminal: progress, and tables or JSON."""
 
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 __all__ = [
-    "FiniteRange",
-    "captioned_table",
-    "input_option",
-    "json_option",
     "progress_bar",
     "show",
-    "significant",
 ]
-
-
-class FiniteRange(click.FloatRange):
-    """A range of numbers that are no NaN and not infinite."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-
-json_option = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print JSON instead of tables, and nothing else, on standard output.",
-)
-input_option = click.option(
-    "--input",
-    "inputs",
-    required=True,
-    metavar="X.npy",
-    type=click.Path(path_type=Path),
-    help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
-    "was trained on, and are quantized; integer arrays hold activation codes.",
-)
-
-
-def captioned_table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    """An empty table with a title and an explanation: columns of names, and of numbers."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-    )
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
-
-
-def significant(value: float, digits: int) -> str:
-    """A number with so many significant digits, but no fewer than its whole part has."""
-    if value == 0:
-        return "0"
-    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
 def _console() -> Console:

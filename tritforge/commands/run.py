@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from tritforge.console import FiniteRange, input_option, json_option, progress_bar, show
+from tritforge.commands.options import FiniteRange, input_option, json_option
+from tritforge.console import progress_bar, show
 
-__all__ = ["run_command"]
+__all__ = ["command"]
 
 #: Images whose outputs are shown.
 _SHOWN = 20
@@ -70,7 +71,7 @@ _OUTPUTS = 10
     "former run there is replaced.",
 )
 @json_option
-def run_command(
+def command(
     image: Path,
     inputs: Path,
     board_name: str | None,
@@ -100,18 +101,20 @@ def run_command(
         raise click.UsageError("--noise goes with --virtual", context)
     import numpy as np
 
-    from tritforge.flows import network as flows
+    from tritforge.flows.inputs import input_codes, opened
+    from tritforge.flows.simulate import report_of
     from tritforge.fpga.link.serial_link import SerialLink
     from tritforge.fpga.run.backend import BoardBackend
     from tritforge.fpga.run.virtual import virtual_board
     from tritforge.sim.report import check_run_folder, write_run
+    from tritforge.tables.board_run import board_run_sentences
 
     clock, baud = (0, 3_000_000) if board_name is None else _clock(board_name)
     if port is None:
         clock = 0  # a simulated board's is nobody's
     checked = port is None if check is None else check
-    loaded = flows.opened(image)
-    codes = flows.input_codes(loaded, inputs)
+    loaded = opened(image)
+    codes = input_codes(loaded, inputs)
     if output is not None:
         check_run_folder(output)
     with progress_bar() as progress, ExitStack() as stack:
@@ -132,7 +135,7 @@ def run_command(
         if checked:
             expected = backend.golden.run(codes)
             differences = int((expected != simulation.output).reshape(len(codes), -1).any(1).sum())
-    report = flows.report_of(simulation, loaded)
+    report = report_of(simulation, loaded)
     document: dict[str, Any] = {
         "board": "virtual" if virtual else "netlist" if netlist else board_name,
         "port": port,
@@ -157,7 +160,7 @@ def run_command(
         as_json,
         document,
         *shown,
-        *_sentences(document, report, clock),
+        *board_run_sentences(document, report, clock),
         *([] if output is None or differences else [f"{output}: report.json, output.npy"]),
     )
     if differences:
@@ -177,25 +180,3 @@ def _clock(board: str) -> tuple[int, int]:
 
     clocking = named_board(board).clocking()
     return round(clocking.clock_hz), clocking.baud
-
-
-def _sentences(document: dict[str, Any], report: dict[str, Any], clock: int) -> list[str]:
-    """What the run cost, and what the line did."""
-    link = document["link"]
-    images = report["images"]
-    cycles = report["total_cycles"]
-    each = "" if not clock else f", {cycles / images / clock * 1000:.3f} ms at {clock / 1e6:g} MHz"
-    there = "; the board held the image already" if document["already_there"] else ""
-    sentences = [
-        f"{images} image{'s' * (images != 1)} on configuration {report['configuration']}: "
-        f"{cycles:,} cycles, {cycles // images:,} an image{each}; "
-        f"{report['wall_seconds']:.1f} s by this computer's clock, with all transfers{there}",
-        f"link: {link['bytes_sent']:,} bytes sent, {link['bytes_received']:,} received; "
-        f"{link['frames_sent']:,} frames, {link['frames_resent']:,} sent again; refused "
-        f"{link['refused']:,} times as damaged, {link['full']:,} for lack of room; "
-        f"{link['crc_errors']:,} damaged answers, {link['requests_repeated']:,} requests "
-        f"repeated, {link['timeouts']:,} timeouts",
-    ]
-    if document["checked"] and not document["different_images"]:
-        sentences.append("all outputs equal the golden model's")
-    return sentences

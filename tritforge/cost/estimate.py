@@ -19,7 +19,9 @@ from tritforge.cost.events import check_adds, check_run, nonzero_products
 from tritforge.cost.library import Library
 from tritforge.cost.technology import Technology, load_technology
 from tritforge.cost.terms.term import Term
-from tritforge.flows import network as flows
+from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
+from tritforge.flows.inputs import input_codes, opened
+from tritforge.flows.simulate import report_of
 from tritforge.flows.wall_clock import WallClock
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
@@ -76,8 +78,8 @@ def recompiled(image: Image, config: Config, codes: NDArray[np.integer]) -> Imag
     if config.identity == image.config.identity:
         return image
     network = image.network
-    samples = codes[: flows.DENSITY_SAMPLES] * network.tensors[network.input].scale
-    densities = flows.activation_densities(network, samples, GoldenModel(network))
+    samples = codes[:DENSITY_SAMPLES] * network.tensors[network.input].scale
+    densities = activation_densities(network, samples, GoldenModel(network))
     try:
         memory: MemoryImage = fit(network, place(network, config, densities), config)
     except ExportError as error:
@@ -124,17 +126,17 @@ def estimate(
         Counters that do not add up; as :func:`tritforge.cost.technology.load_technology` and
         :func:`tritforge.cost.area.measure_area`.
     ImageError, ExportError
-        As :func:`tritforge.flows.network.simulate`.
+        As :func:`tritforge.flows.simulate.simulate`.
     """
     if not isinstance(technology, Technology):
         technology = load_technology(str(technology))
-    loaded = flows.opened(image)
-    codes = flows.input_codes(loaded, inputs)
+    loaded = opened(image)
+    codes = input_codes(loaded, inputs)
     timer = WallClock(progress)
     with timer.step("cycle model"), CycleBackend(loaded, progress) as backend:
         simulation = backend.run(codes, progress=progress)
     return _estimate(
-        flows.report_of(simulation, loaded),
+        report_of(simulation, loaded),
         loaded,
         codes,
         technology,

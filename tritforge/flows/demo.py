@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
-from rich.table import Table
 
 from tritforge.common.files import new_folder, obstacle
 from tritforge.common.progress import Progress
-from tritforge.flows import network as flows
+from tritforge.flows.export import export
+from tritforge.flows.inputs import input_codes
 from tritforge.flows.pictures import kernels_picture, utilization_picture
+from tritforge.flows.simulate import simulate
 from tritforge.flows.wall_clock import WallClock
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
@@ -27,13 +27,11 @@ from tritforge.sim.report import (
     ReportError,
     build_report,
     dump,
-    layer_tables,
-    summary,
     write_run,
 )
 from tritforge.sim.verify import CHECKED, verify
 
-__all__ = ["describe", "run"]
+__all__ = ["run"]
 
 FORMAT = "tritforge demo"
 MARKER = "demo.json"
@@ -134,11 +132,11 @@ def _run(
         shutil.copyfile(shipped, folder / CHECKPOINT)
 
     with clock.step("export"):
-        made = flows.export(
+        made = export(
             folder / CHECKPOINT, MODEL, calibration, config, folder / "image", progress=progress
         )
     image = made.image
-    codes = flows.input_codes(image, test_x)
+    codes = input_codes(image, test_x)
     with clock.step("float model"), torch.no_grad():
         plain = load_into(load_model(MODEL), str(folder / CHECKPOINT))
         float_class = plain(torch.from_numpy(test_x)).argmax(dim=1).numpy()
@@ -220,7 +218,7 @@ def _baseline(
     ]
     (folder / "dense.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     count = min(BASELINE_IMAGES, len(test_x))
-    image: Image = flows.export(
+    image: Image = export(
         folder / CHECKPOINT,
         MODEL,
         calibration,
@@ -229,7 +227,7 @@ def _baseline(
         check=False,
         progress=progress,
     ).image
-    simulation = flows.simulate(
+    simulation = simulate(
         image, test_x[:count], "rtl", output=folder / "dense_run", progress=progress
     )
     assert simulation.total_cycles is not None
@@ -275,82 +273,3 @@ def _commands(output: Path, config: str, checked: int, baseline: bool) -> dict[s
             f"-o {output}/dense_run"
         )
     return commands
-
-
-def describe(result: dict[str, Any], output: Path, clock: float) -> list[str | Table]:
-    """Texts and tables that show a result; ``clock`` in MHz."""
-    report, seconds = result["report"], result["seconds"]
-    accuracy = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title=f"accuracy on {result['images']} test images that were not trained on",
-    )
-    accuracy.add_column("")
-    accuracy.add_column("correct %", justify="right")
-    for name, label in (
-        ("float", "float model (PyTorch)"),
-        ("golden", "golden integer model"),
-        ("rtl", "RTL"),
-    ):
-        accuracy.add_row(label, f"{100 * result['accuracy'][name]:.2f}")
-    compared = sum(one["values"] for one in result["verification"]["comparisons"])
-    verdict = (
-        "equal: the RTL gives the golden model's integers"
-        if result["equal"]
-        else "DIFFERENT: " + "; ".join(result["differences"])
-    )
-    parts: list[str | Table] = [
-        *flows.export_parts(result["export"]),
-        accuracy,
-        summary(report, clock),
-        *layer_tables(report, clock),
-        f"{verdict} ({result['images']} images: all logits; "
-        f"{result['verification']['images']} images: every integer of every layer, RTL and memory "
-        f"contents, {compared:,} integers)",
-    ]
-    if result["baseline"] is not None:
-        parts.append(_baseline_table(result["baseline"], clock))
-    parts.append(
-        "wall time: " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-    )
-    parts.append(
-        f"pictures: {output}/kernels.png, {output}/utilization.png; all figures: {output}/{MARKER}"
-    )
-    parts.append(
-        "the same again:\n"
-        + "\n".join(f"  {command}    # {what}" for what, command in result["commands"].items())
-    )
-    return parts
-
-
-def _baseline_table(baseline: dict[str, Any], clock: float) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title=f"what skipping zeros saves: cycles per image on the same array, mean of "
-        f"{baseline['images']} images",
-    )
-    table.add_column("layer")
-    for title in ("skipping, cycles", "without, cycles", "factor", f"saved, us at {clock:g} MHz"):
-        table.add_column(title, justify="right")
-    rows = [
-        (layer["name"], layer["cycles"], layer["cycles_without_skipping"], layer["factor"])
-        for layer in baseline["layers"]
-    ]
-    rows.append(
-        (
-            "all",
-            baseline["cycles_per_image"],
-            baseline["cycles_per_image_without_skipping"],
-            baseline["factor"],
-        )
-    )
-    for name, ours, theirs, factor in rows:
-        table.add_row(
-            name,
-            f"{ours:,.0f}",
-            f"{theirs:,.0f}",
-            f"{factor:.2f}x",
-            f"{(theirs - ours) / clock:,.1f}",
-        )
-    return table

@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tritforge.console import significant
+from tritforge.tables.table import significant
 
 __all__ = ["KINDS", "Numbers", "rounded"]
 
@@ -37,7 +37,7 @@ NOTHING = Markup('<span class="none" title="not counted, or not applicable">\u20
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """As :func:`tritforge.console.significant`, with an exponent where more than seven decimal
+    """As :func:`tritforge.tables.table.significant`, with an exponent where more than seven decimal
     places would be needed."""
     if value and digits - 1 - math.floor(math.log10(abs(value))) > 7:
         return f"{value:.{digits - 1}e}"

@@ -13,7 +13,8 @@ from tritforge.cost.netlist.activity import load_energy, summarize, switching_ac
 from tritforge.cost.netlist.flat import Group, cell_expression, flat_netlist, map_netlist
 from tritforge.cost.netlist.simulator import NetlistLink, compile_counting
 from tritforge.cost.technology import CELL_KINDS, load_technology
-from tritforge.flows import network as flows
+from tritforge.flows.export import export
+from tritforge.flows.inputs import input_codes
 from tritforge.hw import protocol
 from tritforge.hw.presets import load_config
 from tritforge.model_export.training.digits import digits_data
@@ -248,9 +249,9 @@ def test_digits_network_runs_on_the_netlist(technology, tmp_path):
     train, _, test, _ = digits_data()
     checkpoint = tmp_path / "digits.pt"
     checkpoint.write_bytes((files("tritforge") / "data" / "digits_ttq.pt").read_bytes())
-    image = flows.export(checkpoint, "zoo:digits", train[:256], "tiny", tmp_path / "image").image
+    image = export(checkpoint, "zoo:digits", train[:256], "tiny", tmp_path / "image").image
     # Raises where integers or cycles are not the models'.
-    told = switching_activity(image, flows.input_codes(image, test[:2]), technology)
+    told = switching_activity(image, input_codes(image, test[:2]), technology)
     assert told["images"] == 2
     assert 0 <= told["counted_cycles"] - told["cycles"] < 100
     blocks = map_design(image.config, built_in_library(technology))

@@ -10,6 +10,7 @@ from PIL import Image as Picture
 from tests.tritforge.support import call, refused
 from tritforge.flows import bench
 from tritforge.sim.report import ReportError
+from tritforge.tables.bench import bench_parts
 
 ARGUMENTS = ("--divisor", "16")
 
@@ -166,7 +167,7 @@ def test_another_input_makes_another_image(finished, quick_alexnet, tmp_path):
         layer["cycles"] is None and layer["weight_skipping"] is None for layer in result["layers"]
     )
     assert {entry.name for entry in folder.iterdir()} == bench.CONTENTS - {"bench.png"}
-    parts = bench.describe(result, folder)
+    parts = bench_parts(result, folder)
     assert sum(not isinstance(part, str) for part in parts) == 1
     assert any("integers only" in part for part in parts if isinstance(part, str))
 

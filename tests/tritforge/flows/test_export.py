@@ -1,8 +1,4 @@
-"""The Python interface: the same flows, with objects instead of names."""
-
-import dataclasses
-import subprocess
-import sys
+"""Export with objects instead of names, and the checks between its passes."""
 
 import numpy as np
 import pytest
@@ -11,36 +7,14 @@ from torch import nn
 
 import tritforge
 from tests.tritforge.support import prepare, samples, small_model
-from tritforge.flows import network as flows
+from tritforge.flows.export import _Steps
+from tritforge.flows.inputs import input_codes, opened
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import InterpreterBackend
-from tritforge.sim.report import ReportError
-
-
-def test_every_name_is_there_and_documented():
-    for name in tritforge.__all__:
-        value = getattr(tritforge, name)
-        assert name in dir(tritforge)
-        assert name == "PRESETS" or value.__doc__
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = tritforge.nothing
-    assert tritforge.__version__
-
-
-def test_import_is_lazy():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys, tritforge; "
-            "sys.exit(len({'torch', 'amaranth', 'numpy'} & set(sys.modules)))",
-        ],
-        check=False,
-    )
-    assert done.returncode == 0
+from tritforge.tables.export import export_parts
 
 
 def test_export_from_objects_and_simulate(tmp_path):
@@ -58,7 +32,7 @@ def test_export_from_objects_and_simulate(tmp_path):
     )
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert made.image.network.name == "mine"
-    assert [name for name, _ in told] == [*flows._Steps.NAMES, "done"]
+    assert [name for name, _ in told] == [*_Steps.NAMES, "done"]
     assert told[-1][1] == 1.0
     assert {step.name for step in made.steps if step.check} == {"trace", "quantize", "check"}
     x = samples()[:4]
@@ -73,7 +47,7 @@ def test_export_from_objects_and_simulate(tmp_path):
     assert tritforge.verify(made.image, x, backends=["memory"]).equal
     loaded = tritforge.load_image(tmp_path / "image")
     assert isinstance(loaded, Image)
-    assert flows.opened(loaded, "tiny") is loaded
+    assert opened(loaded, "tiny") is loaded
     with pytest.raises(tritforge.ImageError, match="compiled for configuration"):
         tritforge.simulate(loaded, x, "golden", config="icebreaker")
 
@@ -102,13 +76,11 @@ def test_strided_first_layer(tmp_path):
         real = model(torch.from_numpy(x)).numpy()
     scaled = golden[:, :, 0, 0] * manifest["output"]["result_scale"]
     assert np.abs(scaled - real).max() < 0.03 * np.abs(real).max()
-    one = tritforge.simulate(made.image, flows.input_codes(made.image, x[0]), "golden").output
+    one = tritforge.simulate(made.image, input_codes(made.image, x[0]), "golden").output
     np.testing.assert_array_equal(one, golden[:1])
     alone = tritforge.simulate(made.image, x[:1], "golden", layer="0").output
     with InterpreterBackend(made.image) as memory:
-        np.testing.assert_array_equal(
-            memory.run(flows.input_codes(made.image, x[0]), "0").output, alone
-        )
+        np.testing.assert_array_equal(memory.run(input_codes(made.image, x[0]), "0").output, alone)
     with pytest.raises(ExportError, match=r"expected is \(images, 3, 15, 17\)"):
         tritforge.simulate(made.image, np.zeros((1, 48, 5, 5)), "golden")
 
@@ -144,48 +116,9 @@ def test_nothing_is_rounded_silently(tmp_path):
             "ternary" if layer["ternary"] else "8-bit weights as sums of"
         )
         assert (layer["weight_error"] > 0) == ("rounded, largest error" in layer["note"])
-    table, *notes = flows.export_parts(made.image.manifest)
+    table, *notes = export_parts(made.image.manifest)
     assert table.row_count == 3
     assert [note.partition(":")[0] for note in notes] == [layer["name"] for layer in layers]
-
-
-def test_densities_come_from_the_golden_model(tmp_path):
-    image = tritforge.export(
-        None, small_model(), samples(), "tiny", tmp_path / "image", check=False
-    ).image
-    densities = flows.activation_densities(image.network, samples())
-    assert set(densities) == set(image.network.tensors)
-    for name, tensor in image.network.tensors.items():
-        assert densities[name].shape == (tensor.channels,)
-        assert ((densities[name] >= 0) & (densities[name] <= 1)).all()
-
-
-def test_a_tracer_that_is_wrong_is_noticed(tmp_path, monkeypatch):
-    original = flows.trace
-
-    def wrong(*arguments, **options):
-        network = original(*arguments, **options)
-        network.layers[1].gain *= 1.5
-        return network
-
-    monkeypatch.setattr(flows, "trace", wrong)
-    with pytest.raises(ExportError, match="its trace differs from the model"):
-        tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
-    assert not list(tmp_path.iterdir())
-
-
-def test_memory_contents_that_are_wrong_are_noticed(tmp_path, monkeypatch):
-    original = flows.fit
-
-    def wrong(*arguments, **options):
-        memory = original(*arguments, **options)
-        memory.trits[:] ^= 1
-        return memory
-
-    monkeypatch.setattr(flows, "fit", wrong)
-    with pytest.raises(ExportError, match=r"memory differs .* layer .* fault of the compiler"):
-        tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_trailing_softmax_is_not_compared(tmp_path):
@@ -203,34 +136,6 @@ def test_linear_networks_take_flat_samples(tmp_path):
     assert tritforge.simulate(image, x, "golden").output.shape == (9, 4, 1, 1)
     assert tritforge.simulate(image, x[0], "golden").output.shape == (1, 4, 1, 1)
     assert tritforge.verify(image, x[:2], backends=["memory"]).equal
-
-
-def test_logs_from_objects(tmp_path):
-    image = tritforge.export(
-        None, small_model(), samples(), "tiny", tmp_path / "image", check=False
-    ).image
-    x = samples()[:2]
-    for number in range(2):
-        tritforge.simulate(image, x[number], "cycle", log=tmp_path / f"{number}.log")
-    assert tritforge.compare_logs(tmp_path / "0.log", tmp_path / "0.log").equal
-    with pytest.raises(tritforge.EventLogError, match="such logs cannot be compared"):
-        flows.compare_logs(tmp_path / "0.log", tmp_path / "1.log")
-    with pytest.raises(tritforge.SimulationError, match="of one input image, and 2 are given"):
-        tritforge.simulate(image, x, "cycle", log=tmp_path / "2.log")
-    with pytest.raises(tritforge.SimulationError, match="no backend 'gpu'"):
-        tritforge.simulate(image, x[0], "gpu", log=tmp_path / "2.log")
-    assert not (tmp_path / "2.log").exists()
-
-
-def test_generate_with_a_configuration(tmp_path):
-    config = dataclasses.replace(PRESETS["tiny"], clusters=1, elements=2, name="least")
-    verilog, sidecar = tritforge.generate(config, tmp_path / "v")
-    assert verilog.read_text().startswith("// tritforge accelerator, configuration least")
-    assert sidecar.exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match="is not a folder"):
-        tritforge.generate(config, tmp_path / "file")
-    assert {entry.name for entry in tmp_path.iterdir()} == {"v", "file"}
 
 
 def test_configurations_are_exported_for_what_they_are(tmp_path):

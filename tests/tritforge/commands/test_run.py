@@ -8,7 +8,7 @@ import pytest
 
 from tests.tritforge.support import call, refused
 from tritforge.flows import demo
-from tritforge.flows import network as flows
+from tritforge.flows.export import export
 from tritforge.hw.config import Config
 from tritforge.model_export.training.digits import digits_data
 
@@ -140,7 +140,7 @@ def test_digits(noise, tmp_path, capsys):
     """The network that ships with tritforge, streamed to memories too small for it."""
     images, _, tests, _ = digits_data()
     np.save(tmp_path / "x.npy", tests[:20])
-    flows.export(
+    export(
         files("tritforge") / "data" / demo.CHECKPOINT,
         demo.MODEL,
         images[: demo.CALIBRATION],

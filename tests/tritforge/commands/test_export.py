@@ -1,0 +1,303 @@
+"""tritforge export: what it writes, what it says became of weights, and what it refuses."""
+
+import functools
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tritforge.support import (
+    PYTHON,
+    call,
+    export_arguments,
+    leftovers,
+    pickle_bomb,
+    refused,
+    small_model,
+)
+from tritforge.model_export.zoo import load_model
+
+
+def test_export_writes_an_image_and_says_what_became_of_weights(capsys, files):
+    code, out, err = call(capsys, *export_arguments(files, files / "image"))
+    assert code == 0 and err == ""
+    assert "ternary" in out and "sums of" in out and "times smaller" in out
+    assert "structure agrees with the model" in out
+    assert "memory contents give the golden model's integers" in out
+    manifest = json.loads((files / "image" / "manifest.json").read_text())
+    assert manifest["extra"]["calibration"]["shape"] == [12, 2, 4, 4]
+    assert leftovers(files) == {"image"}
+
+
+def test_export_prints_json_alone(capsys, files):
+    code, out, err = call(capsys, *export_arguments(files, files / "image"), "--json")
+    assert code == 0 and err == ""
+    document = json.loads(out)
+    assert document["configuration"]["name"] == "tiny"
+    assert [layer["kind"] for layer in document["layers"]] == ["conv", "conv", "linear"]
+    assert {step["name"] for step in document["steps"]} >= {"trace", "calibrate", "quantize"}
+
+
+def test_export_is_reproducible(capsys, files):
+    for name in ("one", "two"):
+        assert call(capsys, *export_arguments(files, files / name))[0] == 0
+    for path in (files / "one").iterdir():
+        assert path.read_bytes() == (files / "two" / path.name).read_bytes()
+
+
+def test_export_replaces_an_image_but_nothing_else(capsys, files):
+    assert call(capsys, *export_arguments(files, files / "image"))[0] == 0
+    assert call(capsys, *export_arguments(files, files / "image"))[0] == 0
+    (files / "mine").mkdir()
+    (files / "mine" / "thesis.txt").write_text("years of work")
+    said = refused(capsys, *export_arguments(files, files / "mine"))
+    assert "is not a tritforge image" in said
+    assert (files / "mine" / "thesis.txt").read_text() == "years of work"
+    said = refused(capsys, *export_arguments(files, files / "x.npy"))
+    assert "is not a tritforge image" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checkpoint": "absent.pt"}, "No such file"),
+        ({"--model": "zoo:resnet"}, "has no network 'resnet'"),
+        ({"--model": "small"}, "neither FILE.py:NAME nor zoo:NAME"),
+        ({"--model": "zoo:mnist"}, "does not fit the model"),
+        ({"--config": "huge"}, "neither a preset"),
+        ({"--config": "absent.toml"}, "cannot be read"),
+        ({"--calibrate": "absent.npy"}, "No such file"),
+        ({"--threshold": 2}, "[0, 1)"),
+        ({"--percentile": 10}, "above 50"),
+        ({"--digits": 0}, "not ternary"),
+    ],
+)
+def test_export_refuses(capsys, files, changes, words):
+    assert words in refused(capsys, *export_arguments(files, files / "image", **changes))
+    assert not leftovers(files)
+
+
+def test_export_names_unsupported_layers(capsys, files):
+    for name, kind in (("with_lstm", "LSTM"), ("upsampling", "Upsample")):
+        model = f"{files / 'models.py'}:{name}"
+        torch.save(eval_model(files, name).state_dict(), files / "other.pt")
+        said = refused(
+            capsys,
+            *export_arguments(
+                files, files / "image", checkpoint=files / "other.pt", **{"--model": model}
+            ),
+        )
+        assert kind in said and "Conv2d" in said
+        assert not leftovers(files, "other.pt")
+
+
+def eval_model(folder, name):
+    return load_model(f"{folder / 'models.py'}:{name}")
+
+
+def test_export_names_the_memory_that_is_too_small(capsys, files):
+    torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
+    arguments = export_arguments(
+        files,
+        files / "image",
+        checkpoint=files / "wide.pt",
+        **{"--model": f"{files / 'models.py'}:Wide"},
+    )
+    said = refused(capsys, *arguments, "--resident")
+    assert "memory is too small" in said and "needs" in said and "has" in said
+    (files / "least.toml").write_text('preset = "tiny"\nactivation_depth = 16\n')
+    arguments[arguments.index("tiny")] = str(files / "least.toml")
+    said = refused(capsys, *arguments)
+    assert "one output row of network Wide needs" in said and "has 16" in said
+    assert leftovers(files, "wide.pt", "least.toml") == set()
+
+
+def test_what_does_not_fit_is_streamed(capsys, files):
+    torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
+    code, out, _ = call(
+        capsys,
+        *export_arguments(
+            files,
+            files / "image",
+            checkpoint=files / "wide.pt",
+            **{"--model": f"{files / 'models.py'}:Wide"},
+        ),
+    )
+    passes = json.loads((files / "image" / "manifest.json").read_text())["streaming"]["passes"]
+    assert code == 0 and passes > 2 and f"streamed in {passes} passes" in out
+    assert "memory contents give the golden model's integers" in out
+    outputs, reports = [], []
+    for backend in ("golden", "cycle", "rtl"):
+        code, out, _ = call(
+            capsys,
+            "simulate",
+            files / "image",
+            "--input",
+            files / "x.npy",
+            "-o",
+            files / "run",
+            "--backend",
+            backend,
+        )
+        assert code == 0
+        outputs.append(np.load(files / "run" / "output.npy"))
+        reports.append(json.loads((files / "run" / "report.json").read_text()))
+        assert ("through the host port, per image" in out) == (backend != "golden")
+    assert "does not fit the memories at once" in out
+    np.testing.assert_array_equal(outputs[1], outputs[0])
+    np.testing.assert_array_equal(outputs[2], outputs[0])
+    one, other = reports[1:]
+    assert one["cycles_per_image"] == other["cycles_per_image"]
+    assert one["layers"] == other["layers"]
+    assert sum(layer["passes"] for layer in one["layers"]) == passes
+    assert all(layer["sent_words"] > 0 for layer in one["layers"])
+    assert (
+        0 < sum(layer["counters"]["stall_refill"] for layer in one["layers"]) < one["total_cycles"]
+    )
+    code, out, _ = call(
+        capsys,
+        "verify",
+        files / "image",
+        "--input",
+        files / "x.npy",
+        "--backend",
+        "memory",
+        "--backend",
+        "rtl",
+    )
+    assert code == 0 and out.count("equal") >= 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_export_refuses_weights_that_are_not_finite(capsys, files, value):
+    state = small_model().state_dict()
+    state["4.weight"][0, 0, 0, 0] = value
+    torch.save(state, files / "small.pt")
+    said = refused(capsys, *export_arguments(files, files / "image"))
+    assert "NaN or infinite" in said and "4.weight" in said
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 2, 4, 4), np.float32), "empty"),
+        (np.zeros((3, 2, 4), np.float32), "shape (3, 2, 4)"),
+        (np.zeros((3, 5, 4, 4), np.float32), "channels"),
+        (np.full((3, 2, 4, 4), np.nan, np.float32), "NaN or infinite"),
+        (np.full((3, 2, 4, 4), "x"), "must be numbers"),
+    ],
+)
+def test_export_refuses_calibration(capsys, files, array, words):
+    np.save(files / "calibration.npy", array)
+    assert words in refused(capsys, *export_arguments(files, files / "image"))
+    assert not leftovers(files)
+
+
+def test_export_refuses_object_arrays_and_damaged_files(capsys, files):
+    np.save(files / "calibration.npy", np.array([{}], object))
+    assert "refused" in refused(capsys, *export_arguments(files, files / "image"))
+    (files / "calibration.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    refused(capsys, *export_arguments(files, files / "image"))
+    np.savez(files / "calibration.npz", a=np.zeros(3))
+    said = refused(
+        capsys,
+        *export_arguments(files, files / "image", **{"--calibrate": files / "calibration.npz"}),
+    )
+    assert "archive" in said
+
+
+def test_a_pickle_runs_no_code(capsys, files):
+    marker = files / "ran"
+    bomb = pickle_bomb(files / "small.pt", marker)
+    said = refused(capsys, *export_arguments(files, files / "image", checkpoint=bomb))
+    assert "refused" in said
+    assert not marker.exists()
+
+
+def test_a_truncated_checkpoint_is_refused(capsys, files):
+    raw = (files / "small.pt").read_bytes()
+    (files / "small.pt").write_bytes(raw[: len(raw) // 2])
+    assert "truncated" in refused(capsys, *export_arguments(files, files / "image"))
+
+
+def test_an_interrupted_export_leaves_nothing(files):
+    """The model file waits for the interrupt, as a long calibration would."""
+    source = (files / "models.py").read_text()
+    (files / "models.py").write_text(
+        source + "\nimport pathlib, time\npathlib.Path(__file__).with_name('waiting').touch()\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [*PYTHON, *export_arguments(files, files / "image")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (files / "waiting").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == "" and err == "tritforge: interrupted; nothing was left behind\n"
+    assert not leftovers(files, "waiting")
+
+
+def test_an_export_interrupted_while_writing_leaves_nothing(capsys, files, monkeypatch):
+    from tritforge.common import files as files_module
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files_module, "_replace", interrupted)
+    code, _, err = call(capsys, *export_arguments(files, files / "image"))
+    assert code == 130 and err.count("\n") == 1
+    assert not leftovers(files)
+
+
+def test_export_of_drawn_weights_says_so(capsys, tmp_path, monkeypatch, quick_alexnet):
+    from tritforge.flows import drawn
+
+    monkeypatch.setattr(drawn, "alexnet", functools.partial(drawn.alexnet, divisor=16))
+    code, out, err = call(
+        capsys,
+        "export",
+        "--drawn",
+        "3",
+        "--model",
+        "zoo:alexnet_dorefa",
+        "--config",
+        quick_alexnet,
+        "-o",
+        tmp_path / "image",
+        "--no-check",
+    )
+    assert code == 0 and err == ""
+    assert "drawn at random (seed 3), not trained" in out
+    manifest = json.loads((tmp_path / "image" / "manifest.json").read_text())
+    assert manifest["network"] == "alexnet_dorefa"
+    assert manifest["extra"]["checkpoint"] is None
+    provenance = manifest["extra"]["provenance"]
+    assert provenance["origin"] == "drawn" and provenance["seed"] == 3
+    assert len(provenance["layers"]) == 8
+
+
+def test_only_alexnets_are_drawn(capsys, files):
+    said = refused(
+        capsys,
+        "export",
+        "--drawn",
+        "0",
+        "--model",
+        "zoo:digits",
+        "--config",
+        "tiny",
+        "-o",
+        files / "image",
+    )
+    assert "zoo:alexnet_dorefa" in said and "not zoo:digits" in said
+    assert not leftovers(files)

@@ -1,0 +1,122 @@
+"""The command ``tritforge bench``: a well-known network on one configuration."""
+
+from pathlib import Path
+
+import click
+
+from tritforge.commands.options import CONFIG_HELP, clock_option, json_option
+from tritforge.console import progress_bar, show
+
+__all__ = ["command"]
+
+
+@click.group("bench")
+def command() -> None:
+    """Cycles, utilization and stalls of a well-known network."""
+
+
+@command.command("alexnet")
+@click.option(
+    "--topology",
+    type=click.Choice(["dorefa", "krizhevsky", "torchvision"]),
+    default="dorefa",
+    show_default=True,
+    help="dorefa: as the authors of TTQ trained it. krizhevsky: of 2012, with batch "
+    "norm. torchvision: torchvision's, without groups.",
+)
+@click.option(
+    "--config", default="alexnet", show_default=True, metavar="NAME|FILE.toml", help=CONFIG_HELP
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["cycle", "rtl", "golden"]),
+    default="cycle",
+    show_default=True,
+    help="cycle: the cycle model, equal to the RTL. rtl: the Verilog itself, whose "
+    "simulator must be compiled first. golden: no cycles.",
+)
+@click.option(
+    "--photograph",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The picture to run; drawn batch norms are set for it. "
+    "[default: china.jpg of scikit-learn]",
+)
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Trained weights, in the authors' names and layouts or the zoo's, instead of drawn ones.",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="T",
+    help="TTQ's t of the checkpoint's latent weights, as a fraction of max |w| (the "
+    "authors' AlexNet: 0.049).",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of drawn weights."
+)
+@click.option(
+    "--divisor",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Narrow all hidden layers by this: a network for quick trials, not AlexNet.",
+)
+@clock_option
+@click.option(
+    "--out",
+    "output",
+    default="bench-alexnet",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for bench.json, output.npy, bench.png and the image, which the next "
+    "run reuses if it still fits; a former benchmark there is replaced.",
+)
+@json_option
+def bench_alexnet(
+    topology: str,
+    config: str,
+    backend: str,
+    photograph: Path | None,
+    checkpoint: Path | None,
+    threshold: float | None,
+    seed: int,
+    divisor: int,
+    clock: float,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """One photograph through AlexNet: cycles per layer and where they went.
+
+    No trained TTQ AlexNet is published. Without --checkpoint the weights are drawn at random with
+    the densities that the paper's Table 4 states, and batch norms are set so that layers
+    see the activation densities published for AlexNet; cycles and utilization are then those of
+    such a network, and its outputs mean nothing. docs/alexnet.md has the details.
+
+    Cycles are clock cycles of the accelerator with trits, rows, program and input in its memories;
+    loading them is not included and is stated apart, in words of the host port. On a configuration
+    whose memories are too small (ulx3s_85f) all that is sent while the array computes, and is in
+    the cycles.
+    """
+    from tritforge.flows.bench import run
+    from tritforge.tables.bench import bench_parts
+
+    with progress_bar() as progress:
+        result = run(
+            output,
+            f"alexnet_{topology}",
+            config,
+            backend=backend,
+            photograph=photograph,
+            checkpoint=checkpoint,
+            threshold=threshold,
+            seed=seed,
+            divisor=divisor,
+            clock=clock,
+            progress=progress,
+        )
+    show(as_json, result, *bench_parts(result, output))

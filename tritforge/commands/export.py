@@ -1,0 +1,174 @@
+"""The command ``tritforge export``: a trained network as an image for one configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tritforge.commands.options import CONFIG_HELP, json_option
+from tritforge.console import progress_bar, show
+
+__all__ = ["command"]
+
+
+class _ExportCommand(click.Command):
+    """Lists the zoo, whose import takes seconds, only where help is asked for."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from tritforge.model_export.zoo import ZOO
+
+        formatter.write_paragraph()
+        formatter.write_text("Networks of the zoo:")
+        with formatter.indentation():
+            for name, builder in sorted(ZOO.items()):
+                about = (builder.__doc__ or "").strip().splitlines()[0].split(";")[0]
+                formatter.write_text(f"zoo:{name}  {about}")
+        super().format_epilog(ctx, formatter)
+
+
+def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """A parameter that only drawn weights make superfluous."""
+    if value is None and ctx.params.get("seed") is None:
+        raise click.MissingParameter(ctx=ctx, param=param)
+    return value
+
+
+@click.command("export", cls=_ExportCommand)
+@click.option(
+    "--drawn",
+    "seed",
+    type=click.IntRange(min=0),
+    metavar="SEED",
+    is_eager=True,
+    help="Instead of CHECKPOINT: weights drawn at random from this seed, with the "
+    "densities published for AlexNet; --model must be one of zoo:alexnet_*. "
+    "Photographs calibrate unless --calibrate is given.",
+)
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False, callback=_needed)
+@click.option(
+    "--model",
+    required=True,
+    metavar="FILE.py:NAME|zoo:NAME",
+    help="The network: a class or function (or a module object) in a Python file, which "
+    "is run, or a network of the zoo.",
+)
+@click.option(
+    "--calibrate",
+    "samples",
+    metavar="X.npy",
+    callback=_needed,
+    type=click.Path(path_type=Path),
+    help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
+    "activation scales come from them. Some 100 training images do.",
+)
+@click.option("--config", required=True, metavar="NAME|FILE.toml", help=CONFIG_HELP)
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="T",
+    help="TTQ's t, as a fraction of max |w|, for checkpoints with latent weights, Wp "
+    "and Wn that do not hold it (the paper: 0.05).",
+)
+@click.option(
+    "--digits",
+    type=click.IntRange(0, 16),
+    default=8,
+    show_default=True,
+    help="Bits of weights in layers that are not ternary; 0 refuses such layers.",
+)
+@click.option(
+    "--percentile",
+    type=float,
+    help="Clip activations at this percentile of the samples' values instead of at the "
+    "largest, e.g. 99.99.",
+)
+@click.option("--name", help="What reports call the network. [default: NAME of --model]")
+@click.option(
+    "--resident",
+    is_flag=True,
+    help="Refuse a network that does not fit the memories whole, instead of streaming "
+    "it through the host port in every run.",
+)
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Compare the network after every pass with what it was before.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="IMAGE",
+    type=click.Path(path_type=Path),
+    help="Image folder to write; a former image there is replaced.",
+)
+@json_option
+def command(
+    seed: int | None,
+    checkpoint: Path | None,
+    model: str,
+    samples: Path | None,
+    config: str,
+    threshold: float | None,
+    digits: int,
+    percentile: float | None,
+    name: str | None,
+    resident: bool,
+    check: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Compile CHECKPOINT into an image for one hardware configuration.
+
+    CHECKPOINT is what torch.save wrote (any version; a state_dict, alone or inside a dictionary)
+    or an .npz archive. No code from it is run. Weights may be those of tritforge's own TTQ
+    modules, ternary values baked into ordinary layers, or latent weights with Wp and Wn.
+
+    The image is a folder: a readable manifest.json with shapes, scales, checksums, and the
+    contents of the hardware's memories. It appears only when it is complete.
+
+    What does not fit the memories is streamed: trits, rows and program are sent while the array
+    computes, and activations too large for the chip come and go in strips of rows.
+    """
+    if seed is not None and (checkpoint is not None or threshold is not None):
+        raise click.UsageError(
+            "--drawn draws all weights: it goes with neither CHECKPOINT nor --threshold",
+            click.get_current_context(),
+        )
+    from tritforge.flows.drawn import drawn
+    from tritforge.flows.export import export
+    from tritforge.tables.export import export_parts, export_sentence
+
+    provenance = None
+    with progress_bar() as progress:
+        network: Any = model
+        inputs: Any = samples
+        if seed is not None:
+            network, provenance, drawn_samples = drawn(model, seed, progress)
+            inputs = drawn_samples if samples is None else samples
+            name = name or model.rpartition(":")[2]
+        made = export(
+            checkpoint,
+            network,
+            inputs,
+            config,
+            output,
+            threshold=threshold,
+            digits=digits,
+            percentile=percentile,
+            name=name,
+            check=check,
+            resident=resident,
+            provenance=None if provenance is None else provenance.to_dict(),
+            progress=progress,
+        )
+    manifest = made.image.manifest
+    show(
+        as_json,
+        made.to_dict(),
+        *([] if provenance is None else [str(provenance)]),
+        *export_parts(manifest),
+        *(f"{step.name}: {step.check}" for step in made.steps if step.check),
+        export_sentence(manifest, output),
+    )

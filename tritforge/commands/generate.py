@@ -1,0 +1,56 @@
+"""The command ``tritforge generate``: a configuration as Verilog."""
+
+from pathlib import Path
+
+import click
+
+from tritforge.commands.options import CONFIG_HELP, json_option
+from tritforge.console import progress_bar, show
+from tritforge.hw.presets import PRESETS
+
+__all__ = ["command"]
+
+_PRESETS = "\n".join(
+    f"  {config.name:<11} sets x clusters x elements = {config.sets} x {config.clusters} x "
+    f"{config.elements} = {config.adders} adders, {config.rows} rows each"
+    for config in PRESETS.values()
+)
+
+
+@click.command("generate", epilog="Presets:\n\n\b\n" + _PRESETS)
+@click.option(
+    "--config",
+    required=True,
+    metavar="NAME|FILE.toml",
+    help=CONFIG_HELP + " A file names the fields that differ from a preset, e.g. "
+    "'preset = \"tiny\"' and 'queue_depth = 8'.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for accelerator.v and accelerator.json; made if needed.",
+)
+@json_option
+def command(config: str, output: Path, as_json: bool) -> None:
+    """Write the Verilog of a configuration, and a JSON side-car that describes it."""
+    import json
+
+    from tritforge.flows.generate import generate
+
+    with progress_bar() as progress:
+        if progress is not None:
+            progress("generating Verilog", 0.0)
+        verilog, sidecar = generate(config, output)
+    about = json.loads(sidecar.read_text(encoding="utf-8"))
+    document = {"verilog": str(verilog), "sidecar": str(sidecar), **about}
+    show(
+        as_json,
+        document,
+        f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
+        f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
+        f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
+        f"{sidecar}: parameters, ports, memories, counters",
+    )

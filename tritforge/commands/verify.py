@@ -1,0 +1,61 @@
+"""The command ``tritforge verify``: an image on all backends, integer by integer."""
+
+from pathlib import Path
+
+import click
+
+from tritforge.commands.options import config_check, image_argument, input_option, json_option
+from tritforge.console import progress_bar, show
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@image_argument
+@input_option
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(["memory", "rtl", "pysim"]),
+    help="Compare only this one with the golden model (may be repeated). [default: all]",
+)
+@click.option(
+    "--pysim-images",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Images, from the first on, for Amaranth's simulator, which is slow.",
+)
+@config_check
+@json_option
+def command(
+    image: Path,
+    inputs: Path,
+    backends: tuple[str, ...],
+    pysim_images: int,
+    config: str | None,
+    as_json: bool,
+) -> None:
+    """Compare every integer of every layer of IMAGE on all backends.
+
+    The golden model is the reference. Compared are: the memory contents, executed without a
+    clock (memory); the compiled RTL (rtl); Amaranth's simulator, where the configuration is small
+    enough (pysim). Each runs layer by layer, and once more all layers in one RUN.
+
+    The first difference is named by layer, row (output channel), pixel and image; the exit code
+    is then 1.
+    """
+    from tritforge.flows.inputs import opened
+    from tritforge.flows.verify import verify
+    from tritforge.tables.verify import verification_table
+
+    loaded = opened(image, config)
+    with progress_bar() as progress:
+        result = verify(
+            loaded, inputs, backends=backends or None, pysim_images=pysim_images, progress=progress
+        )
+    show(as_json, result.to_dict(), verification_table(result))
+    for one in result.comparisons:
+        if one.difference is not None:
+            raise click.ClickException(str(one.difference))

@@ -1,0 +1,269 @@
+"""From a trained network to an image: the passes in their order, and checks between them."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from tritforge.common.progress import Progress
+from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
+from tritforge.flows.export_checks import (
+    check_count,
+    check_folded,
+    check_memory,
+    check_quantized,
+    check_trace,
+)
+from tritforge.flows.inputs import StrPath, array_digest, read_array
+from tritforge.hw.config import Config
+from tritforge.hw.presets import load_config
+from tritforge.model_export.errors import ExportError, ImageError
+from tritforge.model_export.formats.checkpoint import load_into
+from tritforge.model_export.image.folder import Image, load_image, write_image
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.streaming import fit
+from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.fold import fold_input
+from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.trace import Planes, trace
+from tritforge.model_export.reference import FloatReference
+from tritforge.model_export.zoo import load_model
+from tritforge.sim.golden import GoldenModel, quantize_input
+
+__all__ = ["Export", "Step", "export"]
+
+
+@dataclass
+class Step:
+    """One step of an export: what it did, how long it took, what a comparison showed."""
+
+    name: str
+    seconds: float = 0.0
+    check: str = ""
+
+
+@dataclass(eq=False)
+class Export:
+    """A finished export: the image as loaded from disk, and the steps that made it."""
+
+    image: Image
+    steps: list[Step] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: the manifest's, steps and path."""
+        return {
+            "image": str(self.image.path),
+            "steps": [
+                {"name": step.name, "seconds": round(step.seconds, 3), "check": step.check}
+                for step in self.steps
+            ],
+            **self.image.manifest,
+        }
+
+
+class _Steps:
+    """Runs named steps and tells of progress."""
+
+    NAMES = (
+        "load model",
+        "trace",
+        "calibrate",
+        "quantize",
+        "fold",
+        "densities",
+        "place",
+        "emit",
+        "check",
+        "write",
+    )
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.done: list[Step] = []
+        self.progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        if self.progress is not None:
+            self.progress(name, self.NAMES.index(name) / len(self.NAMES))
+        step = Step(name)
+        begin = time.perf_counter()
+        yield step
+        step.seconds = time.perf_counter() - begin
+        self.done.append(step)
+
+
+def export(
+    checkpoint: StrPath | Mapping[str, Any] | None,
+    model: str | nn.Module,
+    samples: StrPath | NDArray[Any],
+    config: str | Config,
+    output: StrPath,
+    *,
+    threshold: float | None = None,
+    digits: int = 8,
+    percentile: float | None = None,
+    name: str | None = None,
+    check: bool = True,
+    resident: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Export:
+    """Compile a trained network for one configuration and write the image.
+
+    Parameters
+    ----------
+    checkpoint : path, state dict or None
+        What :func:`tritforge.model_export.formats.checkpoint.load_into` reads; None takes the
+        model's own weights.
+    model : str or nn.Module
+        ``FILE.py:NAME``, ``zoo:NAME``, or the module; it is not changed.
+    samples : path or array (samples, channels, height, width)
+        Calibration inputs as the network was trained on (integers are taken as real numbers),
+        or (samples, features).
+    config : str or Config
+        As :func:`tritforge.hw.presets.load_config`.
+    output : path
+        The image folder. A former image there is replaced, anything else is left alone.
+    threshold : float, optional
+        t of TTQ, as a fraction of max |w|, where the checkpoint has latent weights but no t.
+    digits : int
+        Bits of the weights of layers that are not ternary; 0 refuses such layers.
+    percentile : float, optional
+        Calibrate to this percentile instead of the largest value.
+    check : bool
+        Compare after every pass that changes numbers: the traced network with the module, the
+        golden model with the real numbers, the memory contents with the golden model.
+    resident : bool
+        Refuse a network that does not fit the memories whole; else it is streamed: what does not
+        fit goes through the host port in every run.
+    provenance : dict, optional
+        JSON values that say where the network comes from, for the manifest's ``extra``.
+    progress : callable(step name, fraction), optional
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ModelError, CheckpointError, ExportError, ImageError, ConfigError
+        One sentence each; nothing is left behind.
+    """
+    chosen = load_config(config) if isinstance(config, str) else config
+    target = Path(output)
+    check_image_target(target)
+    array = read_array(samples, "calibration")
+    _check_samples(array)
+    steps = _Steps(progress)
+    with steps.step("load model"):
+        module = load_model(model) if isinstance(model, str) else model
+        source = module.state_dict() if checkpoint is None else checkpoint
+        if isinstance(source, os.PathLike):
+            source = os.fspath(source)
+        plain = load_into(module, source, threshold)
+    with steps.step("trace") as step:
+        if name is None:
+            name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
+        planes: Planes = {}
+        traced = trace(plain, array.shape[1:], digits=digits, name=name, known=planes)
+        reference = FloatReference(traced)
+        if check:
+            checked = array[: check_count(traced)]
+            step.check = check_trace(reference, plain, checked, digits, planes)
+    with steps.step("calibrate"):
+        calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
+    with steps.step("quantize") as step:
+        network = quantize(calibrated, chosen)
+        checked = array[: check_count(network)]
+        # Calibration and quantization change nothing for it. It and the golden model hold the
+        # weights in floating point: one after the other.
+        real = reference.run(checked.astype(np.float32)) if check else None
+        del reference
+        golden = GoldenModel(network)
+        if real is not None:
+            step.check = check_quantized(golden, checked, real)
+    with steps.step("fold") as step:
+        unfolded, network = network, fold_input(network)
+        sample = quantize_input(array[:1].astype(np.float64), network.tensors[network.input])
+        expected = golden.run_all(sample) if check else {}
+        if network is not unfolded:
+            del golden  # up to half a gigabyte for AlexNet
+            golden = GoldenModel(network)
+            if check:
+                step.check = check_folded(network, expected, golden.run_all(sample))
+    with steps.step("densities"):
+        densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
+        del golden
+    with steps.step("place"):
+        placement = place(network, chosen, densities)
+    with steps.step("emit"):
+        memory = fit(network, placement, chosen, resident=resident)
+    if check:
+        with steps.step("check") as step:
+            step.check = check_memory(network, chosen, memory, sample, expected)
+    with steps.step("write"):
+        extra = {
+            "model": model if isinstance(model, str) else type(model).__name__,
+            "checkpoint": _provenance(checkpoint),
+            "calibration": {
+                "shape": list(array.shape),
+                "sha256": array_digest(array),
+                "percentile": percentile,
+            },
+            "threshold": threshold,
+            "digits": digits,
+            "checks": {step.name: step.check for step in steps.done if step.check},
+            **({} if provenance is None else {"provenance": dict(provenance)}),
+        }
+        write_image(target, network, chosen, memory, extra)
+        image = load_image(target)
+    if progress is not None:
+        progress("done", 1.0)
+    return Export(image, steps.done)
+
+
+def check_image_target(path: Path) -> None:
+    """Refuse early what :func:`tritforge.model_export.image.folder.write_image` would refuse at the
+    end.
+
+    Raises
+    ------
+    ImageError
+    """
+    if (
+        path.is_symlink()
+        or (path.exists() and not path.is_dir())
+        or (path.is_dir() and any(path.iterdir()) and not (path / "manifest.json").is_file())
+    ):
+        raise ImageError(f"{path} exists and is not a tritforge image; it is left as it is")
+
+
+def _check_samples(array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "iuf":
+        raise ExportError(f"calibration samples must be numbers, not of type {array.dtype}")
+    if array.size == 0:
+        raise ExportError(f"calibration samples are empty (shape {array.shape})")
+    if array.ndim not in (2, 4):
+        raise ExportError(
+            f"calibration samples have shape {array.shape}; expected is (samples, channels, "
+            f"height, width), or (samples, features)"
+        )
+    broken = int(np.count_nonzero(~np.isfinite(array)))
+    if broken:
+        raise ExportError(f"calibration samples have {broken} values that are NaN or infinite")
+
+
+def _provenance(checkpoint: StrPath | Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Name and SHA-256 of a checkpoint file; None where there is no file."""
+    if checkpoint is None or isinstance(checkpoint, Mapping):
+        return None
+    path = Path(checkpoint)
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -1,0 +1,171 @@
+"""Comparisons between the passes of an export, and of its memory contents with its integers.
+
+Each returns a sentence that says what was compared, or raises: a difference is a fault of the
+compiler, never of the user.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tritforge.hw.config import Config
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.image.folder import Image
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.network import Network
+from tritforge.model_export.passes.trace import Planes, trace
+from tritforge.model_export.reference import FloatReference
+from tritforge.sim import verify as verification
+from tritforge.sim.backend import InterpreterBackend
+from tritforge.sim.golden import GoldenModel, quantize_input
+
+__all__ = ["check_count", "check_folded", "check_memory", "check_quantized", "check_trace"]
+
+#: Calibration samples on which passes are compared with one another, and multiply-accumulates
+#: from which on there are fewer.
+CHECK_SAMPLES = 16
+CHECK_WORK = 4_000_000_000
+#: A traced network may differ from the module it came from by this part of the largest output:
+#: both compute in float32, in different orders, with batch norm folded or not.
+TRACE_TOLERANCE = 1e-3
+#: Most bits of weights that are not ternary.
+MOST_DIGITS = 16
+
+
+def check_count(network: Network) -> int:
+    """Samples to compare passes on: fewer where a network takes long."""
+    work = sum(layer.mac_count for layer in network.layers)
+    return max(2, min(CHECK_SAMPLES, CHECK_WORK // max(1, work)))
+
+
+def check_trace(
+    reference: FloatReference, module: nn.Module, samples: NDArray[Any], digits: int, planes: Planes
+) -> str:
+    """The traced network against the module it came from, in real numbers.
+
+    Where weights were rounded, the structure is compared with the most bits there are, and what
+    rounding changes is only reported.
+    """
+    network = reference.network
+    real = samples.astype(np.float32)
+    try:
+        with torch.no_grad():
+            output = module.eval()(torch.from_numpy(np.ascontiguousarray(real)))
+            if not isinstance(output, torch.Tensor):
+                raise TypeError(f"it returns {type(output).__name__}, not one tensor")
+            expected = output.numpy()
+    except Exception as error:
+        raise ExportError(
+            f"the model cannot be run on the calibration samples: {' '.join(str(error).split())}"
+        ) from error
+    if not np.isfinite(expected).all():
+        raise ExportError(
+            "the model's own output on the calibration samples is NaN or infinite; "
+            "check the samples and the weights"
+        )
+    if "softmax" in network.final.note:
+        return "not compared with the model, whose trailing softmax is left out"
+    expected = expected.reshape(len(expected), -1)
+    largest = float(np.abs(expected).max(initial=0.0)) or 1.0
+
+    def outputs(candidate: FloatReference) -> NDArray[np.float32]:
+        found = candidate.run(real).reshape(len(expected), -1)
+        if found.shape != expected.shape:
+            raise ExportError(
+                f"network {network.name}: the model gives {expected.shape[1]} outputs, its trace "
+                f"{found.shape[1]}; this is a fault of the tracer"
+            )
+        return found
+
+    rounded = any(layer.weight_error > 0 for layer in network.layers)
+    found = outputs(reference)
+    exact = found
+    if rounded and digits < MOST_DIGITS:
+        exact = outputs(
+            FloatReference(
+                trace(
+                    module,
+                    samples.shape[1:],
+                    digits=MOST_DIGITS,
+                    name=network.name,
+                    known=dict(planes),
+                )
+            )
+        )
+    worst = float(np.abs(exact - expected).max(initial=0.0)) / largest
+    if not worst <= TRACE_TOLERANCE:
+        raise ExportError(
+            f"network {network.name}: its trace differs from the model by "
+            f"{worst:.2g} of the largest output; this is a fault of the tracer"
+        )
+    result = (
+        f"structure agrees with the model, within {worst:.1g} of the largest output "
+        f"({len(found)} samples)"
+    )
+    if rounded:
+        rms = float(np.sqrt(np.mean((found - expected) ** 2))) / largest
+        result += f"; rounding of multi-bit weights changes outputs by {rms:.2%} of it (rms)"
+    return result
+
+
+def check_quantized(
+    model: GoldenModel, samples: NDArray[Any], reference: NDArray[np.float32]
+) -> str:
+    """The golden model against the same network in real numbers: how much integers cost."""
+    network = model.network
+    real = reference.reshape(len(samples), -1)
+    codes = quantize_input(samples.astype(np.float64), network.tensors[network.input])
+    golden = model.run(codes).reshape(len(samples), -1)
+    scaled = golden * network.final.result_scale
+    largest = float(np.abs(real).max(initial=0.0)) or 1.0
+    error_share = float(np.sqrt(np.mean((scaled - real) ** 2))) / largest
+    same = int((golden.argmax(axis=1) == real.argmax(axis=1)).sum())
+    return (
+        f"golden model: rms error {error_share:.2%} of the largest output, largest output "
+        f"the same in {same} of {len(samples)} samples"
+    )
+
+
+def check_folded(
+    folded: Network,
+    expected: Mapping[str, NDArray[np.int64]],
+    found: Mapping[str, NDArray[np.int64]],
+) -> str:
+    """The golden model before and after folding: every integer of every tensor."""
+    for name, values in expected.items():
+        if not np.array_equal(values, found[name]):
+            raise ExportError(
+                f"tensor {name} changes when the input is folded; this is a fault of the compiler"
+            )
+    shape = folded.tensors[folded.input]
+    return (
+        f"input {'x'.join(map(str, shape.shape))} folded to "
+        f"{shape.channels}x{shape.height}x{shape.width}, every integer as before"
+    )
+
+
+def check_memory(
+    network: Network,
+    config: Config,
+    memory: MemoryImage,
+    codes: NDArray[np.int64],
+    expected: Mapping[str, NDArray[np.int64]],
+) -> str:
+    """The memory contents, executed, against the golden model: every integer of every layer."""
+    image = Image(Path("."), {}, config, memory, network)
+    found = InterpreterBackend(image).capture(codes)
+    count = 0
+    for layer in network.layers:
+        values = expected[layer.output]
+        difference = verification.compare(
+            InterpreterBackend.name, layer.name, 0, values[0], found[layer.name][0]
+        )
+        if difference is not None:
+            raise ExportError(f"{difference}; this is a fault of the compiler")
+        count += values.size
+    return f"memory contents give the golden model's integers, all {count:,} of {len(codes)} image"

@@ -1,0 +1,99 @@
+"""From an image and inputs to integers, cycles and counters."""
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tritforge.common.progress import Progress
+from tritforge.flows.inputs import StrPath, array_digest, input_codes, opened
+from tritforge.hw.config import Config
+from tritforge.model_export.image.folder import Image
+from tritforge.sim.backend import BACKENDS, Simulation, check_layer, check_log, create
+from tritforge.sim.event_log import EventLog, EventLogError, Record, check_log_file, write_log
+from tritforge.sim.report import build_report, check_run_folder, write_run
+
+__all__ = ["report_of", "simulate"]
+
+
+def simulate(
+    image: StrPath | Image,
+    inputs: StrPath | NDArray[Any],
+    backend: str = "rtl",
+    *,
+    layer: str | None = None,
+    config: str | Config | None = None,
+    output: StrPath | None = None,
+    log: StrPath | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Run an image on one backend.
+
+    Parameters
+    ----------
+    image : path or Image
+    inputs : path or array (images, channels, height, width), or one image without the first
+        Real numbers are quantized, integers are activation codes.
+    backend : str
+        ``golden``, ``cycle``, ``rtl`` or ``pysim``.
+    layer : str, optional
+        Run this layer alone, on the golden activations before it.
+    config : optional
+        Demand that the image was compiled for this configuration.
+    output : path, optional
+        Write ``report.json`` and ``output.npy`` into this folder; a former run is replaced.
+    log : path, optional
+        Write the event log of the one input image to this file; a former log is replaced.
+        :func:`tritforge.compare_logs` compares two of them.
+
+    Returns
+    -------
+    Simulation
+        ``output`` is int64, (images, rows, height, width).
+
+    Raises
+    ------
+    ImageError, ExportError, ConfigError, SimulationError, ReportError, EventLogError,
+    DeviceError, SimulatorError, CycleModelError
+        One sentence each.
+    """
+    loaded = opened(image, config)
+    codes = input_codes(loaded, inputs)
+    if output is not None:
+        check_run_folder(Path(output))
+    if log is not None:
+        check_log_file(log)
+        if output is not None and Path(log).resolve().is_relative_to(Path(output).resolve()):
+            raise EventLogError(
+                f"log {log} would lie in the run folder {output}; it belongs elsewhere"
+            )
+        if backend in BACKENDS:
+            check_log(backend, BACKENDS[backend].logs, len(codes))
+    check_layer(loaded.network, layer)
+    records: list[Record] = []
+    with create(backend, loaded, progress) as runner:
+        simulation = runner.run(codes, layer, progress, None if log is None else records)
+    if log is not None:
+        write_log(
+            log,
+            EventLog(
+                simulation.network,
+                loaded.config.name,
+                loaded.config.identity,
+                loaded.manifest.get("manifest_sha256", ""),
+                array_digest(codes),
+                layer,
+                simulation.backend,
+                records,
+            ),
+        )
+    if output is not None:
+        write_run(Path(output), report_of(simulation, loaded), simulation)
+    return simulation
+
+
+def report_of(simulation: Simulation, image: Image, where: str | None = None) -> dict[str, Any]:
+    """``report.json`` of a simulation, see :func:`tritforge.sim.report.build_report`."""
+    return build_report(
+        simulation, where or str(image.path), image.manifest.get("manifest_sha256", "")
+    )

@@ -1,0 +1,41 @@
+"""From an image and inputs to a comparison of all backends."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tritforge.common.progress import Progress
+from tritforge.flows.inputs import StrPath, input_codes, opened
+from tritforge.hw.config import Config
+from tritforge.model_export.image.folder import Image
+from tritforge.sim import verify as verification
+
+__all__ = ["verify"]
+
+
+def verify(
+    image: StrPath | Image,
+    inputs: StrPath | NDArray[Any],
+    *,
+    backends: Sequence[str] | None = None,
+    pysim_images: int = verification.PYSIM_IMAGES,
+    config: str | Config | None = None,
+    progress: Progress | None = None,
+) -> verification.Verification:
+    """Compare every layer's integers on all backends; see :func:`tritforge.sim.verify.verify`.
+
+    Raises
+    ------
+    ImageError, ExportError, ConfigError, SimulationError, DeviceError, SimulatorError
+        One sentence each.
+    """
+    loaded = opened(image, config)
+    chosen = tuple(verification.CHECKED) if backends is None else tuple(backends)
+    return verification.verify(
+        loaded,
+        input_codes(loaded, inputs),
+        backends=chosen,
+        pysim_images=pysim_images,
+        progress=progress,
+    )

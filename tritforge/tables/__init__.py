@@ -1,0 +1,1 @@
+"""What commands print: sentences and tables of the documents that they make."""

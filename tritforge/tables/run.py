@@ -1,0 +1,228 @@
+"""What a run cost: sentences and tables of its ``report.json``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from tritforge.sim.backend import CLUSTER_CYCLES
+from tritforge.sim.report import DEFAULT_CLOCK
+
+__all__ = ["causes_table", "layer_tables", "loading_sentence", "summary", "transfer_tables"]
+
+
+def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
+    """Two or three sentences on the whole run; ``clock`` in MHz."""
+    images = report["images"]
+    plural = "image" if images == 1 else "images"
+    what = "the network" if report["layer"] is None else f"layer {report['layer']} alone"
+    head = (
+        f"{what} on {images} {plural}, backend {report['backend']}, "
+        f"configuration {report['configuration']} ({report['adders']} adders)"
+    )
+    if report["total_cycles"] is None:
+        return f"{head}: integers only, this backend has no clock."
+    each = report["total_cycles"] / images
+    rate = report["total_cycles"] / max(report["wall_seconds"], 1e-3)
+    return (
+        f"{head}: {report['total_cycles']:,} cycles in all, {each:,.0f} cycles an image, "
+        f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
+        f"{report['utilization']:.1%}. {loading_sentence(report['loading'])} Simulated in "
+        f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s)."
+    )
+
+
+def loading_sentence(loading: Mapping[str, Any]) -> str:
+    """What of loading is in the cycles (nothing), and what it is."""
+    words = f"{loading['port_words']:,} port words"
+    taken = "" if loading["cycles"] is None else f", in {loading['cycles']:,} cycles"
+    return {
+        "host port": f"Loading is not included (the image: {words}, sent as "
+        f"{loading['sent_words'] or 0:,}{taken}, once).",
+        "back door": f"Loading is not included: {words} were put into the memories by the back "
+        f"door of the simulation, without a clock cycle.",
+        "streamed": f"The image ({words}) does not fit the memories at once: it is sent while the "
+        f"array computes, in every run, and that is in the cycles.",
+        "already there": f"The image ({words}) was on the board already.",
+        "not modelled": f"Loading is not included and not modelled (the image: {words}, once).",
+    }[loading["how"]]
+
+
+def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[Table]:
+    """What each layer cost, how that compares with other machines, and what its cluster cycles
+    were spent on: means per image, narrow enough for 80 columns; ``clock`` in MHz. Only the first
+    is left where there are no cycles."""
+    images = report["images"]
+    costs = _table(
+        f"per layer, mean over images; time at {clock:g} MHz",
+        ("layer", "kind"),
+        ("rows", "pixels", "cycles", "time, us", "adds", "utilization, %"),
+    )
+    for layer in report["layers"]:
+        cells = [
+            layer["name"],
+            layer["kind"],
+            str(layer["rows"]),
+            "x".join(map(str, layer["pixels"])),
+        ]
+        costs.add_row(
+            *cells,
+            *(
+                ["-"] * 4
+                if layer["cycles"] is None
+                else _cost(
+                    layer["cycles"], layer["counters"]["adds"], images, layer["utilization"], clock
+                )
+            ),
+        )
+    if report["total_cycles"] is None:
+        return [costs]
+    if len(report["layers"]) > 1:
+        adds = sum(layer["counters"]["adds"] for layer in report["layers"])
+        costs.add_section()
+        costs.add_row(
+            "all",
+            "",
+            "",
+            "",
+            *_cost(report["total_cycles"], adds, images, report["utilization"], clock),
+        )
+    return [costs, _bounds_table(report), causes_table(report), *transfer_tables(report)]
+
+
+def _bounds_table(report: dict[str, Any]) -> Table:
+    table = _table(
+        "against the least and against dense execution, cycles per image",
+        ("layer",),
+        ("dense MACs", "dense", "cycles", "speed-up", "least", "of least, %"),
+    )
+    table.caption = (
+        "dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
+        "configuration takes fewer; of least: least / cycles"
+    )
+    images = report["images"]
+
+    def row(name: str, layers: list[dict[str, Any]], cycles: int) -> None:
+        macs = sum(layer["mac_count"] for layer in layers)
+        dense = sum(layer["dense_cycles"] for layer in layers)
+        least = sum(layer["lower_bound"] for layer in layers)
+        table.add_row(
+            name,
+            f"{macs:,}",
+            f"{dense / images:,.0f}",
+            f"{cycles / images:,.0f}",
+            f"{dense / max(1, cycles):.2f}x" if macs else "-",
+            f"{least / images:,.0f}",
+            f"{100 * least / max(1, cycles):.1f}",
+        )
+
+    for layer in report["layers"]:
+        row(layer["name"], [layer], layer["cycles"])
+    if len(report["layers"]) > 1:
+        table.add_section()
+        row("all", report["layers"], report["total_cycles"])
+    return table
+
+
+def causes_table(report: dict[str, Any]) -> Table:
+    """What cluster cycles were spent on, in per cent, by layer; and in which cycles the array as a
+    whole waited."""
+    table = _table(
+        "where cluster cycles went, %; beside them the array's waits, % of cycles",
+        ("layer",),
+        ("broadcast", "empty", "full", "imbalance", "drain", "idle", "| write-back", "refill"),
+    )
+    table.caption = (
+        "broadcast: an activation goes to the elements; empty: a word held only "
+        "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
+        "waiting for others, for a bank; idle: the rest, most of refill included. "
+        "The drain waited for write-backs and pooling (write-back), the program for "
+        "trits or activations from the host (refill)"
+    )
+
+    def row(name: str, layers: list[dict[str, Any]]) -> None:
+        spent = {
+            cause: sum(layer["cluster_cycles"][cause] for layer in layers)
+            for cause in CLUSTER_CYCLES
+        }
+        cycles = max(1, sum(layer["cycles"] for layer in layers))
+        waits = [
+            sum(layer["counters"][wait] for layer in layers)
+            for wait in ("stall_write_back", "stall_refill")
+        ]
+        table.add_row(name, *_shares(spent), *(f"{100 * wait / cycles:.1f}" for wait in waits))
+
+    for layer in report["layers"]:
+        row(layer["name"], [layer])
+    if len(report["layers"]) > 1:
+        table.add_section()
+        row("all", report["layers"])
+    return table
+
+
+def transfer_tables(report: dict[str, Any]) -> list[Table]:
+    """What a streamed image cost at the host port, by layer; nothing for others."""
+    layers = report["layers"]
+    if not any(layer["passes"] for layer in layers):
+        return []
+    table = _table(
+        "through the host port, per image",
+        ("layer",),
+        ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"),
+    )
+    table.caption = (
+        "a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
+        "packet; waited: for trits or activations that were not there yet"
+    )
+    images = report["images"]
+
+    def row(name: str, chosen: list[dict[str, Any]]) -> None:
+        waited = sum(layer["counters"]["stall_refill"] for layer in chosen)
+        table.add_row(
+            name,
+            *(
+                f"{sum(layer[key] for layer in chosen):,}"
+                for key in ("passes", "sent_words", "read_words")
+            ),
+            f"{waited / images:,.0f}",
+            f"{100 * waited / max(1, sum(layer['cycles'] for layer in chosen)):.1f}",
+        )
+
+    for layer in layers:
+        row(layer["name"], [layer])
+    if len(layers) > 1:
+        table.add_section()
+        row("all", layers)
+    return [table]
+
+
+def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _cost(
+    cycles: int, adds: int, images: int, utilization: float | None, clock: float
+) -> list[str]:
+    return [
+        f"{cycles / images:,.0f}",
+        f"{cycles / images / clock:,.1f}",
+        f"{adds / images:,.0f}",
+        "-" if utilization is None else f"{100 * utilization:.1f}",
+    ]
+
+
+def _shares(spent: dict[str, int]) -> list[str]:
+    every = max(1, sum(spent.values()))
+    return [f"{100 * spent[name] / every:.1f}" for name in CLUSTER_CYCLES]
