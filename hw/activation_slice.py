@@ -91,7 +91,7 @@ class ActivationSlice(wiring.Component):
             width=config.memory_width("activations"),
             depth=config.activation_depth,
             chunk_width=ACTIVATION_WIDTH,
-            single_port=config.single_port,
+            single_port=config.memory_ports == 1,
         )
         m.submodules.merge = merge = Merge(config)
         m.d.comb += [
@@ -106,7 +106,7 @@ class ActivationSlice(wiring.Component):
 
         # Neither a merge is to read, now or when it need not wait, nor its write has the only port.
         free = merge.spares_read
-        if config.single_port:
+        if config.memory_ports == 1:
             free &= ~merge.writing
         # ``turn`` is the walker that comes first; of those that ask, the next in turn is served.
         turn = Signal(index_shape(config.sets))
@@ -125,7 +125,7 @@ class ActivationSlice(wiring.Component):
             m.d.sync += turn.eq(following(chosen, config.sets))
         m.d.comb += [
             self.host_read_ready.eq(
-                free & ~asking.any() & ~(self.host_write_valid if config.single_port else 0)
+                free & ~asking.any() & ~(self.host_write_valid if config.memory_ports == 1 else 0)
             ),
             memory.read_address.eq(
                 Mux(
@@ -142,7 +142,7 @@ class ActivationSlice(wiring.Component):
         host_data = Cat(
             self.host_data.word_select(lane % per_chunk, ACTIVATION_WIDTH) for lane in lanes
         )
-        m.d.comb += self.host_write_ready.eq(1 if config.single_port else ~merge.writing)
+        m.d.comb += self.host_write_ready.eq(1 if config.memory_ports == 1 else ~merge.writing)
         with m.If(merge.writing):
             m.d.comb += [
                 memory.write_address.eq(merge.write_address),

@@ -201,8 +201,8 @@ class Cluster(wiring.Component):
     def _broadcast(self, m: Module, zero_skip: ZeroSkip) -> tuple[Signal, Signal, Signal]:
         """Register, trit memory beside scaler (2 cycles), register: what the elements see.
 
-        Where jobs are handed out directly, there is a second register in front, where there is less
-        to register, in the last one's place.
+        Where stages are few there is a second register in front, where there is less to register,
+        in the last one's place.
         """
         config = self.config
         m.submodules.scaler = scaler = Scaler(config)
@@ -210,18 +210,18 @@ class Cluster(wiring.Component):
             width=config.memory_width("trits"),
             depth=config.trit_depth,
             chunk_width=PORT_WIDTH,
-            single_port=config.single_port,
-            register_address=config.direct_jobs or config.gate_clocks,
+            single_port=config.memory_ports == 1,
+            register_address=config.few_stages or config.gate_clocks,
         )
         assert scaler.latency == trits.latency
-        before = 2 if config.direct_jobs else 1
+        before = 2 if config.few_stages else 1
         m.d.comb += [
             scaler.activation.eq(
                 delayed(m, "activation", zero_skip.activation, before, reset_less=True)
             ),
             trits.read_address.eq(delayed(m, "column", zero_skip.column, before, reset_less=True)),
         ]
-        if config.direct_jobs:  # the job's coefficients are still there
+        if not config.job_places:  # the job's coefficients are still there
             job = self.jobs.payload
             coefficients = [job.signed, job.plus, job.minus]
         else:
@@ -239,9 +239,9 @@ class Cluster(wiring.Component):
                 strict=True,
             )
         ]
-        # The host's writes reach many block RAMs from a register; one with a single port, as it is.
+        # The host's writes reach many block RAMs from a register, unless stages are few.
         chunks = trits.chunks
-        stages = 0 if config.single_port else 1
+        stages = 0 if config.few_stages else 1
         write_address, write_mask, write_data = (
             delayed(m, f"write_{name}", value, stages, reset_less=name != "mask")
             for name, value in (

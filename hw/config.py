@@ -19,7 +19,7 @@ from tritforge.hw.widths import (
     SHIFT_WIDTH,
 )
 
-__all__ = ["LIMITS", "Config", "ConfigError"]
+__all__ = ["CHOICES", "LIMITS", "Config", "ConfigError"]
 
 
 class ConfigError(TritforgeError, ValueError):
@@ -47,7 +47,21 @@ LIMITS: dict[str, tuple[int, int]] = {
     "layer_count": (1, 256),
     "packet_words": (34, 4096),
     "window_count": (1, 15),
+    "memory_ports": (1, 2),
+    "job_places": (0, 16),
+    "word_places": (2, 16),
+    "pixel_places": (2, 16),
+    "packet_places": (2, 16),
     "response_places": (1, 8),
+}
+
+#: Values of every field that names one of several.
+CHOICES: dict[str, tuple[str, ...]] = {"register_stages": ("full", "few")}
+
+#: Fields of earlier versions, and those that say the same now.
+_REPLACED = {
+    "single_port": "memory_ports, register_stages and shared_results",
+    "short_queues": "job_places, word_places, pixel_places and packet_places",
 }
 
 
@@ -98,15 +112,32 @@ class Config:
         Longest packet on the host port, in words after its two header words.
     window_count : int
         Most overlapping max-pool windows, each way, that an output pixel can feed.
-    single_port : bool
-        Trits, activations and program stand in memories with one port, 16 bits wide or a multiple
-        (iCE40 SPRAM): a read waits for a write, a program word takes two reads, and the host's
-        writes wait while a program runs.
-    short_queues : bool
-        The queues between sequencer, walkers and drain have few places; with one set there is none
-        for jobs.
+    memory_ports : int
+        Ports of the memories of trits, activations and program: one to read and one to write (2),
+        or one for both (1), 16 bits wide or a multiple (iCE40 SPRAM). With one a read waits for a
+        write, a program word takes two reads, and the host's writes wait while a program runs, so
+        that nothing can be streamed.
+    register_stages : str
+        ``full`` for fast clocks; ``few`` where flip-flops are scarce and clocks slow: registers
+        that only shorten paths are left out. :mod:`tritforge.hw.timing` has the latencies of both.
+    job_places : int
+        Jobs that wait in front of each walker. With 0 a walker takes a job straight from the
+        sequencer's records, which stay as they are until the clusters have read all columns of a
+        group; only with one set. With several sets 16 let the sequencer get to the other sets while
+        one works on a pixel of several column groups; with one a second place gains 1 cycle in
+        100 000 (AlexNet).
+    word_places : int
+        Activation words between each walker and its zero skip; four cover the memory's latency at
+        one word per cycle.
+    pixel_places : int
+        Pixels of each set that the sequencer may be ahead of the drain.
+    packet_places : int
+        Packets of the host that can wait.
     response_places : int
         Requests that wait for their answer on the host port; further ones are dropped.
+    shared_results : bool
+        The result memory is a part of the packet buffer, where block RAM is scarce: both are 32
+        bits wide, so ``drain_width`` must be 1. The host's words wait while a result is written.
     unpack_trits : bool
         Whether the host port takes packed trits (where ``rows`` is a power of two).
     skip_zero_weights, skip_zero_activations : bool
@@ -136,9 +167,14 @@ class Config:
     layer_count: int = 16
     packet_words: int = 126
     window_count: int = 15
-    single_port: bool = False
-    short_queues: bool = False
+    memory_ports: int = 2
+    register_stages: str = "full"
+    job_places: int = 1
+    word_places: int = 8
+    pixel_places: int = 8
+    packet_places: int = 8
     response_places: int = 8
+    shared_results: bool = False
     unpack_trits: bool = True
     skip_zero_weights: bool = True
     skip_zero_activations: bool = True
@@ -153,18 +189,17 @@ class Config:
                 raise ConfigError(
                     f"configuration field {field} is {value}; it must be between {low} and {high}"
                 )
-        for field in (
-            "single_port",
-            "short_queues",
-            "unpack_trits",
-            "skip_zero_weights",
-            "skip_zero_activations",
-            "gate_clocks",
-        ):
-            if not isinstance(getattr(self, field), bool):
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
                 raise ConfigError(
-                    f"configuration field {field} must be true or false, "
+                    f"configuration field {field} must be {' or '.join(choices)}, "
                     f"not {getattr(self, field)!r}"
+                )
+        for one in dataclasses.fields(self):
+            if one.type is bool and not isinstance(getattr(self, one.name), bool):
+                raise ConfigError(
+                    f"configuration field {one.name} must be true or false, "
+                    f"not {getattr(self, one.name)!r}"
                 )
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError("configuration field name must be a non-empty string")
@@ -180,6 +215,16 @@ class Config:
             raise ConfigError(
                 f"configuration fields sets and clusters give {self.cluster_count} clusters; "
                 f"at most 255 can be addressed"
+            )
+        if not self.job_places and self.sets > 1:
+            raise ConfigError(
+                f"configuration field job_places is 0, but sets is {self.sets}; jobs go straight "
+                f"to the walkers of one set only"
+            )
+        if self.shared_results and self.drain_width > 1:
+            raise ConfigError(
+                f"configuration field shared_results is true, but drain_width is "
+                f"{self.drain_width}; a result shares the packet buffer only with drain_width 1"
             )
         longest = 2 + max(self.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
         if self.packet_words < longest:
@@ -221,21 +266,14 @@ class Config:
         return self.accumulator_width + self.multiplier_width
 
     @property
-    def direct_jobs(self) -> bool:
-        """Walkers take jobs straight from the sequencer's records, which stay as they are until the
-        clusters have read all columns of a group."""
-        return self.short_queues and self.sets == 1
-
-    @property
-    def shared_results(self) -> bool:
-        """The result memory is a part of the packet buffer: block RAM is scarce where memories have
-        one port, and both are 32 bits wide."""
-        return self.single_port and self.drain_width == 1
+    def few_stages(self) -> bool:
+        """Registers that only shorten paths are left out."""
+        return self.register_stages == "few"
 
     @property
     def program_reads(self) -> int:
         """Cycles in which a program word is read."""
-        return 2 if self.single_port else 1
+        return 2 if self.memory_ports == 1 else 1
 
     @property
     def coefficient_max(self) -> int:
@@ -311,6 +349,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "configuration") -> "Config":
+        for name, fields in _REPLACED.items():
+            if name in values:
+                raise ConfigError(f"{where} has field {name}, which is now {fields}")
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -322,14 +363,9 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """Hexadecimal digest of everything but the name; 8 digits are in the hardware's status.
-
-        A field that came later counts where it is set, so that what was made before stays valid.
-        """
+        """Hexadecimal digest of everything but the name; 8 digits are in the hardware's status."""
         values = self.to_dict()
         del values["name"]
-        if not values["gate_clocks"]:
-            del values["gate_clocks"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property

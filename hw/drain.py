@@ -13,7 +13,7 @@ from tritforge.hw.payloads import (
     index_shape,
     window,
 )
-from tritforge.hw.timing import clear_latency, clear_sweeps, pixel_places
+from tritforge.hw.timing import clear_latency, clear_sweeps, pixels_ahead
 
 __all__ = ["Drain"]
 
@@ -108,7 +108,7 @@ class Drain(wiring.Component):
         m = Module()
         config = self.config
         layout = drain_job(config)
-        m.submodules.jobs = jobs = fifo.SyncFIFO(width=layout.size, depth=pixel_places(config))
+        m.submodules.jobs = jobs = fifo.SyncFIFO(width=layout.size, depth=pixels_ahead(config))
         job = Signal(layout)
         m.d.comb += [
             jobs.w_data.eq(self.i.payload),

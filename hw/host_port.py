@@ -167,13 +167,13 @@ class HostPort(wiring.Component):
         m.submodules.requests = requests = fifo.SyncFIFO(
             width=request_layout.size, depth=config.response_places
         )
-        # Where memories have a single port, a packet's words wait in the packet buffer while a
-        # program runs; else in a queue of two, so that the buffer need not know at once whether one
-        # was taken. Packets that do more than write wait until it is empty.
+        # Where stages are few, a packet's words wait in the packet buffer until they are taken;
+        # else in a queue of two, so that the buffer need not know at once whether one was. Packets
+        # that do more than write wait until it is empty.
         self._write, self._room, self._written = Signal(), Signal(), Signal()
         # The end of a run comes from far away.
         self._finished, self._error = Signal(), Signal(ERROR_WIDTH)
-        end = m.d.comb if config.single_port else m.d.sync
+        end = m.d.comb if config.few_stages else m.d.sync
         end += [self._finished.eq(self.finished), self._error.eq(self.error)]
         errors, dropped = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
         run_done = Signal()  # the answer to a RUN waits
@@ -230,8 +230,8 @@ class HostPort(wiring.Component):
         size = Signal(len(left) + most.bit_length())
         allowed, packed = Signal(), Signal()
         copies = Signal(8)
-        # Registers cost as much as tables where memories have a single port, and clocks are slow.
-        early = m.d.comb if config.single_port else m.d.sync
+        # Registers cost as much as tables where stages are few.
+        early = m.d.comb if config.few_stages else m.d.sync
         early += [depth.eq(0), chunks.eq(0), copies.eq(0), allowed.eq(0)]  # no such memory
         with m.Switch(kind):
             for index, name in enumerate(MEMORIES):
@@ -280,7 +280,7 @@ class HostPort(wiring.Component):
             "data": Signal.like(self.write_data),
         }
         outputs = {name: getattr(self, f"write_{name}") for name in target}
-        if config.single_port:
+        if config.few_stages:
             m.d.comb += [
                 self.write_valid.eq(self._write),
                 self._room.eq(self.write_ready),

@@ -26,7 +26,7 @@ class Merge(wiring.Component):
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
     be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
 
-    Timing: a write-back of cycle t is first visited in t+3, with a single port in t+2; one visit
+    Timing: a write-back of cycle t is first visited in t+3, with few stages in t+2; one visit
     per cycle, except that a merge waits while a visit of the same activation is in the pipeline
     (``MERGE_LATENCY``), while its word is written, and, where the memory has a single port, while
     any word is written. Writing follows ``MERGE_WRITE_LATENCY`` cycles after the visit. There is no
@@ -51,7 +51,7 @@ class Merge(wiring.Component):
     wants_read : Out(1)
         A read is due, now or after a wait.
     spares_read : Out(1)
-        The opposite; with two ports from a register of its own, for those who are far away.
+        The opposite; unless stages are few from a register of its own, for those far away.
     read_valid, read_address, read_data
         Read port of the activation memory; the request is always served.
     writing : Out(1)
@@ -107,7 +107,7 @@ class Merge(wiring.Component):
         m.d.sync += self.full.eq(queue.level >= merge_level(config))
 
         # One visit per pooled pixel: columns first, then rows, backwards. ``head`` is the oldest
-        # write-back; with a single port, where flip-flops are scarce, straight from the queue.
+        # write-back; where stages are few, straight from the queue.
         shown, head = Signal(), Signal(layout, reset_less=True)
         x, y = Signal(head.window.count_x.shape()), Signal(head.window.count_y.shape())
         at, following, line, row = (
@@ -172,7 +172,7 @@ class Merge(wiring.Component):
                 same.eq(same_then),
                 wait.eq(
                     (near_then[:count] & same_then).any()
-                    | (valid if config.single_port else near_then[count])
+                    | (valid if config.memory_ports == 1 else near_then[count])
                 ),
             ]
 
@@ -202,11 +202,11 @@ class Merge(wiring.Component):
                 hand.merge.eq(~fresh),
                 self.wants_read.eq(move & ~fresh),
             ]
-            if not config.single_port:
+            if not config.few_stages:
                 m.d.sync += self.spares_read.eq(~(move & ~fresh))
         with m.Else():
             hold_up((near << 1)[: len(near)], (same << 1)[: len(same)])
-        if config.single_port:
+        if config.few_stages:
             m.d.comb += self.spares_read.eq(~self.wants_read)
 
         old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH) for index in range(lanes))[

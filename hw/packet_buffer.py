@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width, command_word
 from tritforge.hw.protocol import ERROR_WIDTH, HEADER_WORDS, ErrorCode
-from tritforge.hw.timing import buffer_words, packet_places
+from tritforge.hw.timing import buffer_words
 from tritforge.hw.widths import PORT_WIDTH
 
 __all__ = ["PacketBuffer"]
@@ -91,7 +91,7 @@ class PacketBuffer(wiring.Component):
         m.submodules.storage = storage = memory.Memory(
             shape=PORT_WIDTH, depth=depth + (self.config.result_depth if shared else 0), init=[]
         )
-        m.submodules.packets = packets = fifo.SyncFIFO(width=2, depth=packet_places(self.config))
+        m.submodules.packets = packets = fifo.SyncFIFO(width=2, depth=self.config.packet_places)
         write, read = storage.write_port(), storage.read_port()
         writes_result = self.result_write if shared else Const(0)
         reads_result = self.result_read if shared else Const(0)
@@ -155,7 +155,7 @@ class PacketBuffer(wiring.Component):
             with m.Else():
                 m.d.sync += begin.eq(received + ~given.empty)
         m.d.comb += packets.w_data.eq(Cat(bad, excess))
-        if self.config.single_port:
+        if self.config.few_stages:
             m.d.comb += full.eq((received ^ consumed) == depth)
         else:
             # Known a cycle ahead; a cycle too long where words are dropped.

@@ -34,8 +34,13 @@ PRESETS: dict[str, Config] = {
             response_places=1,
             unpack_trits=False,
             window_count=3,
-            single_port=True,
-            short_queues=True,
+            memory_ports=1,
+            register_stages="few",
+            job_places=0,
+            word_places=4,
+            pixel_places=2,
+            packet_places=2,
+            shared_results=True,
         ),
         # For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
         # lookup-table RAM.
@@ -77,6 +82,7 @@ PRESETS: dict[str, Config] = {
             result_depth=1024,
             layer_count=32,
             packet_words=254,
+            job_places=16,
             gate_clocks=True,
         ),
     )

@@ -58,7 +58,7 @@ class Requantizer(wiring.Component):
         m = Module()
         wide = signed(self.config.offset_width)
         product, total, shifted = Signal(wide), Signal(wide), Signal(wide)
-        if self.config.single_port:
+        if self.config.few_stages:
             m.d.sync += product.eq(self.accumulator * self.multiplier)
         elif multiplier_parts(self.config) == 1:
             part = Signal(wide)

@@ -229,7 +229,7 @@ class Sequencer(wiring.Component):
         # A tile and its first group take more than 8 words, a layer more than 8, its tables one for
         # every line and column; layers only outnumber those words where the program is refilled.
         width = len(pointer)
-        layers_left = Signal(width - 3 if config.single_port else 16)
+        layers_left = Signal(width - 3 if config.memory_ports == 1 else 16)
         tiles_left = Signal(width - 3)
         layers = Signal.like(layers_left)
         groups_pointer = Signal.like(pointer)
@@ -246,7 +246,8 @@ class Sequencer(wiring.Component):
         settling = Signal(range(self.settle + 1))
         # Few where a program that is refilled meanwhile is not possible.
         signals, releases = (
-            Signal(4 if config.single_port else 16, name=name) for name in ("signals", "releases")
+            Signal(4 if config.memory_ports == 1 else 16, name=name)
+            for name in ("signals", "releases")
         )
         signal_taken, release = Signal(), Signal()
         in_group = Signal()  # the signal is for a group, not for a layer
@@ -438,7 +439,7 @@ class Sequencer(wiring.Component):
                 with m.If(second & ~(single & group_known)):
                     m.next = "GROUP"
             # A record that the walkers still read from stays until they are done.
-            read = self.clusters_idle if config.direct_jobs else Const(1)
+            read = Const(1) if config.job_places else self.clusters_idle
             with m.State("GROUP"), m.If(read):
                 fetch(_Record.GROUP, pointer, "GROUP_READY")
             with m.State("GROUP_READY"):

@@ -1,10 +1,10 @@
-"""The data sheet: every latency, in clock cycles, and every queue's depth.
+"""The data sheet: every latency, in clock cycles, and every depth that follows from others.
 
 Blocks are built from these figures, and the cycle model counts with the same ones, so a figure is
 changed here alone.
 """
 
-from tritforge.hw.config import Config
+from tritforge.hw.config import LIMITS, Config
 from tritforge.hw.protocol import HEADER_WORDS
 from tritforge.hw.widths import COUNTER_SLOTS
 
@@ -41,21 +41,20 @@ __all__ = [
     "clear_sweeps",
     "fetch_latency",
     "job_latency",
-    "job_places",
     "merge_head_latency",
     "merge_level",
     "merge_places",
     "multiplier_parts",
-    "packet_places",
-    "pixel_places",
+    "pixels_ahead",
     "queue_places",
     "requantizer_latency",
     "result_latency",
+    "result_write_latency",
     "room_latency",
     "settle",
     "sums_latency",
-    "word_places",
     "write_back_latency",
+    "write_places",
 ]
 
 # ----- memories and queues
@@ -69,14 +68,13 @@ QUEUE_LATENCY = 1
 
 #: Cycles from a word of packed trits to a chunk for the trit memory.
 UNPACKER_LATENCY = 2
-#: Words that the port has taken out of a WRITE and that their memory has not taken, at most, where
-#: the host may write while a program runs.
+#: Words that the port has taken out of a WRITE and that their memory has not taken, at most.
 WRITE_PLACES = 2
 
 
-def packet_places(config: Config) -> int:
-    """Packets that can wait."""
-    return 2 if config.short_queues else 8
+def write_places(config: Config) -> int:
+    """Words that can wait so: none where stages are few, they stay in the packet buffer."""
+    return 0 if config.few_stages else WRITE_PLACES
 
 
 def buffer_words(config: Config) -> int:
@@ -88,53 +86,29 @@ def buffer_words(config: Config) -> int:
 
 
 def fetch_latency(config: Config) -> int:
-    """Cycles from the request of a program word to the word: the memory's and, unless it has a
-    single port, a register of the address."""
-    return MEMORY_LATENCY + (not config.single_port)
-
-
-#: The longest queue of jobs, and of words, in front of and behind a walker.
-MOST_JOB_PLACES = 16
-MOST_WORD_PLACES = 8
-
-
-def job_places(config: Config) -> int:
-    """Jobs waiting in front of a walker.
-
-    With several sets the sequencer must get to the other sets while one works on a pixel of
-    several column groups. With one, a second place would gain 1 cycle in 100 000 (AlexNet). With
-    none a job goes straight to a walker that has ended the one before.
-    """
-    if config.sets > 1:
-        return MOST_JOB_PLACES
-    return 0 if config.short_queues else 1
+    """Cycles from the request of a program word to the word: the memory's and, unless stages are
+    few, a register of the address."""
+    return MEMORY_LATENCY + (not config.few_stages)
 
 
 def job_latency(config: Config) -> int:
     """Cycles from the hand-out of a job to the first cycle in which its walkers can begin it."""
-    return QUEUE_LATENCY if job_places(config) else 0
+    return QUEUE_LATENCY if config.job_places else 0
 
 
 def room_latency(config: Config) -> int:
     """Cycles from the room that all walkers of a set have for a job to the sequencer's seeing it:
     a register, but for jobs that are not queued."""
-    return 0 if config.direct_jobs else 1
+    return 1 if config.job_places else 0
 
 
+#: The longest queue of jobs, and of words, in front of and behind a walker.
+MOST_JOB_PLACES = LIMITS["job_places"][1]
+MOST_WORD_PLACES = LIMITS["word_places"][1]
 #: Cycles from walkers and zero skips that have nothing left to the sequencer's seeing it.
 CLUSTERS_IDLE_LATENCY = 1
 #: Cycles from the hand-out of a group's job to the first in which its release can be counted.
 RELEASE_LATENCY = 2
-
-
-def word_places(config: Config) -> int:
-    """Words between the walker and the zero skip.
-
-    Four cover the memory's latency at one word per cycle.
-    """
-    return 4 if config.short_queues else MOST_WORD_PLACES
-
-
 #: Cycles from the walker's request of a word to the word in front of the zero skip.
 WORD_LATENCY = MEMORY_LATENCY + QUEUE_LATENCY
 
@@ -171,9 +145,9 @@ def queue_places(config: Config) -> int:
 # ----- drain and chain of partial sums
 
 
-def pixel_places(config: Config) -> int:
-    """Pixels that the sequencer may be ahead of the drain."""
-    return (2 if config.short_queues else 8) * config.sets
+def pixels_ahead(config: Config) -> int:
+    """Pixels of all sets that the sequencer may be ahead of the drain."""
+    return config.pixel_places * config.sets
 
 
 def clear_sweeps(config: Config) -> int:
@@ -194,8 +168,8 @@ def clear_cycles(config: Config) -> int:
 
 def sums_latency(config: Config) -> int:
     """Cycles from a drain command to its partial sums: command, taking, selecting and, unless
-    memories have a single port, a register in front of the addition."""
-    return 3 if config.single_port else 4
+    stages are few, a register in front of the addition."""
+    return 3 if config.few_stages else 4
 
 
 def chain_latency(config: Config) -> int:
@@ -211,13 +185,13 @@ LOW_BITS = 17
 
 def multiplier_parts(config: Config) -> int:
     """Parts that the accumulator is multiplied in, with a register behind each."""
-    return 1 if config.single_port or config.accumulator_width <= LOW_BITS + 1 else 2
+    return 1 if config.few_stages or config.accumulator_width <= LOW_BITS + 1 else 2
 
 
 def result_latency(config: Config) -> int:
-    """Cycles from an accumulator to its result: product (in two steps unless memories have a single
-    port, where flip-flops are scarce) and offset."""
-    return 2 if config.single_port else 3
+    """Cycles from an accumulator to its result: product (in two steps unless stages are few) and
+    offset."""
+    return 2 if config.few_stages else 3
 
 
 def requantizer_latency(config: Config) -> int:
@@ -243,14 +217,20 @@ _LEAST_LEVEL = 8
 
 def write_back_latency(config: Config) -> int:
     """Cycles from a step of the drain to its write-backs in front of the merge queues: a register
-    of the drain and, unless memories have a single port, one behind the requantizers."""
-    return 1 + chain_latency(config) + requantizer_latency(config) + (not config.single_port)
+    of the drain and, unless stages are few, one behind the requantizers."""
+    return 1 + chain_latency(config) + requantizer_latency(config) + (not config.few_stages)
+
+
+def result_write_latency(config: Config) -> int:
+    """Cycles from a step of the drain to the writing of its results: a register of the drain, chain
+    and requantizers."""
+    return 1 + chain_latency(config) + result_latency(config)
 
 
 def merge_head_latency(config: Config) -> int:
     """Cycles that the oldest write-back of a queue stands in a register before its first visit can
-    be taken up; where flip-flops are scarce, it is taken up from the queue."""
-    return 0 if config.single_port else 1
+    be taken up; where stages are few, it is taken up from the queue."""
+    return 0 if config.few_stages else 1
 
 
 def merge_places(config: Config) -> int:

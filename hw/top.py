@@ -81,7 +81,7 @@ class Accelerator(wiring.Component):
             width=program_width,
             depth=config.program_depth * config.program_reads,
             chunk_width=program_width,
-            single_port=config.single_port,
+            single_port=config.memory_ports == 1,
         )
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.drain = drain = Drain(config)
@@ -111,7 +111,7 @@ class Accelerator(wiring.Component):
             self.probe.drain_set.eq(drain.set),
         ]
         # The only port of a memory is the program's while it runs: the host waits.
-        free = ~sequencer.running if config.single_port else Const(1)
+        free = ~sequencer.running if config.memory_ports == 1 else Const(1)
         write = _LateWrites(m, host, free)
         self._run(m, host, free, write, sequencer, program, drain, clusters, slices)
         self._share_activations(m, host, sequencer, clusters, slices)
@@ -139,7 +139,8 @@ class Accelerator(wiring.Component):
         with m.Elif(sequencer.running):
             m.d.sync += cycles.eq(cycles + 1)
 
-        program_write = write.mask("program")[0]
+        program_write = write.mask("program")
+        late_program_write = write.late("program", program_write)
         # Whether all walkers of a set have room may be of the cycle before: those that have it keep
         # it until they get a job, and for a set there is not a job in every cycle.
         room = [
@@ -166,7 +167,7 @@ class Accelerator(wiring.Component):
             host.error.eq(sequencer.error),
             host.layers.eq(sequencer.layers),
             host.cycles.eq(cycles),
-            program.write_mask.eq(program_write),
+            program.write_mask.eq(late_program_write),
             sequencer.walk.ready.eq(drain.ready & Array(room)[sequencer.set]),
             drain.clear.eq(host.start),
             drain.restart.eq(sequencer.layer_start),
@@ -191,7 +192,9 @@ class Accelerator(wiring.Component):
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
                 cluster.host_data.eq(write.data),
-                cluster.trit_write_mask.eq(write.mask("trits", index)),
+                cluster.trit_write_mask.eq(
+                    write.late(f"trits_{index}", write.mask("trits", index))
+                ),
                 cluster.trit_write_address.eq(write.address),
             ]
         for index, part in enumerate(slices):
@@ -219,11 +222,12 @@ class Accelerator(wiring.Component):
             second, lower = Signal(), Signal(half)
             program_ready = second
             m.d.sync += [second.eq(program_write & ~second), lower.eq(program.read_data)]
+            late = write.late("second", second)
             m.d.comb += [
                 program.read_address.eq(Cat(sequencer.fetch_half, sequencer.fetch_address)),
                 sequencer.fetch_data.eq(Cat(lower, program.read_data)),
-                program.write_address.eq(Cat(second, host.write_address)),
-                program.write_data.eq(Mux(second, host.write_data[half:], host.write_data[:half])),
+                program.write_address.eq(Cat(late, write.address)),
+                program.write_data.eq(Mux(late, write.data[half:], write.data[:half])),
             ]
         with m.Switch(host.write_memory):
             with m.Case(MEMORIES.index("activations")):
@@ -307,12 +311,12 @@ class Accelerator(wiring.Component):
             width=config.memory_width("rows"),
             depth=config.row_depth,
             chunk_width=PORT_WIDTH,
-            register_address=config.single_port,
+            register_address=config.few_stages,
         )
         m.d.comb += [
             rows.write_address.eq(write.address),
             rows.write_data.eq(write.data.replicate(rows.chunks)),
-            rows.write_mask.eq(write.mask("rows")),
+            rows.write_mask.eq(write.late("rows", write.mask("rows"))),
         ]
 
         # The drain command passes the clusters of a set; their partial sums follow it.
@@ -370,7 +374,7 @@ class Accelerator(wiring.Component):
                 width=len(results),
                 depth=config.result_depth,
                 chunk_width=len(results),
-                register_address=config.single_port,
+                register_address=config.few_stages,
             )
             m.d.comb += [
                 memory.write_address.eq(result_entry),
@@ -401,9 +405,9 @@ class Accelerator(wiring.Component):
             address = Signal.like(window.address, name=f"address_{lane}")
             m.d.sync += address.eq(window.address + row.word)
             address = delay(f"address_{lane}", address, latency - 1)
-            # To slices far away; where memories have a single port, flip-flops are scarce.
+            # To slices far away.
             back = Signal(write_back(config), name=f"write_back_{lane}")
-            domain = "comb" if config.single_port else "sync"
+            domain = "comb" if config.few_stages else "sync"
             m.d[domain] += [
                 back.window.eq(counts),
                 back.window.address.eq(address),
@@ -460,34 +464,29 @@ class Accelerator(wiring.Component):
 
 class _LateWrites:
     """The host's writes to memories that are always ready, two cycles later: they go far, so they
-    are decoded in front of the registers. Where memories have a single port they are not late, and
-    these are the port's own."""
+    are decoded in front of the registers. Where stages are few they are not late, and these are the
+    port's own."""
 
     def __init__(self, m: Module, host: HostPort, free: Value) -> None:
         self.m, self.host, self.free = m, host, free
         self.address, self.data = (
-            self._late(name, getattr(host, f"write_{name}"), reset_less=True)
+            self.late(name, getattr(host, f"write_{name}"), reset_less=True)
             for name in ("address", "data")
         )
 
-    def mask(self, memory: str, cluster: int | None = None) -> Signal:
-        """By chunk of its words: a write to ``memory``, of ``cluster``."""
+    def mask(self, memory: str, cluster: int | None = None) -> Value:
+        """By chunk of its words: a write to ``memory``, of ``cluster``, in this cycle."""
         host = self.host
-        name, valid = memory, host.write_valid & self.free & _is(host.write_memory, memory)
+        valid = host.write_valid & self.free & _is(host.write_memory, memory)
         if cluster is not None:
-            name += f"_{cluster}"
             valid &= host.write_cluster == cluster
-        chunks = 1 if memory == "program" else host.config.memory_chunks(memory)
-        return self._late(
-            name,
-            Cat(
-                valid & (host.write_chunk == chunk) if chunks > 1 else valid
-                for chunk in range(chunks)
-            ),
+        chunks = host.config.memory_chunks(memory)
+        return Cat(
+            valid & (host.write_chunk == chunk) if chunks > 1 else valid for chunk in range(chunks)
         )
 
-    def _late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:
-        stages = 0 if self.host.config.single_port else 2
+    def late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:
+        stages = 0 if self.host.config.few_stages else 2
         return delayed(self.m, f"late_{name}", value, stages, reset_less=reset_less)
 
 

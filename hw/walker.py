@@ -8,7 +8,6 @@ from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import Queue
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, scan_word, walk_job
-from tritforge.hw.timing import job_places, word_places
 
 __all__ = ["Walker"]
 
@@ -68,7 +67,7 @@ class Walker(wiring.Component):
         config = self.config
         job_layout, word_layout = walk_job(config), scan_word(config)
 
-        places = word_places(config)
+        places = config.word_places
         # Without a queue of jobs, what is the same in all jobs of a group is not kept here.
         of_group = (
             (
@@ -82,23 +81,21 @@ class Walker(wiring.Component):
                 "minus",
                 "signed",
             )
-            if config.direct_jobs
+            if not config.job_places
             else ()
         )
         unused = ("rows_used",) if config.skip_zero_weights else ()
         queued_layout = data.StructLayout(
             {name: field.shape for name, field in word_layout if name not in (*of_group, *unused)}
         )
-        kind = Queue if config.short_queues else fifo.SyncFIFO
+        kind = Queue if config.few_stages else fifo.SyncFIFO
         m.submodules.words = words = kind(width=queued_layout.size, depth=places)
         new = Signal(job_layout)
         waiting, ended = Signal(), Signal()
         waiting_jobs = Const(0)
         active = Signal()
-        if job_places(config) > 1:
-            m.submodules.jobs = jobs = fifo.SyncFIFO(
-                width=job_layout.size, depth=job_places(config)
-            )
+        if config.job_places > 1:
+            m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_layout.size, depth=config.job_places)
             m.d.comb += [
                 jobs.w_data.eq(self.i.payload),
                 jobs.w_en.eq(self.i.valid),
@@ -108,7 +105,7 @@ class Walker(wiring.Component):
                 jobs.r_en.eq(ended),
             ]
             waiting_jobs = jobs.r_rdy
-        elif job_places(config):
+        elif config.job_places:
             held, occupied = Signal(job_layout, reset_less=True), Signal()
             m.d.comb += [
                 new.eq(held),
@@ -185,7 +182,7 @@ class Walker(wiring.Component):
             nothing = (new.count_x == 0) | (new.count_y == 0)
             ahead(new.word_count != 1, new.count_x != 1, new.count_y != 1, nothing)
             m.d.sync += [
-                active.eq(waiting & self.i.ready if config.direct_jobs else waiting),
+                active.eq(waiting if config.job_places else waiting & self.i.ready),
                 kept.eq(new),
                 address.eq(new.address),
                 position.eq(new.address),

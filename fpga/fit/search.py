@@ -46,6 +46,8 @@ __all__ = ["Candidate", "Search", "random_codes"]
 #: Shapes that are compiled, at most; shapes that are estimated before that, at most.
 MOST_COMPILED = 12
 MOST_ESTIMATED = 60
+#: Jobs that wait in front of a walker where there are several sets.
+SEVERAL_SETS_JOBS = 16
 #: How far the guesses by which shapes are left out may be off.
 GUESS = 1.1
 #: Shares of a chip's block RAM that activations get where a network is streamed.
@@ -133,14 +135,14 @@ class Search:
             raise BuildError(
                 f"network {self.network.name} does not fit any configuration: {error}"
             ) from error
-        if not self._wanted.single_port:  # as many entries as the places of its queue hold
-            places, depth = queue_places(self._wanted), self._wanted.queue_depth
-            while (
-                depth < 2 * self._wanted.queue_depth
-                and queue_places(dataclasses.replace(self._wanted, queue_depth=depth + 1)) == places
-            ):
-                depth += 1
-            self._wanted = dataclasses.replace(self._wanted, queue_depth=depth)
+        # As many entries as the places of a queue hold.
+        places, depth = queue_places(self._wanted), self._wanted.queue_depth
+        while (
+            depth < 2 * self._wanted.queue_depth
+            and queue_places(dataclasses.replace(self._wanted, queue_depth=depth + 1)) == places
+        ):
+            depth += 1
+        self._wanted = dataclasses.replace(self._wanted, queue_depth=depth)
         self._tell("golden model", 0.0)
         golden = GoldenModel(self.network)
         self._tensors = [
@@ -255,6 +257,7 @@ class Search:
                 rows=rows,
                 scan_width=scan,
                 drain_width=lanes,
+                job_places=self._base.job_places if sets == 1 else SEVERAL_SETS_JOBS,
             )
             if config is not None:
                 found.append(config)
@@ -365,7 +368,7 @@ class Search:
         limit = room(self.board)["luts"]
         size = self._size(config)
         if size > GUESS * limit or (
-            config.single_port
+            config.memory_ports == 1
             and any(
                 count > GUESS * getattr(self.board.resources, name)
                 for name, count in self._trit_memories(config).items()
@@ -404,7 +407,7 @@ class Search:
 
     def _memories(self, config: Config) -> Iterator[tuple[Config, MemoryImage]]:
         """Whole in the memories; where that does not fit, streamed."""
-        streams = not config.single_port
+        streams = config.memory_ports == 2
         trits = self._trit_memories(config)
         if not streams or all(
             count <= 2 * getattr(self.board.resources, name)
@@ -473,7 +476,7 @@ class Search:
                 f"{start}{_arranged(config)}, the configuration tried that lacks "
                 f"least, needs {sentence(lacks)}; {known}"
             )
-        if self._base.single_port and ranked:
+        if self._base.memory_ports == 1 and ranked:
             has = dataclasses.asdict(self.board.resources)
             config = min(ranked, key=lambda one: max(self._trit_memories(one).values()))
             name, count = max(self._trit_memories(config).items(), key=lambda one: one[1])

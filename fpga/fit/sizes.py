@@ -162,7 +162,7 @@ def memory_of(config: Config, kind: str, depth: int) -> Memory:
     """A memory of the accelerator with that many words."""
     width = config.memory_width(kind)
     chunk = min(width, {"activations": ACTIVATION_WIDTH, "results": width}.get(kind, PORT_WIDTH))
-    huge = config.single_port and kind in ("trits", "activations", "program")
+    huge = config.memory_ports == 1 and kind in ("trits", "activations", "program")
     return Memory(-(-width // chunk) * chunk, depth, chunk, style="huge" if huge else "auto")
 
 

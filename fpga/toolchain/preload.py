@@ -60,7 +60,7 @@ def obstacle(image: Image) -> str | None:
     """Why an image cannot come with the bitstream; None if it can."""
     if image.memory.schedule is not None:
         return "the image does not fit the memories and is streamed in every run"
-    if image.config.single_port:
+    if image.config.memory_ports == 1:
         return "trits and program are in single-port memory, whose contents a bitstream cannot set"
     return None
 

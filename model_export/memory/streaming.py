@@ -76,7 +76,7 @@ def emit_streamed(network: Network, placement: Placement, config: Config) -> Mem
         Even the smallest pieces of a layer do not fit (memory, layer, needed and available are
         named), the memories have one port, or a value does not fit its field.
     """
-    if config.single_port:
+    if config.memory_ports == 1:
         raise ExportError(
             f"network {network.name} does not fit the memories of configuration "
             f"{config.name}, and memories with one port cannot be refilled meanwhile"

@@ -14,8 +14,8 @@
 namespace {
 
 constexpr int NEVER = INT_MAX / 2;
-constexpr int MOST_JOBS = 16;      // walker.py
-constexpr int MOST_WORDS = 8;      // walker.py
+constexpr int MOST_JOBS = 16;      // walker.py; limits of config.py
+constexpr int MOST_WORDS = 16;      // walker.py
 constexpr int FLIGHT = 4;          // zero skip to element queue, cluster.py
 
 enum Counter {
@@ -36,8 +36,8 @@ struct Machine {
     int32_t skip_weights, skip_activations, merge_places, merge_level, settle, clear;
     int32_t layer_words, tile_words, group_words, job_places;
     int32_t buffer_words, packet_places, read_chunks;
-    int32_t word_places, pixel_places, program_reads, single_port, direct_jobs, write_back;
-    int32_t fetch_latency;
+    int32_t word_places, pixels_ahead, program_reads, memory_ports, few_stages, shared_results;
+    int32_t write_back, result_write, fetch_latency;
 };
 
 struct LayerFields {
@@ -111,14 +111,18 @@ class Host {
     int32_t signals = 0, releases = 0;      // sequencer.py
     bool running = false;
 
-    // One cycle; busy slices serve others first. True: the program starts.
-    bool step(const uint8_t* reading, const uint8_t* writing) {
+    // One cycle; busy slices serve others first, and a result that is written where the packets'
+    // words are. True: the program starts.
+    bool step(const uint8_t* reading, const uint8_t* writing, bool result = false) {
         bool start = false, end = false;
         const bool valid = waiting > 0, word = valid && fresh;
         bool answered = answer(reading);
         int32_t taken = 0;
-        // What is written waits in a queue of two until its slice takes it.
-        const bool room = stored < 2;
+        // What is written waits in a queue of two until its slice takes it; with few stages in the
+        // packet buffer.
+        const bool room = c.few_stages ? !(packets[done].slice >= 0 && writing
+                                           && writing[packets[done].slice])
+                                       : stored < 2;
         bool storing = false;
         switch (state) {
             case HEADER:
@@ -187,10 +191,11 @@ class Host {
             store[0] = store[1];
             --stored;
         }
-        if (storing) store[stored++] = packets[done].slice;
+        if (storing && !c.few_stages) store[stored++] = packets[done].slice;
         // Packet buffer.
         int32_t arrived = 0;
-        const bool ready = waiting < c.packet_places && received - consumed < c.buffer_words;
+        const bool ready = waiting < c.packet_places && received - consumed < c.buffer_words
+                           && !result;
         const bool offer = sending < count && !holding;
         if (offer && ready) {
             ++received;
@@ -383,7 +388,7 @@ class Simulation {
         for (auto& slice : slices) slice.queue.resize(c.merge_places);
         delay.assign(DELAY, {-1, nullptr});
         // Slots outlive their jobs by the time that steps take to the slices.
-        drain_jobs.resize(size_t(c.pixel_places) + DELAY);
+        drain_jobs.resize(size_t(c.pixels_ahead) + DELAY);
     }
 
     // 0, or 1: cancelled, 2: an address beyond its memory, 3: program and host wait for each other.
@@ -523,7 +528,7 @@ class Simulation {
 
     // GROUP waits until the clusters are idle. Those that are stay so until they get a job.
     bool wait_for_clusters(int32_t at, bool pixel) {
-        if (!c.direct_jobs || known_idle) return false;
+        if (c.job_places || known_idle) return false;
         group_from = at;
         group_of_pixel = pixel;
         offer = NEVER;
@@ -692,6 +697,7 @@ class Simulation {
     bool stalled = false;               // for the log
     bool stop = false, full_before = false, drain_busy = false;
     std::vector<Step> delay;            // steps on their way to the slices
+    uint8_t result_due[DELAY] = {};     // cycles in which one of them is a result to write
     int32_t in_flight = 0;
 
     bool set_complete(int number, int32_t t) const {
@@ -762,7 +768,7 @@ class Simulation {
             full |= slice.level[1] >= c.merge_level;
             // What was visited three cycles ago is written.
             writing[k] = std::count(slice.visit_time, slice.visit_time + 3, t - 3) > 0;
-            const bool taken_up = c.single_port && writing[k];
+            const bool taken_up = c.memory_ports == 1 && writing[k];
             merge_idle &= visit(slice, t, taken_up);
             int chosen = -1;
             if (!slice.reading && !taken_up) {
@@ -785,9 +791,9 @@ class Simulation {
         bool accepted = false;
         if (t + 1 >= offer) {
             const bool room = have_room();
-            accepted = t >= offer && t >= ready_at && (c.direct_jobs ? room : had_room);
+            accepted = t >= offer && t >= ready_at && (c.job_places ? had_room : room);
             had_room = room;
-            if (next_job.last && drain_tail - drain_head == uint32_t(c.pixel_places))
+            if (next_job.last && drain_tail - drain_head == uint32_t(c.pixels_ahead))
                 accepted = false;
         }
         if (accepted) hand_out(t);
@@ -817,6 +823,7 @@ class Simulation {
             auto& job = drain_jobs[drain_head % drain_jobs.size()];
             delay[(t + c.write_back) % DELAY] = {job.row_base + step_number, &job};
             ++in_flight;
+            result_due[(t + c.result_write) % DELAY] = layer.raw;
             ++counters[DRAIN_STEPS];
             // The last row's first step frees the bank.
             if (step_number == job.steps - c.elements / c.lanes) {
@@ -840,11 +847,13 @@ class Simulation {
         if (in_flight) arrive(t);
         for (auto& slice : slices) {
             slice.level[1] = slice.level[0];
-            slice.level[0] = int32_t(slice.tail - slice.head) + (c.single_port && slice.shown);
+            slice.level[0] = int32_t(slice.tail - slice.head) + (c.few_stages && slice.shown);
         }
 
         if (host) {
-            host->step(reading, writing);
+            uint8_t& result = result_due[t % DELAY];
+            host->step(reading, writing, c.shared_results && result);
+            result = false;
             host->settle(released);
         }
 
@@ -1120,8 +1129,8 @@ class Simulation {
             slice.visit_lane[0] = slice.lane;
             slice.pending = false;
         }
-        // With a single port the oldest write-back is the queue's.
-        const bool direct = c.single_port;
+        // With few stages the oldest write-back is the queue's.
+        const bool direct = c.few_stages;
         if (direct && !slice.pending) show(slice, t);
         if (!slice.pending && slice.shown) slice.shown = !take_up(slice);
         if (!direct) show(slice, t);

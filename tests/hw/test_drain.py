@@ -6,7 +6,7 @@ import pytest
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.drain import Drain
-from tritforge.hw.timing import clear_latency, pixel_places
+from tritforge.hw.timing import clear_latency, pixels_ahead
 
 CONFIGS = [
     Config(rows=3, elements=4),
@@ -271,7 +271,7 @@ def test_jobs_wait(sets):
             await ctx.tick()
 
     simulate(drain, bench)
-    assert taken == pixel_places(config)
+    assert taken == pixels_ahead(config)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")

@@ -10,7 +10,7 @@ import pytest
 from amaranth.hdl import Module
 
 from tests.hw.benches import lint, simulate, to_signed
-from tritforge.hw.config import Config
+from tritforge.hw.config import CHOICES, Config
 from tritforge.hw.drain import Drain
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.merge import Merge
@@ -28,7 +28,7 @@ CONFIGS = [
     Config(scan_width=3, activation_depth=90),
     Config(scan_width=16, activation_depth=40, clusters=8),
 ]
-#: Cycles from a write-back to its first visit, where memories have two ports.
+#: Cycles from a write-back to its first visit, where register stages are full.
 VISIT = 3
 #: Cycles from a visit to its write.
 WRITE = ChunkMemory.latency + 1
@@ -109,7 +109,7 @@ class Model:
         """One cycle."""
         seen = self.seen
         seen.full.append(int(self.was_full))
-        direct = self.config.single_port  # the oldest is still in the queue
+        direct = self.config.few_stages  # the oldest is still in the queue
         self.was_full = len(self.queue) + (direct and self.shown is not None) >= merge_level(
             self.config
         )
@@ -122,7 +122,7 @@ class Model:
             written = self.recent[0]
             if not fresh and (
                 (address, lane) in self.recent
-                or (written and (self.config.single_port or written[0] == address))
+                or (written and (self.config.memory_ports == 1 or written[0] == address))
             ):
                 self.waits += 1
                 visit = None
@@ -311,10 +311,11 @@ def test_others_do_not_wait(address, lane):
     assert run(CONFIGS[1], operations).reads == [(1 + VISIT, address)]
 
 
-@pytest.mark.parametrize("single_port", [False, True])
+@pytest.mark.parametrize("stages", CHOICES["register_stages"])
+@pytest.mark.parametrize("ports", [1, 2])
 @pytest.mark.parametrize("address", [5, 6])
-def test_words_that_are_being_written_are_not_read(single_port, address):
-    config = dataclasses.replace(CONFIGS[1], single_port=single_port)
+def test_words_that_are_being_written_are_not_read(ports, stages, address):
+    config = dataclasses.replace(CONFIGS[1], memory_ports=ports, register_stages=stages)
     operations = [
         write_back(5, 200, 2),
         None,
@@ -322,8 +323,8 @@ def test_words_that_are_being_written_are_not_read(single_port, address):
         write_back(address, 100, 1, fresh=(0, 0)),
         *[None] * 12,
     ]
-    waits = single_port or address == 5
-    assert run(config, operations).reads == [(3 + VISIT - single_port + waits, address)]
+    waits = ports == 1 or address == 5
+    assert run(config, operations).reads == [(3 + VISIT - config.few_stages + waits, address)]
 
 
 def test_zeros_are_not_queued():

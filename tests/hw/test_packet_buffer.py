@@ -7,11 +7,10 @@ from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.packet_buffer import PacketBuffer
 from tritforge.hw.protocol import ErrorCode
-from tritforge.hw.timing import packet_places
 
 CONFIG = Config(packet_words=34)
 #: Results stand in the same memory.
-SHARED = Config(packet_words=34, result_depth=50, single_port=True)
+SHARED = Config(packet_words=34, result_depth=50, register_stages="few", shared_results=True)
 
 
 def port_words(words):
@@ -196,7 +195,7 @@ def test_packets_that_wait_are_bounded():
             await ctx.tick()
 
     simulate(buffer, bench)
-    assert count == packet_places(CONFIG)
+    assert count == CONFIG.packet_places
 
 
 @pytest.mark.parametrize("words", [34, 126, 4096])

@@ -23,7 +23,7 @@ CONFIGS = [
     PRESETS["icebreaker"],
 ]
 
-NAMES = [f"{config.accumulator_width}{'-single' * config.single_port}" for config in CONFIGS]
+NAMES = [f"{config.accumulator_width}{'-few' * config.few_stages}" for config in CONFIGS]
 
 
 def run(config, cases, low, high):
@@ -142,9 +142,9 @@ def test_large_shifts():
     simulate(block, bench)
 
 
-@pytest.mark.parametrize(("single_port", "latencies"), [(False, (5, 3)), (True, (4, 2))])
-def test_latencies(single_port, latencies):
-    config = replace(PRESETS["icebreaker"], single_port=single_port)
+@pytest.mark.parametrize(("stages", "latencies"), [("full", (5, 3)), ("few", (4, 2))])
+def test_latencies(stages, latencies):
+    config = replace(PRESETS["icebreaker"], register_stages=stages)
     assert (requantizer_latency(config), result_latency(config)) == latencies
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
-from tritforge.hw.timing import job_places, word_places
 from tritforge.hw.walker import Walker
 
 CONFIGS = [
@@ -158,7 +157,7 @@ def test_one_word_per_cycle(config):
     for job in jobs:
         count = len(expected_words(config, job))
         expected += range(at, at + count)
-        at += max(count, 2 if job_places(config) == 1 else 1)
+        at += max(count, 2 if config.job_places == 1 else 1)
     assert cycles == expected
     # One cycle in the job queue, one in the address register, two in the memory, one in the
     # word queue.
@@ -184,7 +183,7 @@ def test_word_queue_is_not_overrun():
             await ctx.tick()
 
     simulate(walker, bench)
-    assert reads == word_places(config)
+    assert reads == config.word_places
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")

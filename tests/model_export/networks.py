@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from tritforge.hw.config import Config, ConfigError
+from tritforge.hw.config import CHOICES, Config, ConfigError
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import MemoryImage, emit
 from tritforge.model_export.memory.placement import place
@@ -140,6 +140,14 @@ def random_config(rng, **fixed):
             "result_depth": int(rng.integers(200, 1500)),
             "layer_count": 16,
             "packet_words": int(rng.integers(34, 200)),
+            "memory_ports": int(rng.choice([1, 2])),
+            "register_stages": str(rng.choice(CHOICES["register_stages"])),
+            "job_places": int(rng.choice([0, 0, 1, 2, 16])),
+            "word_places": int(rng.choice([2, 3, 4, 8, 16])),
+            "pixel_places": int(rng.choice([2, 3, 8, 16])),
+            "packet_places": int(rng.choice([2, 3, 8])),
+            "shared_results": bool(rng.integers(2)),
+            "gate_clocks": bool(rng.integers(2)),
         }
         try:
             return Config(**(values | fixed))
@@ -510,6 +518,7 @@ def random_network(rng, config, max_layers=5, max_channels=30, max_size=8) -> Ne
 def streamed(rng, network, config):
     """Memory contents for ``config`` with memories that are too small, each by chance; some as
     small as they can be."""
+    config = dataclasses.replace(config, memory_ports=2)  # one port cannot be refilled meanwhile
     whole = compile_network(network, config)
     used = {
         "trit_depth": whole.trits.shape[1],

@@ -97,7 +97,7 @@ def test_work_is_that_of_the_resident_network():
     compared = cut = 0
     for seed in range(60, 75):
         rng = np.random.default_rng([seed, 99])
-        config = random_config(rng)
+        config = random_config(rng, memory_ports=2)
         network = random_network(rng, config)
         codes = random_codes(rng, network)
         whole = compile_network(network, config)
@@ -303,7 +303,7 @@ def spoil(document, path, value):
     ],
 )
 def test_a_schedule_that_is_none_is_refused(path, value):
-    _, memory, _, _ = make(5)
+    _, memory, _, _ = make(6)
     outputs = {place.name: place.output for place in memory.layers}
     sizes = {
         "program": len(memory.program),

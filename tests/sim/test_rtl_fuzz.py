@@ -93,9 +93,6 @@ def run_configuration(seed, networks):
         rng,
         skip_zero_weights=seed % 5 != 3,
         skip_zero_activations=seed % 5 != 4,
-        single_port=bool(seed & 1),
-        short_queues=bool(seed & 2),
-        gate_clocks=bool(seed & 4),
     )
     for n in range(networks):
         with NativeLink(config, optimize=False) as link:

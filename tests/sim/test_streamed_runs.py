@@ -97,7 +97,6 @@ def run_configuration(seed, networks):
         rng,
         skip_zero_weights=seed % 5 != 3,
         skip_zero_activations=seed % 5 != 4,
-        gate_clocks=bool(seed & 2),
         layer_count=int(rng.integers(1, 9)),
     )
     network = random_network(rng, config)
