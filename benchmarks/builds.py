@@ -43,18 +43,20 @@ def main(seeds: int, rows: tuple[str, ...], output: Path | None) -> None:
                 folder = (output or Path(scratch)) / f"{target}-{config}-{clock:g}-{seed}"
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 report = build(plan, folder, progress=progress).report
-                used = {name: row["used"] for name, row in report["resources"].items()}
+                used = {name: use.used for name, use in report.resources.items()}
+                reached = report.timing.fmax_mhz
+                assert reached is not None  # a build without a clock fails
                 click.echo(
                     json.dumps(
                         {
                             "board": target,
                             "configuration": config,
                             "seed": seed,
-                            "asked_mhz": report["timing"]["constraint_mhz"],
-                            "reached_mhz": round(report["timing"]["fmax_mhz"], 1),
+                            "asked_mhz": report.timing.constraint_mhz,
+                            "reached_mhz": round(reached, 1),
                             **used,
-                            "seconds": {one["phase"]: one["seconds"] for one in report["phases"]},
-                            "tools": report["tools"],
+                            "seconds": {one.phase: one.seconds for one in report.phases},
+                            "tools": report.tools,
                         }
                     )
                 )

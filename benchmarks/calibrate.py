@@ -29,15 +29,17 @@ from tritforge.fpga.bitstream.netlist_report import block_of, read_cells, totals
 from tritforge.fpga.bitstream.plan import BuildPlan, make_plan
 from tritforge.fpga.fit.estimate import (
     CALIBRATION,
-    RESOURCES,
+    CalibratedBuild,
+    Calibration,
+    Coefficients,
     Estimate,
     block_terms,
     estimate_with,
     load_calibration,
 )
-from tritforge.fpga.fit.room import EXACT
+from tritforge.fpga.fit.resources import EXACT, RESOURCES
 from tritforge.fpga.fit.structure import BLOCKS, TERMS, kind_of
-from tritforge.fpga.platform.board import Board, board
+from tritforge.fpga.platform.board import Board, Resources, board
 from tritforge.fpga.platform.board_top import INSTANCE, TOP
 from tritforge.fpga.toolchain.tools import Tool, find, run
 from tritforge.hw.config import Config
@@ -519,10 +521,10 @@ def _solve(
     return nnls(left, right)[0]
 
 
-def fit(builds: list[tuple[Board, Config, dict[str, Any]]]) -> dict[str, Any]:
+def fit(builds: list[tuple[Board, Config, dict[str, Any]]]) -> dict[str, Coefficients]:
     """Coefficients of every family, by kind of block and term, for lookup tables and
     flip-flops."""
-    families: dict[str, Any] = {}
+    families: dict[str, Coefficients] = {}
     for family in sorted({chosen.family for chosen, _, _ in builds}):
         own = [one for one in builds if one[0].family == family]
         rows = [
@@ -557,7 +559,7 @@ def fit(builds: list[tuple[Board, Config, dict[str, Any]]]) -> dict[str, Any]:
                     for name, value in zip(TERMS, found, strict=True)
                     if value > 5e-5
                 }
-        families[family] = result
+        families[family] = Coefficients(**result)
     return families
 
 
@@ -565,13 +567,19 @@ def fit(builds: list[tuple[Board, Config, dict[str, Any]]]) -> dict[str, Any]:
 STRENGTH = 0.05
 
 
-def compare(estimated: Estimate, measured: dict[str, Any]) -> dict[str, Any]:
+def compare(
+    chosen: Board, config: Config, held_out: bool, estimated: Estimate, measured: dict[str, Any]
+) -> CalibratedBuild:
     """Estimate and measurement of a build, and the relative error of the lookup tables."""
-    return {
-        "measured": {name: measured[name] for name in RESOURCES},
-        "estimated": estimated.to_dict(),
-        "luts_error": round(estimated.luts / measured["luts"] - 1, 4),
-    }
+    return CalibratedBuild(
+        chosen.name,
+        held_out,
+        config.differences(Config()),
+        Resources(**{name: measured[name] for name in RESOURCES}),
+        estimated.resources,
+        round(estimated.luts / measured["luts"] - 1, 4),
+        measured["seconds"],
+    )
 
 
 @click.command()
@@ -593,7 +601,7 @@ def main(cache: Path | None, check: bool, only: str | None) -> None:
                 progress(f"{config.name} on {chosen.name}", number / len(rows))
             builds.append((chosen, config, held_out, measure(chosen, config, tools, cache)))
     families = (
-        load_calibration()["families"]
+        load_calibration().families
         if check
         else fit(
             [
@@ -605,47 +613,39 @@ def main(cache: Path | None, check: bool, only: str | None) -> None:
     )
     entries, wrong = [], []
     for chosen, config, held_out, measured in builds:
-        result = compare(estimate_with(families, chosen, config), measured)
-        exact = all(result["measured"][name] == result["estimated"][name] for name in EXACT)
-        good = exact and (abs(result["luts_error"]) <= TOLERANCE or not held_out)
+        result = compare(
+            chosen, config, held_out, estimate_with(families, chosen, config), measured
+        )
+        exact = all(
+            getattr(result.measured, name) == getattr(result.estimated, name) for name in EXACT
+        )
+        good = exact and (abs(result.luts_error) <= TOLERANCE or not held_out)
         if not good:
             wrong.append(config.name)
-        entries.append(
-            {
-                "board": chosen.name,
-                "held_out": held_out,
-                "configuration": config.differences(Config()),
-                **result,
-                "seconds": measured["seconds"],
-            }
-        )
+        entries.append(result)
         click.echo(
             f"{config.name:>4} {chosen.name:<11} {'held out' if held_out else 'fitted':<9}"
-            f"LUTs {measured['luts']:>6} estimated {result['estimated']['luts']:>6} "
-            f"({result['luts_error']:+.1%})  block RAMs {measured['block_rams']:>3} "
-            f"{result['estimated']['block_rams']:>3}  {'' if exact else 'MEMORIES DIFFER'}"
+            f"LUTs {measured['luts']:>6} estimated {result.estimated.luts:>6} "
+            f"({result.luts_error:+.1%})  block RAMs {measured['block_rams']:>3} "
+            f"{result.estimated.block_rams:>3}  {'' if exact else 'MEMORIES DIFFER'}"
         )
     if not check and only is None:
+        calibration = Calibration(
+            "python benchmarks/calibrate.py",
+            {name: tool.version for name, tool in tools.items()},
+            TOLERANCE,
+            families,
+            tuple(entries),
+        )
         with new_file(CALIBRATION) as part:
-            part.write_text(
-                _text(
-                    {
-                        "command": "python benchmarks/calibrate.py",
-                        "tools": {name: tool.version for name, tool in tools.items()},
-                        "tolerance": TOLERANCE,
-                        "families": families,
-                        "builds": entries,
-                    }
-                ),
-                encoding="utf-8",
-            )
+            part.write_text(_text(calibration), encoding="utf-8")
     if wrong:
         raise click.ClickException(f"too far off: {', '.join(wrong)}")
 
 
-def _text(document: dict[str, Any]) -> str:
+def _text(calibration: Calibration) -> str:
     """JSON with a line for every block and build."""
-    text = json.dumps(document, indent=1)
+    text = json.dumps(calibration.to_json(), indent=1)
     return (
         re.sub(
             r"\{\s+([^{}]*?)\s+\}",

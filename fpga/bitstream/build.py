@@ -1,7 +1,6 @@
 """From a plan to a bitstream and a report, in a folder that appears when all is done."""
 
 import hashlib
-import json
 import re
 import shutil
 import tempfile
@@ -10,33 +9,46 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.json_types import JsonError, dump, parse
 from tritforge.common.progress import Progress
 from tritforge.fpga.bitstream.netlist_report import (
     blocks,
     check_contents,
     critical_path,
     read_cells,
+    read_placed,
     sites,
     timing,
     totals,
 )
 from tritforge.fpga.bitstream.plan import PLACED, BuildPlan
+from tritforge.fpga.bitstream.report import (
+    FORMAT,
+    FORMAT_VERSION,
+    Attempt,
+    Bitstream,
+    BoardName,
+    BuildReport,
+    ClockReport,
+    ContentsReport,
+    File,
+    Phase,
+    Preloaded,
+    digest,
+)
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import estimate
+from tritforge.fpga.fit.resources import uses
 from tritforge.fpga.fit.room import beyond, lacking, refusal
 from tritforge.fpga.platform.board import FAMILIES, Board
 from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.toolchain.tools import Tool, ToolError, find, run
-from tritforge.sim.report import dump
+from tritforge.fpga.toolchain.yosys_json import Cell
 
-__all__ = ["FORMAT", "Built", "build", "digest", "former_report", "load"]
+__all__ = ["Built", "build", "former_report", "load"]
 
-#: What a report begins with.
-FORMAT = "tritforge build"
-FORMAT_VERSION = 2
 REPORT = "report.json"
 #: What openFPGALoader said last.
 LOAD_LOG = "load.txt"
@@ -66,20 +78,19 @@ class Built:
     Members
     -------
     folder : Path
-    report : dict
+    report : BuildReport
         As in ``report.json``.
     fresh : bool
         False where the folder held this build already.
     """
 
     folder: Path
-    report: dict[str, Any]
+    report: BuildReport
     fresh: bool
 
     @property
     def bitstream(self) -> Path:
-        name: str = self.report["bitstream"]["file"]
-        return self.folder / name
+        return self.folder / self.report.bitstream.file
 
 
 def build(
@@ -99,7 +110,7 @@ def build(
     identity = plan.identity(tools)
     files = {*plan.files, plan.bitstream, TOP + plan.family.routed, *_OTHERS}
     former = _former(output)
-    if not force and former is not None and former["identity"] == identity:
+    if not force and former is not None and former.identity == identity:
         return Built(output, former, False)
     if sentence := _in_the_way(output, files, former):
         raise BuildError(sentence)
@@ -111,9 +122,9 @@ def build(
             except ToolError as error:
                 # the unfinished folder goes, its log must not
                 raise BuildError(_keep_log(error, output)) from error
-            report = json.loads(dump(report))
+            document = report.to_json()
             (folder / REPORT).write_text(
-                dump(report | {"digest": digest(report)}), encoding="utf-8"
+                dump(document | {"digest": digest(document)}), encoding="utf-8"
             )
     except OSError as error:
         raise BuildError(f"{output} cannot be written: {error.strerror}") from error
@@ -140,7 +151,7 @@ def load(
     )
 
 
-def former_report(folder: Path) -> dict[str, Any]:
+def former_report(folder: Path) -> BuildReport:
     """The report of the finished build in a folder.
 
     Raises
@@ -149,29 +160,28 @@ def former_report(folder: Path) -> dict[str, Any]:
         There is none, or its bitstream is not the one that was reported.
     """
     try:
-        report: dict[str, Any] = json.loads((folder / REPORT).read_bytes())
-        if report["format"] != FORMAT or report["format_version"] != FORMAT_VERSION:
+        document = parse((folder / REPORT).read_bytes())
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise BuildError(f"{folder} is not a {FORMAT}")
+        if document.get("format_version") != FORMAT_VERSION:
             raise BuildError(f"{folder} is not a {FORMAT} of this version")
-        for what in ("bitstream", "netlist"):
-            raw = (folder / report[what]["file"]).read_bytes()
-            if hashlib.sha256(raw).hexdigest() != report[what]["sha256"]:
-                raise BuildError(f"the {what} in {folder} is not the one that was built there")
-        said = report.pop("digest")
-        if said != digest(report):
+        said = document.pop("digest", None)
+        if said is None:
+            raise BuildError(f"{folder} is not a {FORMAT}")
+        if said != digest(document):
             raise BuildError(f"{folder / REPORT} is not the one that was written there")
+        report = BuildReport.from_json(document)
+        for what, file in (("bitstream", report.bitstream), ("netlist", report.netlist)):
+            if hashlib.sha256((folder / file.file).read_bytes()).hexdigest() != file.sha256:
+                raise BuildError(f"the {what} in {folder} is not the one that was built there")
     except PermissionError as error:
         raise BuildError(f"{folder} cannot be read: {error.strerror}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, JsonError) as error:
         raise BuildError(f"{folder} is not a {FORMAT}") from error
     return report
 
 
-def digest(report: dict[str, Any]) -> str:
-    """Of a report without its digest."""
-    return hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()
-
-
-def _former(output: Path) -> dict[str, Any] | None:
+def _former(output: Path) -> BuildReport | None:
     """The report of the finished build in ``output``, if there is one."""
     try:
         return former_report(output)
@@ -179,11 +189,11 @@ def _former(output: Path) -> dict[str, Any] | None:
         return None
 
 
-def _in_the_way(output: Path, files: set[str], former: dict[str, Any] | None) -> str | None:
+def _in_the_way(output: Path, files: set[str], former: BuildReport | None) -> str | None:
     """Why ``output`` must not be replaced; a former build of another board has other files."""
     if former is not None:
-        family = FAMILIES[former["board"]["family"]]
-        files = files | {TOP + family.constraints, TOP + family.routed, former["bitstream"]["file"]}
+        family = FAMILIES[former.board.family]
+        files = files | {TOP + family.constraints, TOP + family.routed, former.bitstream.file}
     if output.is_dir():
         files = files - {entry.name for entry in output.iterdir() if entry.is_dir()}
     return obstacle(output, REPORT, FORMAT, files)
@@ -201,19 +211,20 @@ def _keep_log(error: ToolError, output: Path) -> str:
 
 def _run(
     plan: BuildPlan, tools: list[Tool], identity: str, folder: Path, progress: Progress | None
-) -> dict[str, Any]:
+) -> BuildReport:
+    """Write the plan's files, run its tools, and read what they wrote."""
     for name, text in plan.files.items():
         (folder / name).write_text(text, encoding="utf-8")
     phases = []
-    cells: dict[str, dict[str, Any]] = {}
-    attempts: list[dict[str, Any]] = []
+    cells: dict[str, Cell] = {}
+    attempts: list[Attempt] = []
     for (phase, _, arguments), tool in zip(plan.commands, tools, strict=True):
         started = time.monotonic()
         if phase == "place and route":
             attempts = _place(plan, tool, arguments, folder, progress)
         else:
             run(tool, arguments, folder, _LOGS[phase], _watch(phase, progress))
-        phases.append({"phase": phase, "seconds": round(time.monotonic() - started, 1)})
+        phases.append(Phase(phase, round(time.monotonic() - started, 1)))
         if phase == "synthesis":
             _check_drivers(folder / _LOGS[phase])
             with _output_of(tool, folder / _LOGS[phase]):
@@ -221,44 +232,35 @@ def _run(
             check_contents(cells, plan.contents)
             _check_room(plan, cells)
     with _output_of(tools[1], folder / _LOGS["place and route"]):
-        placed = json.loads((folder / PLACED).read_bytes())
-        used, path = sites(plan.board.family, placed["utilization"]), critical_path(placed, cells)
+        placed = read_placed(folder / PLACED)
+        path = critical_path(placed, cells)
     with _output_of(tools[-1], folder / _LOGS["packing"]):
         raw = (folder / plan.bitstream).read_bytes()
         if not raw:
             raise ValueError("an empty bitstream")
     netlist = (folder / f"{TOP}.json").read_bytes()
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "identity": identity,
-        "board": {"name": plan.board.name, "title": plan.board.title, "family": plan.board.family},
-        "configuration": plan.config.to_dict(),
-        "configuration_identity": plan.config.identity,
-        "contents": {
-            "label": f"{plan.label:08x}",
-            "preloaded": [
-                {"memory": one.memory, "bits": one.width * one.depth, "ones": one.ones}
-                for one in plan.contents
-            ],
-            "host_sends": plan.host_sends,
-        },
-        "clock": _clock(plan),
-        "resources": _resources(plan, used, cells),
-        "blocks": blocks(cells),
-        "timing": timing(placed, plan.clocking.clock_hz / 1e6),
-        "critical_path": path,
-        "phases": phases,
-        "seed": max(attempts, key=lambda attempt: attempt["fmax_mhz"] or 0.0)["seed"],
-        "attempts": attempts,
-        "tools": {tool.name: tool.version for tool in tools},
-        "netlist": {"file": f"{TOP}.json", "sha256": hashlib.sha256(netlist).hexdigest()},
-        "bitstream": {
-            "file": plan.bitstream,
-            "bytes": len(raw),
-            "sha256": hashlib.sha256(raw).hexdigest(),
-        },
-    }
+    # of iCE40's flip-flops placement says nothing
+    counts = totals(cells) | sites(plan.board.family, placed)
+    return BuildReport(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        identity=identity,
+        board=BoardName(plan.board.name, plan.board.title, plan.board.family),
+        configuration=plan.config.to_dict(),
+        configuration_identity=plan.config.identity,
+        contents=_contents(plan),
+        clock=_clock(plan),
+        resources=uses(counts, plan.board.resources),
+        blocks=blocks(cells),
+        timing=timing(placed, plan.clocking.clock_hz / 1e6),
+        critical_path=path,
+        phases=tuple(phases),
+        seed=max(attempts, key=lambda attempt: attempt.fmax_mhz or 0.0).seed,
+        attempts=tuple(attempts),
+        tools={tool.name: tool.version for tool in tools},
+        netlist=File(f"{TOP}.json", hashlib.sha256(netlist).hexdigest()),
+        bitstream=Bitstream(plan.bitstream, len(raw), hashlib.sha256(raw).hexdigest()),
+    )
 
 
 @contextmanager
@@ -276,12 +278,12 @@ def _output_of(tool: Tool, log: Path) -> Iterator[None]:
 
 def _place(
     plan: BuildPlan, tool: Tool, arguments: Sequence[str], folder: Path, progress: Progress | None
-) -> list[dict[str, Any]]:
+) -> list[Attempt]:
     """Place and route with one seed after the other until one reaches the clock; what the fastest
     one wrote stays. ``fmax_mhz`` of one without a legal placement is None."""
     phase = "place and route"
     files = (_LOGS[phase], PLACED, TOP + plan.family.routed)
-    attempts: list[dict[str, Any]] = []
+    attempts: list[Attempt] = []
     option, fastest = arguments.index("--seed") + 1, 0.0
     with tempfile.TemporaryDirectory(prefix="best-", dir=folder) as aside:
         for number in range(plan.tries):
@@ -296,20 +298,19 @@ def _place(
                     error.log.read_text(encoding="utf-8", errors="replace")
                 ):
                     raise
-                attempts.append({"seed": seed, "fmax_mhz": None})
+                attempts.append(Attempt(seed, None))
                 continue
             with _output_of(tool, folder / _LOGS[phase]):
-                reached = timing(
-                    json.loads((folder / PLACED).read_bytes()), plan.clocking.clock_hz / 1e6
-                )
-                if reached["fmax_mhz"] is None or not (folder / files[-1]).is_file():
+                reached = timing(read_placed(folder / PLACED), plan.clocking.clock_hz / 1e6)
+                fmax = reached.fmax_mhz
+                if fmax is None or not (folder / files[-1]).is_file():
                     raise ValueError("no clock or no result")
-            attempts.append({"seed": seed, "fmax_mhz": reached["fmax_mhz"]})
-            if reached["fmax_mhz"] > fastest:
-                fastest = reached["fmax_mhz"]
+            attempts.append(Attempt(seed, fmax))
+            if fmax > fastest:
+                fastest = fmax
                 for name in files:
                     (folder / name).replace(Path(aside) / name)
-            if reached["met"]:
+            if reached.met:
                 break
         for name in files:
             (Path(aside) / name).replace(folder / name)
@@ -335,17 +336,24 @@ def _watch(
     return seen
 
 
-def _clock(plan: BuildPlan) -> dict[str, Any]:
+def _contents(plan: BuildPlan) -> ContentsReport:
+    preloaded = tuple(
+        Preloaded(one.memory, one.width * one.depth, one.ones) for one in plan.contents
+    )
+    return ContentsReport(f"{plan.label:08x}", preloaded, plan.host_sends)
+
+
+def _clock(plan: BuildPlan) -> ClockReport:
     clocking = plan.clocking
-    return {
-        "hz": clocking.clock_hz,
-        "pll": None if clocking.pll is None else asdict(clocking.pll),
-        "reset_cycles": clocking.reset_cycles,
-        "divisor": clocking.divisor,
-        "baud": clocking.baud,
-        "actual_baud": round(clocking.actual_baud, 1),
-        "baud_error": round(clocking.baud_error, 6),
-    }
+    return ClockReport(
+        hz=clocking.clock_hz,
+        pll=None if clocking.pll is None else asdict(clocking.pll),
+        reset_cycles=clocking.reset_cycles,
+        divisor=clocking.divisor,
+        baud=clocking.baud,
+        actual_baud=round(clocking.actual_baud, 1),
+        baud_error=round(clocking.baud_error, 6),
+    )
 
 
 def _check_exact(plan: BuildPlan) -> None:
@@ -372,24 +380,7 @@ def _check_drivers(log: Path) -> None:
                 )
 
 
-def _check_room(plan: BuildPlan, cells: dict[str, dict[str, Any]]) -> None:
+def _check_room(plan: BuildPlan, cells: dict[str, Cell]) -> None:
     """Refuse before placement what can never fit."""
     if lacks := beyond(totals(cells), asdict(plan.board.resources)):
         raise BuildError(refusal(plan.board, plan.config, lacks, plan.network))
-
-
-def _resources(
-    plan: BuildPlan, used: dict[str, int], cells: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """Used, available and percent; iCE40's flip-flops are counted before placement."""
-    has = asdict(plan.board.resources)
-    known = totals(cells) | used
-    return {
-        name: {
-            "used": known.get(name, 0),
-            "available": has[name],
-            "percent": round(100 * known.get(name, 0) / has[name], 1),
-        }
-        for name in ("luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")
-        if has[name]
-    }

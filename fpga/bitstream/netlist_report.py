@@ -1,23 +1,28 @@
 """What a synthesized design consists of, block by block, and where its slowest path runs."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from tritforge.common.json_types import JsonObject, named, parse
+from tritforge.fpga.bitstream.report import BlockCells, CriticalPath, Step, Timing
 from tritforge.fpga.errors import BuildError
+from tritforge.fpga.fit.resources import RESOURCES
 from tritforge.fpga.platform.board_top import INSTANCE, TOP
 from tritforge.fpga.toolchain.preload import Contents
+from tritforge.fpga.toolchain.yosys_json import Cell, read_modules
 
 __all__ = [
     "CELLS",
+    "Placed",
     "block_of",
     "blocks",
     "check_contents",
     "critical_path",
     "read_cells",
+    "read_placed",
     "sites",
     "timing",
     "totals",
@@ -54,10 +59,85 @@ _SITES = {
 }
 _MEMORIES = ("SB_RAM40_4K", "DP16KD", "TRELLIS_DPR16X4", "PDPW16KD")
 
-Cells = Mapping[str, Mapping[str, Any]]
+Cells = Mapping[str, Cell]
 
 
-def read_cells(path: Path) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Clock(JsonObject):
+    achieved: float
+    constraint: float
+
+
+@dataclass(frozen=True)
+class _Site(JsonObject):
+    used: int
+
+
+@dataclass(frozen=True)
+class _End(JsonObject):
+    cell: str
+
+
+@dataclass(frozen=True)
+class _Delay(JsonObject):
+    type: str
+    delay: float
+    start: _End = field(metadata=named("from"))
+    end: _End = field(metadata=named("to"))
+
+
+@dataclass(frozen=True)
+class _Path(JsonObject):
+    start: str = field(metadata=named("from"))
+    end: str = field(metadata=named("to"))
+    delays: tuple[_Delay, ...] = field(metadata=named("path"))
+
+    @property
+    def between_flip_flops(self) -> bool:
+        return all(end.startswith(("posedge", "negedge")) for end in (self.start, self.end))
+
+    @property
+    def half_cycle(self) -> bool:
+        """It has half a cycle: from one edge of the clock to the other."""
+        return self.start.split()[0] != self.end.split()[0]
+
+    @property
+    def cycle(self) -> float:
+        """Least ns of a clock cycle with this path."""
+        return (1 + self.half_cycle) * float(sum(one.delay for one in self.delays))
+
+
+@dataclass(frozen=True)
+class Placed(JsonObject):
+    """What is read of nextpnr's report on a placed and routed design.
+
+    Members
+    -------
+    fmax : dict
+        By clock: what was achieved and asked for, MHz.
+    utilization : dict
+        By site: how many are used.
+    critical_paths : tuple
+        Ends and delays, ns.
+    """
+
+    fmax: Mapping[str, _Clock]
+    utilization: Mapping[str, _Site]
+    critical_paths: tuple[_Path, ...]
+
+
+def read_placed(path: Path) -> Placed:
+    """nextpnr's report.
+
+    Raises
+    ------
+    OSError, ValueError
+        It is no such file.
+    """
+    return Placed.from_json(parse(path.read_bytes()), path.name)
+
+
+def read_cells(path: Path) -> dict[str, Cell]:
     """Cells of the top module of a Yosys JSON file, by name.
 
     Raises
@@ -65,7 +145,7 @@ def read_cells(path: Path) -> dict[str, dict[str, Any]]:
     OSError, ValueError, KeyError, TypeError, AttributeError
         It is not such a file.
     """
-    cells: dict[str, dict[str, Any]] = json.loads(path.read_bytes())["modules"][TOP]["cells"]
+    cells = read_modules(path)[TOP]["cells"]
     if not all(isinstance(cell["type"], str) for cell in cells.values()) or not cells:
         raise ValueError(f"{path} has no cells")
     return cells
@@ -107,7 +187,7 @@ def _title(scope: str) -> str:
     return ".".join(re.sub(r"_\d+$", "_*", part) for part in parts) or "board"
 
 
-def blocks(cells: Cells) -> list[dict[str, Any]]:
+def blocks(cells: Cells) -> tuple[BlockCells, ...]:
     """What each block consists of, without the blocks in it; equal blocks are one row."""
     scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
     rows: dict[str, Counter[str]] = {}
@@ -115,24 +195,10 @@ def blocks(cells: Cells) -> list[dict[str, Any]]:
     for name, cell in cells.items():
         if counted := _counted(cell["type"]):
             rows.setdefault(_title(block_of(name, scopes)), Counter()).update(counted)
-    return [
-        {
-            "block": title,
-            "instances": max(1, instances[title]),
-            **{
-                what: counts[what]
-                for what in (
-                    "luts",
-                    "flip_flops",
-                    "block_rams",
-                    "sprams",
-                    "dsps",
-                    "distributed_rams",
-                )
-            },
-        }
+    return tuple(
+        BlockCells(title, max(1, instances[title]), **{what: counts[what] for what in RESOURCES})
         for title, counts in sorted(rows.items())
-    ]
+    )
 
 
 def check_contents(cells: Cells, contents: Iterable[Contents]) -> None:
@@ -161,69 +227,45 @@ def check_contents(cells: Cells, contents: Iterable[Contents]) -> None:
             )
 
 
-def sites(family: str, utilization: Mapping[str, Any]) -> dict[str, int]:
-    """Sites in use after placement, of nextpnr's report."""
+def sites(family: str, placed: Placed) -> dict[str, int]:
+    """Sites in use after placement."""
     return {
-        name: utilization[site]["used"]
+        name: placed.utilization[site].used
         for site, name in _SITES[family].items()
-        if site in utilization
+        if site in placed.utilization
     }
 
 
-def timing(report: Mapping[str, Any], wanted_mhz: float) -> dict[str, Any]:
-    """Slowest clock of nextpnr's report against the one wanted, MHz."""
+def timing(placed: Placed, wanted_mhz: float) -> Timing:
+    """The slowest clock against the one wanted, MHz."""
     reached = [
-        clock["achieved"]
-        for clock in report["fmax"].values()
-        if clock["constraint"] >= 0.99 * wanted_mhz
+        clock.achieved for clock in placed.fmax.values() if clock.constraint >= 0.99 * wanted_mhz
     ]
     fmax = min(reached, default=None)
-    return {
-        "constraint_mhz": wanted_mhz,
-        "fmax_mhz": fmax,
-        "met": fmax is not None and fmax >= wanted_mhz,
-    }
+    return Timing(wanted_mhz, fmax, fmax is not None and fmax >= wanted_mhz)
 
 
-def critical_path(report: Mapping[str, Any], cells: Cells) -> dict[str, Any] | None:
-    """The longest path between flip-flops, by blocks; one that has half a cycle, from one edge of
-    the clock to the other (``half_cycle``), counts as twice as long.
-
-    ``steps`` has consecutive blocks with the delay in each, ns; routing counts to the block that
-    it starts from.
-    """
-
-    def half_cycle(path: Mapping[str, Any]) -> bool:
-        return str(path["from"]).split()[0] != str(path["to"]).split()[0]
-
-    def cycle(path: Mapping[str, Any]) -> float:
-        """Least ns of a clock cycle with this path."""
-        return (1 + half_cycle(path)) * float(sum(step["delay"] for step in path["path"]))
-
-    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
-    inner = [
-        path
-        for path in report["critical_paths"]
-        if path["from"].startswith(("posedge", "negedge"))
-        and path["to"].startswith(("posedge", "negedge"))
-    ]
+def critical_path(placed: Placed, cells: Cells) -> CriticalPath | None:
+    """The longest path between flip-flops, by blocks; one that has half a cycle counts as twice as
+    long."""
+    inner = [path for path in placed.critical_paths if path.delays and path.between_flip_flops]
     if not inner:
         return None
-    chosen = max(inner, key=cycle)
-    longest = chosen["path"]
-    steps: list[dict[str, Any]] = []
-    delays: Counter[str] = Counter()
-    for step in longest:
-        block = _title(block_of(step["from"]["cell"], scopes)).replace("_*", "")
-        delays["routing" if step["type"] == "routing" else "logic"] += step["delay"]
-        if not steps or steps[-1]["block"] != block:
-            steps.append({"block": block, "ns": 0.0})
-        steps[-1]["ns"] = round(steps[-1]["ns"] + step["delay"], 3)
-    return {
-        "from": longest[0]["from"]["cell"],
-        "to": longest[-1]["to"]["cell"],
-        "half_cycle": half_cycle(chosen),
-        "logic_ns": round(delays["logic"], 3),
-        "routing_ns": round(delays["routing"], 3),
-        "steps": steps,
-    }
+    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
+    chosen = max(inner, key=lambda path: path.cycle)
+    steps: list[Step] = []
+    delays = {"logic": 0.0, "routing": 0.0}
+    for one in chosen.delays:
+        block = _title(block_of(one.start.cell, scopes)).replace("_*", "")
+        delays["routing" if one.type == "routing" else "logic"] += one.delay
+        if not steps or steps[-1].block != block:
+            steps.append(Step(block, 0.0))
+        steps[-1] = Step(block, round(steps[-1].ns + one.delay, 3))
+    return CriticalPath(
+        start=chosen.delays[0].start.cell,
+        end=chosen.delays[-1].end.cell,
+        half_cycle=chosen.half_cycle,
+        logic_ns=round(delays["logic"], 3),
+        routing_ns=round(delays["routing"], 3),
+        steps=tuple(steps),
+    )

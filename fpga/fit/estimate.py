@@ -9,21 +9,23 @@ also has how far off they are on builds that were held out.
 """
 
 import functools
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tritforge.common.json_types import JsonObject, parse
 from tritforge.fpga.errors import BuildError
+from tritforge.fpga.fit.resources import RESOURCES
 from tritforge.fpga.fit.structure import core_structure
-from tritforge.fpga.platform.board import Board
+from tritforge.fpga.platform.board import Board, Resources
 from tritforge.hw.config import Config
 
 __all__ = [
     "CALIBRATION",
-    "RESOURCES",
+    "CalibratedBuild",
+    "Calibration",
+    "Coefficients",
     "Estimate",
     "block_terms",
     "estimate",
@@ -31,8 +33,6 @@ __all__ = [
     "load_calibration",
 ]
 
-#: What is estimated, by the names of a report.
-RESOURCES = ("luts", "flip_flops", "block_rams", "sprams", "dsps", "distributed_rams")
 CALIBRATION = Path(__file__).with_name("calibration.json")
 #: Lookup tables of a 16 x 4 bit memory of an ECP5: four, and two beside them that it keeps from
 #: being used.
@@ -63,16 +63,80 @@ class Estimate:
     distributed_rams: int
     blocks: Mapping[str, int]
 
-    def to_dict(self) -> dict[str, int]:
+    @property
+    def resources(self) -> Resources:
+        """Without the blocks."""
+        return Resources(**self.counts)
+
+    @property
+    def counts(self) -> dict[str, int]:
         """Resources by their names in a report."""
         return {name: getattr(self, name) for name in RESOURCES}
 
 
+@dataclass(frozen=True)
+class Coefficients(JsonObject):
+    """What a unit of a term costs, by kind of block and by term."""
+
+    luts: Mapping[str, Mapping[str, float]]
+    flip_flops: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class CalibratedBuild(JsonObject):
+    """A real build beside its estimate.
+
+    Members
+    -------
+    board : str
+    held_out : bool
+        The coefficients do not know of it.
+    configuration : dict
+        Fields that differ from those of ``Config()``.
+    measured, estimated : Resources
+    luts_error : float
+        Of the estimate, as a fraction.
+    seconds : float
+        That the build took.
+    """
+
+    board: str
+    held_out: bool
+    configuration: Mapping[str, bool | int | str]
+    measured: Resources
+    estimated: Resources
+    luts_error: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Calibration(JsonObject):
+    """The contents of ``calibration.json``.
+
+    Members
+    -------
+    command : str
+        That wrote it.
+    tools : dict[str, str]
+        Versions by name.
+    tolerance : float
+        Most that lookup tables of builds held out may be off, as a fraction.
+    families : dict[str, Coefficients]
+        By :data:`tritforge.fpga.platform.board.FAMILIES`.
+    builds : tuple of CalibratedBuild
+    """
+
+    command: str
+    tools: Mapping[str, str]
+    tolerance: float
+    families: Mapping[str, Coefficients]
+    builds: tuple[CalibratedBuild, ...]
+
+
 @functools.cache
-def load_calibration() -> dict[str, Any]:
+def load_calibration() -> Calibration:
     """The contents of ``calibration.json``."""
-    document: dict[str, Any] = json.loads(CALIBRATION.read_bytes())
-    return document
+    return Calibration.from_json(parse(CALIBRATION.read_bytes()), CALIBRATION.name)
 
 
 def block_terms(board: Board, config: Config) -> dict[str, tuple[Counter[str], int]]:
@@ -92,10 +156,10 @@ def estimate(board: Board, config: Config) -> Estimate:
         The board's clock cannot be made, or the chip has no such memory: one with a single port,
         on an ECP5.
     """
-    return estimate_with(load_calibration()["families"], board, config)
+    return estimate_with(load_calibration().families, board, config)
 
 
-def estimate_with(families: Mapping[str, Any], board: Board, config: Config) -> Estimate:
+def estimate_with(families: Mapping[str, Coefficients], board: Board, config: Config) -> Estimate:
     """:func:`estimate` with other coefficients."""
     try:
         blocks = core_structure(board, config)
@@ -105,18 +169,20 @@ def estimate_with(families: Mapping[str, Any], board: Board, config: Config) -> 
         ) from error
     coefficients = families[board.family]
 
-    def linear(what: str, kind: str) -> float:
-        factors = coefficients[what].get(kind, {})
-        return sum(factor * blocks[kind].terms[term] for term, factor in factors.items())
+    def linear(factors: Mapping[str, Mapping[str, float]], kind: str) -> float:
+        own = factors.get(kind, {})
+        return sum(factor * blocks[kind].terms[term] for term, factor in own.items())
 
     luts = {
-        kind: round(linear("luts", kind) + _DISTRIBUTED * block.resources["distributed_rams"])
+        kind: round(
+            linear(coefficients.luts, kind) + _DISTRIBUTED * block.resources["distributed_rams"]
+        )
         for kind, block in blocks.items()
     }
     exact = sum((block.resources for block in blocks.values()), Counter[str]())
     return Estimate(
         sum(luts.values()),
-        round(sum(linear("flip_flops", kind) for kind in blocks)),
+        round(sum(linear(coefficients.flip_flops, kind) for kind in blocks)),
         exact["block_rams"],
         exact["sprams"],
         exact["dsps"],

@@ -3,10 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from tritforge.fpga.fit.estimate import Estimate, estimate
-from tritforge.fpga.fit.sizes import DEPTHS, compiled
+from tritforge.fpga.fit.resources import EXACT, NAMES
+from tritforge.fpga.fit.sizes import DEPTHS, changed, compiled
 from tritforge.fpga.platform.board import Board
 from tritforge.hw.config import Config, ConfigError
 from tritforge.model_export.errors import ExportError
@@ -25,17 +25,6 @@ __all__ = [
     "sentence",
 ]
 
-#: Resources as a sentence names them.
-NAMES = {
-    "luts": "LUTs",
-    "flip_flops": "flip-flops",
-    "block_rams": "block RAMs",
-    "sprams": "single-port RAMs",
-    "dsps": "multipliers",
-    "distributed_rams": "16 x 4 bit RAMs",
-}
-#: Of these every design's number is known exactly.
-EXACT = ("block_rams", "sprams", "dsps")
 #: Words that a memory keeps when it is made smaller, at least.
 _FEWEST_WORDS = 64
 #: Words of a large single-port memory of an iCE40: fewer save none.
@@ -62,7 +51,7 @@ def lacking(board: Board, found: Estimate, exact: bool = False) -> dict[str, tup
     return beyond(
         {
             name: needed
-            for name, needed in found.to_dict().items()
+            for name, needed in found.counts.items()
             if name in (EXACT if exact else NAMES)
         },
         room(board),
@@ -96,7 +85,7 @@ def arrangement(config: Config) -> str:
     )
 
 
-def assignments(fields: Mapping[str, Any]) -> list[str]:
+def assignments(fields: Mapping[str, bool | int | str]) -> list[str]:
     """Fields of a configuration as its TOML file has them."""
     return [f"{name} = {str(value).lower()}" for name, value in fields.items()]
 
@@ -184,15 +173,14 @@ def _reduced(
             )
             words = getattr(config, depth)
             fewer = max(least, 1 << max(0, math.ceil(math.log2(words / ratio)) - 1))
-            return dataclasses.replace(config, **{depth: min(fewer, words - 1)})
+            return changed(config, {depth: min(fewer, words - 1)})
     lanes = config.drain_width
     for field, step in (("elements", lanes), ("clusters", lanes), ("sets", 1), ("rows", 1)):
         value = getattr(config, field)
         if value > step:
             fewer = max(step, int(value / ratio) // step * step)
-            changed: dict[str, Any] = {field: min(fewer, value - step)}
             try:
-                return dataclasses.replace(config, **changed)
+                return changed(config, {field: min(fewer, value - step)})
             except ConfigError:
                 continue
     return dataclasses.replace(config, drain_width=1) if lanes > 1 else None

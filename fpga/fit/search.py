@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,14 @@ from tritforge.common.progress import Progress
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.estimate import Estimate, estimate
 from tritforge.fpga.fit.memory_mapping import map_memory
-from tritforge.fpga.fit.room import NAMES, arrangement, excess, lacking, preset_fits, room, sentence
+from tritforge.fpga.fit.report import CandidateReport
+from tritforge.fpga.fit.resources import NAMES, uses
+from tritforge.fpga.fit.room import arrangement, excess, lacking, preset_fits, room, sentence
 from tritforge.fpga.fit.sizes import (
     DEPTHS,
     PACKET_WORDS,
     ROOMY,
+    changed,
     compiled,
     expected_cycles,
     layer_work,
@@ -53,7 +55,7 @@ GUESS = 1.1
 #: Shares of a chip's block RAM that activations get where a network is streamed.
 ACTIVATION_SHARES = (0.6, 0.4, 0.75)
 #: Depths of memories that do not count yet.
-_SHALLOW: dict[str, Any] = dict.fromkeys(DEPTHS, 64)
+_SHALLOW = dict.fromkeys(DEPTHS, 64)
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,14 @@ class Candidate:
     frames_per_second: float
     streamed: bool
 
-    def to_dict(self, board: Board) -> dict[str, Any]:
-        """JSON values."""
-        has = dataclasses.asdict(board.resources)
-        return {
-            "configuration": self.config.to_dict(),
-            "cycles": self.cycles,
-            "frames_per_second": self.frames_per_second,
-            "streamed": self.streamed,
-            "resources": {
-                name: {
-                    "used": used,
-                    "available": has[name],
-                    "percent": round(100 * used / has[name], 1),
-                }
-                for name, used in self.estimate.to_dict().items()
-                if has[name]
-            },
-        }
+    def report(self, board: Board) -> CandidateReport:
+        return CandidateReport(
+            self.config.to_dict(),
+            self.cycles,
+            self.frames_per_second,
+            self.streamed,
+            uses(self.estimate.counts, board.resources),
+        )
 
 
 @dataclass
@@ -128,8 +120,8 @@ class Search:
     def __post_init__(self) -> None:
         self._base = PRESETS[self.board.config]
         try:
-            self._wanted = dataclasses.replace(
-                self._base, packet_words=PACKET_WORDS[1], **widths(self.network)
+            self._wanted = changed(
+                self._base, {"packet_words": PACKET_WORDS[1], **widths(self.network)}
             )
         except ConfigError as error:
             raise BuildError(
@@ -263,10 +255,10 @@ class Search:
                 found.append(config)
         return found
 
-    def _config(self, **fields: Any) -> Config | None:
+    def _config(self, **fields: int) -> Config | None:
         """With these fields, packets of any length; None where there is no such configuration."""
         try:
-            return dataclasses.replace(self._wanted, **fields)
+            return changed(self._wanted, fields)
         except ConfigError:
             return None
 
@@ -274,7 +266,7 @@ class Search:
         more = max(
             config.drain_width, config.elements // 4 // config.drain_width * config.drain_width
         )
-        changes: list[dict[str, Any]] = [
+        changes = [
             {"queue_depth": 2 * config.queue_depth},
             {"banks": 2 * config.banks},
             {"elements": config.elements + more},
@@ -286,7 +278,7 @@ class Search:
         found = []
         for change in changes:
             try:
-                found.append(dataclasses.replace(config, packet_words=PACKET_WORDS[1], **change))
+                found.append(changed(config, {"packet_words": PACKET_WORDS[1], **change}))
             except ConfigError:
                 continue
         return found
@@ -378,7 +370,7 @@ class Search:
         done = 0.05 + 0.9 * max(len(self.found) / MOST_COMPILED, len(self._known) / MOST_ESTIMATED)
         if size > limit / GUESS:  # before a compilation in vain
             self._tell(f"{arrangement(config)}: estimate", done)
-            if self._estimate(dataclasses.replace(config, **_SHALLOW)) is None:
+            if self._estimate(changed(config, _SHALLOW)) is None:
                 return
         self._tell(f"{arrangement(config)}: compiling", done)
         for fitted, memory in self._memories(config):
@@ -432,18 +424,10 @@ class Search:
 
     def _streamed(self, config: Config, share: float) -> Config | None:
         """Memories that fill the chip: activations take ``share`` of it, trits the rest."""
-        least = dataclasses.replace(
-            config,
-            **{
-                **_SHALLOW,
-                **{
-                    name: getattr(self._base, name)
-                    for name in ("program_depth", "row_depth", "result_depth")
-                },
-            },
-        )
+        kept = ("program_depth", "row_depth", "result_depth")
+        least = changed(config, _SHALLOW | {name: getattr(self._base, name) for name in kept})
         left = float(self.board.resources.block_rams - estimate(self.board, least).block_rams)
-        depths: dict[str, Any] = {}
+        depths: dict[str, int] = {}
         for name, part in (("activation_depth", share), ("trit_depth", 1.0)):
             held = [
                 depth
@@ -454,7 +438,7 @@ class Search:
                 return None
             depths[name] = held[-1]
             left -= self._block_rams(config, name, held[-1])
-        return dataclasses.replace(least, **depths)
+        return changed(least, depths)
 
     def _block_rams(self, config: Config, name: str, depth: int) -> int:
         kind = DEPTHS[name]

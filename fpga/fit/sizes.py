@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ __all__ = [
     "PACKET_WORDS",
     "ROOMY",
     "LayerWork",
+    "changed",
     "compiled",
     "expected_cycles",
     "layer_work",
@@ -40,17 +40,28 @@ DEPTHS = {
     "result_depth": "results",
 }
 #: Depths that are large enough for any network: the limits of a configuration.
-ROOMY: dict[str, Any] = {name: LIMITS[name][1] for name in DEPTHS}
+ROOMY: dict[str, int] = {name: LIMITS[name][1] for name in DEPTHS}
 #: Words of a packet, at least and at most.
 PACKET_WORDS = LIMITS["packet_words"]
 #: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
 LAYER_OVERHEAD = 120
 
 
+def changed(config: Config, fields: Mapping[str, int]) -> Config:
+    """A configuration with other values of some fields.
+
+    Raises
+    ------
+    ConfigError
+        There is no such configuration.
+    """
+    return Config.from_dict({**config.to_dict(), **fields})
+
+
 # ----- numbers and memories
 
 
-def widths(network: Network) -> dict[str, Any]:
+def widths(network: Network) -> dict[str, int]:
     """Fields of a configuration that the numbers of a quantized network ask for, at least."""
     coefficient, accumulator, multiplier, total, windows = 1, 8, 4, 0, 1
     for layer in network.layers:
@@ -116,7 +127,7 @@ def compiled(
     ExportError
         The configuration's numbers are too narrow.
     """
-    roomy = dataclasses.replace(config, **ROOMY, packet_words=PACKET_WORDS[1])
+    roomy = changed(config, {**ROOMY, "packet_words": PACKET_WORDS[1]})
     placement = place(network, roomy, dict(densities or {}))
     memory = emit(network, placement, roomy)
     needed = {
@@ -126,10 +137,8 @@ def compiled(
         "row_depth": len(memory.rows),
         "result_depth": memory.results.entries if memory.results else 1,
     }
-    depths: dict[str, Any] = {
-        name: _depth(family, roomy, name, count) for name, count in needed.items()
-    }
-    fitted = with_packets(dataclasses.replace(roomy, **depths), config)
+    depths = {name: _depth(family, roomy, name, count) for name, count in needed.items()}
+    fitted = with_packets(changed(roomy, depths), config)
     return fitted, emit(network, placement, fitted)
 
 

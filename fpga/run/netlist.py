@@ -9,7 +9,6 @@ Verilog for Verilator. Placement, routing and timing are not in it.
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tritforge.common.progress import Progress
 from tritforge.fpga.bitstream.build import former_report
@@ -17,6 +16,7 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.run.virtual import VirtualBoard
 from tritforge.fpga.toolchain.tools import run_aside
+from tritforge.fpga.toolchain.yosys_json import Module, read_modules
 
 __all__ = ["netlist_board", "netlist_verilog"]
 
@@ -59,10 +59,8 @@ def netlist_board(
     report = former_report(folder)
     if progress is not None:
         progress("models for the netlist's cells", 0.0)
-    text = netlist_verilog(folder / f"{TOP}.json", report["board"]["family"])
-    return VirtualBoard(
-        [text], TOP, report["clock"]["divisor"], progress=progress, optimize=optimize
-    )
+    text = netlist_verilog(folder / f"{TOP}.json", report.board.family)
+    return VirtualBoard([text], TOP, report.clock.divisor, progress=progress, optimize=optimize)
 
 
 def netlist_verilog(netlist: Path, family: str) -> str:
@@ -81,7 +79,7 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         The file cannot be read, or Yosys is missing or fails.
     """
     try:
-        bare = _bare(json.loads(netlist.read_bytes())["modules"][TOP])
+        bare = _bare(read_modules(netlist)[TOP])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(f"{netlist} is not a netlist of a board") from error
     with tempfile.TemporaryDirectory(prefix="tritforge-netlist-") as name:
@@ -94,7 +92,7 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         return (folder / "netlist.v").read_text(encoding="utf-8")
 
 
-def _bare(module: dict[str, Any]) -> dict[str, Any]:
+def _bare(module: Module) -> dict[str, object]:
     """Cells and ports, the latter with a direction and the names of a virtual board's pins.
 
     Without names every net is one bit, which keeps Verilator from seeing loops where there
@@ -114,7 +112,10 @@ def _bare(module: dict[str, Any]) -> dict[str, Any]:
     ports["rst"] = {"direction": "input", "bits": [max(used, default=1) + 1]}
     cells = {
         str(number): {
-            key: cell[key] for key in ("type", "parameters", "port_directions", "connections")
+            "type": cell["type"],
+            "parameters": cell["parameters"],
+            "port_directions": cell["port_directions"],
+            "connections": cell["connections"],
         }
         for number, cell in enumerate(module["cells"].values())
         if cell["type"] != "$scopeinfo"

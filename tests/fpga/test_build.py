@@ -1,17 +1,19 @@
 """Plans, contents of memories, reports: what needs no place and route."""
 
 import dataclasses
-import hashlib
 import json
 import re
 
 import numpy as np
 import pytest
 
+from tests.common.documents import broken, every_place
 from tests.model_export.networks import compile_network, random_network
+from tritforge.common.json_types import JsonError
 from tritforge.fpga.bitstream import build as builds
-from tritforge.fpga.bitstream.build import build, digest, former_report
+from tritforge.fpga.bitstream.build import build, former_report
 from tritforge.fpga.bitstream.netlist_report import (
+    Placed,
     block_of,
     blocks,
     check_contents,
@@ -20,6 +22,7 @@ from tritforge.fpga.bitstream.netlist_report import (
     totals,
 )
 from tritforge.fpga.bitstream.plan import make_plan
+from tritforge.fpga.bitstream.report import Attempt, BuildReport, Step, Timing, digest
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import room
 from tritforge.fpga.link.label import memory_label
@@ -176,14 +179,14 @@ def test_counts():
         "dsps": 1,
         "distributed_rams": 1,
     }
-    rows = {row["block"]: row for row in blocks(CELLS)}
-    assert rows["cluster_*.element_*"]["luts"] == 20
-    assert rows["cluster_*.element_*"]["instances"] == 4
-    assert rows["cluster_*"]["luts"] == 6
-    assert rows["board"]["flip_flops"] == 1
-    assert {what: sum(row[what] for row in rows.values()) for what in totals(CELLS)} == totals(
-        CELLS
-    )
+    rows = {row.block: row for row in blocks(CELLS)}
+    assert rows["cluster_*.element_*"].luts == 20
+    assert rows["cluster_*.element_*"].instances == 4
+    assert rows["cluster_*"].luts == 6
+    assert rows["board"].flip_flops == 1
+    assert {
+        what: sum(getattr(row, what) for row in rows.values()) for what in totals(CELLS)
+    } == totals(CELLS)
     assert block_of("core.accelerator.cluster_0.x.y", CELLS) == "core.accelerator.cluster_0"
 
 
@@ -199,6 +202,7 @@ def test_bits_that_did_not_arrive():
 
 def test_timing():
     report = {
+        "utilization": {},
         "fmax": {
             "clk25": {"achieved": 400.0, "constraint": 25.0},
             "clk": {"achieved": 47.5, "constraint": 50.0},
@@ -237,8 +241,9 @@ def test_timing():
             },
         ],
     }
-    assert timing(report, 50.0) == {"constraint_mhz": 50.0, "fmax_mhz": 47.5, "met": False}
-    assert timing(report, 40.0)["met"]
+    placed = Placed.from_json(report)
+    assert timing(placed, 50.0) == Timing(constraint_mhz=50.0, fmax_mhz=47.5, met=False)
+    assert timing(placed, 40.0).met
     half = {
         "from": "negedge clk",
         "to": "posedge clk",
@@ -246,12 +251,13 @@ def test_timing():
             {"type": "logic", "delay": 1.2, "from": {"cell": "timer"}, "to": {"cell": "timer"}}
         ],
     }
-    found = critical_path({"critical_paths": [*report["critical_paths"], half]}, CELLS)
-    assert found["half_cycle"] and (found["logic_ns"], found["routing_ns"]) == (1.2, 0)
-    path = critical_path(report, CELLS)
-    assert not path["half_cycle"]
-    assert (path["logic_ns"], path["routing_ns"]) == (0.75, 1.5)
-    assert path["steps"] == [{"block": "board", "ns": 2.0}, {"block": "cluster", "ns": 0.25}]
+    more = report | {"critical_paths": [*report["critical_paths"], half]}
+    found = critical_path(Placed.from_json(more), CELLS)
+    assert found.half_cycle and (found.logic_ns, found.routing_ns) == (1.2, 0)
+    path = critical_path(placed, CELLS)
+    assert not path.half_cycle
+    assert (path.logic_ns, path.routing_ns) == (0.75, 1.5)
+    assert path.steps == (Step("board", 2.0), Step("cluster", 0.25))
 
 
 def test_two_drivers(plan, tmp_path, monkeypatch):
@@ -327,13 +333,13 @@ def test_seeds(plan, tmp_path, monkeypatch, results, asked, kept):
     several = dataclasses.replace(plan, contents=[], network=None, seed=5, tries=4, board=ROOMY)
     built = build(several, tmp_path / "out")
     assert placer.asked == list(range(5, 5 + asked))
-    assert built.report["attempts"] == [
-        {"seed": 5 + number, "fmax_mhz": None if isinstance(result, str) else result}
+    assert list(built.report.attempts) == [
+        Attempt(5 + number, None if isinstance(result, str) else result)
         for number, result in enumerate(results[:asked])
     ]
     best = results[kept - 5]
-    assert (built.report["seed"], built.report["timing"]["fmax_mhz"]) == (kept, best)
-    assert built.report["timing"]["met"] == (best >= 40.0)
+    assert (built.report.seed, built.report.timing.fmax_mhz) == (kept, best)
+    assert built.report.timing.met == (best >= 40.0)
     assert (
         built.bitstream.read_text() == (built.folder / "top.config").read_text() == f"seed {kept}"
     )
@@ -386,44 +392,60 @@ def test_room(plan, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_former_report(tmp_path):
-    for text in ("", "[]", '{"format": "tritforge run"}'):
+@pytest.fixture
+def built(plan, tmp_path, monkeypatch):
+    """A build of made-up tools, in ``tmp_path / "out"``."""
+    monkeypatch.setattr(builds, "run", Placer({1: 41.0}))
+    return build(
+        dataclasses.replace(plan, contents=[], network=None, board=ROOMY), tmp_path / "out"
+    )
+
+
+def test_no_report(tmp_path):
+    for text in ("", "[]", '{"format": "tritforge run"}', "[" * 100_000):
         (tmp_path / "report.json").write_text(text)
-        with pytest.raises(BuildError, match="is not a tritforge build"):
+        with pytest.raises(BuildError, match=r"is not a tritforge build$"):
             former_report(tmp_path)
-    good = hashlib.sha256(b"x").hexdigest()
-    report = {
-        "format": "tritforge build",
-        "format_version": 2,
-        "identity": "i",
-        "bitstream": {"file": "a.bit", "sha256": good},
-        "netlist": {"file": "top.json", "sha256": good},
-    }
-    for name in ("a.bit", "top.json"):
-        (tmp_path / name).write_bytes(b"x")
-    signed = report | {"digest": digest(report)}
-    (tmp_path / "report.json").write_text(json.dumps(signed))
-    assert former_report(tmp_path) == report
+
+
+def test_former_report(built):
+    path = built.folder / "report.json"
+    report, signed = built.report.to_json(), json.loads(path.read_text())
+    assert signed == report | {"digest": digest(report)}
+    assert former_report(built.folder) == built.report
     for changed, sentence in (
         (signed | {"identity": "j"}, r"report\.json is not the one that was written there$"),
         ({key: signed[key] for key in signed if key != "identity"}, r"is not the one that was"),
         (signed | {"format_version": 1}, r"is not a tritforge build of this version$"),
         (report, r"is not a tritforge build$"),
     ):
-        (tmp_path / "report.json").write_text(json.dumps(changed))
+        path.write_text(json.dumps(changed))
         with pytest.raises(BuildError, match=sentence):
-            former_report(tmp_path)
-    (tmp_path / "report.json").write_text("[" * 100_000)
-    with pytest.raises(BuildError, match=r"is not a tritforge build$"):
-        former_report(tmp_path)
-    (tmp_path / "report.json").write_text(json.dumps(signed))
-    for name, what in (("a.bit", "bitstream"), ("top.json", "netlist")):
-        (tmp_path / name).write_bytes(b"y")
+            former_report(built.folder)
+    path.write_text(json.dumps(signed))
+    for name, what in ((built.bitstream.name, "bitstream"), ("top.json", "netlist")):
+        kept = (built.folder / name).read_bytes()
+        (built.folder / name).write_bytes(b"y")
         with pytest.raises(
             BuildError, match=f"^the {what} in .* is not the one that was built there$"
         ):
-            former_report(tmp_path)
-        (tmp_path / name).write_bytes(b"x")
+            former_report(built.folder)
+        (built.folder / name).write_bytes(kept)
+
+
+def test_report_with_a_wrong_value(built):
+    """Signed as it should be, but of another type: each field in turn, and each one missing."""
+    path, report = built.folder / "report.json", built.report.to_json()
+    places = list(every_place(report))
+    assert len(places) > 60
+    for place in places:
+        with pytest.raises(JsonError):
+            BuildReport.from_json(broken(report, place))
+    for key in report:
+        less = {name: value for name, value in report.items() if name != key}
+        path.write_text(json.dumps(less | {"digest": digest(less)}))
+        with pytest.raises(BuildError, match=r"is not a tritforge build"):
+            former_report(built.folder)
 
 
 @pytest.mark.parametrize("mine", ["mine.bin", "notes.config", "ice.asc", "x.bit"])

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.common.documents import broken, every_place
+from tritforge.common.json_types import JsonError, parse
 from tritforge.fpga.bitstream.netlist_report import read_cells, totals
 from tritforge.fpga.bitstream.plan import make_plan
 from tritforge.fpga.errors import BuildError
-from tritforge.fpga.fit.estimate import RESOURCES, estimate, load_calibration
+from tritforge.fpga.fit.estimate import CALIBRATION, Calibration, estimate, load_calibration
 from tritforge.fpga.fit.memory_mapping import Mapped, Memory, map_memory
 from tritforge.fpga.fit.structure import kind_of, structure
 from tritforge.fpga.platform.board import board
@@ -211,27 +213,34 @@ def test_memory_the_chip_has_not():
 def test_calibration():
     """What the calibration says of the builds that were held out from it."""
     calibration = load_calibration()
-    held_out = [one for one in calibration["builds"] if one["held_out"]]
-    assert len(held_out) >= 6 and {one["board"] for one in held_out} == {"icebreaker", "ulx3s_85f"}
-    for one in calibration["builds"]:
-        measured, estimated = one["measured"], one["estimated"]
+    held_out = [one for one in calibration.builds if one.held_out]
+    assert len(held_out) >= 6 and {one.board for one in held_out} == {"icebreaker", "ulx3s_85f"}
+    for one in calibration.builds:
+        measured, estimated = one.measured, one.estimated
         for name in ("block_rams", "sprams", "dsps"):
-            assert estimated[name] == measured[name], (one["configuration"], name)
-        assert one["luts_error"] == pytest.approx(
-            estimated["luts"] / measured["luts"] - 1, abs=1e-3
-        )
-        if one["held_out"]:
-            assert abs(one["luts_error"]) < calibration["tolerance"], one["configuration"]
+            assert getattr(estimated, name) == getattr(measured, name), (one.configuration, name)
+        assert one.luts_error == pytest.approx(estimated.luts / measured.luts - 1, abs=1e-3)
+        if one.held_out:
+            assert abs(one.luts_error) < calibration.tolerance, one.configuration
+
+
+def test_calibration_is_read_whole():
+    """Nothing of the file is left out, and a damaged one is refused."""
+    document = parse(CALIBRATION.read_bytes())
+    assert load_calibration().to_json() == document
+    for path in every_place(document):
+        if "configuration" not in path:
+            with pytest.raises(JsonError, match=r"^calibration\.json"):
+                Calibration.from_json(broken(document, path), CALIBRATION.name)
 
 
 def test_calibration_is_of_this_hardware():
     """The coefficients are applied to what the hardware is now: a sample of the builds is estimated
     again."""
-    builds = load_calibration()["builds"]
-    for one in (builds[0], next(one for one in builds if one["board"] == "icebreaker")):
-        config = Config.from_dict({"name": "again", **one["configuration"]})
-        found = estimate(board(one["board"]), config).to_dict()
-        assert {name: found[name] for name in RESOURCES} == one["estimated"]
+    builds = load_calibration().builds
+    for one in (builds[0], next(one for one in builds if one.board == "icebreaker")):
+        config = Config.from_dict({"name": "again", **one.configuration})
+        assert estimate(board(one.board), config).resources == one.estimated
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import room, sizes
 from tritforge.fpga.fit import search as fit
 from tritforge.fpga.fit.estimate import Estimate
+from tritforge.fpga.fit.report import CandidateReport
 from tritforge.fpga.platform.board import board
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
@@ -191,8 +192,9 @@ def test_fastest(network):
         assert candidate.frames_per_second == pytest.approx(50e6 / candidate.cycles)
         compile_network(network, candidate.config)
     assert all(0 <= done <= 1 for _, done in told)
-    document = found[0].to_dict(BOARD)
-    assert document["resources"]["luts"]["available"] == 83640
+    document = found[0].report(BOARD)
+    assert document.resources["luts"].available == 83640
+    assert CandidateReport.from_json(document.to_json()) == document
     # a smaller board is slower
     narrow = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, luts=6000))
     assert search(network, narrow).fastest()[0].cycles >= found[0].cycles

@@ -121,7 +121,7 @@ def command(
             clock_hz=None if clock is None else clock * 1e6,
         )
         built = build(plan, output, force=force, progress=progress)
-        met = built.report["timing"]["met"]
+        met = built.report.timing.met
         if met and loader is not None:
             load(built, board, loader, flash=flash, progress=progress)
     report = built.report
@@ -136,16 +136,15 @@ def command(
         ]
     show(
         as_json,
-        {**report, "folder": str(output), "fresh": built.fresh, "sent_to": sent},
+        {**report.to_json(), "folder": str(output), "fresh": built.fresh, "sent_to": sent},
         *([] if built.fresh else [f"{output} holds this build already"]),
         *build_parts(report),
-        f"{built.bitstream}: {report['bitstream']['bytes']:,} bytes, build "
-        f"{report['identity'][:16]}",
+        f"{built.bitstream}: {report.bitstream.bytes:,} bytes, build {report.identity[:16]}",
         *last,
     )
     if not met:
         raise click.ClickException(
-            f"the clock is missed: {chosen.name} reaches {report['timing']['fmax_mhz']:.1f} MHz on "
-            f"{board.name}, not {report['timing']['constraint_mhz']:.6g} MHz; a lower --clock or "
+            f"the clock is missed: {chosen.name} reaches {report.timing.fmax_mhz:.1f} MHz on "
+            f"{board.name}, not {report.timing.constraint_mhz:.6g} MHz; a lower --clock or "
             f"more --tries may do"
         )

@@ -1,12 +1,15 @@
 """The command ``tritforge fit``: a configuration for a board and a network."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tritforge.commands.options import FiniteRange, image_argument, json_option
 from tritforge.console import progress_bar, show
+
+if TYPE_CHECKING:
+    from tritforge.fpga.fit.search import Candidate
 
 __all__ = ["command"]
 
@@ -73,6 +76,7 @@ def command(
     are worth.
     """
     from tritforge.flows.inputs import input_codes, opened
+    from tritforge.fpga.fit.report import FitReport
     from tritforge.fpga.fit.search import Search, random_codes
     from tritforge.fpga.platform.board import board as named_board
     from tritforge.tables.fit import fit_parts
@@ -91,22 +95,22 @@ def command(
     best = found[0]
     if output is not None:
         _write(output, best, board.name, loaded.network.name)
-    document = {
-        "board": board.name,
-        "network": loaded.network.name,
-        "clock_hz": clock_hz,
-        "fill": board.fill,
-        "target": target,
-        "input": "random codes" if inputs is None else str(inputs),
-        "inputs": len(codes),
-        "chosen": best.to_dict(board),
-        "others": [one.to_dict(board) for one in found[1:SHOWN]],
-        "file": None if output is None else str(output),
-    }
+    report = FitReport(
+        board=board.name,
+        network=loaded.network.name,
+        clock_hz=clock_hz,
+        fill=board.fill,
+        target=target,
+        input="random codes" if inputs is None else str(inputs),
+        inputs=len(codes),
+        chosen=best.report(board),
+        others=tuple(one.report(board) for one in found[1:SHOWN]),
+        file=None if output is None else str(output),
+    )
     show(
         as_json,
-        document,
-        *fit_parts(document, board, best, found[:SHOWN]),
+        report.to_json(),
+        *fit_parts(report, board, best, found[:SHOWN]),
         *(
             []
             if output is None
@@ -133,7 +137,7 @@ def _check_output(path: Path) -> None:
         raise BuildError(sentence)
 
 
-def _write(path: Path, best: Any, board: str, network: str) -> None:
+def _write(path: Path, best: "Candidate", board: str, network: str) -> None:
     """The configuration as a file that appears whole."""
     from tritforge.common.files import new_file
     from tritforge.fpga.errors import BuildError

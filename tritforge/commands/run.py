@@ -174,8 +174,8 @@ def _clock(board: str) -> tuple[int, int]:
     if Path(board).is_dir():
         from tritforge.fpga.bitstream.build import former_report
 
-        clock = former_report(Path(board))["clock"]
-        return round(clock["hz"]), int(clock["baud"])
+        clock = former_report(Path(board)).clock
+        return round(clock.hz), clock.baud
     from tritforge.fpga.platform.board import board as named_board
 
     clocking = named_board(board).clocking()

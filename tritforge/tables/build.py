@@ -1,9 +1,9 @@
 """A board's bitstream: clock, contents, resources, slowest path."""
 
-from typing import Any
-
 from rich import box
 from rich.table import Table
+
+from tritforge.fpga.bitstream.report import BuildReport
 
 __all__ = ["build_parts"]
 
@@ -17,73 +17,66 @@ _RESOURCES = {
 }
 
 
-def build_parts(report: dict[str, Any]) -> list[str | Table]:
-    """Texts and tables of a build's ``report.json``."""
+def build_parts(report: BuildReport) -> list[str | Table]:
+    """Texts and tables of a build."""
     return [*_sentences(report), _resource_table(report), *_path(report)]
 
 
-def _sentences(report: dict[str, Any]) -> list[str]:
+def _sentences(report: BuildReport) -> list[str]:
     """What was built, how fast it is, what it holds, what made it."""
-    timing, clock, contents = report["timing"], report["clock"], report["contents"]
-    preloaded = contents["preloaded"]
-    bits = sum(one["bits"] for one in preloaded)
-    seconds = ", ".join(f"{one['phase']} {one['seconds']:.1f} s" for one in report["phases"])
+    timing, clock, contents = report.timing, report.clock, report.contents
+    bits = sum(one.bits for one in contents.preloaded)
+    preloaded = ", ".join(one.memory for one in contents.preloaded) or "nothing"
+    label = f" ({bits:,} bits, label {contents.label})" if contents.preloaded else ""
+    seconds = ", ".join(f"{one.phase} {one.seconds:.1f} s" for one in report.phases)
+    tools = ", ".join(f"{name} ({version})" for name, version in report.tools.items())
     return [
-        f"configuration {report['configuration']['name']} on {report['board']['title']}: "
-        f"{timing['fmax_mhz']:.1f} MHz reached, {timing['constraint_mhz']:.6g} MHz asked for; "
-        f"{clock['baud']:,} baud ({clock['baud_error']:+.2%})",
-        f"preloaded: {', '.join(one['memory'] for one in preloaded) or 'nothing'}"
-        f"{f' ({bits:,} bits, label ' + contents['label'] + ')' if preloaded else ''}; "
-        f"the host sends {contents['host_sends']}",
+        f"configuration {report.configuration['name']} on {report.board.title}: "
+        f"{timing.fmax_mhz:.1f} MHz reached, {timing.constraint_mhz:.6g} MHz asked for; "
+        f"{clock.baud:,} baud ({clock.baud_error:+.2%})",
+        f"preloaded: {preloaded}{label}; the host sends {contents.host_sends}",
         f"wall time: {seconds}",
-        f"tools: {', '.join(f'{name} ({version})' for name, version in report['tools'].items())}; "
-        f"seed {report['seed']}{_others(report)}",
+        f"tools: {tools}; seed {report.seed}{_others(report)}",
     ]
 
 
-def _others(report: dict[str, Any]) -> str:
+def _others(report: BuildReport) -> str:
     """The seeds that were not kept."""
     return "".join(
-        f", {attempt['seed']}: "
-        + (
-            "no legal placement"
-            if attempt["fmax_mhz"] is None
-            else f"{attempt['fmax_mhz']:.1f} MHz"
-        )
-        for attempt in report["attempts"]
-        if attempt["seed"] != report["seed"]
+        f", {attempt.seed}: "
+        + ("no legal placement" if attempt.fmax_mhz is None else f"{attempt.fmax_mhz:.1f} MHz")
+        for attempt in report.attempts
+        if attempt.seed != report.seed
     )
 
 
-def _resource_table(report: dict[str, Any]) -> Table:
+def _resource_table(report: BuildReport) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, title="Resources", title_justify="left", padding=(0, 1, 0, 0)
     )
     table.add_column("of the chip")
     for name in ("used", "available", "%"):
         table.add_column(name, justify="right")
-    for name, row in report["resources"].items():
-        table.add_row(
-            _RESOURCES[name], f"{row['used']:,}", f"{row['available']:,}", f"{row['percent']:.1f}"
-        )
+    for name, row in report.resources.items():
+        table.add_row(_RESOURCES[name], f"{row.used:,}", f"{row.available:,}", f"{row.percent:.1f}")
     return table
 
 
-def _path(report: dict[str, Any]) -> list[str | Table]:
+def _path(report: BuildReport) -> list[str | Table]:
     """The slowest path, block by block."""
-    path = report["critical_path"]
+    path = report.critical_path
     if path is None:
         return []
     table = Table(
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 1, 0, 0),
-        title=f"Slowest path: {path['logic_ns']:.1f} ns logic, "
-        f"{path['routing_ns']:.1f} ns routing"
-        f"{', within half a cycle' if path['half_cycle'] else ''}",
+        title=f"Slowest path: {path.logic_ns:.1f} ns logic, "
+        f"{path.routing_ns:.1f} ns routing"
+        f"{', within half a cycle' if path.half_cycle else ''}",
     )
     table.add_column("block")
     table.add_column("ns", justify="right")
-    for step in path["steps"]:
-        table.add_row(step["block"], f"{step['ns']:.2f}")
+    for step in path.steps:
+        table.add_row(step.block, f"{step.ns:.2f}")
     return [table]

@@ -1,11 +1,11 @@
 """Configurations that a board has room for."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from tritforge.fpga.fit.report import FitReport
 from tritforge.fpga.fit.room import arrangement
 from tritforge.fpga.fit.search import Candidate
 from tritforge.fpga.platform.board import Board
@@ -16,7 +16,7 @@ _COLUMNS = {"luts": "LUTs", "block_rams": "block RAMs", "sprams": "SPRAMs", "dsp
 
 
 def fit_parts(
-    document: dict[str, Any], board: Board, best: Candidate, found: Sequence[Candidate]
+    report: FitReport, board: Board, best: Candidate, found: Sequence[Candidate]
 ) -> list[str | Table]:
     """Texts and tables of what a search found; ``best`` is the configuration it chose."""
     config = best.config
@@ -24,8 +24,8 @@ def fit_parts(
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 1, 0, 0),
-        title=f"Configurations for network {document['network']} on {board.title}, at "
-        f"{document['clock_hz'] / 1e6:g} MHz",
+        title=f"Configurations for network {report.network} on {board.title}, at "
+        f"{report.clock_hz / 1e6:g} MHz",
         caption_justify="left",
         caption="sets x clusters x elements x rows; used, and percent of the chip",
     )
@@ -34,19 +34,19 @@ def fit_parts(
     for name in ("scan", "queue", *shown.values(), "cycles", "frames/s"):
         table.add_column(name, justify="right")
     for one in found:
-        values = one.to_dict(board)["resources"]
+        values = one.report(board).resources
         table.add_row(
             arrangement(one.config),
             str(one.config.scan_width),
             str(one.config.queue_depth),
-            *(f"{values[name]['used']:,} ({values[name]['percent']:.0f} %)" for name in shown),
+            *(f"{values[name].used:,} ({values[name].percent:.0f} %)" for name in shown),
             f"{one.cycles:,.0f}{' s' if one.streamed else ''}",
             f"{one.frames_per_second:,.1f}",
         )
     wanted = (
         "the fastest of those tried"
-        if document["target"] is None
-        else f"the smallest of those tried that gives {document['target']:g} frames/s"
+        if report.target is None
+        else f"the smallest of those tried that gives {report.target:g} frames/s"
     )
     limits = ", ".join(
         f"{getattr(board.resources, name):,} {title}" for name, title in shown.items()
@@ -62,6 +62,6 @@ def fit_parts(
         table,
         *streamed,
         f"the chip has {limits}; of its LUTs {board.fill:.0%} are used at most, which place and "
-        f"route needs; cycles are of {document['inputs']} input"
-        f"{'s' if document['inputs'] > 1 else ''}: {document['input']}",
+        f"route needs; cycles are of {report.inputs} input"
+        f"{'s' if report.inputs > 1 else ''}: {report.input}",
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tritforge import support
 from tests.tritforge.support import call, refused
-from tritforge.fpga.bitstream.build import digest
+from tritforge.fpga.bitstream.report import digest
 from tritforge.fpga.run import netlist
 
 CONFIG = """
