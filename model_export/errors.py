@@ -1,8 +1,8 @@
-"""The error that everything between a checkpoint and an image raises for a user's mistake."""
+"""Errors between a checkpoint and an image that a user can cause."""
 
 from tritforge.common.errors import TritforgeError
 
-__all__ = ["ExportError", "ImageError"]
+__all__ = ["ExportError", "ImageError", "ModelError"]
 
 
 class ExportError(TritforgeError, ValueError):
@@ -11,3 +11,7 @@ class ExportError(TritforgeError, ValueError):
 
 class ImageError(TritforgeError, ValueError):
     """An image folder that is missing, incomplete, altered, foreign or for other hardware."""
+
+
+class ModelError(TritforgeError, ValueError):
+    """A model specification that gives no ``nn.Module``; the message is one sentence."""

@@ -41,20 +41,20 @@ if TYPE_CHECKING:
     from tritforge.flows.verify import verify
     from tritforge.hw.config import Config, ConfigError
     from tritforge.hw.presets import PRESETS, load_config
-    from tritforge.model_export.errors import ExportError, ImageError
+    from tritforge.model_export.errors import ExportError, ImageError, ModelError
     from tritforge.model_export.formats.checkpoint import (
         CheckpointError,
         load_checkpoint,
         load_into,
     )
     from tritforge.model_export.image.folder import Image, load_image
+    from tritforge.model_export.model_file import load_model
     from tritforge.model_export.training.ttq import (
         TernaryConv2d,
         TernaryLinear,
         bake,
         ternarize_model,
     )
-    from tritforge.model_export.zoo import ModelError, load_model
     from tritforge.sim.backend import Simulation, SimulationError
     from tritforge.sim.device import DeviceError
     from tritforge.sim.event_log import EventLogError, compare_logs
@@ -107,7 +107,7 @@ _HOMES = {
         "load_checkpoint",
         "load_into",
     ),
-    "tritforge.model_export.errors": ("ExportError", "ImageError"),
+    "tritforge.model_export.errors": ("ExportError", "ImageError", "ModelError"),
     "tritforge.model_export.image.folder": ("Image", "load_image"),
     "tritforge.model_export.training.ttq": (
         "TernaryConv2d",
@@ -115,7 +115,7 @@ _HOMES = {
         "bake",
         "ternarize_model",
     ),
-    "tritforge.model_export.zoo": ("ModelError", "load_model"),
+    "tritforge.model_export.model_file": ("load_model",),
     "tritforge.sim.backend": ("Simulation", "SimulationError"),
     "tritforge.sim.device": ("DeviceError",),
     "tritforge.sim.event_log": ("EventLogError", "compare_logs"),

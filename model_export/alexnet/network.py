@@ -13,7 +13,7 @@ outputs mean nothing, and its :class:`Provenance` says so.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tritforge.model_export import zoo
 from tritforge.model_export.alexnet.densities import (
     Stage,
     input_densities,
@@ -37,28 +36,23 @@ from tritforge.model_export.alexnet.photographs import (
     preprocessing_of,
     sample_photographs,
 )
+from tritforge.model_export.alexnet.topologies import TOPOLOGIES
+from tritforge.model_export.errors import ModelError
 from tritforge.model_export.formats.checkpoint import (
     CheckpointError,
     distinct_values,
     load_checkpoint,
     load_into,
 )
-from tritforge.model_export.zoo import ModelError
 
 __all__ = [
     "ACTIVATION_CONCENTRATION",
     "PUBLISHED",
-    "TOPOLOGIES",
     "LayerRecord",
     "Provenance",
     "Published",
     "alexnet",
 ]
-
-#: By name in the zoo.
-TOPOLOGIES: dict[str, Callable[..., nn.Module]] = {
-    name: zoo.ZOO[name] for name in ("alexnet_dorefa", "alexnet_krizhevsky", "alexnet_torchvision")
-}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tritforge.model_export.errors import ExportError
-from tritforge.model_export.zoo import ModelError
+from tritforge.model_export.errors import ExportError, ModelError
 
 __all__ = [
     "PREPROCESSING",

@@ -26,7 +26,6 @@ from tritforge.model_export.zoo import digits
 
 __all__ = ["accuracy", "train", "train_digits"]
 
-DEFAULT_OUTPUT = Path(__file__).resolve().parents[2] / "tritforge" / "data" / "digits_ttq.pt"
 BATCH = 64
 FLOAT_RATE = 3e-3
 TTQ_RATE = 2e-3
@@ -148,7 +147,8 @@ def train_digits(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_OUTPUT,
+    default=Path("digits_ttq.pt"),
+    show_default=True,
     help="Checkpoint to write; a report goes beside it (.json).",
 )
 @click.option(

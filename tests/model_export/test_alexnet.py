@@ -12,16 +12,17 @@ import torch
 from torch import nn
 
 from tritforge.model_export.alexnet.densities import stages
-from tritforge.model_export.alexnet.network import PUBLISHED, TOPOLOGIES, Provenance, alexnet
+from tritforge.model_export.alexnet.network import PUBLISHED, Provenance, alexnet
 from tritforge.model_export.alexnet.photographs import (
     PREPROCESSING,
     PhotographError,
     calibration_images,
 )
+from tritforge.model_export.alexnet.topologies import TOPOLOGIES
+from tritforge.model_export.errors import ModelError
 from tritforge.model_export.formats.checkpoint import CheckpointError
 from tritforge.model_export.passes.trace import trace
 from tritforge.model_export.reference import FloatReference
-from tritforge.model_export.zoo import ModelError
 
 NAMES = ("conv0", "conv1", "conv2", "conv3", "conv4", "fc0", "fc1", "fct")
 TERNARY = NAMES[1:-1]

@@ -16,8 +16,7 @@ from tritforge.model_export.alexnet.photographs import (
     load_photograph,
     sample_photographs,
 )
-from tritforge.model_export.errors import ExportError
-from tritforge.model_export.zoo import ModelError
+from tritforge.model_export.errors import ExportError, ModelError
 
 TOPOLOGY = "alexnet_torchvision"
 

@@ -1,7 +1,8 @@
-"""Networks by name, user's model files, and the training script of the digits network."""
+"""Networks by name, and the training script of the digits network."""
 
 import json
-import sys
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from torch import nn
 
 from tritforge.model_export import zoo
 from tritforge.model_export.formats.checkpoint import load_into
+from tritforge.model_export.model_file import load_model
 from tritforge.model_export.training import train_digits
 from tritforge.model_export.training.digits import digits_data
-from tritforge.model_export.zoo import ModelError, load_model
 
 
 @pytest.mark.parametrize(
@@ -70,80 +71,6 @@ def test_alexnet_has_the_authors_shapes():
     }
 
 
-def test_model_file(tmp_path):
-    (tmp_path / "model_blocks.py").write_text("WIDTH = 5\n")
-    path = tmp_path / "net.py"
-    path.write_text(
-        "from dataclasses import dataclass\n"
-        "from torch import nn\n"
-        "from model_blocks import WIDTH\n"
-        "@dataclass\n"
-        "class Settings:\n"
-        "    width: int = WIDTH\n"
-        "class Net(nn.Linear):\n"
-        "    def __init__(self):\n"
-        "        super().__init__(3, Settings().width)\n"
-        "def build():\n"
-        "    return Net()\n"
-        "ready = Net()\n"
-    )
-    before = list(sys.path)
-    for name in ("Net", "build", "ready"):
-        assert load_model(f"{path}:{name}").out_features == 5
-    assert sys.path == before
-    del sys.modules["model_blocks"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "message"),
-    [
-        ("x = 1\n", "Net", r"net\.py defines no 'Net'"),
-        ("x = 1\n", "x", r"x in .* is of type int, not a class or function"),
-        (
-            "def f():\n    return 3\n",
-            "f",
-            r"f in .* gives an object of type int, not an nn\.Module",
-        ),
-        ("def f():\n    raise KeyError('k')\n", "f", r"building f of .* failed: KeyError: 'k'"),
-        ("def f(width):\n    pass\n", "f", r"building f of .* failed: TypeError: .*width"),
-        ("import sys\nsys.exit(3)\n", "f", r"running model file .* failed: SystemExit: 3"),
-        ("def f(:\n", "f", r"running model file .* failed: SyntaxError"),
-        ("import no_such_package\n", "f", "failed: ModuleNotFoundError: .*no_such_package"),
-    ],
-)
-def test_model_file_errors(tmp_path, text, name, message):
-    path = tmp_path / "net.py"
-    path.write_text(text)
-    before = list(sys.path)
-    with pytest.raises(ModelError, match=message) as caught:
-        load_model(f"{path}:{name}")
-    assert "\n" not in str(caught.value)
-    assert sys.path == before
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("zoo:lenet", "no network 'lenet'; it has alexnet_dorefa, alexnet_krizhevsky, alexnet_tor"),
-        ("absent.py:Net", r"model file absent\.py does not exist"),
-        ("digits", "'digits' is neither FILE.py:NAME nor zoo:NAME"),
-        ("net.py:", "is neither"),
-        (":Net", "is neither"),
-        ("", "is neither"),
-    ],
-)
-def test_specification_errors(spec, message):
-    with pytest.raises(ModelError, match=message):
-        load_model(spec)
-
-
-def test_a_file_that_is_no_python_file(tmp_path):
-    path = tmp_path / "net.txt"
-    path.write_text("x = 1\n")
-    with pytest.raises(ModelError, match=r"net\.txt is not a Python file"):
-        load_model(f"{path}:x")
-
-
 def test_digits_data_is_a_fixed_stratified_split():
     train_x, train_y, test_x, test_y = digits_data()
     assert train_x.shape == (1437, 1, 8, 8) and test_x.shape == (360, 1, 8, 8)
@@ -167,8 +94,15 @@ def test_training_script_is_reproducible(tmp_path):
     assert report["ttq_accuracy"] > 0.5 and report["layers"].keys() == {"conv2", "conv3"}
 
 
+def test_training_script_writes_into_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(train_digits.main, ["--epochs", "1"])
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits_ttq.json", "digits_ttq.pt"]
+
+
 def test_shipped_digits_network_is_as_good_as_its_report():
-    checkpoint = train_digits.DEFAULT_OUTPUT
+    checkpoint = Path(str(files("tritforge") / "data" / "digits_ttq.pt"))
     report = json.loads(checkpoint.with_suffix(".json").read_text())
     _, _, test_x, test_y = (torch.from_numpy(array) for array in digits_data())
     accuracy = train_digits.accuracy(load_into(zoo.digits(), checkpoint), test_x, test_y)

@@ -106,7 +106,7 @@ def run(
         A former benchmark there is replaced, anything else is left alone. Its image is used again
         if network, photograph, configuration and compiler are the same.
     topology : str
-        A key of :data:`tritforge.model_export.alexnet.network.TOPOLOGIES`.
+        A key of :data:`tritforge.model_export.alexnet.topologies.TOPOLOGIES`.
     config : str or Config
     backend : str
         ``cycle``, ``rtl`` or ``golden``.

@@ -20,8 +20,8 @@ from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image
+from tritforge.model_export.model_file import load_model
 from tritforge.model_export.training.digits import digits_data
-from tritforge.model_export.zoo import load_model
 from tritforge.sim.backend import create
 from tritforge.sim.report import (
     ReportError,

@@ -5,9 +5,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tritforge.common.progress import Progress
-from tritforge.model_export.alexnet.network import TOPOLOGIES, Provenance, alexnet
+from tritforge.model_export.alexnet.network import Provenance, alexnet
 from tritforge.model_export.alexnet.photographs import calibration_images
-from tritforge.model_export.zoo import ModelError
+from tritforge.model_export.alexnet.topologies import TOPOLOGIES
+from tritforge.model_export.errors import ModelError
 
 __all__ = ["DRAWN_SAMPLES", "drawn"]
 

@@ -30,12 +30,12 @@ from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image, load_image, write_image
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit
+from tritforge.model_export.model_file import load_model, running
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import Planes, trace
 from tritforge.model_export.reference import FloatReference
-from tritforge.model_export.zoo import load_model
 from tritforge.sim.golden import GoldenModel, quantize_input
 
 __all__ = ["Export", "Step", "export"]
@@ -165,11 +165,12 @@ def export(
     steps = _Steps(progress)
     with steps.step("load model"):
         module = load_model(model) if isinstance(model, str) else model
-        source = module.state_dict() if checkpoint is None else checkpoint
-        if isinstance(source, os.PathLike):
-            source = os.fspath(source)
-        plain = load_into(module, source, threshold)
-    with steps.step("trace") as step:
+        with running(module):
+            source = module.state_dict() if checkpoint is None else checkpoint
+            if isinstance(source, os.PathLike):
+                source = os.fspath(source)
+            plain = load_into(module, source, threshold)
+    with steps.step("trace") as step, running(module):
         if name is None:
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
         planes: Planes = {}

@@ -4,6 +4,7 @@ import functools
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.tritforge.support import (
     refused,
     small_model,
 )
-from tritforge.model_export.zoo import load_model
+from tritforge.model_export.model_file import load_model
 
 
 def test_export_writes_an_image_and_says_what_became_of_weights(capsys, files):
@@ -40,6 +41,23 @@ def test_export_prints_json_alone(capsys, files):
     assert document["configuration"]["name"] == "tiny"
     assert [layer["kind"] for layer in document["layers"]] == ["conv", "conv", "linear"]
     assert {step["name"] for step in document["steps"]} >= {"trace", "calibrate", "quantize"}
+
+
+def test_what_a_model_file_prints_goes_to_standard_error(capsys, files):
+    text = (files / "models.py").read_text()
+    (files / "models.py").write_text(
+        f"print('loading')\n{text}\nclass Talking(nn.Flatten):\n"
+        "    def forward(self, x):\n        import helper\n        return super().forward(x)\n"
+        "def small():\n    return nn.Sequential(\n"
+        "        nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),\n"
+        "        nn.Conv2d(5, 6, 2), nn.ReLU(), Talking(), nn.Linear(6, 3))\n"
+    )
+    (files / "helper.py").write_text("print('running')\n")
+    code, out, err = call(capsys, *export_arguments(files, files / "image"), "--json")
+    assert code == 0, err
+    assert json.loads(out)["network"] == "small"
+    assert err == "loading\nrunning\n"
+    assert "helper" not in sys.modules
 
 
 def test_export_is_reproducible(capsys, files):
