@@ -12,9 +12,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tritforge.cost.components import OFF_CHIP
-from tritforge.report import plots
 from tritforge.report.facts import Kernels, derive
 from tritforge.report.numbers import Numbers
+from tritforge.report.plots.areas import areas
+from tritforge.report.plots.baselines import baselines
+from tritforge.report.plots.components import components
+from tritforge.report.plots.compression import compression
+from tritforge.report.plots.cycles import cycles
+from tritforge.report.plots.densities import densities
+from tritforge.report.plots.energies import energies
+from tritforge.report.plots.kernels import kernels as kernels_plot
+from tritforge.report.plots.legend import CAUSES, GROUPS, MOST_NAMED
+from tritforge.report.plots.roofline import roofline
+from tritforge.report.plots.utilization import utilization
 
 __all__ = ["GENERATOR", "build_page", "is_page"]
 
@@ -84,9 +94,9 @@ def build_page(
         derived=derived,
         plots=_plots(numbers, kernels),
         kernels=kernels,
-        causes=plots.CAUSES,
-        groups=plots.GROUPS,
-        named=len(estimate["layers"]) <= plots.MOST_NAMED,
+        causes=CAUSES,
+        groups=GROUPS,
+        named=len(estimate["layers"]) <= MOST_NAMED,
         off_chip=OFF_CHIP,
         commands=commands,
         versions=versions or {},
@@ -138,18 +148,18 @@ def _units(numbers: Numbers, estimate: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _plots(numbers: Numbers, kernels: Sequence[Kernels]) -> dict[str, Any]:
+def _plots(numbers: Numbers, kernels: Sequence[Kernels]) -> dict[str, Markup | list[Markup] | None]:
     weights = numbers.value("sizes.whole.weights", "image")
     return {
-        "cycles": plots.cycles(numbers),
-        "utilization": plots.utilization(numbers),
-        "densities": plots.densities(numbers),
-        "energies": plots.energies(numbers),
-        "components": plots.components(numbers),
-        "areas": plots.areas(numbers),
-        "roofline_chip": plots.roofline(numbers, host=False),
-        "roofline_host": plots.roofline(numbers, host=True),
-        "compression": plots.compression(numbers) if weights else None,
-        "baselines": plots.baselines(numbers) if numbers.value("baselines") else None,
-        "kernels": [plots.kernels(one) for one in kernels],
+        "cycles": cycles(numbers),
+        "utilization": utilization(numbers),
+        "densities": densities(numbers),
+        "energies": energies(numbers),
+        "components": components(numbers),
+        "areas": areas(numbers),
+        "roofline_chip": roofline(numbers, host=False),
+        "roofline_host": roofline(numbers, host=True),
+        "compression": compression(numbers) if weights else None,
+        "baselines": baselines(numbers) if numbers.value("baselines") else None,
+        "kernels": [kernels_plot(one) for one in kernels],
     }

@@ -17,7 +17,7 @@ from tritforge.common.files import file_obstacle
 from tritforge.cost.components import COMPONENTS, OFF_CHIP
 from tritforge.report.numbers import KINDS
 from tritforge.report.page import build_page, is_page
-from tritforge.report.plots import CAUSES, GROUPS
+from tritforge.report.plots.legend import CAUSES, GROUPS
 from tritforge.report.svg import INKS, labels, shortened
 from tritforge.sim.backend import CLUSTER_CYCLES
 
