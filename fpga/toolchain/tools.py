@@ -11,9 +11,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tritforge.common.version import package_version
 from tritforge.fpga.errors import BuildError
 
 __all__ = ["Tool", "ToolError", "find", "run", "run_aside"]
@@ -80,10 +80,12 @@ def find(name: str) -> Tool:
             f"{name} is not on PATH and yowasp-{name} is not installed; install "
             f"either, for instance with: pip install {package}"
         )
-    try:
-        return Tool(name, path, f"{package} {version(package)}")
-    except PackageNotFoundError:
-        return Tool(name, path, _native_version(path, option))
+    version = package_version(package)
+    return Tool(
+        name,
+        path,
+        f"{package} {version}" if version is not None else _native_version(path, option),
+    )
 
 
 def _native_version(path: str, option: str | None) -> str:

@@ -24,7 +24,6 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.version import tritforge_version
 from tritforge.hw.config import Config, ConfigError
 from tritforge.model_export.errors import ImageError
 from tritforge.model_export.image.packing import (
@@ -464,13 +464,6 @@ def _quotient(numerator: int, denominator: int) -> float | None:
     return round(numerator / denominator, 3) if denominator else None
 
 
-def _tool_version() -> str:
-    try:
-        return version("tritforge")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def _manifest(
     network: Network,
     config: Config,
@@ -488,7 +481,7 @@ def _manifest(
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "tritforge": _tool_version(),
+        "tritforge": tritforge_version(),
         "network": network.name,
         "configuration": config.to_dict(),
         "configuration_identity": config.identity,

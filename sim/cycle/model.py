@@ -8,10 +8,7 @@ all cores. Its cycles and counters equal the RTL's; ``tests/sim/test_cycle.py`` 
 
 import ctypes
 import functools
-import hashlib
 import os
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.cache import cached
 from tritforge.common.errors import TritforgeError
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS, DESTINATION, GEOMETRY, GROUP, LAYER, TILE, record_words
@@ -43,7 +41,7 @@ from tritforge.model_export.memory.schedule import Strip
 from tritforge.model_export.network import Network
 from tritforge.sim.event_log import KINDS, Record, in_order
 from tritforge.sim.host import HostTensors, packet_shapes
-from tritforge.sim.native import SimulatorError, cache_folder, compiler, compiler_digest
+from tritforge.sim.native import compiler, compiler_digest, run_tool
 from tritforge.sim.records import Records
 
 __all__ = ["CycleModel", "CycleModelError", "lower_bound"]
@@ -657,29 +655,14 @@ def _size(layer: _Layer) -> int:
 @functools.cache
 def _library() -> ctypes.CDLL:
     tool = compiler()
-    key = hashlib.sha256(
-        _SOURCE.read_bytes() + compiler_digest() + " ".join(_FLAGS).encode()
-    ).hexdigest()[:32]
-    target = cache_folder() / f"cycle_model-{key}.so"
-    if not target.exists():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-                built = Path(folder) / "cycle_model.so"
-                done = subprocess.run(
-                    [tool, *_FLAGS, str(_SOURCE), "-o", str(built)],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                if done.returncode:
-                    lines = done.stderr.strip().splitlines()
-                    raise SimulatorError(f"{Path(tool).name} failed: {' / '.join(lines[-3:])}")
-                built.replace(target)
-        except OSError as error:
-            raise SimulatorError(
-                f"the cycle model cannot be kept in {target.parent}: {error.strerror}"
-            ) from error
+
+    def build(folder: Path) -> Path:
+        built = folder / "cycle_model.so"
+        run_tool([tool, *_FLAGS, str(_SOURCE), "-o", str(built)])
+        return built
+
+    key = _SOURCE.read_bytes() + compiler_digest() + " ".join(_FLAGS).encode()
+    target = cached("cycle_model", key, build)
     library = ctypes.CDLL(str(target))
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     library.cycle_model_layer.argtypes = [pointer] * 6

@@ -62,3 +62,26 @@ def test_configurations_compile_apart():
     one = native.compile_native(CONFIG, optimize=False)
     other = native.compile_native(dataclasses.replace(CONFIG, banks=4), optimize=False)
     assert one != other
+
+
+def test_a_broken_library_is_made_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRITFORGE_CACHE", str(tmp_path))
+    built = []
+
+    def build(config, folder, report, optimize):
+        built.append(config)
+        (folder / "library.so").write_bytes(b"a library")
+        return folder / "library.so"
+
+    monkeypatch.setattr(native, "_build", build)
+    path = native.compile_native(CONFIG, optimize=False)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert native.compile_native(CONFIG, optimize=False) == path
+    assert path.read_bytes() == b"a library" and len(built) == 2
+
+
+def test_without_a_compiler_it_is_said_what_works(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(native.SimulatorError, match=r"no C\+\+ compiler .* golden .* pysim"):
+        native.compiler()

