@@ -26,7 +26,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -78,40 +78,57 @@ def named(key: str) -> Mapping[str, str]:
     return {"json": key}
 
 
-def to_json(value: object) -> Json:
+def to_json(value: object, default: Callable[[object], object] | None = None) -> Json:
     """Dataclasses as objects, tuples as lists; the rest must be what JSON has.
+
+    Parameters
+    ----------
+    default : callable, optional
+        Gives something else for a value that JSON does not have, as for ``json.dumps``.
 
     Raises
     ------
     TypeError
-        It is not.
+        A value that JSON does not have.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if dataclasses.is_dataclass(value):
-        return {_key(one): to_json(getattr(value, one.name)) for one in dataclasses.fields(value)}
+        parts = ((_key(one), getattr(value, one.name)) for one in dataclasses.fields(value))
+        return {key: to_json(part, default) for key, part in parts}
     if isinstance(value, Mapping):
-        return {key: to_json(one) for key, one in value.items()}
+        return {key: to_json(one, default) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(one) for one in value]
-    raise TypeError(f"JSON has no {type(value).__name__}")
+        return [to_json(one, default) for one in value]
+    if default is None:
+        raise TypeError(f"JSON has no {type(value).__name__}")
+    return to_json(default(value))
 
 
-def from_json(kind: type[T], value: object, where: str = "the document") -> T:
+def from_json(
+    kind: type[T],
+    value: object,
+    where: str = "the document",
+    other: Callable[[object, object, str], object] | None = None,
+) -> T:
     """A value of type ``kind``, one of the annotations above, from JSON values.
 
     Parameters
     ----------
     where : str
         What messages call the document, for instance ``report.json``.
+    other : callable, optional
+        Inverse of ``default`` in :func:`to_json`: given an annotation that is not above, the value,
+        and where it is ("report.json: layers[2].codes"), what stands for it.
 
     Raises
     ------
     JsonError
         "report.json: layers[2].cycles is 'x', not a whole number of at most 64 bits",
-        "report.json: layers[2] lacks 'cycles'".
+        "report.json: layers[2] lacks 'cycles'", and where a dataclass refuses its fields with a
+        ``ValueError``: "report.json: layers[2]: " and its sentence.
     """
-    return cast(T, _read(kind, value, where, ""))
+    return cast(T, _Reader(where, other).read(kind, value, ""))
 
 
 def parse(text: str | bytes) -> object:
@@ -146,45 +163,61 @@ def _hints(kind: type) -> dict[str, object]:
     return get_type_hints(kind)
 
 
-def _read(kind: object, value: object, where: str, path: str) -> object:
-    """``value``, to which ``path`` leads, as a ``kind``."""
-    arguments = get_args(kind)
-    if kind is object or _is_scalar(kind, value):
-        return value
-    for one in arguments if get_origin(kind) in (Union, UnionType) else ():
-        if _is_scalar(one, value) or _container(one) is type(value):
-            return _read(one, value, where, path)
-    if isinstance(value, dict) and _container(kind) is dict:
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            return _read_fields(kind, value, where, path)
-        return {key: _read(arguments[1], one, where, f"{path}.{key}") for key, one in value.items()}
-    if isinstance(value, list) and _container(kind) is list:
-        fixed = get_origin(kind) is tuple and arguments[-1] is not ...
-        kinds = arguments if fixed else arguments[:1] * len(value)
-        if len(kinds) == len(value):
-            read = [
-                _read(one, item, where, f"{path}[{number}]")
-                for number, (one, item) in enumerate(zip(kinds, value, strict=True))
-            ]
-            return tuple(read) if get_origin(kind) is tuple else read
-    shown = f"a list of {len(value)}" if isinstance(value, list) else f"{value!r:.60}"
-    shown = "an object" if isinstance(value, dict) else shown
-    raise JsonError(f"{_at(where, path)} is {shown}, not {_wanted(kind)}")
+class _Reader:
+    """Reads parts of a document; ``path`` leads to them."""
+
+    def __init__(self, where: str, other: Callable[[object, object, str], object] | None) -> None:
+        self.where, self.other = where, other
+
+    def read(self, kind: object, value: object, path: str) -> object:
+        origin, arguments = get_origin(kind), get_args(kind)
+        if kind is object or _is_scalar(kind, value):
+            return value
+        if origin in (Union, UnionType):
+            for one in arguments:
+                if _is_scalar(one, value) or _container(one) is type(value):
+                    return self.read(one, value, path)
+        elif isinstance(value, dict) and _container(kind) is dict:
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                return self.fields(kind, value, path)
+            return {
+                key: self.read(arguments[1], one, f"{path}.{key}") for key, one in value.items()
+            }
+        elif isinstance(value, list) and _container(kind) is list:
+            fixed = origin is tuple and arguments[-1] is not ...
+            kinds = arguments if fixed else arguments[:1] * len(value)
+            if len(kinds) == len(value):
+                pairs = enumerate(zip(kinds, value, strict=True))
+                read = [self.read(*pair, f"{path}[{number}]") for number, pair in pairs]
+                return tuple(read) if origin is tuple else read
+        elif self.other is not None and not _is_known(kind):
+            return self.other(kind, value, self.at(path))
+        shown = f"a list of {len(value)}" if isinstance(value, list) else f"{value!r:.60}"
+        shown = "an object" if isinstance(value, dict) else shown
+        raise JsonError(f"{self.at(path)} is {shown}, not {_wanted(kind)}")
+
+    def fields(self, kind: type, values: Mapping[str, object], path: str) -> object:
+        found = {}
+        for field in dataclasses.fields(kind):
+            key = _key(field)
+            if key in values:
+                found[field.name] = self.read(
+                    _hints(kind)[field.name], values[key], f"{path}.{key}"
+                )
+            elif field.default is field.default_factory:  # neither is there
+                raise JsonError(f"{self.at(path)} lacks {key!r}")
+        try:
+            return kind(**found)
+        except ValueError as error:
+            raise JsonError(f"{self.at(path)}: {error}") from error
+
+    def at(self, path: str) -> str:
+        return f"{self.where}: {path.lstrip('.')}" if path else self.where
 
 
-def _read_fields(kind: type, values: Mapping[str, object], where: str, path: str) -> object:
-    found = {}
-    for field in dataclasses.fields(kind):
-        key = _key(field)
-        if key in values:
-            found[field.name] = _read(_hints(kind)[field.name], values[key], where, f"{path}.{key}")
-        elif field.default is field.default_factory:  # neither is there
-            raise JsonError(f"{_at(where, path)} lacks {key!r}")
-    return kind(**found)
-
-
-def _at(where: str, path: str) -> str:
-    return f"{where}: {path.lstrip('.')}" if path else where
+def _is_known(kind: object) -> bool:
+    """Whether an annotation is one of those above."""
+    return kind in _SCALARS or get_origin(kind) is Literal or _container(kind) is not None
 
 
 def _is_scalar(kind: object, value: object) -> bool:
@@ -217,4 +250,5 @@ def _wanted(kind: object) -> str:
         return f"a list of {len(arguments)}"
     if kind in _SCALARS:
         return _SCALARS[kind]
-    return "an object" if _container(kind) is dict else "a list"
+    container = _container(kind)
+    return str(kind) if container is None else "an object" if container is dict else "a list"

@@ -221,6 +221,12 @@ class Layer:
         return sum(int(np.count_nonzero(group.trits)) for group in self.groups)
 
     @property
+    def is_ternary(self) -> bool:
+        """Trained weights, each of which is one trit."""
+        seen = {(group.source, group.channels, group.rows) for group in self.groups}
+        return self.weight_count > 0 and len(seen) == len(self.groups)
+
+    @property
     def mac_count(self) -> int:
         """Dense multiply-accumulates of the trained layer, per image (padding included); 0 for
         layers without weights."""

@@ -28,7 +28,7 @@ from tritforge.common.errors import TritforgeError
 from tritforge.common.progress import Progress
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Schedule
 from tritforge.model_export.network import Network
@@ -201,11 +201,11 @@ class Simulation:
 
 
 class Backend(ABC):
-    """Runs one image.
+    """Runs one compiled network.
 
     Parameters
     ----------
-    image : Image
+    compiled : CompiledNetwork
     progress : callable(message, fraction), optional
         Told of what must be built first.
 
@@ -225,13 +225,13 @@ class Backend(ABC):
     #: Whether it knows what happens when, and writes event logs.
     logs: ClassVar[bool] = False
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
-        self.image = image
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        self.compiled = compiled
 
     @functools.cached_property
     def golden(self) -> GoldenModel:
         """The golden model, made when it is first needed."""
-        return GoldenModel(self.image.network)
+        return GoldenModel(self.compiled.network)
 
     @abstractmethod
     def run(
@@ -285,18 +285,18 @@ class Backend(ABC):
             check_log(self.name, self.logs, len(codes))
 
     def _layer_runs(self, layer: str | None) -> list[LayerRun]:
-        check_layer(self.image.network, layer)
+        check_layer(self.compiled.network, layer)
         runs = [
             LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
-            for one in self.image.network.layers
+            for one in self.compiled.network.layers
             if layer in (None, one.name)
         ]
-        schedule = self.image.memory.schedule
+        schedule = self.compiled.memory.schedule
         for run in runs if schedule is not None else ():
             assert schedule is not None
             numbers = schedule.of_layer(run.name)
             run.passes = len(numbers)
-            run.sent_words, run.read_words = schedule.port_words(self.image.config, numbers)
+            run.sent_words, run.read_words = schedule.port_words(self.compiled.config, numbers)
         return runs
 
     def _simulation(
@@ -308,13 +308,13 @@ class Backend(ABC):
         cycles: list[int] | None = None,
         loading: Loading | None = None,
     ) -> Simulation:
-        network = self.image.network
+        network = self.compiled.network
         last = network.final if layer is None else network.layer(layer)
         scale = last.result_scale if last.final else network.tensors[last.output].scale
         return Simulation(
             self.name,
             network.name,
-            self.image.config,
+            self.compiled.config,
             len(output),
             layer,
             last.name,
@@ -343,9 +343,9 @@ class Backend(ABC):
         for one, values in zip(layers, counters, strict=False):
             one.add(values)
             if values.get("cycles"):
-                place = self.image.memory.layer(one.name)
+                place = self.compiled.memory.layer(one.name)
                 one.lower_bound = (one.lower_bound or 0) + lower_bound(
-                    self.image.config, values, place.pixels * place.groups
+                    self.compiled.config, values, place.pixels * place.groups
                 )
 
 
@@ -364,9 +364,9 @@ class GoldenBackend(Backend):
         self._check_log(codes, log)
         layers = self._layer_runs(layer)
         tensor = (
-            self.image.network.final.output
+            self.compiled.network.final.output
             if layer is None
-            else self.image.network.layer(layer).output
+            else self.compiled.network.layer(layer).output
         )
         begin = time.perf_counter()
         parts = []
@@ -382,7 +382,7 @@ class GoldenBackend(Backend):
         self, codes: NDArray[np.integer], progress: Progress | None = None
     ) -> dict[str, NDArray[np.int64]]:
         tensors = self.golden.run_all(codes)
-        return {layer.name: tensors[layer.output] for layer in self.image.network.layers}
+        return {layer.name: tensors[layer.output] for layer in self.compiled.network.layers}
 
 
 class CycleBackend(Backend):
@@ -394,10 +394,10 @@ class CycleBackend(Backend):
     name = "cycle"
     logs = True
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
-        super().__init__(image, progress)
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        super().__init__(compiled, progress)
         _report(progress, "cycle model: reading memory contents", 0, 1)
-        self.model = CycleModel(image.network, image.memory)
+        self.model = CycleModel(compiled.network, compiled.memory)
 
     def run(
         self,
@@ -407,7 +407,7 @@ class CycleBackend(Backend):
         log: list[Record] | None = None,
     ) -> Simulation:
         self._check_log(codes, log)
-        network = self.image.network
+        network = self.compiled.network
         layers = self._layer_runs(layer)
         found: dict[str, list[Record]] | None = None if log is None else {}
         begin = time.perf_counter()
@@ -434,12 +434,12 @@ class CycleBackend(Backend):
                 name: values[0]
                 for name, values in self.golden.run_all(one[np.newaxis], unpooled=True).items()
             }
-            schedule = self.image.memory.schedule
+            schedule = self.compiled.memory.schedule
             if schedule is None:
                 counters = self.model.run(
                     tensors,
                     None if layer is None else [layer],
-                    batch=self.image.config.layer_count,
+                    batch=self.compiled.config.layer_count,
                     progress=tell,
                     log=found,
                 )
@@ -453,7 +453,7 @@ class CycleBackend(Backend):
             cycles.append(sum(values["cycles"] for values in counters))
             outputs.append(tensors[output])
         if log is not None and found is not None:
-            schedule = self.image.memory.schedule
+            schedule = self.compiled.memory.schedule
             names = (
                 [one.name for one in layers]
                 if schedule is None
@@ -467,8 +467,8 @@ class CycleBackend(Backend):
             time.perf_counter() - begin,
             cycles,
             Loading(
-                "not modelled" if self.image.memory.schedule is None else "streamed",
-                port_word_count(self.image.memory),
+                "not modelled" if self.compiled.memory.schedule is None else "streamed",
+                port_word_count(self.compiled.memory),
             ),
         )
 
@@ -476,15 +476,15 @@ class CycleBackend(Backend):
         self, codes: NDArray[np.integer], progress: Progress | None = None
     ) -> dict[str, NDArray[np.int64]]:
         tensors = self.golden.run_all(codes)
-        return {layer.name: tensors[layer.output] for layer in self.image.network.layers}
+        return {layer.name: tensors[layer.output] for layer in self.compiled.network.layers}
 
 
 class _Machine(Backend):
     """What runs memory contents: one image at a time, between memories it writes and reads."""
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
-        super().__init__(image, progress)
-        self.host = HostTensors(image.memory)
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        super().__init__(compiled, progress)
+        self.host = HostTensors(compiled.memory)
 
     def run(
         self,
@@ -494,7 +494,7 @@ class _Machine(Backend):
         log: list[Record] | None = None,
     ) -> Simulation:
         self._check_log(codes, log)
-        network, memory = self.image.network, self.image.memory
+        network, memory = self.compiled.network, self.compiled.memory
         layers = self._layer_runs(layer)
         begin = time.perf_counter()
         loading = self._load()
@@ -527,8 +527,8 @@ class _Machine(Backend):
                 continue
             spent = 0
             # As many layers to a RUN as the hardware keeps counters of: normally all.
-            for start in range(0, len(places), self.image.config.layer_count):
-                batch = places[start : start + self.image.config.layer_count]
+            for start in range(0, len(places), self.compiled.config.layer_count):
+                batch = places[start : start + self.compiled.config.layer_count]
                 counters, run_cycles = self._execute(batch[0].address, len(batch))
                 spent += run_cycles
                 self._count(layers[start:], counters)
@@ -546,12 +546,12 @@ class _Machine(Backend):
     def capture(
         self, codes: NDArray[np.integer], progress: Progress | None = None
     ) -> dict[str, NDArray[np.int64]]:
-        memory = self.image.memory
+        memory = self.compiled.memory
         self._load()
         parts: dict[str, list[NDArray[np.integer]]] = {place.name: [] for place in memory.layers}
         steps = len(codes) * len(memory.layers)
         for index, image in enumerate(codes):
-            self._write(self.image.network.input, image)
+            self._write(self.compiled.network.input, image)
             for number, place in enumerate(memory.layers):
                 _report(
                     progress,
@@ -567,7 +567,9 @@ class _Machine(Backend):
         return {name: np.stack(part).astype(np.int64) for name, part in parts.items()}
 
     def _output(self, tensor: str) -> NDArray[np.integer]:
-        return self._results() if tensor == self.image.network.final.output else self._read(tensor)
+        return (
+            self._results() if tensor == self.compiled.network.final.output else self._read(tensor)
+        )
 
     @abstractmethod
     def _load(self) -> Loading:
@@ -602,14 +604,14 @@ class DeviceBackend(_Machine):
     #: Whether large contents may be put into the memories past the port.
     back_door: ClassVar[bool] = False
 
-    def __init__(self, image: Image, device: Device) -> None:
-        super().__init__(image)
+    def __init__(self, compiled: CompiledNetwork, device: Device) -> None:
+        super().__init__(compiled)
         self.device = device
         self._loading: Loading | None = None
 
     @property
     def _memory(self) -> MemoryImage:
-        return self.image.memory
+        return self.compiled.memory
 
     def close(self) -> None:
         self.device.link.close()
@@ -623,7 +625,7 @@ class DeviceBackend(_Machine):
     ) -> Simulation:
         if log is None:
             return super().run(codes, layer, progress)
-        observer = Observer(self.image.config)
+        observer = Observer(self.compiled.config)
         if not self.device.link.observe(observer):
             raise SimulationError(f"backend {self.name} has no observation port for an event log")
         try:
@@ -693,8 +695,8 @@ class RtlBackend(DeviceBackend):
     name = "rtl"
     back_door = True
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
-        super().__init__(image, Device(NativeLink(image.config, progress)))
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        super().__init__(compiled, Device(NativeLink(compiled.config, progress)))
 
 
 class PythonBackend(DeviceBackend):
@@ -702,8 +704,8 @@ class PythonBackend(DeviceBackend):
 
     name = "pysim"
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
-        super().__init__(image, Device(PythonLink(image.config)))
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        super().__init__(compiled, Device(PythonLink(compiled.config)))
 
 
 class InterpreterBackend(_Machine):
@@ -714,9 +716,9 @@ class InterpreterBackend(_Machine):
 
     name = "memory"
 
-    def __init__(self, image: Image, progress: Progress | None = None) -> None:
-        super().__init__(image, progress)
-        self._interpreter = Interpreter(image.config, image.memory)
+    def __init__(self, compiled: CompiledNetwork, progress: Progress | None = None) -> None:
+        super().__init__(compiled, progress)
+        self._interpreter = Interpreter(compiled.config, compiled.memory)
 
     def run(
         self,
@@ -733,14 +735,14 @@ class InterpreterBackend(_Machine):
         return simulation
 
     def _load(self) -> Loading:
-        return Loading("not modelled", port_word_count(self.image.memory))
+        return Loading("not modelled", port_word_count(self.compiled.memory))
 
     def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
-        place = self.image.memory.tensors[tensor]
+        place = self.compiled.memory.tensors[tensor]
         if place.external:
             self.host.write(tensor, codes)
             return
-        self._interpreter.load(place.base, self.image.memory.tensor_words(tensor, codes))
+        self._interpreter.load(place.base, self.compiled.memory.tensor_words(tensor, codes))
 
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
         return self._interpreter.run(address, layers), 0
@@ -753,17 +755,17 @@ class InterpreterBackend(_Machine):
         return self._interpreter.run_schedule(self.host, numbers), 0
 
     def _read(self, tensor: str) -> NDArray[np.integer]:
-        place = self.image.memory.tensors[tensor]
+        place = self.compiled.memory.tensors[tensor]
         if place.external:
             return self.host.read(tensor)
-        return self.image.memory.tensor_from_words(
+        return self.compiled.memory.tensor_from_words(
             tensor, self._interpreter.read(place.base, place.size)
         )
 
     def _results(self) -> NDArray[np.integer]:
-        place = self.image.memory.results
+        place = self.compiled.memory.results
         assert place is not None
-        return self.image.memory.results_from_entries(
+        return self.compiled.memory.results_from_entries(
             self._interpreter.results[place.base : place.base + place.entries]
         )
 
@@ -776,8 +778,8 @@ BACKENDS: dict[str, type[Backend]] = {
 assert set(CLUSTER_CYCLES[:-1]) <= set(COUNTERS)
 
 
-def create(name: str, image: Image, progress: Progress | None = None) -> Backend:
-    """The backend called ``name``, ready to run ``image``; use it in a ``with`` statement.
+def create(name: str, compiled: CompiledNetwork, progress: Progress | None = None) -> Backend:
+    """The backend called ``name``, ready to run a compiled network; use it in a ``with`` statement.
 
     Raises
     ------
@@ -788,7 +790,7 @@ def create(name: str, image: Image, progress: Progress | None = None) -> Backend
     """
     if name not in BACKENDS:
         raise SimulationError(f"there is no backend {name!r}; there are {', '.join(BACKENDS)}")
-    return BACKENDS[name](image, progress)
+    return BACKENDS[name](compiled, progress)
 
 
 def check_log(backend: str, logs: bool, images: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.progress import Progress
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import (
     Backend,
     GoldenBackend,
@@ -126,7 +126,7 @@ def compare(
 
 
 def verify(
-    image: Image,
+    compiled: CompiledNetwork,
     codes: NDArray[np.integer],
     *,
     backends: tuple[str, ...] = tuple(CHECKED),
@@ -161,20 +161,20 @@ def verify(
             f"cannot compare {', '.join(map(repr, unknown)) or 'nothing'}; "
             f"there are {', '.join(CHECKED)}"
         )
-    golden = GoldenBackend(image)
+    golden = GoldenBackend(compiled)
     result = Verification(
-        image.network.name,
-        image.config.name,
+        compiled.network.name,
+        compiled.config.name,
         len(codes),
-        [layer.name for layer in image.network.layers],
+        [layer.name for layer in compiled.network.layers],
     )
     for name in backends:
         comparison = Comparison(name)
         result.comparisons.append(comparison)
-        elements = image.config.adders
+        elements = compiled.config.adders
         if name == PythonBackend.name and elements > ELEMENT_LIMIT:
             comparison.skipped = (
-                f"configuration {image.config.name} has {elements} processing "
+                f"configuration {compiled.config.name} has {elements} processing "
                 f"elements; Amaranth's simulator is for up to {ELEMENT_LIMIT}"
             )
             continue
@@ -182,7 +182,7 @@ def verify(
         if not count:
             comparison.skipped = "no images were asked for"
             continue
-        with CHECKED[name](image, progress) as backend:
+        with CHECKED[name](compiled, progress) as backend:
             for index in range(count):
                 if progress is not None:
                     progress(f"{name} image {index + 1} of {count}", index / count)
@@ -207,7 +207,7 @@ def _one_image(
         comparison.difference = compare(backend.name, layer, index, values[0], found[layer][0])
         if comparison.difference is not None:
             return False
-    final = golden.image.network.final.name
+    final = golden.compiled.network.final.name
     whole = backend.run(codes).output
     comparison.values += whole.size
     comparison.difference = compare(backend.name, final, index, expected[final][0], whole[0], True)

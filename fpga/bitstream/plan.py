@@ -14,7 +14,7 @@ from tritforge.fpga.toolchain.synthesis import script
 from tritforge.fpga.toolchain.tools import Tool
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import convert
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.network import Network
 
 __all__ = ["BuildPlan", "make_plan"]
@@ -83,7 +83,7 @@ class BuildPlan:
 def make_plan(
     board: Board,
     config: Config,
-    image: Image | None = None,
+    image: CompiledNetwork | None = None,
     *,
     clock_hz: float | None = None,
     seed: int = 1,

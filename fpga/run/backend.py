@@ -10,7 +10,7 @@ from tritforge.fpga.link.label import memory_label
 from tritforge.fpga.link.serial_link import SerialLink
 from tritforge.hw import protocol
 from tritforge.hw.presets import PRESETS
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import DeviceBackend, Loading, Simulation, port_word_count
 from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.event_log import Record
@@ -23,7 +23,7 @@ class BoardBackend(DeviceBackend):
 
     Parameters
     ----------
-    image : Image
+    compiled : CompiledNetwork
     link : SerialLink
         Open; closed with the backend.
 
@@ -36,8 +36,8 @@ class BoardBackend(DeviceBackend):
     name = "board"
     logs = False
 
-    def __init__(self, image: Image, link: SerialLink) -> None:
-        super().__init__(image, Device(link, fresh=False))
+    def __init__(self, compiled: CompiledNetwork, link: SerialLink) -> None:
+        super().__init__(compiled, Device(link, fresh=False))
         self.kept = False
 
     def run(
@@ -59,7 +59,7 @@ class BoardBackend(DeviceBackend):
         if self._loading is not None:
             return self._loading
         state = self.device.status()
-        if state.identity != self.image.config.identity_word:
+        if state.identity != self.compiled.config.identity_word:
             held = next(
                 (
                     config.name
@@ -70,7 +70,7 @@ class BoardBackend(DeviceBackend):
             )
             raise DeviceError(
                 f"the board holds configuration {held}, the image is for "
-                f"{self.image.config.name} ({self.image.config.identity_word:08x})"
+                f"{self.compiled.config.name} ({self.compiled.config.identity_word:08x})"
             )
         if self._memory.schedule is not None:
             return super()._load()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritforge.fpga.errors import BuildError
 from tritforge.hw.config import Config
 from tritforge.hw.widths import PORT_WIDTH
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 
 __all__ = ["PRELOADED", "Contents", "contents_of", "obstacle"]
 
@@ -56,7 +56,7 @@ class Contents:
         return self.value.bit_count()
 
 
-def obstacle(image: Image) -> str | None:
+def obstacle(image: CompiledNetwork) -> str | None:
     """Why an image cannot come with the bitstream; None if it can."""
     if image.memory.schedule is not None:
         return "the image does not fit the memories and is streamed in every run"
@@ -86,7 +86,7 @@ def _memory(
     return Contents(name, cells, width, depth, _value(words, width))
 
 
-def contents_of(image: Image) -> list[Contents]:
+def contents_of(image: CompiledNetwork) -> list[Contents]:
     """Contents of all memories of an image for which :func:`obstacle` finds none."""
     config, memory = image.config, image.memory
     found = [

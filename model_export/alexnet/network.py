@@ -10,19 +10,18 @@ outputs mean nothing, and its :class:`Provenance` says so.
 >>> export(None, module, calibration_images("alexnet_dorefa"), config, "image")
 """
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tritforge.common.json_types import JsonObject
 from tritforge.model_export.alexnet.densities import (
     Stage,
     input_densities,
@@ -136,7 +135,7 @@ class LayerRecord:
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Provenance(JsonObject):
     """Where a network's weights and batch norms come from, and what came out.
 
     Members
@@ -172,10 +171,6 @@ class Provenance:
     preprocessing: str
     notes: tuple[str, ...]
     layers: tuple[LayerRecord, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         lines = [

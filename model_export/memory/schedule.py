@@ -13,11 +13,11 @@ host keep in step by two counts: the program *releases* what it has used up, and
 host *signals* that what comes next is there (:class:`tritforge.hw.sequencer.Sequencer`).
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from tritforge.common.json_types import JsonObject
 from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width
 
@@ -159,46 +159,26 @@ class _Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(JsonObject):
     """All passes of a network, in the order of the program.
 
     ``resident`` names the memories of program, rows and trits that hold all of theirs: they are
     loaded once, not in every run.
+
+    Raises
+    ------
+    ValueError
+        A number is below 0, or too large for any memory.
     """
 
     passes: tuple[Pass, ...]
     resident: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Schedule":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        TypeError, ValueError, KeyError
-            They are none.
-        """
-
-        def parts(items: list[dict[str, Any]]) -> tuple[Part, ...]:
-            return tuple(_checked(Part(**item)) for item in items)
-
-        def strip(item: dict[str, Any]) -> Strip:
-            return _checked(Strip(**item))
-
-        passes = []
-        for given in values["passes"]:
-            own = dict(given)
-            own |= {name: tuple(own[name]) for name in ("tiles", "rows", "places", "stored")}
-            own |= {name: parts(own[name]) for name in ("program", "row_parts")}
-            own["units"] = tuple(parts(unit) for unit in own["units"])
-            own["loads"] = tuple(strip(item) for item in own["loads"])
-            own["output"] = None if own["output"] is None else strip(own["output"])
-            passes.append(_checked(Pass(**own)))
-        return cls(tuple(passes), tuple(map(str, values["resident"])))
+    def __post_init__(self) -> None:
+        for one in self.passes:
+            strips = one.loads if one.output is None else (*one.loads, one.output)
+            units = [part for unit in one.units for part in unit]
+            _check_numbers([one, *one.program, *one.row_parts, *units, *strips])
 
     def pass_name(self, number: int) -> str:
         """What event logs call a pass: its layer's name and its number in it, from 0 on."""
@@ -355,17 +335,13 @@ def _writes(config: Config, memory: str, copies: int, part: Part) -> Iterator[St
             start, left = start + count, left - count
 
 
-def _checked(item: Any) -> Any:
-    """An object of whole numbers, none below 0 and none too large for a memory."""
-    for value in vars(item).values():
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float | bool) or (
-                isinstance(number, int) and not 0 <= number < _MOST
-            ):
-                raise ValueError(f"{type(item).__name__} of a schedule holds {number}")
-            if number is None and not isinstance(item, Pass):
-                raise ValueError(f"{type(item).__name__} of a schedule holds nothing")
-    return item
+def _check_numbers(items: Sequence[Pass | Part | Strip]) -> None:
+    """``ValueError`` if a number is below 0 or too large for a memory."""
+    for item in items:
+        for value in vars(item).values():
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, int) and not 0 <= one < _MOST:
+                    raise ValueError(f"{type(item).__name__} of a schedule holds {one}")
 
 
 def _check_pass(

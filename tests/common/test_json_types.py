@@ -8,7 +8,16 @@ from typing import Literal
 import pytest
 
 from tritforge.common.errors import TritforgeError
-from tritforge.common.json_types import Json, JsonError, JsonObject, dump, from_json, named, parse
+from tritforge.common.json_types import (
+    Json,
+    JsonError,
+    JsonObject,
+    dump,
+    from_json,
+    named,
+    parse,
+    to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -129,3 +138,43 @@ def test_values_that_json_does_not_have():
         dump({"a": {1}})
     with pytest.raises(ValueError):
         dump([float("nan")])
+
+
+@dataclass
+class Span:
+    start: int
+    stop: int
+
+    def __post_init__(self):
+        if self.stop < self.start:
+            raise ValueError(f"{self} ends before it begins")
+
+
+@dataclass
+class Spans(JsonObject):
+    spans: list[Span]
+
+
+def test_fields_that_do_not_go_together():
+    spans = [{"start": 0, "stop": 1}, {"start": 2, "stop": 1}]
+    with pytest.raises(JsonError) as caught:
+        Spans.from_json({"spans": spans}, "spans.json")
+    assert str(caught.value) == (
+        "spans.json: spans[1]: Span(start=2, stop=1) ends before it begins"
+    )
+
+
+def test_types_that_json_does_not_have():
+    seen = []
+
+    def other(kind, value, where):
+        seen.append((kind, where))
+        return set(value)
+
+    made = {"a": [{"x", "y"}]}
+    document = to_json(made, default=sorted)
+    assert document == {"a": [["x", "y"]]}
+    assert from_json(dict[str, list[set[str]]], document, "sets.json", other) == made
+    assert seen == [(set[str], "sets.json: a[0]")]
+    with pytest.raises(JsonError, match=r"^sets\.json: a\[0\] is a list of 2, not set"):
+        from_json(dict[str, list[set[str]]], document, "sets.json")

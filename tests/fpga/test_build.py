@@ -30,7 +30,7 @@ from tritforge.fpga.platform.board import board
 from tritforge.fpga.toolchain.preload import Contents, contents_of, obstacle
 from tritforge.fpga.toolchain.tools import Tool, ToolError
 from tritforge.hw.config import Config
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 
 CONFIG = Config(
     name="small",
@@ -58,7 +58,7 @@ def image():
     network = random_network(
         np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6, max_size=4
     )
-    return Image("here", {}, CONFIG, compile_network(network, CONFIG), network)
+    return CompiledNetwork(network, compile_network(network, CONFIG))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,11 @@ def test_contents_that_do_not_fit(image):
         match=r"^memory rows of configuration small has 2 words, the "
         r"image \d+$",
     ):
-        make_plan(BOARD, short, Image("here", {}, short, image.memory, image.network))
+        make_plan(
+            BOARD,
+            short,
+            CompiledNetwork(image.network, dataclasses.replace(image.memory, config=short)),
+        )
 
 
 def cell(kind, **parameters):

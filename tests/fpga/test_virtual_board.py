@@ -13,7 +13,7 @@ from tritforge.fpga.run.backend import BoardBackend
 from tritforge.fpga.run.virtual import IDLE_CYCLES, virtual_board
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.device import Device, DeviceError
 
 CONFIG = Config(
@@ -47,7 +47,7 @@ def memory(network):
 
 
 def image_of(network, memory):
-    return Image("here", {}, CONFIG, memory, network)
+    return CompiledNetwork(network, memory)
 
 
 def run(network, memory, count, noise=0.0, seed=0):

@@ -205,7 +205,7 @@ def test_the_seed_decides_and_no_other():
 
 def test_the_record_is_json_and_says_that_nothing_was_trained():
     _, provenance = narrow()
-    document = json.loads(json.dumps(provenance.to_dict()))
+    document = json.loads(json.dumps(provenance.to_json()))
     assert document["origin"] == "drawn" and len(document["layers"]) == 8
     assert document["calibration"] == "3 given images"
     text = str(provenance)

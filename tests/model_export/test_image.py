@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tritforge.model_export.image.folder as image_module
+from tests.common.other_types import other_types
 from tests.model_export.networks import (
     bound_network,
     compile_network,
@@ -21,9 +22,12 @@ from tests.model_export.networks import (
     streamed,
 )
 from tritforge.common import files as folders
+from tritforge.common.json_types import JsonError
 from tritforge.hw.config import Config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ImageError
-from tritforge.model_export.image.folder import FILES, load_image, write_image
+from tritforge.model_export.image.folder import load_image, write_image
+from tritforge.model_export.image.manifest import FILES, Manifest, seal
 from tritforge.model_export.image.packing import pack_flat, pack_plain
 from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
 from tritforge.model_export.passes.fold import fold_input
@@ -34,7 +38,7 @@ def folder(tmp_path):
     """A good image."""
     network, _ = bound_network(np.random.default_rng(0), Config())
     return write_image(
-        tmp_path / "net.image", network, Config(), compile_network(network, Config())
+        tmp_path / "net.image", CompiledNetwork(network, compile_network(network, Config()))
     )
 
 
@@ -65,13 +69,13 @@ def test_a_streamed_image_round_trips(tmp_path):
         config = random_config(rng)
         network = random_network(rng, config)
         memory = streamed(rng, network, config)
-        image = load_image(write_image(tmp_path / "image", network, memory.config, memory))
+        image = load_image(write_image(tmp_path / "image", CompiledNetwork(network, memory)))
         assert_same(image.memory, memory)
-        streaming = image.manifest["streaming"]
-        assert streaming["passes"] == len(memory.schedule.passes)
-        assert network.input in streaming["external_tensors"]
+        streaming = image.manifest.streaming
+        assert streaming.passes == len(memory.schedule.passes)
+        assert network.input in streaming.external_tensors
         sent, read = memory.schedule.port_words(memory.config, range(len(memory.schedule.passes)))
-        assert (streaming["sent_words"], streaming["read_words"]) == (sent, read)
+        assert (streaming.sent_words, streaming.read_words) == (sent, read)
         assert sent >= memory.tensors[network.input].size
 
 
@@ -82,7 +86,7 @@ def test_round_trip(tmp_path):
         network = random_network(rng, config)
         network.layers[0].gain *= 0.1 + 0.2  # floats survive exactly
         memory = compile_network(network, config)
-        path = write_image(tmp_path / f"{seed}", network, config, memory)
+        path = write_image(tmp_path / f"{seed}", CompiledNetwork(network, memory))
         image = load_image(path)
         assert_same(image.network, network)
         assert_same(image.memory, memory)
@@ -118,13 +122,13 @@ def test_fold_survives(folder, tmp_path):
         Network("net", "input", {"input": tensor, "out": Tensor("out", 4, 5, 3, 1.0)}, [layer])
     )
     memory = compile_network(network, config)
-    image = load_image(write_image(tmp_path / "folded", network, config, memory))
+    image = load_image(write_image(tmp_path / "folded", CompiledNetwork(network, memory)))
     assert_same(image.network, network)
     assert_same(image.memory, memory)
     assert image.network.tensors["input"].fold == Fold(3, 10, 9, (2, 3), (1, 1))
-    assert image.manifest["input"]["shape"] == [3, 10, 9]
-    assert image.manifest["input"]["fold"]["block"] == [2, 3]
-    assert load_image(folder).manifest["input"]["fold"] is None
+    assert image.manifest.input.shape == (3, 10, 9)
+    assert image.manifest.input.fold.block == (2, 3)
+    assert load_image(folder).manifest.input.fold is None
     text = json.loads((tmp_path / "folded" / "network.json").read_text())
     for change in ({"block": [2, 2]}, {"block": [0, 1]}, {"height": 40}, {"padding": [1]}):
         forged = json.dumps(
@@ -151,7 +155,7 @@ def test_reproducible(tmp_path):
         rng = np.random.default_rng(3)
         config = random_config(rng)
         network = random_network(rng, config)
-        write_image(tmp_path / name, network, config, compile_network(network, config))
+        write_image(tmp_path / name, CompiledNetwork(network, compile_network(network, config)))
     assert sorted(os.listdir(tmp_path)) == ["one", "two"]
     assert sorted(os.listdir(tmp_path / "one")) == sorted(["manifest.json", *FILES])
     for name in os.listdir(tmp_path / "one"):
@@ -162,9 +166,9 @@ def test_manifest(tmp_path):
     network, _ = bound_network(np.random.default_rng(0), Config())
     network.layers[0].weight_count = 1000
     network.layers[0].groups = network.layers[0].groups[:1]
-    memory = compile_network(network, Config())
+    memory = compile_network(network, Config(name="mine"))
     path = write_image(
-        tmp_path / "deep" / "image", network, Config(name="mine"), memory, {"checkpoint": "x.pt"}
+        tmp_path / "deep" / "image", CompiledNetwork(network, memory), {"checkpoint": "x.pt"}
     )
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["format"] == "tritforge image" and manifest["format_version"] == 3
@@ -206,10 +210,10 @@ def test_existing_image_is_replaced_and_nothing_else(folder, tmp_path):
     before = load_image(folder)
     other, _ = bound_network(np.random.default_rng(9), Config(), signed=True)
     memory = compile_network(other, Config())
-    write_image(folder, other, Config(), memory)
+    write_image(folder, CompiledNetwork(other, memory))
     assert load_image(folder).manifest != before.manifest
     (tmp_path / "empty").mkdir()
-    write_image(tmp_path / "empty", other, Config(), memory)
+    write_image(tmp_path / "empty", CompiledNetwork(other, memory))
     (tmp_path / "file").write_text("mine")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("mine")
@@ -218,11 +222,11 @@ def test_existing_image_is_replaced_and_nothing_else(folder, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "thesis")
     for name in ("file", "thesis", "mixed", "link"):
         with pytest.raises(ImageError, match="exists and is not a tritforge image"):
-            write_image(tmp_path / name, other, Config(), memory)
+            write_image(tmp_path / name, CompiledNetwork(other, memory))
     assert (tmp_path / "file").read_text() == "mine"
     assert os.listdir(tmp_path / "thesis") == ["chapter.tex"]
     with pytest.raises(ImageError, match="cannot be written"):
-        write_image(tmp_path / "file" / "image", other, Config(), memory)
+        write_image(tmp_path / "file" / "image", CompiledNetwork(other, memory))
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
@@ -244,7 +248,7 @@ def test_interrupted_export(folder, tmp_path, monkeypatch, error, existing):
 
     monkeypatch.setattr(image_module.Path, "write_bytes", interrupted)
     with pytest.raises(ImageError if isinstance(error, OSError) else error):
-        write_image(target, network, Config(), memory)
+        write_image(target, CompiledNetwork(network, memory))
     assert os.listdir(tmp_path) == ["net.image"]
     assert (folder / "manifest.json").read_bytes() == manifest
     load_image(folder)
@@ -263,7 +267,7 @@ def test_failing_rename_restores_the_old_image(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(folders.os, "rename", failing)
     with pytest.raises(ImageError, match="cannot be written: Input/output error"):
-        write_image(folder, network, Config(), memory)
+        write_image(folder, CompiledNetwork(network, memory))
     assert load_image(folder).manifest == before
     assert os.listdir(tmp_path) == ["net.image"]
 
@@ -299,7 +303,7 @@ def reseal(folder, change):
     """Alter the manifest and make its own checksum right again."""
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
-    manifest["manifest_sha256"] = image_module._seal(manifest)
+    manifest["manifest_sha256"] = seal(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -308,6 +312,46 @@ def test_manifest_values_are_covered(folder):
     manifest["input"]["scale"] = 7.0
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ImageError, match=r"manifest\.json does not match its checksum"):
+        load_image(folder)
+
+
+def test_manifest_comes_back_as_it_was(tmp_path):
+    """Whole and streamed, with a fold and without."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        config = random_config(rng)
+        network = random_network(rng, config)
+        memory = streamed(rng, network, config) if seed % 2 else compile_network(network, config)
+        path = write_image(tmp_path / "image", CompiledNetwork(network, memory), {"a": [1, None]})
+        text = (path / "manifest.json").read_text(encoding="utf-8")
+        manifest = load_image(path).manifest
+        assert json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n" == text
+        assert Manifest.from_json(json.loads(text)) == manifest
+        assert manifest.extra == {"a": [1, None]}
+
+
+def test_every_field_of_another_type_is_named(tmp_path):
+    """Sealed again, the manifest is refused by a sentence that says which field is wrong."""
+    rng = np.random.default_rng(1)
+    network = random_network(rng, Config())
+    compiled = CompiledNetwork(network, streamed(rng, network, Config()))
+    folder = write_image(tmp_path / "image", compiled, {"a": 1})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    optional = {"streaming", "fold", "pool", "bits_per_weight"}
+    optional |= {f"float32_over_{one}" for one in ("bytes", "trits", "packed", "memory")}
+    count = 0
+    for path, other in other_types(manifest, optional):
+        if not path.startswith(("configuration.", "extra.")):  # anything; Config's to check
+            with pytest.raises(JsonError) as caught:
+                Manifest.from_json(other, "manifest.json")
+            assert str(caught.value).startswith("manifest.json" + (f": {path}" if path else ""))
+            count += 1
+    assert count > 400
+    manifest["layers"][0]["rows"] = "many"
+    reseal(folder, lambda values: values.update(layers=manifest["layers"]))
+    with pytest.raises(
+        ImageError, match=r"understood: manifest\.json: layers\[0\]\.rows is 'many'"
+    ):
         load_image(folder)
 
 
@@ -359,7 +403,7 @@ def test_forged_schedules_are_refused(tmp_path, change):
     rng = np.random.default_rng(1)
     network = random_network(rng, Config())
     memory = streamed(rng, network, Config())
-    folder = write_image(tmp_path / "image", network, memory.config, memory)
+    folder = write_image(tmp_path / "image", CompiledNetwork(network, memory))
     document = json.loads((folder / "layout.json").read_text())
     change(document["schedule"])
     text = json.dumps(document)
@@ -414,9 +458,9 @@ def test_layers_take_no_more_than_there_is(tmp_path, sets):
     config = Config(sets=sets, clusters=2, elements=2, rows=2, scan_width=2)
     network = random_network(rng, config)
     memory = compile_network(network, config)
-    image = load_image(write_image(tmp_path / "image", network, config, memory))
-    layers = image.manifest["layers"]
+    image = load_image(write_image(tmp_path / "image", CompiledNetwork(network, memory)))
+    layers = image.manifest.layers
     column = memory.trits.shape[2]
     for layer, place in zip(layers, memory.layers, strict=True):
-        held = layer["memory"]["trit_bytes"] / (config.clusters * column * place.columns)
+        held = layer.memory.trit_bytes / (config.clusters * column * place.columns)
         assert held == (sets if place.pixels > 1 else 1)

@@ -235,7 +235,7 @@ def test_schedules_are_json(seed):
     with pytest.raises(ValueError, match="Pass of a schedule holds -1"):
         Schedule.from_json(broken)
     del document["passes"][0]["done"]
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match=r"passes\[0\] lacks 'done'"):
         Schedule.from_json(document)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tritforge.hw.config import Config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.model_export.memory.emit import emit
@@ -197,7 +198,7 @@ def test_memory_contents_give_the_golden_integers(groups, tmp_path):
     }
     assert any(plus != minus for plus, minus in pairs)
     write_image(
-        tmp_path / "image", network, config, emit(network, place(network, config), config), {}
+        tmp_path / "image", CompiledNetwork(network, emit(network, place(network, config), config))
     )
     codes = np.random.default_rng(8).integers(0, 256, (1, 4, 6, 6))
     result = verify(load_image(tmp_path / "image"), codes, backends=("memory",))

@@ -1,7 +1,6 @@
 """Backends: the same integers behind one interface, and costs that add up."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from tests.model_export.networks import (
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import COUNTERS
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import (
     BACKENDS,
     CLUSTER_CYCLES,
@@ -44,7 +43,7 @@ def make(seed, config=TINY, images=2, **sizes):
     """An image of a random network, and codes (images, C, H, W)."""
     rng = np.random.default_rng(seed)
     network = random_network(rng, config, **sizes)
-    image = Image(Path("random"), {}, config, compile_network(network, config), network)
+    image = CompiledNetwork(network, compile_network(network, config))
     codes = np.stack([random_codes(rng, network, 0.6) for _ in range(images)])
     return image, codes
 
@@ -143,7 +142,7 @@ def test_the_cycle_backend_splits_runs_as_the_hardware_needs_it():
         pair for pair in (make(seed) for seed in range(30)) if len(pair[0].network.layers) >= 5
     )
     few = dataclasses.replace(TINY, layer_count=2)
-    split = Image(Path("few"), {}, few, compile_network(image.network, few), image.network)
+    split = CompiledNetwork(image.network, compile_network(image.network, few))
     with create("cycle", split) as cycle, create("rtl", split) as rtl:
         one, other = cycle.run(codes), rtl.run(codes)
     same_costs(one, other)
@@ -193,7 +192,7 @@ def test_the_drain_waits_for_overlapping_windows(sets, is_signed):
         program_depth=128,
     )
     network = windows_network(rng, is_signed)
-    image = Image(Path("windows"), {}, config, compile_network(network, config), network)
+    image = CompiledNetwork(network, compile_network(network, config))
     codes = rng.integers(0, 256, (1, 2, 6, 5))
     with (
         create("golden", image) as golden,
@@ -232,7 +231,7 @@ def test_more_layers_than_the_hardware_counts():
     memory = compile_network(image.network, few)
     with (
         InterpreterBackend(image) as all_at_once,
-        InterpreterBackend(Image(Path("few"), {}, few, memory, image.network)) as in_parts,
+        InterpreterBackend(CompiledNetwork(image.network, memory)) as in_parts,
     ):
         expected, found = all_at_once.run(codes), in_parts.run(codes)
     np.testing.assert_array_equal(found.output, expected.output)
@@ -257,7 +256,9 @@ def test_refusals():
         golden.run(codes[:, :, :, :, None])
     large = Config(name="large", clusters=8, elements=16)
     with pytest.raises(DeviceError, match="128 processing elements"):
-        create("pysim", Image(Path("large"), {}, large, image.memory, image.network))
+        create(
+            "pysim", CompiledNetwork(image.network, dataclasses.replace(image.memory, config=large))
+        )
 
 
 def test_hardware_of_another_configuration_is_refused():

@@ -1,7 +1,6 @@
 """What the observation port says becomes the cycle model's event log, whoever simulates it."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from tests.model_export.networks import (
 from tritforge.hw.config import Config
 from tritforge.hw.payloads import probe
 from tritforge.hw.presets import PRESETS
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import InterpreterBackend, SimulationError, create
 from tritforge.sim.event_log import EventLogError, Record, first_difference
 from tritforge.sim.observer import Observer
@@ -172,7 +171,7 @@ def same_logs(image, codes, backends, layer=None):
 def test_waits_of_the_drain_are_logged_alike(config, backends):
     rng = np.random.default_rng(0)
     network = windows_network(rng, is_signed=True, height=10)
-    image = Image(Path("windows"), {}, config, compile_network(network, config), network)
+    image = CompiledNetwork(network, compile_network(network, config))
     codes = rng.integers(0, 256, (2, 10, 5))
     log = same_logs(image, codes, backends)
     assert [record.layer for record in log if record.kind == "layer_started"] == ["conv", "last"]
@@ -186,7 +185,7 @@ def test_all_simulators_write_the_same_log(seed):
     rng = np.random.default_rng([seed, 23])
     config = PRESETS["tiny"]
     network = random_network(rng, config, max_layers=3, max_channels=6, max_size=4)
-    image = Image(Path("random"), {}, config, compile_network(network, config), network)
+    image = CompiledNetwork(network, compile_network(network, config))
     codes = random_codes(rng, network, 0.6)
     assert same_logs(image, codes, ["cycle", "rtl", "pysim"])
     last = network.layers[-1].name
@@ -201,7 +200,7 @@ def test_a_log_goes_on_through_several_runs():
         network = random_network(rng, few)
         if len(network.layers) >= 4:
             break
-    image = Image(Path("few"), {}, few, compile_network(network, few), network)
+    image = CompiledNetwork(network, compile_network(network, few))
     log = same_logs(image, random_codes(rng, network, 0.6), ["cycle", "rtl"])
     assert [record.layer for record in log if record.kind == "layer_settled"] == [
         layer.name for layer in network.layers
@@ -212,7 +211,7 @@ def test_logs_that_cannot_be_written_are_refused(monkeypatch):
     rng = np.random.default_rng(1)
     config = PRESETS["tiny"]
     network = random_network(rng, config)
-    image = Image(Path("random"), {}, config, compile_network(network, config), network)
+    image = CompiledNetwork(network, compile_network(network, config))
     codes = np.stack([random_codes(rng, network) for _ in range(2)])
     for name in ("cycle", "rtl"):
         with (

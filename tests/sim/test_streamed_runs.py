@@ -3,15 +3,14 @@ and cycle model agree, in one run of the whole network and in one for every laye
 
 import dataclasses
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.model_export.networks import random_codes, random_config, random_network, streamed
 from tritforge.hw.config import Config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.image.folder import Image
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.schedule import Await, Schedule, Signal
 from tritforge.model_export.memory.streaming import emit_streamed
@@ -196,7 +195,7 @@ def test_backends_agree_whatever_ran_before():
     network = random_network(rng, config, max_layers=4, max_channels=9, max_size=4)
     memory = streamed(rng, network, config)
     codes = np.stack([random_codes(rng, network) for _ in range(2)])
-    image = Image(Path("."), {}, memory.config, memory, network)
+    image = CompiledNetwork(network, memory)
     names = [layer.name for layer in network.layers]
     with CycleBackend(image) as modelled, PythonBackend(image) as simulated:
         for layer in (*names, None, names[-1], None):

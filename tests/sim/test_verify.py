@@ -1,14 +1,12 @@
 """Verification finds what differs and names it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tests.model_export.networks import compile_network, random_codes, random_network
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import SimulationError
 from tritforge.sim.verify import CHECKED, compare, verify
 
@@ -17,7 +15,7 @@ def make(seed, config=None, images=2, **sizes):
     config = config or PRESETS["tiny"]
     rng = np.random.default_rng(seed)
     network = random_network(rng, config, **sizes)
-    image = Image(Path("random"), {}, config, compile_network(network, config), network)
+    image = CompiledNetwork(network, compile_network(network, config))
     return image, np.stack([random_codes(rng, network, 0.8) for _ in range(images)])
 
 

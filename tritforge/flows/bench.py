@@ -26,7 +26,7 @@ from tritforge.hw import config as config_module
 from tritforge.hw import program
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
-from tritforge.model_export.alexnet.network import LayerRecord, Provenance, alexnet
+from tritforge.model_export.alexnet.network import Provenance, alexnet
 from tritforge.model_export.alexnet.photographs import (
     calibration_images,
     load_photograph,
@@ -238,11 +238,7 @@ def _image(
         with timer.step("load the image of the run before"):
             shutil.copytree(former, target)
             image = load_image(target)
-            recorded = dict(image.manifest["extra"]["provenance"])
-            del recorded["made_from"]
-            layers = tuple(LayerRecord(**layer) for layer in recorded.pop("layers"))
-            notes = tuple(recorded.pop("notes"))
-            return image, Provenance(layers=layers, notes=notes, **recorded)
+            return image, Provenance.from_json(image.manifest.extra["provenance"])
     except (ImageError, OSError, KeyError, TypeError, ValueError):
         pass  # it is made again
     shutil.rmtree(target, ignore_errors=True)
@@ -283,7 +279,7 @@ def _made(
             target,
             name=topology,
             check=False,
-            provenance={**provenance.to_dict(), "made_from": given},
+            provenance={**provenance.to_json(), "made_from": given},
             progress=timer.progress,
         )
     return made.image, provenance
@@ -321,7 +317,7 @@ def _measure(
     if backend != "golden":
         with timer.step("cycle model, weight skipping alone"):
             alone = _weight_skipping(image, golden, timer.progress)
-    report = build_report(simulation, str(output / "image"), image.manifest["manifest_sha256"])
+    report = build_report(simulation, str(output / "image"), image.manifest.manifest_sha256)
     write_run(folder / "run", report, simulation)
     if report["total_cycles"] is not None:
         with timer.step("picture"):
@@ -342,7 +338,7 @@ def _measure(
         "adders": image.config.adders,
         "clock_mhz": clock,
         "statement": provenance.statement,
-        "provenance": provenance.to_dict(),
+        "provenance": provenance.to_json(),
         "layers": layers,
         "totals": {
             name: _total(chosen, image.config.adders, clock)

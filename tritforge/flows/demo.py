@@ -148,7 +148,7 @@ def _run(
         runner = create("rtl", image, progress)
     with clock.step("RTL"), runner:
         simulation = runner.run(codes, progress=progress)
-    report = build_report(simulation, str(output / "image"), image.manifest["manifest_sha256"])
+    report = build_report(simulation, str(output / "image"), image.manifest.manifest_sha256)
     write_run(folder / "run", report, simulation)
     wrong = np.flatnonzero((simulation.output != golden).any(axis=(1, 2, 3)))
     if len(wrong):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from tritforge.common.json_types import Json
 from tritforge.common.progress import Progress
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
 from tritforge.flows.export_checks import (
@@ -25,6 +26,7 @@ from tritforge.flows.export_checks import (
 from tritforge.flows.inputs import StrPath, array_digest, read_array
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError, ImageError
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image, load_image, write_image
@@ -65,7 +67,7 @@ class Export:
                 {"name": step.name, "seconds": round(step.seconds, 3), "check": step.check}
                 for step in self.steps
             ],
-            **self.image.manifest,
+            **self.image.manifest.to_json(),
         }
 
 
@@ -206,12 +208,12 @@ def export(
     with steps.step("place"):
         placement = place(network, chosen, densities)
     with steps.step("emit"):
-        memory = fit(network, placement, chosen, resident=resident)
+        compiled = CompiledNetwork(network, fit(network, placement, chosen, resident=resident))
     if check:
         with steps.step("check") as step:
-            step.check = check_memory(network, chosen, memory, sample, expected)
+            step.check = check_memory(compiled, sample, expected)
     with steps.step("write"):
-        extra = {
+        extra: dict[str, Json] = {
             "model": model if isinstance(model, str) else type(model).__name__,
             "checkpoint": _provenance(checkpoint),
             "calibration": {
@@ -224,7 +226,7 @@ def export(
             "checks": {step.name: step.check for step in steps.done if step.check},
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
-        write_image(target, network, chosen, memory, extra)
+        write_image(target, compiled, extra)
         image = load_image(target)
     if progress is not None:
         progress("done", 1.0)
@@ -262,7 +264,7 @@ def _check_samples(array: NDArray[Any]) -> None:
         raise ExportError(f"calibration samples have {broken} values that are NaN or infinite")
 
 
-def _provenance(checkpoint: StrPath | Mapping[str, Any] | None) -> dict[str, str] | None:
+def _provenance(checkpoint: StrPath | Mapping[str, Any] | None) -> dict[str, Json] | None:
     """Name and SHA-256 of a checkpoint file; None where there is no file."""
     if checkpoint is None or isinstance(checkpoint, Mapping):
         return None

@@ -5,7 +5,6 @@ compiler, never of the user.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tritforge.hw.config import Config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.image.folder import Image
-from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.network import Network
 from tritforge.model_export.passes.trace import Planes, trace
 from tritforge.model_export.reference import FloatReference
@@ -150,17 +147,14 @@ def check_folded(
 
 
 def check_memory(
-    network: Network,
-    config: Config,
-    memory: MemoryImage,
+    compiled: CompiledNetwork,
     codes: NDArray[np.int64],
     expected: Mapping[str, NDArray[np.int64]],
 ) -> str:
     """The memory contents, executed, against the golden model: every integer of every layer."""
-    image = Image(Path("."), {}, config, memory, network)
-    found = InterpreterBackend(image).capture(codes)
+    found = InterpreterBackend(compiled).capture(codes)
     count = 0
-    for layer in network.layers:
+    for layer in compiled.network.layers:
         values = expected[layer.output]
         difference = verification.compare(
             InterpreterBackend.name, layer.name, 0, values[0], found[layer.name][0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image, load_image
 from tritforge.sim.golden import quantize_input
@@ -74,7 +75,7 @@ def read_array(source: StrPath | NDArray[Any], what: str) -> NDArray[Any]:
     return array
 
 
-def input_codes(image: Image, source: StrPath | NDArray[Any]) -> NDArray[np.int64]:
+def input_codes(image: CompiledNetwork, source: StrPath | NDArray[Any]) -> NDArray[np.int64]:
     """Activation codes (images, channels, height, width) of an input array or ``.npy`` file.
 
     One image may come without the first dimension. Real numbers are quantized with the scale of

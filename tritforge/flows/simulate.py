@@ -80,7 +80,7 @@ def simulate(
                 simulation.network,
                 loaded.config.name,
                 loaded.config.identity,
-                loaded.manifest.get("manifest_sha256", ""),
+                loaded.manifest.manifest_sha256,
                 array_digest(codes),
                 layer,
                 simulation.backend,
@@ -94,6 +94,4 @@ def simulate(
 
 def report_of(simulation: Simulation, image: Image, where: str | None = None) -> dict[str, Any]:
     """``report.json`` of a simulation, see :func:`tritforge.sim.report.build_report`."""
-    return build_report(
-        simulation, where or str(image.path), image.manifest.get("manifest_sha256", "")
-    )
+    return build_report(simulation, where or str(image.path), image.manifest.manifest_sha256)

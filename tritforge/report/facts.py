@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.json_types import Json, JsonObject
 from tritforge.cost.components import OFF_CHIP
 from tritforge.hw.config import Config
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
-from tritforge.model_export.image.folder import is_ternary
+from tritforge.model_export.image.manifest import (
+    LayerEntry,
+    LayerMemory,
+    Manifest,
+    Sizes,
+    Streaming,
+)
 from tritforge.model_export.network import Layer, Network
 
-__all__ = ["Kernels", "derive", "image_facts", "kernels_of"]
+__all__ = ["ImageFacts", "Kernels", "derive", "image_facts", "kernels_of"]
 
 _BAND = ("low", "typical", "high")
 #: Layers, rows and channels whose kernels are shown at most.
@@ -46,7 +53,7 @@ class Kernels:
 def kernels_of(network: Network) -> list[Kernels]:
     """Kernels of the first ternary convolutions; of a network without one, those of the first
     other ternary layer, if any."""
-    ternary = [layer for layer in network.layers if is_ternary(layer)]
+    ternary = [layer for layer in network.layers if layer.is_ternary]
     convs = [layer for layer in ternary if layer.kind == "conv"]
     return [_kernels(layer) for layer in (convs or ternary[:1])[:MOST_LAYERS]]
 
@@ -60,50 +67,79 @@ def _kernels(layer: Layer) -> Kernels:
     return Kernels(layer.name, shown, trits.shape, float(np.mean(trits == 0)))
 
 
-def image_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an image's manifest that a page shows.
+@dataclass(frozen=True)
+class LayerFacts(JsonObject):
+    """What a page shows of a layer, as :class:`tritforge.model_export.image.manifest.LayerEntry`
+    has it; ``ratio``: float32 bytes over packed bytes."""
 
-    Parameters
-    ----------
-    manifest
-        As :class:`tritforge.model_export.image.folder.Image` has it.
-    """
-    keys = (
-        "name",
-        "kind",
-        "ternary",
-        "weights",
-        "trits_bytes",
-        "packed_bytes",
-        "bits_per_weight",
-        "density",
-        "note",
-        "memory",
-    )
-    return {
-        "tritforge": manifest["tritforge"],
-        "format_version": manifest["format_version"],
-        "manifest_sha256": manifest.get("manifest_sha256", ""),
-        "sizes": manifest["sizes"],
-        "streaming": manifest["streaming"],
-        "extra": manifest["extra"],
-        "layers": [
-            {
-                **{key: layer[key] for key in keys},
-                "float32_bytes": 4 * layer["weights"],
-                "ratio": 4 * layer["weights"] / layer["packed_bytes"]
-                if layer["packed_bytes"] and layer["weights"]
+    name: str
+    kind: str
+    ternary: bool
+    weights: int
+    trits_bytes: int
+    packed_bytes: int
+    bits_per_weight: float | None
+    density: float
+    note: str
+    memory: LayerMemory
+    float32_bytes: int
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class ImageFacts(JsonObject):
+    """The part of an image's manifest that a page shows."""
+
+    tritforge: str
+    format_version: int
+    manifest_sha256: str
+    sizes: Sizes
+    streaming: Streaming | None
+    extra: dict[str, Json]
+    layers: list[LayerFacts]
+
+
+def image_facts(manifest: Manifest) -> ImageFacts:
+    """What a page shows of an image."""
+    return ImageFacts(
+        manifest.tritforge,
+        manifest.format_version,
+        manifest.manifest_sha256,
+        manifest.sizes,
+        manifest.streaming,
+        manifest.extra,
+        [
+            LayerFacts(
+                layer.name,
+                layer.kind,
+                layer.ternary,
+                layer.weights,
+                layer.trits_bytes,
+                layer.packed_bytes,
+                layer.bits_per_weight,
+                layer.density,
+                layer.note,
+                layer.memory,
+                4 * layer.weights,
+                4 * layer.weights / layer.packed_bytes
+                if layer.packed_bytes and layer.weights
                 else None,
-            }
-            for layer in manifest["layers"]
+            )
+            for layer in manifest.layers
         ],
-    }
+    )
+
+
+def _ratio(layer: LayerEntry) -> float | None:
+    if not layer.packed_bytes or not layer.weights:
+        return None
+    return 4 * layer.weights / layer.packed_bytes
 
 
 def derive(
     estimate: Mapping[str, Any],
     run: Mapping[str, Any],
-    image: Mapping[str, Any],
+    image: ImageFacts,
     kernels: Sequence[Kernels] = (),
 ) -> dict[str, Any]:
     """Numbers that follow from the estimate, the run and the image.
@@ -189,13 +225,13 @@ def _layer(layer: Mapping[str, Any], whole: float, cycles: float) -> dict[str, A
     }
 
 
-def _roofline(estimate: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+def _roofline(estimate: Mapping[str, Any], image: ImageFacts) -> dict[str, Any]:
     config = Config.from_dict(dict(estimate["configuration"]))
     trit_word = config.memory_width("trits") / 8
     activation_word = config.scan_width * ACTIVATION_WIDTH / 8
     port_word = PORT_WIDTH / 8
     points = []
-    for layer, stored in zip(estimate["layers"], image["layers"], strict=True):
+    for layer, stored in zip(estimate["layers"], image.layers, strict=True):
         events = layer["events"]
         adds, cycles = events["adds"], layer["cycles"]
         inside = trit_word * events["broadcasts"] + activation_word * (
@@ -204,7 +240,7 @@ def _roofline(estimate: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str
         through = port_word * (
             events["sent_trit_words"] + events["sent_activation_words"] + events["read_words"]
         )
-        would = float(stored["packed_bytes"])
+        would = float(stored.packed_bytes)
         points.append(
             {
                 "name": layer["name"],

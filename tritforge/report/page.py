@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tritforge.cost.components import OFF_CHIP
-from tritforge.report.facts import Kernels, derive
+from tritforge.report.facts import ImageFacts, Kernels, derive
 from tritforge.report.numbers import Numbers
 from tritforge.report.plots.areas import areas
 from tritforge.report.plots.baselines import baselines
@@ -49,7 +49,7 @@ def is_page(text: str) -> bool:
 def build_page(
     estimate: Mapping[str, Any],
     run: Mapping[str, Any],
-    image: Mapping[str, Any],
+    facts: ImageFacts,
     kernels: Sequence[Kernels],
     *,
     commands: Sequence[tuple[str, str]] = (),
@@ -63,8 +63,8 @@ def build_page(
         As :func:`tritforge.cost.estimate.run_estimate` gives it.
     run
         ``report.json`` of the run.
-    image
-        As :func:`tritforge.report.facts.image_facts` gives it.
+    facts
+        Of the image.
     kernels
         As :func:`tritforge.report.facts.kernels_of` gives them.
     commands
@@ -72,7 +72,8 @@ def build_page(
     versions
         Of the programs that made this page, by name.
     """
-    derived = derive(estimate, run, image, kernels)
+    derived = derive(estimate, run, facts, kernels)
+    image = facts.to_json()
     documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
     numbers = Numbers(documents)
     environment = Environment(

@@ -14,7 +14,7 @@ from tests.model_export.networks import (
 )
 from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_run, nonzero_products
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import CycleBackend
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.report import build_report
@@ -26,7 +26,7 @@ def simulated(tmp_path, seed, stream=False, **fields):
     config = random_config(rng, **fields)
     network = random_network(rng, config)
     memory = streamed(rng, network, config) if stream else compile_network(network, config)
-    image = Image(tmp_path, {"manifest_sha256": "0" * 64}, memory.config, memory, network)
+    image = CompiledNetwork(network, memory)
     codes = np.stack([random_codes(rng, network, 0.6) for _ in range(2)])
     codes = codes.reshape(-1, *codes.shape[-3:])
     with CycleBackend(image) as backend:
@@ -93,7 +93,6 @@ def broken(run, change):
     "field, value, complaint",
     [
         ("configuration_identity", "f" * 64, "run is of configuration"),
-        ("image_manifest_sha256", "1" * 64, "run is of another image"),
         ("layer", "conv1", "run is of layer conv1 alone"),
         ("total_cycles", None, "which counts no events"),
         ("images", 0, "run has 0 images"),

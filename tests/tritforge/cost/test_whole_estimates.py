@@ -12,7 +12,8 @@ from tests.tritforge.cost.mini import MINI
 from tritforge.cost.components import COMPONENTS
 from tritforge.cost.errors import CostError
 from tritforge.cost.estimate import HOST, estimate, load_run, recompiled, run_estimate
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
+from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.sim.backend import CycleBackend
 from tritforge.sim.report import build_report
 
@@ -23,7 +24,7 @@ def made(tmp_path, seed=4, stream=False):
     rng = np.random.default_rng(seed)
     network = random_network(rng, MINI)
     memory = streamed(rng, network, MINI) if stream else compile_network(network, MINI)
-    image = Image(tmp_path, {"manifest_sha256": "0" * 64}, memory.config, memory, network)
+    image = load_image(write_image(tmp_path / "image", CompiledNetwork(network, memory)))
     codes = np.stack([random_codes(rng, network, 0.6) for _ in range(3)])
     return image, codes.reshape(-1, *codes.shape[-3:])
 
@@ -140,7 +141,11 @@ def test_a_run_gives_the_same(document, example, technology):
     image, codes = example
     with CycleBackend(image) as backend:
         simulation = backend.run(codes)
-    report = json.loads(json.dumps(build_report(simulation, str(image.path), "0" * 64)))
+    report = json.loads(
+        json.dumps(build_report(simulation, str(image.path), image.manifest.manifest_sha256))
+    )
+    with pytest.raises(CostError, match="run is of another image"):
+        run_estimate({**report, "image_manifest_sha256": "1" * 64}, image, technology)
     for inputs in (None, codes):
         found = run_estimate(report, image, technology, codes=inputs, baselines=True)
         for layer, other in zip(found["layers"], document["layers"], strict=True):
@@ -197,7 +202,8 @@ def test_another_configuration(example, technology, area, monkeypatch):
     wide = dataclasses.replace(MINI, name="wide", elements=4, trit_depth=512)
     other = recompiled(image, wide, codes)
     assert other.config == wide
-    found = estimate(other, codes, technology, baselines=False)
+    found = estimate(image, codes, technology, config=wide, baselines=False)
+    assert found["image_manifest_sha256"] == image.manifest.manifest_sha256
     assert found["adders"] == 8
     assert found["adds_checked"]
     narrow = dataclasses.replace(MINI, name="narrow", coefficient_width=2)

@@ -63,9 +63,9 @@ def test_strided_first_layer(tmp_path):
     config = Config(trit_depth=8192, scan_width=4, packet_words=254)
     made = tritforge.export(None, model, calibration, config, tmp_path / "image")
     manifest = made.image.manifest
-    assert manifest["input"]["shape"] == [3, 15, 17]
-    assert manifest["input"]["fold"]["block"] == [4, 4]
-    assert "computed as 2x2 on 48 channels" in manifest["layers"][0]["note"]
+    assert manifest.input.shape == (3, 15, 17)
+    assert manifest.input.fold.block == (4, 4)
+    assert "computed as 2x2 on 48 channels" in manifest.layers[0].note
     checks = {step.name: step.check for step in made.steps}
     assert checks["fold"] == "input 3x15x17 folded to 48x4x5, every integer as before"
     assert made.image.memory.tensors["input"].channels == 48
@@ -74,7 +74,7 @@ def test_strided_first_layer(tmp_path):
     golden = tritforge.simulate(made.image, x, "golden").output
     with torch.no_grad():
         real = model(torch.from_numpy(x)).numpy()
-    scaled = golden[:, :, 0, 0] * manifest["output"]["result_scale"]
+    scaled = golden[:, :, 0, 0] * manifest.output.result_scale
     assert np.abs(scaled - real).max() < 0.03 * np.abs(real).max()
     one = tritforge.simulate(made.image, input_codes(made.image, x[0]), "golden").output
     np.testing.assert_array_equal(one, golden[:1])
@@ -87,7 +87,7 @@ def test_strided_first_layer(tmp_path):
 
 def test_export_of_a_models_own_weights(tmp_path):
     made = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
-    assert made.image.manifest["extra"]["checkpoint"] is None
+    assert made.image.manifest.extra["checkpoint"] is None
     assert made.to_dict()["image"] == str(tmp_path / "image")
 
 
@@ -100,7 +100,7 @@ def test_checkpoint_paths_are_recorded_with_their_checksum(tmp_path):
         "tiny",
         folder / "image",
     )
-    extra = made.image.manifest["extra"]
+    extra = made.image.manifest.extra
     assert extra["checkpoint"]["file"] == "small.pt"
     assert len(extra["checkpoint"]["sha256"]) == 64
     assert extra["digits"] == 8
@@ -109,16 +109,14 @@ def test_checkpoint_paths_are_recorded_with_their_checksum(tmp_path):
 
 def test_nothing_is_rounded_silently(tmp_path):
     made = tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
-    layers = made.image.manifest["layers"]
-    assert [layer["ternary"] for layer in layers] == [False, True, False]
+    layers = made.image.manifest.layers
+    assert [layer.ternary for layer in layers] == [False, True, False]
     for layer in layers:
-        assert layer["note"].startswith(
-            "ternary" if layer["ternary"] else "8-bit weights as sums of"
-        )
-        assert (layer["weight_error"] > 0) == ("rounded, largest error" in layer["note"])
+        assert layer.note.startswith("ternary" if layer.ternary else "8-bit weights as sums of")
+        assert (layer.weight_error > 0) == ("rounded, largest error" in layer.note)
     table, *notes = export_parts(made.image.manifest)
     assert table.row_count == 3
-    assert [note.partition(":")[0] for note in notes] == [layer["name"] for layer in layers]
+    assert [note.partition(":")[0] for note in notes] == [layer.name for layer in layers]
 
 
 def test_a_trailing_softmax_is_not_compared(tmp_path):

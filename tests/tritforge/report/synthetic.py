@@ -13,7 +13,7 @@ from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.technology import load_technology
 from tritforge.hw.presets import load_config
 from tritforge.hw.program import COUNTERS
-from tritforge.report.facts import Kernels
+from tritforge.report.facts import ImageFacts, Kernels
 from tritforge.sim.backend import CLUSTER_CYCLES
 
 #: Adds of AlexNet's layers, roughly.
@@ -180,7 +180,9 @@ def documents(
                 "bits_per_weight": 1.3,
                 "density": 0.3,
                 "note": "",
-                "memory": {},
+                "memory": dict.fromkeys(
+                    ("tiles", "program_address", "trit_columns", "trit_bytes", "row_entries"), 7
+                ),
                 "float32_bytes": 4 * weights,
                 "ratio": 24.6,
             }
@@ -331,13 +333,21 @@ def documents(
         "tritforge": "0.1.0",
         "format_version": 3,
         "manifest_sha256": "0" * 64,
-        "sizes": {"whole": sizes, "ternary_layers": sizes},
+        "sizes": {
+            "program_bytes": 900,
+            "trits_bytes": weights // 3,
+            "rows_bytes": 800,
+            "files": {},
+            "whole": sizes,
+            "ternary_layers": sizes,
+        },
         "streaming": None,
         "extra": {},
         "layers": stored,
     }
     # as a reader of files has them
-    return tuple(json.loads(json.dumps(one)) for one in (estimate, run, image))
+    estimate, run, image = (json.loads(json.dumps(one)) for one in (estimate, run, image))
+    return estimate, run, ImageFacts.from_json(image)
 
 
 def drawn_kernels(layer="conv1", shape=(16, 12, 3, 3), seed=0):

@@ -54,7 +54,7 @@ def test_roofline():
     )
     assert layer["adds_per_host_byte"] is None
     assert layer["adds_per_packed_byte"] == pytest.approx(
-        events["adds"] / image["layers"][0]["packed_bytes"]
+        events["adds"] / image.layers[0].packed_bytes
     )
 
 

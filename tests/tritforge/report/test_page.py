@@ -62,7 +62,7 @@ def test_documents_are_embedded_whole(case):
     (estimate, run, image), page = case
     embedded = page.documents()
     assert embedded["estimate"] == estimate
-    assert embedded["run"] == run and embedded["image"] == image
+    assert embedded["run"] == run and embedded["image"] == image.to_json()
     assert set(embedded) == {"estimate", "run", "image", "derived"}
 
 
@@ -137,7 +137,7 @@ def test_names_are_escaped():
     found = documents({HOSTILE: 1e6, "b" + HOSTILE: 2e6, color: 1e6, foreign: 1e6}, network=HOSTILE)
     found[0]["image"] = found[0]["technology"]["title"] = HOSTILE
     found[0]["area"]["library"] = found[0]["area"]["blocks"][0]["name"] = HOSTILE
-    found[2]["extra"] = {"provenance": {"statement": HOSTILE}}
+    found[2].extra["provenance"] = {"statement": HOSTILE}
     text = build_page(
         *found, [drawn_kernels(HOSTILE)], commands=[(HOSTILE, HOSTILE)], versions={HOSTILE: HOSTILE}
     )

@@ -22,7 +22,7 @@ from tritforge.cost.errors import CostError
 from tritforge.cost.netlist.flat import Group
 from tritforge.cost.netlist.simulator import NetlistBackend, compile_netlist
 from tritforge.cost.technology import Technology
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import create
 from tritforge.sim.device import DeviceError
 
@@ -42,7 +42,7 @@ Report = Callable[[str, float], None]
 
 
 def switching_activity(
-    image: Image,
+    image: CompiledNetwork,
     codes: NDArray[np.integer],
     technology: Technology,
     *,
@@ -52,8 +52,8 @@ def switching_activity(
 
     Parameters
     ----------
-    image : Image
-        Compiled network; one whose contents stay in the memories.
+    image : CompiledNetwork
+        One whose contents stay in the memories.
     codes : array (images, channels, height, width)
         Activation codes of the inputs.
     technology : Technology

@@ -24,7 +24,7 @@ from tritforge.fpga.toolchain.tools import find
 from tritforge.hw.config import Config
 from tritforge.hw.protocol import Opcode, Packet
 from tritforge.hw.verilog import TOP_NAME
-from tritforge.model_export.image.folder import Image
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim import native
 from tritforge.sim.backend import DeviceBackend
 from tritforge.sim.device import Device
@@ -168,6 +168,6 @@ class NetlistBackend(DeviceBackend):
 
     name = "netlist"
 
-    def __init__(self, image: Image, library: Path) -> None:
+    def __init__(self, image: CompiledNetwork, library: Path) -> None:
         self.link = NetlistLink(image.config, library)
         super().__init__(image, Device(self.link))
