@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from tritforge.flows.demo import MARKER
+from tritforge.model_export.image.manifest import Manifest
 from tritforge.tables.export import export_parts
 from tritforge.tables.run import layer_tables, summary
 
@@ -36,7 +37,7 @@ def demo_parts(result: dict[str, Any], output: Path, clock: float) -> list[str |
         else "DIFFERENT: " + "; ".join(result["differences"])
     )
     parts: list[str | Table] = [
-        *export_parts(result["export"]),
+        *export_parts(Manifest.from_json(result["export"])),
         accuracy,
         summary(report, clock),
         *layer_tables(report, clock),
