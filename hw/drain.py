@@ -9,9 +9,9 @@ from tritforge.hw.payloads import (
     address_width,
     drain_command,
     drain_job,
+    drain_step,
     following,
     index_shape,
-    window,
 )
 from tritforge.hw.timing import clear_latency, clear_sweeps, pixels_ahead
 
@@ -58,16 +58,9 @@ class Drain(wiring.Component):
     ready : Out(1)
         The accumulators have been cleared.
     stop : In(1)
-        ``step`` is low two cycles later.
-    step : Out(1)
-        A step. This and the following belong to ``command``.
-    begin : Out(1)
-        A pixel's first step; its ``window`` stays for all its steps.
-    source : Out
-        Set that the step's sums come from.
-    window : Out(window)
-    row_address : Out
-        Row-memory entry.
+        ``step.valid`` is low two cycles later.
+    step : Out(drain_step)
+        A step; it belongs to ``command``.
     draining : Out(1)
         The oldest pixel is complete.
     drained : Out(1)
@@ -92,11 +85,7 @@ class Drain(wiring.Component):
                 "clear": In(1),
                 "ready": Out(1),
                 "stop": In(1),
-                "step": Out(1),
-                "begin": Out(1),
-                "source": Out(index_shape(config.sets)),
-                "window": Out(window(config)),
-                "row_address": Out(address_width(config.row_depth)),
+                "step": Out(drain_step(config)),
                 "draining": Out(1),
                 "drained": Out(1),
                 "stalled": Out(1),
@@ -119,7 +108,7 @@ class Drain(wiring.Component):
 
         row = Signal(index_shape(config.rows))
         block = Signal(index_shape(config.blocks))
-        entry = Signal.like(self.row_address)
+        entry = Signal(address_width(config.row_depth))
         pause = Signal(range(clear_latency(config) + 1))
         sweep = Signal(range(clear_sweeps(config)))
         clearing, finish, stepping = Signal(), Signal(), Signal()
@@ -177,11 +166,11 @@ class Drain(wiring.Component):
                 m.d.comb += self.draining.eq(1)
 
         m.d.sync += [
-            self.step.eq(stepping),
-            self.begin.eq(stepping & (row == 0) & (block == 0)),
-            self.source.eq(self.set),
-            self.window.eq(job.window),
-            self.row_address.eq(entry),
+            self.step.valid.eq(stepping),
+            self.step.begin.eq(stepping & (row == 0) & (block == 0)),
+            self.step.source.eq(self.set),
+            self.step.window.eq(job.window),
+            self.step.row_address.eq(entry),
             self.command.take.eq(clearing | (stepping & (block == 0))),
             self.command.row.eq(row),
             self.command.block.eq(block),

@@ -16,6 +16,7 @@ __all__ = [
     "command_word",
     "drain_command",
     "drain_job",
+    "drain_step",
     "event_layout",
     "following",
     "index_shape",
@@ -167,6 +168,19 @@ def drain_command(config: Config) -> data.StructLayout:
     if config.gate_clocks:
         fields["step"] = 1  # one of the block's values is on its way
     return data.StructLayout(fields)
+
+
+def drain_step(config: Config) -> data.StructLayout:
+    """What belongs to a step of the drain beside its command."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "begin": 1,  # a pixel's first step; its window stays for all its steps
+            "source": index_shape(config.sets),  # set that the sums come from
+            "window": window(config),
+            "row_address": unsigned(address_width(config.row_depth)),
+        }
+    )
 
 
 def write_back(config: Config) -> data.StructLayout:

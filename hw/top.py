@@ -15,18 +15,15 @@ from tritforge.hw.drain import Drain
 from tritforge.hw.hierarchy import repeated
 from tritforge.hw.host_port import HostPort
 from tritforge.hw.memory import ChunkMemory
-from tritforge.hw.payloads import address_width, command_word, port_word, probe, write_back
-from tritforge.hw.program import MEMORIES, row_layout
-from tritforge.hw.requantizer import CODE_WIDTH, Requantizer
+from tritforge.hw.payloads import command_word, port_word, probe
+from tritforge.hw.program import MEMORIES
+from tritforge.hw.program_memory import ProgramMemory
 from tritforge.hw.sequencer import Sequencer
 from tritforge.hw.timing import (
-    chain_latency,
-    requantizer_latency,
-    result_latency,
     room_latency,
     settle,
 )
-from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
+from tritforge.hw.write_back import WriteBack
 
 __all__ = ["Accelerator"]
 
@@ -76,13 +73,7 @@ class Accelerator(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.host = host = HostPort(config, contents=self.contents)
-        program_width = PORT_WIDTH // config.program_reads
-        m.submodules.program = program = ChunkMemory(
-            width=program_width,
-            depth=config.program_depth * config.program_reads,
-            chunk_width=program_width,
-            single_port=config.memory_ports == 1,
-        )
+        m.submodules.program_memory = program = ProgramMemory(config)
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.drain = drain = Drain(config)
         counters = Counters(config) if self.counters else NoCounters(config)
@@ -127,7 +118,7 @@ class Accelerator(wiring.Component):
         free: Value,
         write: "_LateWrites",
         sequencer: Sequencer,
-        program: ChunkMemory,
+        program: ProgramMemory,
         drain: Drain,
         clusters: list[Cluster],
         slices: list[ActivationSlice],
@@ -167,7 +158,7 @@ class Accelerator(wiring.Component):
             host.error.eq(sequencer.error),
             host.layers.eq(sequencer.layers),
             host.cycles.eq(cycles),
-            program.write_mask.eq(late_program_write),
+            program.write_enable.eq(late_program_write),
             sequencer.walk.ready.eq(drain.ready & Array(room)[sequencer.set]),
             drain.clear.eq(host.start),
             drain.restart.eq(sequencer.layer_start),
@@ -209,26 +200,19 @@ class Accelerator(wiring.Component):
                 part.host_write_address.eq(host.write_address),
                 part.host_write_chunk.eq(host.write_chunk),
             ]
+        m.d.comb += [
+            program.fetch_address.eq(sequencer.fetch_address),
+            program.fetch_half.eq(sequencer.fetch_half),
+            sequencer.fetch_data.eq(program.fetch_data),
+            program.write_address.eq(write.address),
+            program.write_data.eq(write.data),
+        ]
+        # With one port a word is written in two halves.
         program_ready: Value = Const(1)
-        if self.config.program_reads == 1:
-            m.d.comb += [
-                program.read_address.eq(sequencer.fetch_address),
-                sequencer.fetch_data.eq(program.read_data),
-                program.write_address.eq(write.address),
-                program.write_data.eq(write.data),
-            ]
-        else:
-            half = PORT_WIDTH // 2
-            second, lower = Signal(), Signal(half)
-            program_ready = second
-            m.d.sync += [second.eq(program_write & ~second), lower.eq(program.read_data)]
-            late = write.late("second", second)
-            m.d.comb += [
-                program.read_address.eq(Cat(sequencer.fetch_half, sequencer.fetch_address)),
-                sequencer.fetch_data.eq(Cat(lower, program.read_data)),
-                program.write_address.eq(Cat(late, write.address)),
-                program.write_data.eq(Mux(late, write.data[half:], write.data[:half])),
-            ]
+        if self.config.program_reads == 2:
+            program_ready = second = Signal()
+            m.d.sync += second.eq(program_write & ~second)
+            m.d.comb += program.write_half.eq(write.late("second", second))
         with m.Switch(host.write_memory):
             with m.Case(MEMORIES.index("activations")):
                 m.d.comb += host.write_ready.eq(
@@ -282,7 +266,7 @@ class Accelerator(wiring.Component):
             counters.dump.eq(sequencer.dump),
             sequencer.dump_done.eq(counters.done),
             counters.layer.eq(sequencer.counter_layer),
-            counters.drain_steps.eq(drain.step),
+            counters.drain_steps.eq(drain.step.valid),
             counters.stall_write_back.eq(drain.stalled),
             counters.stall_refill.eq(sequencer.refilling),
             counters.merge_reads.eq(_sum([part.merge_read for part in slices])),
@@ -302,23 +286,9 @@ class Accelerator(wiring.Component):
         host: HostPort,
         write: "_LateWrites",
     ) -> Value:
-        """From the drain's steps to activation slices and result memory, a fixed pipeline."""
+        """Drain, chains of partial sums, write-back, activation slices and result memory."""
         config = self.config
-        layer = sequencer.layer
-        low, high = (bound[:CODE_WIDTH].as_signed() for bound in (layer.low, layer.high))
-        entry_width = config.row_entry_width
-        m.submodules.rows = rows = ChunkMemory(
-            width=config.memory_width("rows"),
-            depth=config.row_depth,
-            chunk_width=PORT_WIDTH,
-            register_address=config.few_stages,
-        )
-        m.d.comb += [
-            rows.write_address.eq(write.address),
-            rows.write_data.eq(write.data.replicate(rows.chunks)),
-            rows.write_mask.eq(write.late("rows", write.mask("rows"))),
-        ]
-
+        m.submodules.write_back = back = WriteBack(config)
         # The drain command passes the clusters of a set; their partial sums follow it.
         for number, members in enumerate(self._by_set(clusters)):
             m.d.comb += [
@@ -328,102 +298,44 @@ class Accelerator(wiring.Component):
             ]
             for before, after in pairwise(members):
                 m.d.comb += after.command_i.eq(before.command_o)
-                for lane in range(config.drain_width):
-                    m.d.comb += after.sums_i[lane].eq(before.sums_o[lane])
-        m.d.comb += drain.stop.eq(Cat(part.full for part in slices).any())
-
-        # What else a step needs travels beside the chain and the requantizer.
-        delay = _Delay(m)
-        chain, latency = chain_latency(config), requantizer_latency(config)
-        m.d.comb += rows.read_address.eq(
-            delay("row_address", drain.row_address, chain - ChunkMemory.latency)
-        )
-        step = delay("step", drain.step, chain)
-        # A pixel's window is there for as long as its steps, at least one for each block.
-        begin, window = drain.begin, drain.window
-        for hop, cycles in enumerate(_hops(chain, config.blocks)):
-            begin, window = delay.hold(f"window_{hop}", begin, window, cycles)
-        counts = window
-        for hop, cycles in enumerate(_hops(latency, config.blocks)):
-            begin, counts = delay.hold(f"counts_{hop}", begin, counts, cycles)
-        source = delay("source", drain.source, chain)
-        ends = self._by_set(clusters)
-        sums = [
-            Array(members[-1].sums_o[lane] for members in ends)[source]
-            for lane in range(config.drain_width)
+                m.d.comb += [i.eq(o) for i, o in zip(after.sums_i, before.sums_o, strict=True)]
+            m.d.comb += [
+                i.eq(o) for i, o in zip(back.sums[number], members[-1].sums_o, strict=True)
+            ]
+        m.d.comb += [
+            back.layer.eq(sequencer.layer),
+            back.layer_start.eq(sequencer.layer_start),
+            back.step.eq(drain.step),
+            back.row_write_address.eq(write.address),
+            back.row_write_data.eq(write.data),
+            back.row_write_mask.eq(write.late("rows", write.mask("rows"))),
+            drain.stop.eq(Cat(part.full for part in slices).any()),
+            counters.result_writes.eq(back.result_valid),
         ]
-        step_out = delay("step_out", step, latency)
-        result_step = delay("result_step", step & layer.raw, result_latency(config))
-
-        result_entry = Signal(address_width(config.result_depth))
-        with m.If(sequencer.layer_start):
-            m.d.sync += result_entry.eq(layer.base)
-        with m.Elif(result_step):
-            m.d.sync += result_entry.eq(result_entry + 1)
-        results = Signal(config.memory_width("results"))
-        m.d.comb += counters.result_writes.eq(result_step)
+        m.d.comb += [
+            part.write_back.eq(one) for part, one in zip(slices, back.write_backs, strict=True)
+        ]
         if config.shared_results:
             m.d.comb += [
-                host.result_write.eq(result_step),
-                host.result_write_address.eq(result_entry),
-                host.result.eq(results),
+                host.result_write.eq(back.result_valid),
+                host.result_write_address.eq(back.result_address),
+                host.result.eq(back.result),
             ]
-            result_read: Value = host.result_word
-        else:
-            m.submodules.results = memory = ChunkMemory(
-                width=len(results),
-                depth=config.result_depth,
-                chunk_width=len(results),
-                register_address=config.few_stages,
-            )
-            m.d.comb += [
-                memory.write_address.eq(result_entry),
-                memory.write_data.eq(results),
-                memory.write_mask.eq(result_step),
-                memory.read_address.eq(host.read_address),
-            ]
-            result_read = memory.read_data
-
-        for lane in range(config.drain_width):
-            requantizer = Requantizer(config)
-            m.submodules[f"requantizer_{lane}"] = requantizer
-            row = Signal(row_layout(config), name=f"row_{lane}")
-            m.d.comb += [
-                row.eq(rows.read_data[lane * entry_width :]),
-                requantizer.accumulator.eq(sums[lane]),
-                requantizer.multiplier.eq(row.multiplier),
-                requantizer.offset.eq(row.offset),
-                requantizer.shift.eq(row.shift),
-                requantizer.low.eq(low),
-                requantizer.high.eq(high),
-                results.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
-            ]
-            enable, cluster, place = (
-                delay(f"{name}_{lane}", row[name], latency)
-                for name in ("enable", "cluster", "lane")
-            )
-            address = Signal.like(window.address, name=f"address_{lane}")
-            m.d.sync += address.eq(window.address + row.word)
-            address = delay(f"address_{lane}", address, latency - 1)
-            # To slices far away.
-            back = Signal(write_back(config), name=f"write_back_{lane}")
-            domain = "comb" if config.few_stages else "sync"
-            m.d[domain] += [
-                back.window.eq(counts),
-                back.window.address.eq(address),
-                back.lane.eq(place),
-                back.value.eq(requantizer.activation),
-                back.signed.eq(low < 0),
-                back.nothing.eq(~requantizer.activation.any() & (low >= 0)),
-            ]
-            for number in range(lane, config.clusters, config.drain_width):
-                valid = Signal(name=f"write_back_valid_{number}")
-                m.d[domain] += valid.eq(step_out & enable & ~layer.raw & (cluster == number))
-                m.d.comb += [
-                    slices[number].write_back.eq(back),
-                    slices[number].write_back.valid.eq(valid),
-                ]
-        return result_read
+            return host.result_word
+        width = config.memory_width("results")
+        m.submodules.results = results = ChunkMemory(
+            width=width,
+            depth=config.result_depth,
+            chunk_width=width,
+            register_address=config.few_stages,
+        )
+        m.d.comb += [
+            results.write_address.eq(back.result_address),
+            results.write_data.eq(back.result),
+            results.write_mask.eq(back.result_valid),
+            results.read_address.eq(host.read_address),
+        ]
+        return results.read_data
 
     def _host_reads(
         self,
@@ -492,31 +404,6 @@ class _LateWrites:
 
 def _is(memory: Value, name: str) -> Value:
     return memory == MEMORIES.index(name)
-
-
-class _Delay:
-    """Adds registers: ``delay(name, value, cycles)``."""
-
-    def __init__(self, m: Module) -> None:
-        self.m = m
-
-    def __call__(self, name: str, value: object, cycles: int) -> Signal:
-        return delayed(self.m, name, value, cycles)
-
-    def hold(self, name: str, begin: Signal, value: Signal, cycles: int) -> tuple[Signal, Signal]:
-        """The same with one register, for a value that stays for ``cycles`` after its ``begin``."""
-        for stage in range(cycles):
-            if stage == cycles - 1:
-                held = Signal.like(value, name=name)
-                with self.m.If(begin):
-                    self.m.d.sync += held.eq(value)
-            begin = self(f"{name}_begin_{stage}", begin, 1)
-        return begin, held
-
-
-def _hops(cycles: int, longest: int) -> list[int]:
-    """``cycles`` in as few parts as can be, none above ``longest``."""
-    return [min(longest, cycles - start) for start in range(0, cycles, longest)]
 
 
 def _sum(terms: list[Signal]) -> object:

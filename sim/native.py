@@ -62,8 +62,8 @@ _CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
 _INLINE_LIMIT = 128
 #: Where memories stand in the generated hierarchy.
 _INSTANCES = {
-    "program": "program",
-    "rows": "rows",
+    "program": "program_memory.program",
+    "rows": "write_back.rows",
     "trits": "cluster_{}.{}contents.trit_memory",
     "activations": "activation_slice_{}.contents.memory",
 }

@@ -45,12 +45,14 @@ BLOCKS: dict[str, str] = {
     "sequencer": "sequencer",
     "drain": "drain",
     "counters": "counters",
-    "requantizer": "requantizer",
+    "write_back": "top",
+    "write_back.requantizer": "requantizer",
+    "write_back.rows": "memories",
     "host": "host port",
     "host.buffer": "packet buffer",
     "host.unpacker": "unpacker",
-    "program": "memories",
-    "rows": "memories",
+    "program_memory": "top",
+    "program_memory.program": "memories",
     "results": "memories",
 }
 #: What is counted, in bits where nothing else is said.

@@ -52,7 +52,7 @@ async def cleared(ctx, drain):
     for _ in range(2000):
         if ctx.get(drain.ready):
             return
-        assert not ctx.get(drain.step)
+        assert not ctx.get(drain.step.valid)
         await ctx.tick()
     raise AssertionError("the drain is never ready")
 
@@ -67,8 +67,8 @@ class Sets:
 
     def play(self, ctx):
         """Once per cycle; the sets whose clusters mean the pixel that the drain means."""
-        if ctx.get(self.drain.step) and ctx.get(self.drain.command.last):
-            number = ctx.get(self.drain.source)
+        if ctx.get(self.drain.step.valid) and ctx.get(self.drain.command.last):
+            number = ctx.get(self.drain.step.source)
             assert self.complete[number]
             self.drained[number] += 1
             self.complete[number] = False
@@ -92,14 +92,15 @@ def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
         while len(seen) < count:
             complete, stop = sets.play(ctx), int(rng.random() < stopped)
             ctx.set(drain.stop, stop)
-            command, step = ctx.get(drain.command), ctx.get(drain.step)
+            command, step = ctx.get(drain.command), ctx.get(drain.step.valid)
             if step:
-                window = ctx.get(drain.window)
+                window = ctx.get(drain.step.window)
                 seen.append(
                     {name: command[name] for name in ("row", "block", "take", "last")}
                     | {
-                        name: ctx.get(getattr(drain, name))
-                        for name in ("source", "selected", "row_address")
+                        "source": ctx.get(drain.step.source),
+                        "selected": ctx.get(drain.selected),
+                        "row_address": ctx.get(drain.step.row_address),
                     }
                     | {"window": {name: window[name] for name in jobs[0]["window"]}}
                 )
@@ -114,7 +115,7 @@ def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
             )
             await ctx.tick()
         await ctx.tick()
-        assert ctx.get(drain.idle) and not ctx.get(drain.step)
+        assert ctx.get(drain.idle) and not ctx.get(drain.step.valid)
 
     async def drive(ctx):
         await Streams(rng, offered).put(ctx, drain.i, jobs)
@@ -181,15 +182,15 @@ def test_waits_for_complete(sets):
         )
         ctx.set(drain.complete, (1 << sets) - 2)
         for _ in range(50):
-            assert not ctx.get(drain.step) and not ctx.get(drain.draining)
+            assert not ctx.get(drain.step.valid) and not ctx.get(drain.draining)
             assert not ctx.get(drain.idle)
             await ctx.tick()
         ctx.set(drain.complete, 1)
         assert ctx.get(drain.draining)
         await ctx.tick()
-        assert not ctx.get(drain.step)
+        assert not ctx.get(drain.step.valid)
         await ctx.tick()
-        assert ctx.get(drain.step)
+        assert ctx.get(drain.step.valid)
 
     simulate(drain, bench)
 
@@ -208,8 +209,8 @@ def test_restart():
             for cycle in range(10 * count):
                 ctx.set(drain.i.valid, int(cycle < count))
                 sets.play(ctx)
-                if ctx.get(drain.step) and ctx.get(drain.command.last):
-                    sources.append(ctx.get(drain.source))
+                if ctx.get(drain.step.valid) and ctx.get(drain.command.last):
+                    sources.append(ctx.get(drain.step.source))
                 await ctx.tick()
             assert ctx.get(drain.idle)
             ctx.set(drain.restart, 1)

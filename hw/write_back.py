@@ -1,0 +1,165 @@
+"""Write-back: requantizes drained sums and brings them to activation slices and result memory."""
+
+from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from tritforge.hw.config import Config
+from tritforge.hw.delay import delayed
+from tritforge.hw.memory import ChunkMemory
+from tritforge.hw.payloads import address_width, drain_step, write_back
+from tritforge.hw.program import LAYER, row_layout
+from tritforge.hw.requantizer import CODE_WIDTH, Requantizer
+from tritforge.hw.timing import chain_latency, requantizer_latency, result_latency
+from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
+
+__all__ = ["WriteBack"]
+
+
+class WriteBack(wiring.Component):
+    """From the drain's steps to activation slices and result memory, a fixed pipeline.
+
+    ::
+
+        step -> [chain's delay] -> row memory -> requantizers (W) -> write-backs, one per slice
+                                 partial sums -----^        +-> results
+
+    A step's sums arrive at the end of the chain of clusters; the row memory says how each is
+    requantized and where it goes: activations to a word of a slice, or, in a layer of raw results,
+    all of them to the next entry of the result memory.
+
+    Timing: one step per cycle. Sums arrive ``chain_latency`` cycles after their step, results
+    leave ``result_latency`` and write-backs ``requantizer_latency`` cycles later, a cycle more
+    unless stages are few.
+
+    Cost: ``drain_width`` requantizers; row memory of ``row_depth`` entries; registers for what a
+    step needs beside the chain and the requantizers.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    layer : In(LAYER), layer_start : In(1)
+        The layer, and the cycle from which on it is this one.
+    step : In(drain_step)
+    sums : In, arrays of ``sets`` and ``drain_width``
+        Partial sums at the ends of the chains.
+    row_write_address, row_write_mask, row_write_data
+        Host: 32 bits for chunks of the row memory; always taken.
+    write_backs : Out(write_back), array of ``clusters``
+    result_valid : Out(1), result_address : Out, result : Out
+        An entry for the result memory.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(LAYER),
+                "layer_start": In(1),
+                "step": In(drain_step(config)),
+                "sums": In(signed(config.accumulator_width)).array(config.sets, config.drain_width),
+                "row_write_address": In(address_width(config.row_depth)),
+                "row_write_mask": In(config.memory_chunks("rows")),
+                "row_write_data": In(PORT_WIDTH),
+                "write_backs": Out(write_back(config)).array(config.clusters),
+                "result_valid": Out(1),
+                "result_address": Out(address_width(config.result_depth)),
+                "result": Out(config.memory_width("results")),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        layer = self.layer
+        chain, latency = chain_latency(config), requantizer_latency(config)
+        m.submodules.rows = rows = ChunkMemory(
+            width=config.memory_width("rows"),
+            depth=config.row_depth,
+            chunk_width=PORT_WIDTH,
+            register_address=config.few_stages,
+        )
+        m.d.comb += [
+            rows.write_address.eq(self.row_write_address),
+            rows.write_data.eq(self.row_write_data.replicate(rows.chunks)),
+            rows.write_mask.eq(self.row_write_mask),
+            rows.read_address.eq(
+                delayed(m, "row_address", self.step.row_address, chain - ChunkMemory.latency)
+            ),
+        ]
+
+        # What else a step needs travels beside the chain and the requantizers. A pixel's window is
+        # there for as long as its steps, at least one for each block.
+        step = delayed(m, "step", self.step.valid, chain)
+        begin, window = self.step.begin, self.step.window
+        for hop, cycles in enumerate(_hops(chain, config.blocks)):
+            begin, window = _held(m, f"window_{hop}", begin, window, cycles)
+        counts = window
+        for hop, cycles in enumerate(_hops(latency, config.blocks)):
+            begin, counts = _held(m, f"counts_{hop}", begin, counts, cycles)
+        source = delayed(m, "source", self.step.source, chain)
+        step_out = delayed(m, "step_out", step, latency)
+        m.d.comb += self.result_valid.eq(
+            delayed(m, "result_step", step & layer.raw, result_latency(config))
+        )
+        with m.If(self.layer_start):
+            m.d.sync += self.result_address.eq(layer.base)
+        with m.Elif(self.result_valid):
+            m.d.sync += self.result_address.eq(self.result_address + 1)
+
+        low, high = (bound[:CODE_WIDTH].as_signed() for bound in (layer.low, layer.high))
+        for lane in range(config.drain_width):
+            m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(config)
+            row = Signal(row_layout(config), name=f"row_{lane}")
+            m.d.comb += [
+                row.eq(rows.read_data[lane * config.row_entry_width :]),
+                requantizer.accumulator.eq(Array(ends[lane] for ends in self.sums)[source]),
+                requantizer.multiplier.eq(row.multiplier),
+                requantizer.offset.eq(row.offset),
+                requantizer.shift.eq(row.shift),
+                requantizer.low.eq(low),
+                requantizer.high.eq(high),
+                self.result.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
+            ]
+            enable, cluster, place = (
+                delayed(m, f"{name}_{lane}", row[name], latency)
+                for name in ("enable", "cluster", "lane")
+            )
+            address = Signal.like(window.address, name=f"address_{lane}")
+            m.d.sync += address.eq(window.address + row.word)
+            # To slices far away.
+            back = Signal(write_back(config), name=f"write_back_{lane}")
+            domain = "comb" if config.few_stages else "sync"
+            m.d[domain] += [
+                back.window.eq(counts),
+                back.window.address.eq(delayed(m, f"address_{lane}", address, latency - 1)),
+                back.lane.eq(place),
+                back.value.eq(requantizer.activation),
+                back.signed.eq(low < 0),
+                back.nothing.eq(~requantizer.activation.any() & (low >= 0)),
+            ]
+            for number in range(lane, config.clusters, config.drain_width):
+                valid = Signal(name=f"write_back_valid_{number}")
+                m.d[domain] += valid.eq(step_out & enable & ~layer.raw & (cluster == number))
+                m.d.comb += [
+                    self.write_backs[number].eq(back),
+                    self.write_backs[number].valid.eq(valid),
+                ]
+        return m
+
+
+def _held(m: Module, name: str, begin: Signal, value: Signal, cycles: int) -> tuple[Signal, Signal]:
+    """``value`` of ``cycles`` before in one register, where it stays so long after ``begin``."""
+    early = delayed(m, f"{name}_begin", begin, cycles - 1)
+    held = Signal.like(value, name=name)
+    with m.If(early):
+        m.d.sync += held.eq(value)
+    return delayed(m, f"{name}_begins", early, 1), held
+
+
+def _hops(cycles: int, longest: int) -> list[int]:
+    """``cycles`` in as few parts as can be, none above ``longest``."""
+    return [min(longest, cycles - start) for start in range(0, cycles, longest)]
