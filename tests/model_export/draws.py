@@ -1,0 +1,248 @@
+"""What the test of random networks draws: a configuration for every seed, and networks on it.
+
+A draw depends on its seed alone. The kind of its configuration follows from the seed by rule, so
+that a few seeds in a row have every kind; all else is random.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.model_export.networks import (
+    bound_network,
+    compile_network,
+    random_codes,
+    random_config,
+    random_network,
+    streamed,
+)
+from tritforge.hw.config import Config
+from tritforge.hw.unpacker import can_unpack
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.streaming import emit_streamed
+from tritforge.model_export.network import Network
+
+__all__ = ["FEATURES", "FEW", "MANY", "Case", "draw", "features"]
+
+#: Seeds of `make test`, which have every feature, and of `make test-slow`.
+FEW = range(10)
+MANY = range(10, 90)
+#: Networks of a draw, and of one whose networks are streamed.
+_NETWORKS, _STREAMED_NETWORKS = 10, 6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A network, its memory contents for ``memory.config``, and two inputs (C, H, W)."""
+
+    network: Network
+    memory: MemoryImage
+    inputs: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def draw(seed: int) -> Iterator[Case]:
+    """The cases of a seed. Their configuration is the same."""
+    rng = np.random.default_rng([seed, 17])
+    is_streamed = seed % 3 == 2
+    fixed: dict[str, int] = {}
+    if seed % 4 == 0:  # trits can be packed
+        fixed["rows"] = int(rng.choice([1, 2, 4, 8]))
+    if seed % 9 == 6:
+        fixed["job_places"] = 1
+    if seed % 9 == 5:
+        fixed |= {"sets": 1, "job_places": 0}
+    config = random_config(
+        rng,
+        **fixed,
+        skip_zero_weights=seed % 5 != 3,
+        skip_zero_activations=seed % 5 != 4,
+        memory_ports=1 if seed & 1 and not is_streamed else 2,  # of one port nothing is refilled
+        register_stages="few" if seed & 2 else "full",
+        gate_clocks=bool(seed & 4),
+        unpack_trits=seed % 7 != 6,
+        layer_count=1 + seed % 8 if is_streamed else 16,
+    )
+    return _streamed_cases(rng, config) if is_streamed else _cases(rng, config, seed)
+
+
+def _cases(rng: np.random.Generator, config: Config, seed: int) -> Iterator[Case]:
+    for number in range(_NETWORKS):
+        if number == 0:
+            network, codes = bound_network(rng, config, signed=bool(seed % 2))
+        else:
+            network = random_network(rng, config)
+            codes = random_codes(rng, network)
+        densities = {
+            name: rng.random(tensor.channels)
+            for name, tensor in network.tensors.items()
+            if number % 2
+        }
+        memory = compile_network(network, config, densities)
+        yield Case(network, memory, _inputs(codes, number == 1))
+
+
+def _streamed_cases(rng: np.random.Generator, config: Config) -> Iterator[Case]:
+    """A configuration made too small for one network, and others that can be streamed on it."""
+    network = random_network(rng, config)
+    memory = streamed(rng, network, config)
+    small = memory.config
+    for number in range(_STREAMED_NETWORKS):
+        yield Case(network, memory, _inputs(random_codes(rng, network), number == 1))
+        for _ in range(100):
+            network = random_network(rng, config)
+            try:
+                memory = emit_streamed(network, place(network, small), small)
+                break
+            except ExportError:
+                pass
+        else:
+            return  # nothing else fits: its own network was enough
+
+
+def _inputs(codes: NDArray[np.int64], is_zero: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The second input leaves other zeros behind."""
+    return (np.zeros_like(codes) if is_zero else codes), codes[:, ::-1, ::-1] // 2
+
+
+#: Everything that some seed of :data:`FEW` must have.
+FEATURES = frozenset(
+    {
+        "sets",
+        "one set",
+        "drain lanes",
+        "2 banks",
+        "4 banks",
+        "8 banks",
+        "one memory port, full stages",
+        "one memory port, few stages",
+        "two memory ports, full stages",
+        "two memory ports, few stages",
+        "no places for jobs",
+        "one place for jobs",
+        "several places for jobs",
+        "few places for words",
+        "few places for pixels",
+        "few places for packets",
+        "shared results",
+        "streamed with few stages",
+        "streamed with no places for jobs",
+        "gated clocks",
+        "zero weights visited",
+        "zero activations visited",
+        "packed trits",
+        "no packed trits",
+        "shallow queues",
+        "deep queues",
+        "more passes than counted",
+        "streamed",
+        "streamed strips",
+        "streamed on sets",
+        "streamed with gated clocks",
+        "streamed without skipping",
+        "zero input",
+        "signed input",
+        "signed tensor",
+        "pooling",
+        "overlapping pooling",
+        "pooling with padding",
+        "residual",
+        "term planes",
+        "shared trits",
+        "stride",
+        "dilation",
+        "padding",
+        "cropping",
+        "several tiles",
+        "accumulators near their bound",
+        *(
+            f"layer {kind}"
+            for kind in (
+                "conv",
+                "grouped",
+                "depthwise",
+                "linear",
+                "pool",
+                "add",
+                "concat",
+                "mixed",
+                "avgpool",
+                "identity",
+            )
+        ),
+    }
+)
+
+
+def features(case: Case) -> set[str]:
+    """What of :data:`FEATURES` a case has."""
+    config, network, schedule = case.memory.config, case.network, case.memory.schedule
+    is_streamed = schedule is not None
+    skips = config.skip_zero_weights and config.skip_zero_activations
+    groups = [group for layer in network.layers for group in layer.groups]
+    pools = [layer.pool for layer in network.layers if layer.pool is not None]
+    has = {
+        "sets": config.sets > 1,
+        "one set": config.sets == 1,
+        "drain lanes": config.drain_width > 1,
+        f"{config.banks} banks": True,
+        f"{'one memory port' if config.memory_ports == 1 else 'two memory ports'}, "
+        f"{config.register_stages} stages": True,
+        "no places for jobs": config.job_places == 0,
+        "one place for jobs": config.job_places == 1,
+        "several places for jobs": config.job_places > 1,
+        "few places for words": config.word_places == 2,
+        "few places for pixels": config.pixel_places == 2,
+        "few places for packets": config.packet_places == 2,
+        "shared results": config.shared_results,
+        "streamed with few stages": is_streamed and config.few_stages,
+        "streamed with no places for jobs": is_streamed and config.job_places == 0,
+        "gated clocks": config.gate_clocks,
+        "zero weights visited": not config.skip_zero_weights,
+        "zero activations visited": not config.skip_zero_activations,
+        "packed trits": can_unpack(config),
+        "no packed trits": not config.unpack_trits,
+        "shallow queues": config.queue_depth <= 2,
+        "deep queues": config.queue_depth >= 7,
+        "more passes than counted": is_streamed and len(schedule.passes) > config.layer_count,
+        "streamed": is_streamed,
+        "streamed strips": is_streamed and len(schedule.passes) > len(network.layers),
+        "streamed on sets": is_streamed and config.sets > 1,
+        "streamed with gated clocks": is_streamed and config.gate_clocks,
+        "streamed without skipping": is_streamed and not skips,
+        "zero input": not case.inputs[0].any(),
+        "signed input": network.tensors[network.input].signed,
+        "signed tensor": any(
+            tensor.signed for name, tensor in network.tensors.items() if name != network.input
+        ),
+        "pooling": bool(pools),
+        "overlapping pooling": any(
+            kernel > stride
+            for pool in pools
+            for kernel, stride in zip(pool.kernel, pool.stride, strict=True)
+        ),
+        "pooling with padding": any(max(pool.padding) for pool in pools),
+        "residual": any(
+            len({group.source for group in layer.groups}) > 1 for layer in network.layers
+        ),
+        "term planes": any(
+            len({(one.coefficient_plus, one.coefficient_minus) for one in own}) > 1
+            for layer in network.layers
+            for key in {(one.source, one.channels, one.rows) for one in layer.groups}
+            for own in [
+                [one for one in layer.groups if (one.source, one.channels, one.rows) == key]
+            ]
+        ),
+        "shared trits": any(group.shared for group in groups),
+        "stride": any(max(group.stride) > 1 for group in groups),
+        "dilation": any(max(group.dilation) > 1 for group in groups),
+        "padding": any(max(group.padding) > 0 for group in groups),
+        "cropping": any(min(group.padding) < 0 for group in groups),
+        "several tiles": any(place.tiles > 1 for place in case.memory.layers),
+        "accumulators near their bound": network.name == "bound",
+        **{f"layer {layer.kind}": True for layer in network.layers},
+    }
+    return {name for name, present in has.items() if present}
