@@ -4,7 +4,7 @@ Blocks are built from these figures, and the cycle model counts with the same on
 changed here alone.
 """
 
-from tritforge.hw.config import LIMITS, Config
+from tritforge.hw.config import Config
 from tritforge.hw.protocol import HEADER_WORDS
 from tritforge.hw.widths import COUNTER_SLOTS
 
@@ -23,8 +23,6 @@ __all__ = [
     "MERGE_FULL_LATENCY",
     "MERGE_LATENCY",
     "MERGE_WRITE_LATENCY",
-    "MOST_JOB_PLACES",
-    "MOST_WORD_PLACES",
     "OLDEST_LATENCY",
     "QUEUE_LATENCY",
     "RELEASE_LATENCY",
@@ -102,9 +100,6 @@ def room_latency(config: Config) -> int:
     return 1 if config.job_places else 0
 
 
-#: The longest queue of jobs, and of words, in front of and behind a walker.
-MOST_JOB_PLACES = LIMITS["job_places"][1]
-MOST_WORD_PLACES = LIMITS["word_places"][1]
 #: Cycles from walkers and zero skips that have nothing left to the sequencer's seeing it.
 CLUSTERS_IDLE_LATENCY = 1
 #: Cycles from the hand-out of a group's job to the first in which its release can be counted.

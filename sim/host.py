@@ -1,5 +1,7 @@
 """The host's side of a streamed network: tensors that do not stay on the chip, and its steps."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,9 +23,15 @@ from tritforge.sim.records import Records
 
 __all__ = ["HostTensors", "Shape", "packet_shapes"]
 
-#: A packet without its contents: opcode, slice of the activation memory (-1: another memory),
-#: memory words, words after the header, answers that must come before the next packet is sent.
-Shape = tuple[int, int, int, int, int]
+
+class Shape(NamedTuple):
+    """A packet without its contents."""
+
+    opcode: int
+    slice: int  # of the activation memory; -1: another memory
+    count: int  # memory words
+    length: int  # words after the header
+    answers: int  # that must come before the next packet is sent
 
 
 class HostTensors:
@@ -104,7 +112,7 @@ def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
 
     def writes(kind: str, part: int, count: int) -> list[Shape]:
         return [
-            (
+            Shape(
                 Opcode.WRITE,
                 part,
                 words,
@@ -122,22 +130,22 @@ def packet_shapes(memory: MemoryImage, numbers: range) -> list[Shape]:
                 one = [writes("activations", part, strip.words) for part in range(config.clusters)]
                 return [shape for part in one for shape in part]
             case Signal():
-                return [(Opcode.SIGNAL, -1, 0, 0, 0)]
+                return [Shape(Opcode.SIGNAL, -1, 0, 0, 0)]
             case Await(count):
-                return [(Opcode.WAIT, -1, 0, 0, 0)] * count
+                return [Shape(Opcode.WAIT, -1, 0, 0, 0)] * count
             case ReadCounters(_, count, _):
-                return [(Opcode.READ, -1, count * COUNTER_SLOTS, 2, 1)]
+                return [Shape(Opcode.READ, -1, count * COUNTER_SLOTS, 2, 1)]
             case Store(_, strip, parts):
                 result: list[Shape] = []
                 for first in range(0, len(parts), config.response_places):
                     own = parts[first : first + config.response_places]
                     result += [
-                        (Opcode.READ, part, strip.words, 2, len(own) * (part == own[-1]))
+                        Shape(Opcode.READ, part, strip.words, 2, len(own) * (part == own[-1]))
                         for part in own
                     ]
                 return result
 
-    packets: list[Shape] = [(Opcode.RUN, -1, 0, 2, 0)]
+    packets: list[Shape] = [Shape(Opcode.RUN, -1, 0, 2, 0)]
     for step in schedule.steps(config, numbers):
         packets += shapes(step)
     return packets

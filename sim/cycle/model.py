@@ -1,61 +1,46 @@
 """Cycle model: the clock cycles and counters of the RTL, without its arithmetic.
 
 What the hardware does in a cycle depends on which activations and trits are zero, not on their
-values. The model (``cycle_model.cpp``, compiled on first use) steps the control of every cluster,
+values. The model (``simulation.cpp``, compiled on first use) steps the control of every cluster,
 slice and drain through a layer, given the golden model's activations; layers run side by side on
-all cores. Its cycles and counters equal the RTL's; ``tests/sim/test_cycle.py`` shows it.
+all cores. Its cycles and counters equal the RTL's; ``tests/sim/test_rtl_fuzz.py`` shows it.
 """
 
 import ctypes
-import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.common.cache import cached
 from tritforge.common.errors import TritforgeError
 from tritforge.hw.config import Config
-from tritforge.hw.program import COUNTERS, DESTINATION, GEOMETRY, GROUP, LAYER, TILE, record_words
-from tritforge.hw.timing import (
-    buffer_words,
-    clear_latency,
-    fetch_latency,
-    merge_level,
-    merge_places,
-    pixels_ahead,
-    result_write_latency,
-    settle,
-    write_back_latency,
-)
-from tritforge.hw.widths import COUNTER_SLOTS
+from tritforge.hw.payloads import trit_word
+from tritforge.hw.program import COUNTERS
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Strip
 from tritforge.model_export.network import Network
+from tritforge.sim.cycle.decode import DecodedLayer, decode_layer
+from tritforge.sim.cycle.header import machine_header
+from tritforge.sim.cycle.library import load_library
+from tritforge.sim.cycle.structs import (
+    COUNT,
+    LANES,
+    LAYER_INPUT,
+    RECORDS,
+    ROW_LANES,
+    Status,
+    machine,
+)
 from tritforge.sim.event_log import KINDS, Record, in_order
 from tritforge.sim.host import HostTensors, packet_shapes
-from tritforge.sim.native import compiler, compiler_digest, run_tool
 from tritforge.sim.records import Records
 
 __all__ = ["CycleModel", "CycleModelError", "lower_bound"]
-
-_SOURCE = Path(__file__).with_name("simulation.cpp")
-_FLAGS = (
-    "-std=c++17",
-    "-O2",
-    "-march=native",
-    "-fPIC",
-    "-shared",
-    "-fvisibility=hidden",
-    f"-DEVENT_KINDS={','.join(KINDS).upper()}",
-)
 
 
 class CycleModelError(TritforgeError, RuntimeError):
@@ -63,82 +48,10 @@ class CycleModelError(TritforgeError, RuntimeError):
 
 
 _FAILURES = {
-    1: "the cycle model of layer {} was interrupted",
-    2: "layer {} addresses memory that is not there",
-    3: "program and host wait for each other in layer {}",
+    Status.CANCELLED: "the cycle model of layer {} was interrupted",
+    Status.BAD_ADDRESS: "layer {} addresses memory that is not there",
+    Status.DEADLOCK: "program and host wait for each other in layer {}",
 }
-
-
-class _Machine(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int32)
-        for name in (
-            "sets",
-            "clusters",
-            "elements",
-            "rows",
-            "depth",
-            "scan",
-            "banks",
-            "lanes",
-            "skip_weights",
-            "skip_activations",
-            "merge_places",
-            "merge_level",
-            "settle",
-            "clear",
-            "layer_words",
-            "tile_words",
-            "group_words",
-            "job_places",
-            "buffer_words",
-            "packet_places",
-            "read_chunks",
-            "word_places",
-            "pixels_ahead",
-            "program_reads",
-            "memory_ports",
-            "few_stages",
-            "shared_results",
-            "write_back",
-            "result_write",
-            "fetch_latency",
-        )
-    ]
-
-
-class _LayerInput(ctypes.Structure):
-    _fields_ = [
-        ("layer", ctypes.c_void_p),
-        ("destination_y", ctypes.c_void_p),
-        ("destination_x", ctypes.c_void_p),
-        ("tiles", ctypes.c_void_p),
-        ("groups", ctypes.c_void_p),
-        ("geometry", ctypes.c_void_p),
-        ("row_lanes", ctypes.c_void_p),
-        ("counts", ctypes.c_void_p),
-        ("columns", ctypes.c_int64),
-        ("activations", ctypes.c_void_p),
-        ("activation_depth", ctypes.c_int64),
-        ("outputs", ctypes.c_void_p),
-        ("output_words", ctypes.c_int32),
-        ("first", ctypes.c_int32),
-    ]
-
-
-@dataclass(eq=False)
-class _Layer:
-    """Decoded program of one layer, as the compiled model takes it (int32 arrays)."""
-
-    name: str
-    output: str
-    fields: NDArray[np.int32]
-    destination_y: NDArray[np.int32]
-    destination_x: NDArray[np.int32]
-    tiles: NDArray[np.int32]
-    groups: NDArray[np.int32]
-    geometry: NDArray[np.int32]
-    raw: bool
 
 
 def lower_bound(config: Config, counters: Mapping[str, int], jobs: int) -> int:
@@ -177,42 +90,12 @@ class CycleModel:
         self.network = network
         self.memory = memory
         self.config = config = memory.config
-        self._library = _library()
-        clear = 2 * config.banks * config.rows + clear_latency(config) + 1
-        self._machine = _Machine(
-            config.sets,
-            config.clusters,
-            config.elements,
-            config.rows,
-            config.queue_depth,
-            config.scan_width,
-            config.banks,
-            config.drain_width,
-            config.skip_zero_weights,
-            config.skip_zero_activations,
-            merge_places(config),
-            merge_level(config),
-            settle(config),
-            clear,
-            *(record_words(layout) for layout in (LAYER, TILE, GROUP)),
-            config.job_places,
-            buffer_words(config),
-            config.packet_places,
-            config.memory_chunks("activations"),
-            config.word_places,
-            pixels_ahead(config),
-            config.program_reads,
-            config.memory_ports,
-            config.few_stages,
-            config.shared_results,
-            write_back_latency(config),
-            result_write_latency(config),
-            fetch_latency(config),
-        )
+        self._library = load_library(machine_header())
+        self._machine = machine(config)
         records = Records(config, memory.program)
         self._layers = (
             [
-                self._decode(records, place.name, place.output, place.address)
+                decode_layer(records, place.name, place.output, place.address)
                 for place in memory.layers
             ]
             if memory.schedule is None
@@ -222,25 +105,29 @@ class CycleModel:
             []
             if memory.schedule is None
             else [
-                self._decode(records, one.layer, network.layer(one.layer).output, one.address)
+                decode_layer(records, one.layer, network.layer(one.layer).output, one.address)
                 for one in memory.schedule.passes
             ]
         )
         self._row_lanes = np.ascontiguousarray(
-            records.rows(memory.rows, ("enable", "cluster", "word", "lane")), np.int32
+            records.rows(memory.rows, tuple(ROW_LANES.members)), np.int32
         )
         columns = memory.trits.shape[1]
-        self._counts = np.zeros((config.cluster_count, max(columns, 1), config.elements), np.uint8)
+        self._counts = np.zeros((config.cluster_count, max(columns, 1), config.elements), COUNT)
         trits = np.ascontiguousarray(memory.trits)
         if columns:
+            word = trit_word(config)
+            assert word["nonzero"].offset == 0
             self._library.cycle_model_counts(
                 trits.ctypes.data,
                 trits.shape[0] * columns,
+                trits.shape[2],
                 config.elements,
+                word.size,
                 config.rows,
                 self._counts.ctypes.data,
             )
-        self._memory = np.zeros((config.clusters, config.activation_depth), np.uint16)
+        self._memory = np.zeros((config.clusters, config.activation_depth), LANES)
         self._owned = {
             name: self._mask(name, np.ones((place.channels, 1, 1), np.uint8))
             for name, place in memory.tensors.items()
@@ -350,8 +237,8 @@ class CycleModel:
                 if unpooled is not None:
                     outputs = self._mask(layer.output, unpooled[:, slice(*one.rows)])
                 lanes = host.lanes(number)
-                owned = (lanes.astype(np.uint16) << np.arange(lanes.shape[2], dtype=np.uint16)).sum(
-                    axis=2, dtype=np.uint16
+                owned = (lanes.astype(LANES) << np.arange(lanes.shape[2], dtype=LANES)).sum(
+                    axis=2, dtype=LANES
                 )
                 region = self._region(one.output)
                 mask = np.tile(owned, one.output.words // words)
@@ -359,7 +246,7 @@ class CycleModel:
             keep += [before, outputs]
             inputs.append(self._input(layer, before, outputs, words, number == chosen.start))
         packets = np.array(packet_shapes(self.memory, chosen), np.int32)
-        counters = np.zeros((len(inputs), COUNTER_SLOTS), np.int64)
+        counters = np.zeros((len(inputs), len(COUNTERS)), np.int64)
         cancel, passes = ctypes.c_int32(0), ctypes.c_int64(0)
         status = 0
         rows: list[list[int]] = []
@@ -369,7 +256,7 @@ class CycleModel:
             with self._logging(log is not None) as (handle, rows):
                 status = self._library.cycle_model_stream(
                     ctypes.byref(self._machine),
-                    (_LayerInput * len(inputs))(*inputs),
+                    (LAYER_INPUT.type * len(inputs))(*inputs),
                     len(inputs),
                     packets.ctypes.data,
                     len(packets),
@@ -392,10 +279,11 @@ class CycleModel:
             raise
         if status:
             name = self._passes[chosen[min(passes.value, len(chosen) - 1)]].name
-            raise CycleModelError(_FAILURES[status].format(name))
+            raise CycleModelError(_FAILURES[Status(status)].format(name))
         if log is not None:
             first = list(KINDS).index("layer_started")
-            starts = [index for index, row in enumerate(rows) if row[1] == first]
+            kind = list(RECORDS.members).index("kind")
+            starts = [index for index, row in enumerate(rows) if row[kind] == first]
             for number, begin, end in zip(chosen, starts, [*starts[1:], None], strict=True):
                 name = schedule.pass_name(number)
                 log[name] = _records(name, rows[begin:end])
@@ -412,12 +300,12 @@ class CycleModel:
 
     def _input(
         self,
-        layer: _Layer,
+        layer: DecodedLayer,
         before: NDArray[np.uint16],
         outputs: NDArray[np.uint16] | None,
         words: int,
         first: bool,
-    ) -> _LayerInput:
+    ) -> ctypes.Structure:
         arrays = (
             layer.fields,
             layer.destination_y,
@@ -428,7 +316,7 @@ class CycleModel:
             self._row_lanes,
             self._counts,
         )
-        return _LayerInput(
+        return LAYER_INPUT.type(
             *(array.ctypes.data for array in arrays),
             self._counts.shape[1],
             before.ctypes.data,
@@ -440,8 +328,8 @@ class CycleModel:
 
     def _simulate(
         self,
-        layers: list[_Layer],
-        inputs: list[_LayerInput],
+        layers: list[DecodedLayer],
+        inputs: list[ctypes.Structure],
         progress: Callable[[float], None] | None,
         log: dict[str, list[Record]] | None,
     ) -> list[dict[str, int]]:
@@ -449,8 +337,8 @@ class CycleModel:
         steps = (ctypes.c_int64 * len(inputs))()
         results: list[dict[str, int]] = [{} for _ in inputs]
         # Long layers first, so that the cores finish together.
-        order = sorted(range(len(inputs)), key=lambda n: -_size(layers[n]))
-        sizes = [_size(layers[n]) for n in order]
+        order = sorted(range(len(inputs)), key=lambda n: -layers[n].size)
+        sizes = [layers[n].size for n in order]
         finished = threading.Event()
         left = len(inputs)
         lock = threading.Lock()
@@ -485,14 +373,14 @@ class CycleModel:
 
     def _layer(
         self,
-        layer: _Layer,
-        given: _LayerInput,
+        layer: DecodedLayer,
+        given: ctypes.Structure,
         steps: Any,
         index: int,
         cancel: ctypes.c_int32,
         log: dict[str, list[Record]] | None,
     ) -> dict[str, int]:
-        counters = np.zeros(COUNTER_SLOTS, np.int64)
+        counters = np.zeros(len(COUNTERS), np.int64)
         with self._logging(log is not None) as (handle, records):
             status = self._library.cycle_model_layer(
                 ctypes.byref(self._machine),
@@ -503,7 +391,7 @@ class CycleModel:
                 ctypes.byref(cancel),
             )
         if status:
-            raise CycleModelError(_FAILURES[status].format(layer.name))
+            raise CycleModelError(_FAILURES[Status(status)].format(layer.name))
         if log is not None:
             log[layer.name] = _records(layer.name, records)
         return dict(zip(COUNTERS, counters.tolist(), strict=True))
@@ -514,11 +402,13 @@ class CycleModel:
         rows: list[list[int]] = []
         library = self._library
         handle = library.cycle_model_log_open() if wanted else None
-        records = np.zeros((0, 5), np.int32)
+        records = np.zeros((0, len(RECORDS.members)), np.int32)
         try:
             yield handle, rows
             if wanted:
-                records = np.zeros((library.cycle_model_log_size(handle), 5), np.int32)
+                records = np.zeros(
+                    (library.cycle_model_log_size(handle), records.shape[1]), np.int32
+                )
         finally:
             if wanted:
                 library.cycle_model_log_close(handle, records.ctypes.data if len(records) else None)
@@ -531,9 +421,9 @@ class CycleModel:
         place = self.memory.tensors[name]
         channels, height, width = codes.shape
         pixels = height * width
-        words = np.zeros((self.config.clusters, pixels, place.words), np.uint16)
-        bits = (codes.reshape(channels, pixels) != 0).astype(np.uint16)
-        bits <<= place.lane.astype(np.uint16)[:, None]
+        words = np.zeros((self.config.clusters, pixels, place.words), LANES)
+        bits = (codes.reshape(channels, pixels) != 0).astype(LANES)
+        bits <<= place.lane.astype(LANES)[:, None]
         for lane in np.unique(place.lane):
             own = np.flatnonzero(place.lane == lane)
             words[place.cluster[own], :, place.word[own]] |= bits[own]
@@ -550,141 +440,9 @@ class CycleModel:
         owned = np.tile(self._owned[name], place.height * place.width)
         region[:] = (region & ~owned) | mask
 
-    @staticmethod
-    def _decode(records: Records, name: str, output: str, start: int) -> _Layer:
-        """The layer ``name`` whose LAYER record is at address ``start``."""
-
-        def absolute(field: int) -> int:
-            """Addresses have 16 bits, and tables stand behind their layer's record."""
-            return start + ((field - start) & 0xFFFF)
-
-        layer = records.record(LAYER, start)
-        height, width = layer["out_height"], layer["out_width"]
-        destination = [
-            np.ascontiguousarray(
-                records.table(
-                    DESTINATION,
-                    absolute(layer[f"destination_{axis}"]),
-                    count,
-                    ("offset", "count", "fresh"),
-                ),
-                np.int32,
-            )
-            for axis, count in (("y", height), ("x", width))
-        ]
-        tiles: list[list[int]] = []
-        groups: list[list[int]] = []
-        tables: dict[tuple[int, int], int] = {}
-        geometry: list[NDArray[np.int64]] = []
-        entries = 0
-
-        def table(address: int, count: int) -> int:
-            nonlocal entries
-            if (address, count) not in tables:
-                tables[address, count] = entries
-                geometry.append(
-                    records.table(
-                        GEOMETRY, absolute(address), count, ("offset", "count", "trit_offset")
-                    )
-                )
-                entries += count
-            return tables[address, count]
-
-        address = start + record_words(LAYER)
-        for _ in range(layer["tile_count"]):
-            tile = records.record(TILE, address)
-            address += record_words(TILE)
-            tiles.append([tile["rows_used"], tile["group_count"], tile["row_base"], len(groups)])
-            for _ in range(tile["group_count"]):
-                group = records.record(GROUP, address)
-                address += record_words(GROUP)
-                groups.append(
-                    [
-                        group["base"],
-                        table(group["geometry_y"], height),
-                        table(group["geometry_x"], width),
-                        group["word_count"],
-                        group["last_lanes"],
-                        group["step_x"],
-                        group["step_y"],
-                        group["trit_base"],
-                        group["trit_step_x"],
-                        group["trit_step_y"],
-                        group["geometry_y"],
-                        group["geometry_x"],
-                        group["wait"],
-                        group["release"],
-                    ]
-                )
-        fields = [
-            layer["raw"],
-            layer["low"] < 0,
-            layer["tile_count"],
-            height,
-            width,
-            layer["step_x"],
-            layer["step_y"],
-            layer["base"],
-            len(groups),
-        ]
-        return _Layer(
-            name,
-            output,
-            np.array(fields, np.int32),
-            destination[0],
-            destination[1],
-            np.array(tiles, np.int32),
-            np.array(groups, np.int32),
-            np.concatenate(geometry).astype(np.int32),
-            bool(layer["raw"]),
-        )
-
 
 def _records(name: str, rows: list[list[int]]) -> list[Record]:
-    """Records of a layer from rows of time, kind, set, tile, pixel."""
+    """Records of a layer from rows of ``RECORDS``."""
     kinds = tuple(KINDS)
-    return in_order([Record(name, row[0], kinds[row[1]], *row[2:]) for row in rows])
-
-
-def _size(layer: _Layer) -> int:
-    """Roughly how long a layer takes: columns visited."""
-    groups = layer.groups.astype(np.int64)
-    return int(layer.fields[3]) * int(layer.fields[4]) * int(groups[:, 3].sum())
-
-
-@functools.cache
-def _library() -> ctypes.CDLL:
-    tool = compiler()
-
-    def build(folder: Path) -> Path:
-        built = folder / "cycle_model.so"
-        run_tool([tool, *_FLAGS, str(_SOURCE), "-o", str(built)])
-        return built
-
-    key = _SOURCE.read_bytes() + compiler_digest() + " ".join(_FLAGS).encode()
-    target = cached("cycle_model", key, build)
-    library = ctypes.CDLL(str(target))
-    pointer, count = ctypes.c_void_p, ctypes.c_int64
-    library.cycle_model_layer.argtypes = [pointer] * 6
-    library.cycle_model_layer.restype = ctypes.c_int32
-    library.cycle_model_stream.argtypes = [
-        pointer,
-        pointer,
-        ctypes.c_int32,
-        pointer,
-        count,
-        pointer,
-        pointer,
-        pointer,
-        pointer,
-    ]
-    library.cycle_model_stream.restype = ctypes.c_int32
-    library.cycle_model_log_open.argtypes = []
-    library.cycle_model_log_open.restype = pointer
-    library.cycle_model_log_size.argtypes = [pointer]
-    library.cycle_model_log_size.restype = count
-    library.cycle_model_log_close.argtypes = [pointer, pointer]
-    library.cycle_model_log_close.restype = None
-    library.cycle_model_counts.argtypes = [pointer, count, ctypes.c_int32, ctypes.c_int32, pointer]
-    library.cycle_model_counts.restype = None
-    return library
+    values = [dict(zip(RECORDS.members, row, strict=True)) for row in rows]
+    return in_order([Record(name, **one | {"kind": kinds[one["kind"]]}) for one in values])

@@ -1,0 +1,84 @@
+// The way from a step of the drain to the slices (hw/top.py): chain of sums and requantizers.
+
+#pragma once
+
+#include "activation_slice.hpp"
+
+namespace cycle_model {
+namespace {
+
+// A step of the drain: its entry of the row memory, and the pixel that it is of.
+struct Step {
+    int32_t entry, address, pixel;
+    Window window;
+};
+
+class WriteBack {
+  public:
+    WriteBack(Layer& layer, std::vector<ActivationSlice>& slices)
+        : layer(layer), c(layer.machine), slices(slices),
+          steps(power_of_two(std::max(c.write_back_latency, c.result_write_latency) + 1)), there(steps.size(), 0),
+          results(steps.size(), 0), mask(uint32_t(steps.size()) - 1) {}
+
+    void offer(int32_t t, const Step& step) {
+        const uint32_t place = uint32_t(t + c.write_back_latency) & mask;
+        steps[place] = step;
+        there[place] = 1;
+        results[uint32_t(t + c.result_write_latency) & mask] = layer.fields.raw;
+        ++in_flight;
+    }
+
+    // One cycle.
+    void step(int32_t t) {
+        if (!in_flight) return;
+        const uint32_t place = uint32_t(t) & mask;
+        if (!there[place]) return;
+        there[place] = 0;
+        --in_flight;
+        if (layer.fields.raw) {
+            ++layer.counters[RESULT_WRITES];
+        } else {
+            arrive(t, steps[place]);
+        }
+    }
+
+    // A result is written in cycle `t`, which is asked once.
+    bool writes_result(int32_t t) {
+        const bool result = results[uint32_t(t) & mask];
+        results[uint32_t(t) & mask] = 0;
+        return result;
+    }
+
+  private:
+    void arrive(int32_t t, const Step& step) {
+        const auto& in = layer.in;
+        for (int lane = 0; lane < c.lanes; ++lane) {
+            const RowLane& row = in.row_lanes[int64_t(step.entry) * c.lanes + lane];
+            if (!row.enable || row.cluster >= c.clusters) continue;
+            Window window = step.window;
+            // A zero that is not signed changes nothing where it would be merged.
+            if (in.outputs && !layer.fields.is_signed) {
+                const int64_t pixels = int64_t(layer.fields.height) * layer.fields.width;
+                const Lanes word = in.outputs[
+                    (row.cluster * pixels + step.pixel) * in.output_words + row.word];
+                if (!(word >> row.lane & 1)) {
+                    if (!window.fresh_x || !window.fresh_y) continue;
+                    window.count_x = window.fresh_x;
+                    window.count_y = window.fresh_y;
+                }
+            }
+            slices[row.cluster].merge.offer(t, step.address + row.word, row.lane, window);
+        }
+    }
+
+    Layer& layer;
+    const Machine& c;
+    std::vector<ActivationSlice>& slices;
+    std::vector<Step> steps;            // by the cycle in which they arrive
+    std::vector<uint8_t> there, results;
+    uint32_t mask;
+    int32_t in_flight = 0;
+};
+
+}  // namespace
+}  // namespace cycle_model
