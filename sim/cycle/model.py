@@ -84,6 +84,8 @@ class CycleModel:
     ------
     SimulatorError
         The model cannot be compiled.
+    CacheError
+        There is no room for the compiled model.
     """
 
     def __init__(self, network: Network, memory: MemoryImage) -> None:
