@@ -29,7 +29,7 @@ class Shape(NamedTuple):
 
     opcode: int
     slice: int  # of the activation memory; -1: another memory
-    count: int  # memory words
+    words: int  # of the memory
     length: int  # words after the header
     answers: int  # that must come before the next packet is sent
 

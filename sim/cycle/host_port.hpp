@@ -144,7 +144,7 @@ class HostPort {
                 }
                 break;
             case State::QUEUE:
-                answers.offer(buffer.packet().slice, buffer.packet().count);
+                answers.offer(buffer.packet().slice, buffer.packet().words);
                 state = State::END;
                 break;
             case State::SIGNAL:

@@ -446,5 +446,9 @@ class CycleModel:
 def _records(name: str, rows: list[list[int]]) -> list[Record]:
     """Records of a layer from rows of ``RECORDS``."""
     kinds = tuple(KINDS)
-    values = [dict(zip(RECORDS.members, row, strict=True)) for row in rows]
-    return in_order([Record(name, **one | {"kind": kinds[one["kind"]]}) for one in values])
+    records = []
+    for row in rows:
+        numbers = dict(zip(RECORDS.members, row, strict=True))
+        kind = kinds[numbers.pop("kind")]
+        records.append(Record(name, kind=kind, **numbers))
+    return in_order(records)
