@@ -42,7 +42,7 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
         codes, figures = input_codes(image, test[:images]), load_technology(technology)
         told = switching_activity(image, codes, figures, progress=progress)
         events = estimate(image, codes, figures, baselines=False, progress=progress)
-    told["comparison"] = compare_blocks(events, told, figures)
+    told["comparison"] = compare_blocks(events.to_json(), told, figures)
     if output is not None:
         output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     # A file or a pipe has no width; the tables need this much.

@@ -121,12 +121,12 @@ def command(
     if output is not None:
         try:
             with new_file(output) as place:
-                place.write_text(dump(document), encoding="utf-8")
+                place.write_text(dump(document.to_json()), encoding="utf-8")
         except OSError as error:
             raise ReportError(f"estimate {output} cannot be written: {error.strerror}") from error
     show(
         as_json,
-        document,
+        document.to_json(),
         *estimate_parts(document),
         *([] if output is None else [f"{output}: all counts, terms, figures and sources"]),
     )
@@ -142,7 +142,7 @@ def _check_output(path: Path) -> None:
     import json
 
     from tritforge.common.files import file_obstacle
-    from tritforge.cost.estimate import FORMAT
+    from tritforge.cost.results import FORMAT
     from tritforge.sim.report import ReportError
 
     begin = f'{{\n  "format": {json.dumps(FORMAT)},'  # as tritforge.sim.report.dump() has it

@@ -4,13 +4,16 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tritforge.commands.options import cost_figures, cost_options, json_option
 from tritforge.common.json_types import JsonObject
 from tritforge.console import progress_bar, show
+
+if TYPE_CHECKING:
+    from tritforge.cost.band import Band
 
 __all__ = ["command"]
 
@@ -112,11 +115,12 @@ def command(
             progress=progress,
         )
         # all that differs from one call to the next: the same files shall give the same page
-        seconds = estimate.pop("seconds")
+        document = estimate.to_json()
+        del document["seconds"]
         if progress is not None:
             progress("drawing", 0.95)
         text = build_page(
-            estimate,
+            document,
             report,
             image_facts(image.manifest),
             kernels_of(image.network),
@@ -124,20 +128,21 @@ def command(
             versions=_versions(),
         )
         _write(target, text)
-    energy = estimate["energy"]["on_chip"]
-    area = estimate["area"]["total_um2"]
 
-    def band(values: Mapping[str, float]) -> str:
-        typical, low, high = (rounded(values[key] / 1e6) for key in ("typical", "low", "high"))
+    def band(values: "Band") -> str:
+        typical, low, high = (
+            rounded(value / 1e6) for value in (values.typical, values.low, values.high)
+        )
         return f"{typical} ({low} to {high})"
 
     show(
         as_json,
-        {**estimate, "seconds": seconds, "file": str(target)},
-        f"network {estimate['network']} on configuration {estimate['configuration']['name']}, "
-        f"{technology.title}: {estimate['cycles']:,.0f} cycles an image; typical, and low to "
-        f"high: {band(energy)} uJ an image on the chip, {band(area)} mm2",
-        f"{target}: {len(text.encode()):,} bytes, made in {seconds['in all']:.1f} s",
+        {**document, "seconds": estimate.seconds, "file": str(target)},
+        f"network {estimate.network} on configuration {estimate.configuration['name']}, "
+        f"{technology.title}: {estimate.cycles:,.0f} cycles an image; typical, and low to "
+        f"high: {band(estimate.energy.on_chip)} uJ an image on the chip, "
+        f"{band(estimate.area.total_um2)} mm2",
+        f"{target}: {len(text.encode()):,} bytes, made in {estimate.seconds['in all']:.1f} s",
     )
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band, total
 from tritforge.cost.library import Library, built_in_library
 from tritforge.cost.mapping import Block, Memory, map_design
@@ -11,7 +11,16 @@ from tritforge.cost.memory import MemoryCost, memory_cost, register_file
 from tritforge.cost.technology import Technology
 from tritforge.hw.config import Config
 
-__all__ = ["Area", "BlockArea", "MemoryArea", "area_of", "measure_area"]
+__all__ = [
+    "Area",
+    "AreaReport",
+    "BlockArea",
+    "BlockReport",
+    "MemoriesReport",
+    "MemoryArea",
+    "area_of",
+    "measure_area",
+]
 
 #: Memories that are written before a program runs and, unless the network is streamed, never
 #: while one does: a single port serves them.
@@ -34,6 +43,22 @@ class MemoryArea:
     def leakage(self) -> Band:
         """mW of all of them."""
         return self.cost.leakage * self.memory.count
+
+    def report(self) -> "MemoriesReport":
+        memory, cost = self.memory, self.cost
+        return MemoriesReport(
+            memory.name,
+            memory.count,
+            memory.bits,
+            cost.width,
+            cost.depth,
+            cost.composition,
+            cost.read,
+            cost.write,
+            cost.leakage,
+            cost.area,
+            self.area,
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,20 @@ class BlockArea:
     @property
     def area(self) -> Band:
         return self.logic + self.memory
+
+    def report(self) -> "BlockReport":
+        return BlockReport(
+            self.name,
+            self.count,
+            self.area,
+            self.logic,
+            self.cells,
+            self.memory,
+            self.flip_flops,
+            self.gated_flip_flops,
+            self.flip_flops + self.gated_flip_flops,
+            tuple(one.report() for one in self.memories),
+        )
 
 
 @dataclass(frozen=True)
@@ -119,41 +158,64 @@ class Area:
         names = ("cluster", "element", "accumulators", "walker", "zero skip", "scaler")
         return total(self.block(name).area for name in names) / self.config.cluster_count
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values; areas in um2."""
-        return {
-            "configuration": self.config.name,
-            "library": self.library,
-            "total_um2": self.total.to_dict(),
-            "logic_um2": self.logic.to_dict(),
-            "memory_um2": self.memory.to_dict(),
-            "element_um2": self.element.to_dict(),
-            "cluster_um2": self.cluster.to_dict(),
-            "blocks": [
-                {
-                    "name": block.name,
-                    "count": block.count,
-                    "area_um2": block.area.to_dict(),
-                    "logic_um2": block.logic.to_dict(),
-                    "cells_um2": block.cells.to_dict(),
-                    "memory_um2": block.memory.to_dict(),
-                    "flip_flops": block.flip_flops,
-                    "gated_flip_flops": block.gated_flip_flops,
-                    "all_flip_flops": block.flip_flops + block.gated_flip_flops,
-                    "memories": [
-                        {
-                            "holds": one.memory.name,
-                            "count": one.memory.count,
-                            "bits": one.memory.bits,
-                            **one.cost.to_dict(),
-                            "total_um2": one.area.to_dict(),
-                        }
-                        for one in block.memories
-                    ],
-                }
-                for block in self.blocks
-            ],
-        }
+    def report(self) -> "AreaReport":
+        return AreaReport(
+            self.config.name,
+            self.library,
+            self.total,
+            self.logic,
+            self.memory,
+            self.element,
+            self.cluster,
+            tuple(block.report() for block in self.blocks),
+        )
+
+
+@dataclass(frozen=True)
+class MemoriesReport(JsonObject):
+    """Equal memories: what they hold, how many, bits of each; one of them, and um2 of all."""
+
+    holds: str
+    count: int
+    bits: int
+    width_bits: int
+    depth: int
+    composition: str
+    read_pj: Band
+    write_pj: Band
+    leakage_mw: Band
+    area_um2: Band
+    total_um2: Band
+
+
+@dataclass(frozen=True)
+class BlockReport(JsonObject):
+    """All blocks of one kind, as :class:`BlockArea`; areas in um2."""
+
+    name: str
+    count: int
+    area_um2: Band
+    logic_um2: Band
+    cells_um2: Band
+    memory_um2: Band
+    flip_flops: int
+    gated_flip_flops: int
+    all_flip_flops: int
+    memories: tuple[MemoriesReport, ...]
+
+
+@dataclass(frozen=True)
+class AreaReport(JsonObject):
+    """What an estimate says of the area of a configuration, um2."""
+
+    configuration: str
+    library: str
+    total_um2: Band
+    logic_um2: Band
+    memory_um2: Band
+    element_um2: Band
+    cluster_um2: Band
+    blocks: tuple[BlockReport, ...]
 
 
 def measure_area(

@@ -4,11 +4,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Band", "square_side", "total"]
+from tritforge.common.json_types import JsonObject
+from tritforge.cost.errors import CostError
+
+__all__ = ["Band", "Extremes", "square_side", "total"]
 
 
 @dataclass(frozen=True)
-class Band:
+class Band(JsonObject):
     """Three values of one quantity that are carried through every calculation side by side.
 
     ``low`` and ``high`` are what the extremes of the published figures give when all of them are
@@ -21,7 +24,7 @@ class Band:
 
     Raises
     ------
-    ValueError
+    CostError
         They are not like that, or not finite.
     """
 
@@ -32,11 +35,11 @@ class Band:
     def __post_init__(self) -> None:
         values = (self.low, self.typical, self.high)
         if not all(math.isfinite(value) for value in values):
-            raise ValueError(f"{values} are not all finite")
+            raise CostError(f"{values} are not all finite")
         if self.low < 0:
-            raise ValueError(f"low is {self.low:g}, which is negative")
+            raise CostError(f"low is {self.low:g}, which is negative")
         if not self.low <= self.typical <= self.high:
-            raise ValueError(
+            raise CostError(
                 f"low {self.low:g}, typical {self.typical:g} and high {self.high:g} "
                 f"are not in rising order"
             )
@@ -62,8 +65,14 @@ class Band:
     def contains(self, value: float) -> bool:
         return self.low <= value <= self.high
 
-    def to_dict(self) -> dict[str, float]:
-        return {"low": self.low, "typical": self.typical, "high": self.high}
+
+@dataclass(frozen=True)
+class Extremes(JsonObject):
+    """What follows if all figures are low, typical or high; a quotient need not rise with them."""
+
+    low: float
+    typical: float
+    high: float
 
 
 def total(bands: Iterable[Band]) -> Band:

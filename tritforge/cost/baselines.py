@@ -3,23 +3,26 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.cost.area import Area
-from tritforge.cost.band import Band, total
+from tritforge.cost.band import Band, Extremes, total
+from tritforge.cost.components import HOST_EVENTS
+from tritforge.cost.energy import LayerEnergy, layer_energy, sum_of
 from tritforge.cost.memory import MemoryCost, memory_cost
+from tritforge.cost.results import Baseline, BaselineLayer, Baselines, DenseBaseline, spent
 from tritforge.cost.technology import Technology
-from tritforge.cost.terms.term import Part, Term
+from tritforge.cost.terms.term import Part, Term, term
 from tritforge.hw.config import Config
 from tritforge.hw.widths import ACTIVATION_WIDTH
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.network import Layer
 from tritforge.sim.cycle.model import CycleModel
 
-__all__ = ["DenseArray", "without_skipping"]
+__all__ = ["DenseArray", "compare_baselines", "without_skipping"]
 
 #: Bits of a weight of the dense array.
 _WEIGHT_WIDTH = 8
@@ -30,7 +33,7 @@ _LEAKING = ("activations", "rows", "results", "program")
 
 
 def without_skipping(
-    image: CompiledNetwork,
+    compiled: CompiledNetwork,
     tensors: Sequence[Mapping[str, NDArray[np.integer]]],
     progress: Callable[[float], None] | None = None,
 ) -> list[dict[str, float]]:
@@ -42,10 +45,12 @@ def without_skipping(
     tensors
         Codes of all tensors of each image, unpooled ones included.
     """
-    config = dataclasses.replace(image.config, skip_zero_weights=False, skip_zero_activations=False)
-    model = CycleModel(image.network, dataclasses.replace(image.memory, config=config))
-    schedule = image.memory.schedule
-    sums: list[dict[str, float]] = [{} for _ in image.network.layers]
+    config = dataclasses.replace(
+        compiled.config, skip_zero_weights=False, skip_zero_activations=False
+    )
+    model = CycleModel(compiled.network, dataclasses.replace(compiled.memory, config=config))
+    schedule = compiled.memory.schedule
+    sums: list[dict[str, float]] = [{} for _ in compiled.network.layers]
     for number, one in enumerate(tensors):
 
         def tell(done: float, number: int = number) -> None:
@@ -97,11 +102,11 @@ class DenseArray:
     def terms(self, terms: Sequence[Term], clock: float | None) -> list[Term]:
         """Terms of the dense array, from those of the array it is compared with."""
         return [
-            *(term for term in terms if term.event in _KEPT),
+            *(one for one in terms if one.event in _KEPT),
             *(
-                term
-                for term in terms
-                if term.event == "activation_reads" and term.component == "activation memory"
+                one
+                for one in terms
+                if one.event == "activation_reads" and one.component == "activation memory"
             ),
             *self._units(),
             self._leakage(clock),
@@ -114,10 +119,10 @@ class DenseArray:
         product = self._part(
             "multiply_bit2", ACTIVATION_WIDTH * _WEIGHT_WIDTH, "product of the bits"
         )
-        yield Term("scalers", "", "macs", "a product of activation and weight", (product,))
+        yield term("scalers", "", "macs", "a product of activation and weight", (product,))
         addition = self._part("add_bit", stored, "bits of an accumulator")
-        yield Term("adders", "", "macs", "an addition", (addition,))
-        yield Term(
+        yield term("adders", "", "macs", "an addition", (addition,))
+        yield term(
             "accumulators",
             "",
             "macs",
@@ -127,7 +132,7 @@ class DenseArray:
                 self._part("register_file_write", stored, "bits"),
             ),
         )
-        yield Term(
+        yield term(
             "trit memory",
             "",
             "weight_reads",
@@ -144,7 +149,7 @@ class DenseArray:
             ),
         )
         clocked = self._part("clock_bit", self.config.adders * registers, "flip-flops")
-        yield Term("clock", "", "cycles", "flip-flops of all units", (clocked,))
+        yield term("clock", "", "cycles", "flip-flops of all units", (clocked,))
 
     def _part(self, figure: str, times: float, what: str) -> Part:
         return Part(figure, (), Band.exact(times), what, self.technology[figure] * times)
@@ -168,7 +173,7 @@ class DenseArray:
             "all of it, times 1000 microseconds a cycle",
             leakage * microseconds * 1e3,
         )
-        return Term("leakage", "", "cycles", "cells and memories", (part,))
+        return term("leakage", "", "cycles", "cells and memories", (part,))
 
     def events(self, layer: Layer, counters: Mapping[str, float], once: bool) -> dict[str, float]:
         """Events of one layer: its dense multiply-accumulates, and what any array does.
@@ -184,9 +189,85 @@ class DenseArray:
             "cycles": layer.mac_count / config.adders,
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "weight_memory": self.weights.to_dict(),
-            "weight_memories": self.config.cluster_count,
-            "weight_memory_um2": (self.weights.area * self.config.cluster_count).to_dict(),
-        }
+
+@dataclass(frozen=True)
+class _Compared:
+    """Events of this design, and what they cost, by layer."""
+
+    events: Mapping[str, Mapping[str, float]]
+    energy: LayerEnergy
+
+    def report(
+        self, title: str, counts: Mapping[str, Mapping[str, float]], terms: Sequence[Term]
+    ) -> Baseline:
+        """Another machine that takes so many events, beside this design."""
+        energies = {name: layer_energy(name, terms, values) for name, values in counts.items()}
+        everything = sum_of("all", energies.values())
+        theirs, mine = everything.on_chip, self.energy.on_chip
+        cycles = sum(values["cycles"] for values in counts.values())
+        return Baseline(
+            title=title,
+            layers=tuple(
+                BaselineLayer(name, counts[name]["cycles"], **spent(energies[name]))
+                for name in counts
+            ),
+            cycles=cycles,
+            **spent(everything),
+            times_energy=Extremes(
+                theirs.low / max(mine.low, 1e-30),
+                theirs.typical / max(mine.typical, 1e-30),
+                theirs.high / max(mine.high, 1e-30),
+            ),
+            times_cycles=cycles / max(1.0, sum(self.events[name]["cycles"] for name in counts)),
+        )
+
+
+def compare_baselines(
+    compiled: CompiledNetwork,
+    technology: Technology,
+    area: Area,
+    terms: Sequence[Term],
+    events: Mapping[str, Mapping[str, float]],
+    tensors: Sequence[Mapping[str, NDArray[np.integer]]],
+    clock: float | None,
+    progress: Callable[[float], None] | None = None,
+) -> Baselines:
+    """What the run's work costs elsewhere, with the same figures; layers only.
+
+    Parameters
+    ----------
+    terms, events
+        Of this design, by layer's name.
+    tensors
+        As for :func:`without_skipping`.
+    clock
+        MHz; the technology's where it is None.
+    """
+    layers = compiled.network.layers
+    plain = {
+        layer.name: {**counts, **{name: events[layer.name][name] for name in HOST_EVENTS}}
+        for layer, counts in zip(layers, without_skipping(compiled, tensors, progress), strict=True)
+    }
+    dense = DenseArray(
+        compiled.config, technology, area, sum(layer.weight_count for layer in layers)
+    )
+    dense_terms = dense.terms(terms, clock)
+    each, once = (
+        {layer.name: dense.events(layer, events[layer.name], reused) for layer in layers}
+        for reused in (False, True)
+    )
+    own = (layer_energy(layer.name, terms, events[layer.name]) for layer in layers)
+    compared = _Compared(events, sum_of("all", own))
+    units = f"{compiled.config.adders} dense 8-bit MAC units"
+    read_each = compared.report(f"{units}, a weight read for each MAC", each, dense_terms)
+    return Baselines(
+        without_skipping=compared.report("the same array, no zero skipped", plain, terms),
+        dense=DenseBaseline(
+            **vars(read_each),
+            weight_memory=dense.weights.report(),
+            weight_memories=compiled.config.cluster_count,
+            weight_memory_um2=dense.weights.area * compiled.config.cluster_count,
+            terms=tuple(dense_terms),
+        ),
+        dense_reused=compared.report(f"{units}, each weight read once", once, dense_terms),
+    )

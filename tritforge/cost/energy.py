@@ -20,7 +20,7 @@ from tritforge.cost.terms.surroundings import SURROUNDINGS
 from tritforge.cost.terms.term import Term
 from tritforge.hw.config import Config
 
-__all__ = ["LayerEnergy", "energy_terms", "layer_energy"]
+__all__ = ["LayerEnergy", "energy_terms", "layer_energy", "sum_of"]
 
 
 def energy_terms(
@@ -78,3 +78,12 @@ def layer_energy(name: str, terms: Iterable[Term], events: Mapping[str, float]) 
         if count := events.get(term.event, 0):
             components[term.component] = components[term.component] + term.energy * count
     return LayerEnergy(name, components)
+
+
+def sum_of(name: str, energies: Iterable[LayerEnergy]) -> LayerEnergy:
+    """Energy of several layers."""
+    chosen = list(energies)
+    return LayerEnergy(
+        name,
+        {component: total(one.components[component] for one in chosen) for component in COMPONENTS},
+    )

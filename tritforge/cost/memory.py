@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band, square_side, total
 from tritforge.cost.technology import Macro, Technology
 
-__all__ = ["MemoryCost", "Share", "macro_name", "memory_cost", "register_file"]
+__all__ = ["MemoryCost", "MemoryReport", "Share", "macro_name", "memory_cost", "register_file"]
 
 #: How much more area than the smallest composition the one with the least energy may take.
 _AREA_SLACK = 1.05
@@ -70,16 +70,29 @@ class MemoryCost:
         """pJ of an access to a whole word."""
         return total(share.energy for share in self.write_shares)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "width_bits": self.width,
-            "depth": self.depth,
-            "composition": self.composition,
-            "read_pj": self.read.to_dict(),
-            "write_pj": self.write.to_dict(),
-            "leakage_mw": self.leakage.to_dict(),
-            "area_um2": self.area.to_dict(),
-        }
+    def report(self) -> "MemoryReport":
+        return MemoryReport(
+            self.width,
+            self.depth,
+            self.composition,
+            self.read,
+            self.write,
+            self.leakage,
+            self.area,
+        )
+
+
+@dataclass(frozen=True)
+class MemoryReport(JsonObject):
+    """What an estimate says of one memory; a read and a write are of a whole word."""
+
+    width_bits: int
+    depth: int
+    composition: str
+    read_pj: Band
+    write_pj: Band
+    leakage_mw: Band
+    area_um2: Band
 
 
 def macro_name(macro: Macro) -> str:

@@ -11,8 +11,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
 
@@ -22,9 +22,13 @@ __all__ = [
     "TAKEN",
     "TECHNOLOGIES",
     "Cell",
+    "CellReport",
     "Figure",
+    "FigureReport",
     "Macro",
+    "MacroReport",
     "Technology",
+    "TechnologyReport",
     "load_macros",
     "load_technology",
 ]
@@ -134,6 +138,7 @@ _CELL_FIELDS = {
     "energy": "energy",
     "capacitance": "capacitance",
 }
+_SIZES = ("words", "width")
 _MACRO_FIELDS = {"read": "energy", "write": "energy", "leakage": "power", "area": "area"}
 
 
@@ -156,8 +161,9 @@ class Figure:
     unit: str
     source: str
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**self.band.to_dict(), "unit": self.unit, "source": self.source}
+    def report(self) -> "FigureReport":
+        band = self.band
+        return FigureReport(band.low, band.typical, band.high, self.unit, self.source)
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,17 @@ class Cell:
     capacitance: Band
     source: str
 
+    def report(self) -> "CellReport":
+        return CellReport(
+            self.cell,
+            self.area,
+            self.leakage,
+            self.energy,
+            self.clock_energy,
+            self.capacitance,
+            self.source,
+        )
+
 
 @dataclass(frozen=True)
 class Macro:
@@ -221,6 +238,17 @@ class Macro:
     @property
     def bits(self) -> int:
         return self.words * self.width
+
+    def report(self) -> "MacroReport":
+        return MacroReport(
+            self.words,
+            self.width,
+            self.read,
+            self.write,
+            self.leakage,
+            self.area,
+            self.source,
+        )
 
 
 @dataclass(frozen=True)
@@ -256,38 +284,65 @@ class Technology:
         share = self["placement"]
         return Band(cells.low / share.high, cells.typical / share.typical, cells.high / share.low)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All figures with units and sources, as JSON values."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "file": self.where,
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
-            "cells": {
-                kind: {
-                    "cell": cell.cell,
-                    "area_um2": cell.area.to_dict(),
-                    "leakage_mw": cell.leakage.to_dict(),
-                    "energy_pj": cell.energy.to_dict(),
-                    "clock_energy_pj": cell.clock_energy.to_dict(),
-                    "capacitance_ff": cell.capacitance.to_dict(),
-                    "source": cell.source,
-                }
-                for kind, cell in self.cells.items()
-            },
-            "memories": [
-                {
-                    "words": one.words,
-                    "width_bits": one.width,
-                    "read_pj": one.read.to_dict(),
-                    "write_pj": one.write.to_dict(),
-                    "leakage_mw": one.leakage.to_dict(),
-                    "area_um2": one.area.to_dict(),
-                    "source": one.source,
-                }
-                for one in self.macros
-            ],
-        }
+    def report(self) -> "TechnologyReport":
+        """All figures with units and sources."""
+        return TechnologyReport(
+            self.name,
+            self.title,
+            self.where,
+            {name: figure.report() for name, figure in self.figures.items()},
+            {kind: cell.report() for kind, cell in self.cells.items()},
+            tuple(macro.report() for macro in self.macros),
+        )
+
+
+@dataclass(frozen=True)
+class FigureReport(JsonObject):
+    """A figure, as :class:`Figure`."""
+
+    low: float
+    typical: float
+    high: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CellReport(JsonObject):
+    """A logic cell, as :class:`Cell`."""
+
+    cell: str
+    area_um2: Band
+    leakage_mw: Band
+    energy_pj: Band
+    clock_energy_pj: Band
+    capacitance_ff: Band
+    source: str
+
+
+@dataclass(frozen=True)
+class MacroReport(JsonObject):
+    """A memory macro, as :class:`Macro`."""
+
+    words: int
+    width_bits: int
+    read_pj: Band
+    write_pj: Band
+    leakage_mw: Band
+    area_um2: Band
+    source: str
+
+
+@dataclass(frozen=True)
+class TechnologyReport(JsonObject):
+    """What an estimate says of its technology; ``file`` is where it is from."""
+
+    name: str
+    title: str
+    file: str
+    figures: Mapping[str, FigureReport]
+    cells: Mapping[str, CellReport]
+    memories: tuple[MacroReport, ...]
 
 
 def load_technology(name: str) -> Technology:
@@ -345,7 +400,7 @@ def load_macros(path: Path) -> tuple[Macro, ...]:
 # ----- reading
 
 
-def _toml(path: Path, where: str) -> dict[str, Any]:
+def _toml(path: Path, where: str) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -354,7 +409,7 @@ def _toml(path: Path, where: str) -> dict[str, Any]:
         raise CostError(f"{where} is not TOML: {error}") from error
 
 
-def _based(values: dict[str, Any], base: Any, where: str) -> dict[str, Any]:
+def _based(values: dict[str, object], base: object, where: str) -> dict[str, object]:
     """What a file says, and for all it does not say what the technology says that it names."""
     if base not in TECHNOLOGIES:
         raise CostError(
@@ -365,24 +420,24 @@ def _based(values: dict[str, Any], base: Any, where: str) -> dict[str, Any]:
     for table in ("figures", "cells"):
         own = values.get(table, {})
         if isinstance(own, dict):
-            merged[table] = whole[table] | own
+            merged[table] = _table(whole[table], where, f"[{table}]") | own
     return merged
 
 
-def _only(values: Mapping[str, Any], where: str, known: tuple[str, ...]) -> None:
+def _only(values: Mapping[str, object], where: str, known: tuple[str, ...]) -> None:
     unknown = sorted(set(values) - set(known))
     if unknown:
         names = ", ".join(name if name.isprintable() else repr(name) for name in unknown)
         raise CostError(f"{where} has unknown entries {names}; known are {', '.join(known)}")
 
 
-def _table(value: Any, where: str, what: str) -> dict[str, Any]:
+def _table(value: object, where: str, what: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise CostError(f"{where} has no table {what}")
     return value
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CostError(f"{where} is {value!r}, not a number")
     if isinstance(value, float) and not math.isfinite(value):
@@ -392,7 +447,13 @@ def _number(value: Any, where: str) -> float:
     return float(value)
 
 
-def _source(value: Any, where: str) -> str:
+def _size(value: object, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1 << 40:
+        raise CostError(f"{where} is {value!r:.40}; it must be an integer of at least 1")
+    return value
+
+
+def _source(value: object, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise CostError(f"{where} has no source")
     if not " ".join(value.split()).isprintable():
@@ -400,25 +461,25 @@ def _source(value: Any, where: str) -> str:
     return " ".join(value.split())
 
 
-def _factor(unit: Any, dimension: str, where: str) -> float:
+def _factor(unit: object, dimension: str, where: str) -> float:
     units = _UNITS[dimension]
     if not isinstance(unit, str) or unit not in units:
         raise CostError(f"{where} has unit {unit!r}; it must be one of {', '.join(units)}")
     return units[unit]
 
 
-def _band(low: Any, typical: Any, high: Any, factor: float, where: str) -> Band:
+def _band(low: object, typical: object, high: object, factor: float, where: str) -> Band:
     values = [
         _number(value, f"{name} of {where}") * factor
         for name, value in (("low", low), ("typical", typical), ("high", high))
     ]
     try:
         return Band(*values)
-    except ValueError as error:
+    except CostError as error:
         raise CostError(f"{where}: {error}") from error
 
 
-def _figures(tables: Any, where: str) -> dict[str, Figure]:
+def _figures(tables: object, where: str) -> dict[str, Figure]:
     tables = _table(tables, where, "[figures]")
     _only(tables, f"[figures] of {where}", tuple(FIGURES))
     figures = {}
@@ -450,7 +511,7 @@ def _figures(tables: Any, where: str) -> dict[str, Figure]:
     return figures
 
 
-def _units(values: Mapping[str, Any], fields: Mapping[str, str], where: str) -> dict[str, float]:
+def _units(values: Mapping[str, object], fields: Mapping[str, str], where: str) -> dict[str, float]:
     units = _table(values.get("units"), where, "units")
     _only(units, f"units of {where}", tuple(fields))
     for field in fields:
@@ -462,7 +523,7 @@ def _units(values: Mapping[str, Any], fields: Mapping[str, str], where: str) -> 
     }
 
 
-def _triple(value: Any, factor: float, where: str) -> Band:
+def _triple(value: object, factor: float, where: str) -> Band:
     """A number, or [low, typical, high]."""
     if isinstance(value, list):
         if len(value) != 3:
@@ -472,7 +533,7 @@ def _triple(value: Any, factor: float, where: str) -> Band:
     return _band(value, value, value, factor, where)
 
 
-def _cells(values: Any, where: str) -> dict[str, Cell]:
+def _cells(values: object, where: str) -> dict[str, Cell]:
     values = _table(values, where, "[cells]")
     here = f"[cells] of {where}"
     units = _units(values, _CELL_FIELDS, here)
@@ -501,7 +562,7 @@ def _cells(values: Any, where: str) -> dict[str, Cell]:
             raise CostError(f"area of {name} is 0; it must be greater")
         cells[kind] = Cell(
             kind,
-            one["cell"],
+            called,
             clock_energy=_triple(
                 one.get("clock_energy", 0), units["energy"], f"clock_energy of {name}"
             ),
@@ -511,7 +572,7 @@ def _cells(values: Any, where: str) -> dict[str, Cell]:
     return cells
 
 
-def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
+def _macros(tables: object, where: str) -> tuple[Macro, ...]:
     if not isinstance(tables, list) or not tables:
         raise CostError(f"{where} has no memories")
     macros: list[Macro] = []
@@ -527,14 +588,8 @@ def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
         for row in rows:
             row = _table(row, where, "memories.macros")
             name = f"memory {row.get('words')} x {row.get('width')} of {where}"
-            _only(row, name, ("words", "width", *_MACRO_FIELDS))
-            for field in ("words", "width"):
-                size = row.get(field)
-                if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 1 << 40:
-                    raise CostError(
-                        f"{field} of {name:.120} is {size!r:.40}; it must be an "
-                        f"integer of at least 1"
-                    )
+            _only(row, name, (*_SIZES, *_MACRO_FIELDS))
+            words, width = (_size(row.get(field), f"{field} of {name:.120}") for field in _SIZES)
             for field in _MACRO_FIELDS:
                 if field not in row:
                     raise CostError(f"{name} lacks {field}")
@@ -544,7 +599,7 @@ def _macros(tables: Any, where: str) -> tuple[Macro, ...]:
             }
             if bands["area"].low <= 0:
                 raise CostError(f"area of {name} is 0; it must be greater")
-            if any((row["words"], row["width"]) == (one.words, one.width) for one in macros):
+            if any((words, width) == (one.words, one.width) for one in macros):
                 raise CostError(f"{name} is there twice")
-            macros.append(Macro(row["words"], row["width"], source=source, **bands))
+            macros.append(Macro(words, width, source=source, **bands))
     return tuple(macros)

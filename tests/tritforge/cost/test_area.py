@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.tritforge.cost.mini import MINI
-from tritforge.cost.area import measure_area
+from tritforge.cost.area import AreaReport, measure_area
 from tritforge.cost.band import total
 from tritforge.cost.library import user_library
 
@@ -28,7 +28,9 @@ def test_sums(area):
         )
     names = ("element", "accumulators")
     assert close(area.element * MINI.adders, total(area.block(name).area for name in names))
-    json.dumps(area.to_dict(), allow_nan=False)
+    report = area.report()
+    json.dumps(report.to_json(), allow_nan=False)
+    assert AreaReport.from_json(report.to_json()) == report
 
 
 def test_cells_take_more_room_than_they_have(area, technology):

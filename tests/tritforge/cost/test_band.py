@@ -13,7 +13,7 @@ def test_arithmetic():
     assert one / 2 == Band(0.5, 1, 2)
     assert total([one, other, one]) == Band(2.5, 5, 11)
     assert total([]) == Band(0, 0, 0)
-    assert Band.exact(3).to_dict() == {"low": 3, "typical": 3, "high": 3}
+    assert Band.exact(3).to_json() == {"low": 3, "typical": 3, "high": 3}
 
 
 def test_contains_its_ends():

@@ -247,7 +247,7 @@ def test_units_add_up_to_the_element(result):
         units = total(Band(**parts[name]) for name in eie.PUBLISHED)
         whole = Band(**parts["total"])
         if unit == "mW":
-            assert whole.to_dict() == pytest.approx(units.to_dict())
+            assert whole.to_json() == pytest.approx(units.to_json())
         else:
             memory = Band(**parts["memory"])
             cells = units.typical - memory.typical

@@ -102,7 +102,7 @@ def test_leakage_and_clock_take_the_total_time(technology):
     short, long = (replace(layer("CONV5"), total_ms=time, zeros=1.0) for time in (10.5, 21.0))
     before, after = (eyeriss.layer_energy(technology, one) for one in (short, long))
     for name in ("leakage", "flip-flops"):
-        assert after[name].to_dict() == pytest.approx((before[name] * 2).to_dict())
+        assert after[name].to_json() == pytest.approx((before[name] * 2).to_json())
     assert before["flip-flops"].typical == pytest.approx(
         168 * 240 * 10.5e-3 * 200e6 * technology["clock_bit"].typical / 1e9
     )
@@ -125,10 +125,10 @@ def test_components_add_up_to_layers_and_layers_to_the_whole(result):
     for row in result["layers"]:
         assert tuple(row["components_mj"]) == eyeriss.COMPONENTS
         model = total(Band(**band) for band in row["components_mj"].values())
-        assert row["model_mj"] == pytest.approx(model.to_dict())
+        assert row["model_mj"] == pytest.approx(model.to_json())
         layers.append(model)
     power = next(row for row in result["parts"] if row["name"] == "power")
-    assert power["model"] == pytest.approx((total(layers) * (1e3 / 115.3)).to_dict())
+    assert power["model"] == pytest.approx((total(layers) * (1e3 / 115.3)).to_json())
 
 
 def test_layers_come_out_as_documented(result):

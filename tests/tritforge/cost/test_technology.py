@@ -14,6 +14,7 @@ from tritforge.cost.technology import (
     CELL_KINDS,
     FIGURES,
     TECHNOLOGIES,
+    TechnologyReport,
     load_macros,
     load_technology,
 )
@@ -59,7 +60,9 @@ def test_every_figure_has_a_source(name):
     for kind, cell in loaded.cells.items():
         assert cell.source and cell.kind == kind
     assert all(macro.source for macro in loaded.macros)
-    json.dumps(loaded.to_dict(), allow_nan=False)
+    report = loaded.report()
+    json.dumps(report.to_json(), allow_nan=False)
+    assert TechnologyReport.from_json(report.to_json()) == report
 
 
 def test_a_rewritten_file_is_the_same(values, tmp_path):

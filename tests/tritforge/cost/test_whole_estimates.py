@@ -7,11 +7,15 @@ import json
 import numpy as np
 import pytest
 
+from tests.common.documents import broken, every_place
 from tests.model_export.networks import compile_network, random_codes, random_network, streamed
 from tests.tritforge.cost.mini import MINI
+from tritforge.common.json_types import JsonError
 from tritforge.cost.components import COMPONENTS
+from tritforge.cost.counts import HOST
 from tritforge.cost.errors import CostError
-from tritforge.cost.estimate import HOST, estimate, load_run, recompiled, run_estimate
+from tritforge.cost.estimate import estimate, load_run, recompiled, run_estimate
+from tritforge.cost.results import Estimate
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.sim.backend import CycleBackend
@@ -36,7 +40,29 @@ def example(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def document(example, technology):
-    return estimate(*example, technology)
+    return estimate(*example, technology).to_json()
+
+
+def test_document(document):
+    """It comes back from JSON as it was; a value of another type is refused wherever it stands."""
+    report = Estimate.from_json(document)
+    assert report.to_json() == document
+    without = Estimate.from_json(document | {"baselines": {}})
+    assert without.baselines is None and without.to_json()["baselines"] == {}
+    refused = 0
+    for path in every_place(document):
+        # one figure and one term are as good as all
+        if path[0] not in ("technology", "terms") or path[1:2] in ((0,), ("name",)):
+            with pytest.raises(JsonError):
+                Estimate.from_json(broken(document, path))
+            refused += 1
+    assert refused > 500
+
+
+def test_document_that_lacks_a_field(document):
+    for key in document:
+        with pytest.raises(JsonError, match=f"lacks '{key}'"):
+            Estimate.from_json({name: document[name] for name in document if name != key})
 
 
 def add(bands):
@@ -147,7 +173,7 @@ def test_a_run_gives_the_same(document, example, technology):
     with pytest.raises(CostError, match="run is of another image"):
         run_estimate({**report, "image_manifest_sha256": "1" * 64}, image, technology)
     for inputs in (None, codes):
-        found = run_estimate(report, image, technology, codes=inputs, baselines=True)
+        found = run_estimate(report, image, technology, codes=inputs, baselines=True).to_json()
         for layer, other in zip(found["layers"], document["layers"], strict=True):
             assert layer["components"] == other["components"]
             assert layer["events"] == other["events"]
@@ -163,7 +189,7 @@ def test_a_run_gives_the_same(document, example, technology):
 
 
 def test_clock(document, example, technology):
-    slow = estimate(*example, technology, clock=80.0, baselines=False)
+    slow = estimate(*example, technology, clock=80.0, baselines=False).to_json()
     assert slow["baselines"] == {}
     assert slow["microseconds"] == pytest.approx(10 * document["microseconds"])
     for one, other in zip(slow["layers"], document["layers"], strict=True):
@@ -177,7 +203,7 @@ def test_streamed(tmp_path, technology, area, monkeypatch):
     """All that is sent in a run is counted off the chip, 32 bits a word."""
     monkeypatch.setattr("tritforge.cost.estimate.measure_area", lambda *args, **options: area)
     image, codes = made(tmp_path, stream=True)
-    found = estimate(image, codes, technology, baselines=False)
+    found = estimate(image, codes, technology, baselines=False).to_json()
     assert found["loading"] is None
     schedule = image.memory.schedule
     words = sum(
@@ -202,7 +228,7 @@ def test_another_configuration(example, technology, area, monkeypatch):
     wide = dataclasses.replace(MINI, name="wide", elements=4, trit_depth=512)
     other = recompiled(image, wide, codes)
     assert other.config == wide
-    found = estimate(image, codes, technology, config=wide, baselines=False)
+    found = estimate(image, codes, technology, config=wide, baselines=False).to_json()
     assert found["image_manifest_sha256"] == image.manifest.manifest_sha256
     assert found["adders"] == 8
     assert found["adds_checked"]

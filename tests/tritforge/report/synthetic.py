@@ -302,7 +302,7 @@ def documents(
         "baselines": {"without_skipping": baseline(4.3), "dense": baseline(2.2)}
         if baselines
         else {},
-        "technology": load_technology("45nm").to_dict(),
+        "technology": load_technology("45nm").report().to_json(),
         "units": {},
     }
     run = {

@@ -172,8 +172,8 @@ class _Sum:
                 self.toggles["DFF"] / (cycles * flip_flops) if flip_flops else 0.0
             ),
             "needed_clocks": self.needed,
-            "energy_pj": {part: band.to_dict() for part, band in energy.items()},
-            "clock_gating_saves_pj": (clock * (cycles * self.gated - self.needed)).to_dict(),
+            "energy_pj": {part: band.to_json() for part, band in energy.items()},
+            "clock_gating_saves_pj": (clock * (cycles * self.gated - self.needed)).to_json(),
         }
 
 

@@ -64,7 +64,7 @@ def _band(values: Mapping[str, float]) -> Band:
 def _row(name: str, events: Band, activity: Band) -> dict[str, Any]:
     return {
         "block": name,
-        "events_pj": events.to_dict(),
-        "activity_pj": activity.to_dict(),
+        "events_pj": events.to_json(),
+        "activity_pj": activity.to_json(),
         "ratio": events.typical / activity.typical if activity.typical else None,
     }

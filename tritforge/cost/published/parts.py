@@ -41,7 +41,7 @@ def part(name: str, what: str, unit: str, model: Band, published: float) -> dict
         "name": name,
         "what": what,
         "unit": unit,
-        "model": model.to_dict(),
+        "model": model.to_json(),
         "published": published,
         "within": model.contains(published),
     }

@@ -7,7 +7,7 @@ from tritforge.cost.band import Band
 from tritforge.cost.memory import macro_name
 from tritforge.cost.technology import Technology
 from tritforge.cost.terms.prices import Prices
-from tritforge.cost.terms.term import Part, Term
+from tritforge.cost.terms.term import Part, Term, term
 
 __all__ = ["clock_and_leakage"]
 
@@ -25,12 +25,12 @@ def clock_and_leakage(prices: Prices, clock: float | None) -> Iterator[Term]:
     for block in prices.area.blocks:
         if block.flip_flops:
             flip_flops = prices.part("clock_bit", block.flip_flops, "flip-flops")
-            yield Term("clock", block.name, "cycles", "flip-flops without an enable", (flip_flops,))
+            yield term("clock", block.name, "cycles", "flip-flops without an enable", (flip_flops,))
         parts = (
             _cells(block, technology, microseconds, slow),
             *(_memory(one, microseconds, slow) for one in block.memories),
         )
-        yield Term("leakage", block.name, "cycles", "all cells and memories", parts)
+        yield term("leakage", block.name, "cycles", "all cells and memories", parts)
 
 
 def _cells(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from tritforge.cost.terms.prices import Prices, widest
-from tritforge.cost.terms.term import Term
+from tritforge.cost.terms.term import Term, term
 from tritforge.hw.payloads import address_width
 from tritforge.hw.widths import ACTIVATION_WIDTH
 
@@ -12,7 +12,7 @@ __all__ = ["ARRAY"]
 
 
 def activation_memory(prices: Prices) -> Iterator[Term]:
-    yield Term(
+    yield term(
         "activation memory",
         "memories",
         "activation_reads",
@@ -24,7 +24,7 @@ def activation_memory(prices: Prices) -> Iterator[Term]:
 def slices(prices: Prices) -> Iterator[Term]:
     config = prices.config
     block = prices.area.block("slice")
-    yield Term(
+    yield term(
         "walkers",
         "slice",
         "activation_reads",
@@ -49,7 +49,7 @@ def walkers(prices: Prices) -> Iterator[Term]:
     clusters = prices.config.cluster_count
     address = address_width(prices.config.activation_depth)
     block = prices.area.block("walker")
-    yield Term(
+    yield term(
         "walkers",
         "walker",
         "activation_reads",
@@ -72,7 +72,7 @@ def zero_skip(prices: Prices) -> Iterator[Term]:
     config = prices.config
     block = prices.area.block("zero skip")
     column = address_width(config.trit_depth)
-    yield Term(
+    yield term(
         "walkers",
         "zero skip",
         "activation_reads",
@@ -86,7 +86,7 @@ def zero_skip(prices: Prices) -> Iterator[Term]:
             ),
         ),
     )
-    yield Term(
+    yield term(
         "walkers",
         "zero skip",
         "broadcasts",
@@ -103,7 +103,7 @@ def zero_skip(prices: Prices) -> Iterator[Term]:
 
 
 def trit_memory(prices: Prices) -> Iterator[Term]:
-    yield Term(
+    yield term(
         "trit memory",
         "memories",
         "broadcasts",
@@ -114,7 +114,7 @@ def trit_memory(prices: Prices) -> Iterator[Term]:
 
 def scalers(prices: Prices) -> Iterator[Term]:
     config = prices.config
-    yield Term(
+    yield term(
         "scalers",
         "scaler",
         "broadcasts",
@@ -137,7 +137,7 @@ def broadcast(prices: Prices) -> Iterator[Term]:
     clusters = prices.config.cluster_count
     wires = 2 * prices.config.product_width + 3
     block = prices.area.block("cluster")
-    yield Term(
+    yield term(
         "broadcast",
         "cluster",
         "broadcasts",
@@ -157,7 +157,7 @@ def broadcast(prices: Prices) -> Iterator[Term]:
 def queues(prices: Prices) -> Iterator[Term]:
     # the select's part of an entry, and the products (hw/processing_element.py)
     entry = sum(one.memory.width for one in prices.area.block("element").memories)
-    yield Term(
+    yield term(
         "queues",
         "element",
         "queue_writes",
@@ -172,7 +172,7 @@ def queues(prices: Prices) -> Iterator[Term]:
 def adders(prices: Prices) -> Iterator[Term]:
     config = prices.config
     block = prices.area.block("element")
-    yield Term(
+    yield term(
         "adders",
         "element",
         "adds",
@@ -188,7 +188,7 @@ def adders(prices: Prices) -> Iterator[Term]:
             prices.changes(block.flip_flops / config.adders, "other flip-flops of the element"),
         ),
     )
-    yield Term(
+    yield term(
         "adders",
         "accumulators",
         "adds",
@@ -203,7 +203,7 @@ def adders(prices: Prices) -> Iterator[Term]:
 def accumulators(prices: Prices) -> Iterator[Term]:
     # a further bit says whether an accumulator counts as zero
     stored = prices.config.accumulator_width + 1
-    yield Term(
+    yield term(
         "accumulators",
         "accumulators",
         "adds",

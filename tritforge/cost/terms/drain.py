@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from tritforge.cost.terms.prices import Prices, widest
-from tritforge.cost.terms.term import Term
+from tritforge.cost.terms.term import Term, term
 from tritforge.hw.payloads import address_width
 from tritforge.hw.widths import ACTIVATION_WIDTH
 
@@ -17,7 +17,7 @@ __all__ = ["DRAIN"]
 def accumulators(prices: Prices) -> Iterator[Term]:
     config = prices.config
     values, accumulator = config.drain_width * config.clusters, config.accumulator_width
-    yield Term(
+    yield term(
         "accumulators",
         "accumulators",
         "drain_steps",
@@ -33,7 +33,7 @@ def accumulators(prices: Prices) -> Iterator[Term]:
 def chain(prices: Prices) -> Iterator[Term]:
     config = prices.config
     bits = config.drain_width * config.clusters * config.accumulator_width
-    yield Term(
+    yield term(
         "drain",
         "cluster",
         "drain_steps",
@@ -53,7 +53,7 @@ def chain(prices: Prices) -> Iterator[Term]:
             prices.wires(bits, f"{bits} wires to the next cluster"),
         ),
     )
-    yield Term(
+    yield term(
         "drain",
         "top",
         "drain_steps",
@@ -63,7 +63,7 @@ def chain(prices: Prices) -> Iterator[Term]:
 
 
 def drain(prices: Prices) -> Iterator[Term]:
-    yield Term(
+    yield term(
         "drain",
         "drain",
         "drain_steps",
@@ -78,7 +78,7 @@ def drain(prices: Prices) -> Iterator[Term]:
 def requantizers(prices: Prices) -> Iterator[Term]:
     config = prices.config
     lanes, offset = config.drain_width, config.offset_width
-    yield Term(
+    yield term(
         "requantizers",
         "requantizer",
         "drain_steps",
@@ -98,7 +98,7 @@ def requantizers(prices: Prices) -> Iterator[Term]:
             ),
         ),
     )
-    yield Term(
+    yield term(
         "other memories",
         "memories",
         "drain_steps",
@@ -111,7 +111,7 @@ def write_back(prices: Prices) -> Iterator[Term]:
     config = prices.config
     merge = prices.area.block("merge")
     queued = config.drain_width * widest(merge.memories)
-    yield Term(
+    yield term(
         "write-back",
         "merge",
         "drain_steps",
@@ -121,7 +121,7 @@ def write_back(prices: Prices) -> Iterator[Term]:
             prices.part("register_file_read", queued, "bits of entries"),
         ),
     )
-    yield Term(
+    yield term(
         "write-back",
         "merge",
         "write_backs",
@@ -144,14 +144,14 @@ def write_back(prices: Prices) -> Iterator[Term]:
 
 def activation_memory(prices: Prices) -> Iterator[Term]:
     activations = prices.area.memory_of("activations")
-    yield Term(
+    yield term(
         "activation memory",
         "memories",
         "write_backs",
         "an activation written",
         prices.access(activations, write=True),
     )
-    yield Term(
+    yield term(
         "activation memory",
         "memories",
         "merge_reads",
@@ -161,7 +161,7 @@ def activation_memory(prices: Prices) -> Iterator[Term]:
 
 
 def results(prices: Prices) -> Iterator[Term]:
-    yield Term(
+    yield term(
         "other memories",
         "memories",
         "result_writes",

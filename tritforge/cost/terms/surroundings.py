@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tritforge.cost.components import OFF_CHIP
 from tritforge.cost.terms.prices import Prices
-from tritforge.cost.terms.term import Term
+from tritforge.cost.terms.term import Term, term
 from tritforge.hw.widths import PORT_WIDTH
 
 __all__ = ["SURROUNDINGS"]
@@ -19,14 +19,14 @@ _TRANSFERS = (
 
 
 def program(prices: Prices) -> Iterator[Term]:
-    yield Term(
+    yield term(
         "other memories",
         "memories",
         "cycles",
         "a program word, in every cycle at most",
         prices.access(prices.area.memory_of("program"), write=False),
     )
-    yield Term(
+    yield term(
         "control",
         "sequencer",
         "cycles",
@@ -45,7 +45,7 @@ def counters(prices: Prices) -> Iterator[Term]:
     block = prices.area.block("counters")
     if not block.flip_flops:
         return
-    yield Term(
+    yield term(
         "control",
         "counters",
         "cycles",
@@ -77,14 +77,14 @@ def host_port(prices: Prices) -> Iterator[Term]:
         target = prices.results if memory == "results" else prices.area.memory_of(memory)
         # a port word reaches the macros that hold its bits
         share = -(-PORT_WIDTH * target.cost.columns // target.cost.width) / target.cost.columns
-        yield Term(
+        yield term(
             "host port",
             "host port",
             event,
             what,
             (*through, *prices.access(target, write=write, times=share)),
         )
-        yield Term(OFF_CHIP, "", event, what, outside)
+        yield term(OFF_CHIP, "", event, what, outside)
 
 
 SURROUNDINGS = (program, counters, host_port)

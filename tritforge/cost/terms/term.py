@@ -1,15 +1,15 @@
 """Terms: what one event costs in one component, traced to figures."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
+from tritforge.common.json_types import JsonObject, named
 from tritforge.cost.band import Band, total
 
-__all__ = ["Part", "Term"]
+__all__ = ["Part", "Term", "term"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(JsonObject):
     """One figure in a term.
 
     Members
@@ -31,20 +31,11 @@ class Part:
     factors: tuple[str, ...]
     times: Band
     what: str
-    energy: Band
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "figure": self.figure,
-            "factors": list(self.factors),
-            "times": self.times.to_dict(),
-            "what": self.what,
-            "pj": self.energy.to_dict(),
-        }
+    energy: Band = field(metadata=named("pj"))
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(JsonObject):
     """What one event costs in one component.
 
     Members
@@ -59,26 +50,20 @@ class Term:
         :data:`tritforge.cost.components.HOST_EVENTS`.
     what : str
         What the event is to the component.
+    energy : Band
+        pJ an event.
     parts : tuple of Part
+        Whose sum that is.
     """
 
     component: str
     block: str
     event: str
     what: str
+    energy: Band = field(metadata=named("pj_per_event"))
     parts: tuple[Part, ...]
 
-    @property
-    def energy(self) -> Band:
-        """pJ an event."""
-        return total(part.energy for part in self.parts)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "component": self.component,
-            "block": self.block,
-            "event": self.event,
-            "what": self.what,
-            "pj_per_event": self.energy.to_dict(),
-            "parts": [part.to_dict() for part in self.parts],
-        }
+def term(component: str, block: str, event: str, what: str, parts: tuple[Part, ...]) -> Term:
+    """A term that costs the sum of its parts."""
+    return Term(component, block, event, what, total(part.energy for part in parts), parts)
