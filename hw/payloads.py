@@ -1,10 +1,12 @@
 """What travels between blocks: one struct per kind of traffic, sized by the configuration."""
 
-from amaranth.hdl import Const, Mux, Shape, Value, signed, unsigned
-from amaranth.lib import data
+from amaranth.hdl import Const, Mux, Shape, ShapeLike, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
 
 from tritforge.hw.config import Config
+from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 
 __all__ = [
@@ -19,9 +21,17 @@ __all__ = [
     "drain_step",
     "event_layout",
     "following",
+    "host_read",
+    "host_write",
     "index_shape",
+    "memory_address_width",
     "port_word",
     "probe",
+    "pulse",
+    "read_word",
+    "result_write",
+    "run_command",
+    "run_state",
     "scan_word",
     "tag_width",
     "trit_word",
@@ -54,6 +64,11 @@ def following(index: Value, count: int) -> Value:
     return Mux(index == count - 1, 0, index + 1) if count > 1 else Const(0)
 
 
+def pulse(shape: ShapeLike) -> wiring.Signature:
+    """A payload that is taken in the cycle in which it is ``valid``: a stream without ``ready``."""
+    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
+
+
 def port_word() -> data.StructLayout:
     """One word of the host port; ``last`` ends a packet."""
     return data.StructLayout({"data": unsigned(PORT_WIDTH), "last": 1})
@@ -66,6 +81,78 @@ def command_word() -> data.StructLayout:
     ``abort`` the packet is forgotten.
     """
     return data.StructLayout({"data": unsigned(PORT_WIDTH), "last": 1, "empty": 1, "abort": 1})
+
+
+def memory_address_width(config: Config) -> int:
+    """Bits of an address into the deepest memory."""
+    return max(address_width(config.memory_depth(kind)) for kind in MEMORIES)
+
+
+def host_read(config: Config) -> data.StructLayout:
+    """A word of one of the memories, for the host."""
+    return data.StructLayout(
+        {
+            "memory": range(len(MEMORIES)),
+            "cluster": index_shape(config.cluster_count),
+            "address": unsigned(memory_address_width(config)),
+        }
+    )
+
+
+def read_word(config: Config) -> Shape:
+    """A word of any memory that the host reads."""
+    return unsigned(max(config.memory_width(kind) for kind in READABLE_MEMORIES))
+
+
+def host_write(config: Config) -> data.StructLayout:
+    """32 bits of a word of one of the memories, from the host."""
+    chunks = max(config.memory_chunks(kind) for kind in WRITABLE_MEMORIES)
+    return data.StructLayout(
+        {
+            "memory": range(len(MEMORIES)),
+            "cluster": index_shape(config.cluster_count),
+            "address": unsigned(memory_address_width(config)),
+            "chunk": index_shape(chunks),
+            "data": unsigned(PORT_WIDTH),
+        }
+    )
+
+
+def result_write(config: Config) -> data.StructLayout:
+    """One result, for the packet buffer's memory."""
+    return data.StructLayout(
+        {
+            "address": unsigned(address_width(config.result_depth)),
+            "data": unsigned(PORT_WIDTH),
+        }
+    )
+
+
+def run_command(config: Config) -> data.StructLayout:
+    """A program to run."""
+    return data.StructLayout(
+        {
+            "address": unsigned(address_width(config.program_depth)),
+            "layer_count": unsigned(16),
+            "waits": 1,  # for a signal first
+            "tag": unsigned(8),  # of the RUN packet, for its answer
+        }
+    )
+
+
+def run_state() -> data.StructLayout:
+    """What the host learns of a run."""
+    return data.StructLayout(
+        {
+            "running": 1,
+            "finished": 1,  # in the cycle in which the run ends
+            "error": unsigned(8),  # an ErrorCode, with ``finished``
+            "layers": unsigned(16),  # finished
+            "cycles": unsigned(32),  # of this run, or of the last one
+            "released": 1,  # the program has counted a release
+            "refilling": 1,  # the program waits for a signal
+        }
+    )
 
 
 def walk_job(config: Config) -> data.StructLayout:

@@ -89,12 +89,8 @@ class Accelerator(wiring.Component):
             m.submodules[f"activation_slice_{index}"] = part
             slices.append(part)
 
-        for ours, theirs in ((host.i, self.commands), (self.results, host.o)):
-            m.d.comb += [
-                ours.payload.eq(theirs.payload),
-                ours.valid.eq(theirs.valid),
-                theirs.ready.eq(ours.ready),
-            ]
+        wiring.connect(m, wiring.flipped(self.commands), host.i)
+        wiring.connect(m, host.o, wiring.flipped(self.results))
         m.d.comb += [
             self.probe.eq(sequencer.probe),
             self.probe.pixel_drained.eq(drain.drained),
@@ -125,7 +121,7 @@ class Accelerator(wiring.Component):
     ) -> None:
         """Start and end of a run, program memory, jobs, trit writes."""
         cycles = Signal(32)
-        with m.If(host.start):
+        with m.If(host.runs.valid):
             m.d.sync += cycles.eq(0)
         with m.Elif(sequencer.running):
             m.d.sync += cycles.eq(cycles + 1)
@@ -144,23 +140,23 @@ class Accelerator(wiring.Component):
             for number, members in enumerate(self._by_set(clusters))
         ]
         m.d.comb += [
-            sequencer.start.eq(host.start),
-            sequencer.address.eq(host.start_address),
-            sequencer.layer_count.eq(host.start_layers),
-            sequencer.wait_first.eq(host.start_waits),
+            sequencer.start.eq(host.runs.valid),
+            sequencer.address.eq(host.runs.payload.address),
+            sequencer.layer_count.eq(host.runs.payload.layer_count),
+            sequencer.wait_first.eq(host.runs.payload.waits),
             sequencer.signal.eq(host.signal),
             sequencer.take.eq(host.take),
-            host.released.eq(sequencer.released),
-            host.refilling.eq(sequencer.refilling),
+            host.state.released.eq(sequencer.released),
+            host.state.refilling.eq(sequencer.refilling),
             sequencer.clusters_idle.eq(Cat(cluster.idle for cluster in clusters).all()),
-            host.running.eq(sequencer.running),
-            host.finished.eq(sequencer.finished),
-            host.error.eq(sequencer.error),
-            host.layers.eq(sequencer.layers),
-            host.cycles.eq(cycles),
+            host.state.running.eq(sequencer.running),
+            host.state.finished.eq(sequencer.finished),
+            host.state.error.eq(sequencer.error),
+            host.state.layers.eq(sequencer.layers),
+            host.state.cycles.eq(cycles),
             program.write_enable.eq(late_program_write),
             sequencer.walk.ready.eq(drain.ready & Array(room)[sequencer.set]),
-            drain.clear.eq(host.start),
+            drain.clear.eq(host.runs.valid),
             drain.restart.eq(sequencer.layer_start),
             drain.i.payload.eq(sequencer.drain.payload),
             drain.i.valid.eq(sequencer.drain.valid),
@@ -188,17 +184,18 @@ class Accelerator(wiring.Component):
                 ),
                 cluster.trit_write_address.eq(write.address),
             ]
+        given = host.writes.payload
         for index, part in enumerate(slices):
             m.d.comb += [
-                part.host_data.eq(host.write_data),
+                part.host_data.eq(given.data),
                 part.host_write_valid.eq(
-                    host.write_valid
+                    host.writes.valid
                     & free
-                    & _is(host.write_memory, "activations")
-                    & (host.write_cluster == index)
+                    & _is(given.memory, "activations")
+                    & (given.cluster == index)
                 ),
-                part.host_write_address.eq(host.write_address),
-                part.host_write_chunk.eq(host.write_chunk),
+                part.host_write_address.eq(given.address),
+                part.host_write_chunk.eq(given.chunk),
             ]
         m.d.comb += [
             program.fetch_address.eq(sequencer.fetch_address),
@@ -213,15 +210,15 @@ class Accelerator(wiring.Component):
             program_ready = second = Signal()
             m.d.sync += second.eq(program_write & ~second)
             m.d.comb += program.write_half.eq(write.late("second", second))
-        with m.Switch(host.write_memory):
+        with m.Switch(given.memory):
             with m.Case(MEMORIES.index("activations")):
-                m.d.comb += host.write_ready.eq(
-                    free & Array(part.host_write_ready for part in slices)[host.write_cluster]
+                m.d.comb += host.writes.ready.eq(
+                    free & Array(part.host_write_ready for part in slices)[given.cluster]
                 )
             with m.Case(MEMORIES.index("program")):
-                m.d.comb += host.write_ready.eq(free & program_ready)
+                m.d.comb += host.writes.ready.eq(free & program_ready)
             with m.Default():
-                m.d.comb += host.write_ready.eq(free)
+                m.d.comb += host.writes.ready.eq(free)
 
     def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
         size = self.config.clusters
@@ -241,7 +238,7 @@ class Accelerator(wiring.Component):
                 part.restart.eq(sequencer.layer_start),
                 part.step_x.eq(sequencer.layer.step_x),
                 part.step_y.eq(sequencer.layer.step_y),
-                part.host_read_address.eq(host.read_address),
+                part.host_read_address.eq(host.reads.payload.address),
             ]
             for number, cluster in enumerate(clusters[index :: self.config.clusters]):
                 m.d.comb += [
@@ -317,9 +314,9 @@ class Accelerator(wiring.Component):
         ]
         if config.shared_results:
             m.d.comb += [
-                host.result_write.eq(back.result_valid),
-                host.result_write_address.eq(back.result_address),
-                host.result.eq(back.result),
+                host.result_writes.valid.eq(back.result_valid),
+                host.result_writes.payload.address.eq(back.result_address),
+                host.result_writes.payload.data.eq(back.result),
             ]
             return host.result_word
         width = config.memory_width("results")
@@ -333,7 +330,7 @@ class Accelerator(wiring.Component):
             results.write_address.eq(back.result_address),
             results.write_data.eq(back.result),
             results.write_mask.eq(back.result_valid),
-            results.read_address.eq(host.read_address),
+            results.read_address.eq(host.reads.payload.address),
         ]
         return results.read_data
 
@@ -346,32 +343,33 @@ class Accelerator(wiring.Component):
         slices: list[ActivationSlice],
     ) -> None:
         """Host reads: all memories answer after ``ChunkMemory.latency`` cycles."""
-        activations = host.read_memory == MEMORIES.index("activations")
+        asked = host.reads.payload
+        activations = asked.memory == MEMORIES.index("activations")
         m.d.comb += [
-            counters.read_address.eq(host.read_address),
-            host.read_ready.eq(
+            counters.read_address.eq(asked.address),
+            host.reads.ready.eq(
                 Mux(
                     activations,
-                    Array(part.host_read_ready for part in slices)[host.read_cluster],
+                    Array(part.host_read_ready for part in slices)[asked.cluster],
                     1,
                 )
             ),
         ]
-        valid: Signal = host.read_valid & host.read_ready
+        valid: Signal = host.reads.valid & host.reads.ready
         for stage in range(ChunkMemory.latency):
             after = Signal(name=f"read_valid_{stage}")
             m.d.sync += after.eq(valid)
             valid = after
-        m.d.comb += host.read_data_valid.eq(valid)
-        with m.Switch(host.read_memory):
+        m.d.comb += host.read_data.valid.eq(valid)
+        with m.Switch(asked.memory):
             with m.Case(MEMORIES.index("activations")):
-                m.d.comb += host.read_data.eq(
-                    Array(part.read_data for part in slices)[host.read_cluster]
+                m.d.comb += host.read_data.payload.eq(
+                    Array(part.read_data for part in slices)[asked.cluster]
                 )
             with m.Case(MEMORIES.index("results")):
-                m.d.comb += host.read_data.eq(results)
+                m.d.comb += host.read_data.payload.eq(results)
             with m.Default():
-                m.d.comb += host.read_data.eq(counters.read_data)
+                m.d.comb += host.read_data.payload.eq(counters.read_data)
 
 
 class _LateWrites:
@@ -382,19 +380,20 @@ class _LateWrites:
     def __init__(self, m: Module, host: HostPort, free: Value) -> None:
         self.m, self.host, self.free = m, host, free
         self.address, self.data = (
-            self.late(name, getattr(host, f"write_{name}"), reset_less=True)
+            self.late(name, getattr(host.writes.payload, name), reset_less=True)
             for name in ("address", "data")
         )
 
     def mask(self, memory: str, cluster: int | None = None) -> Value:
         """By chunk of its words: a write to ``memory``, of ``cluster``, in this cycle."""
         host = self.host
-        valid = host.write_valid & self.free & _is(host.write_memory, memory)
+        given = host.writes.payload
+        valid = host.writes.valid & self.free & _is(given.memory, memory)
         if cluster is not None:
-            valid &= host.write_cluster == cluster
+            valid &= given.cluster == cluster
         chunks = host.config.memory_chunks(memory)
         return Cat(
-            valid & (host.write_chunk == chunk) if chunks > 1 else valid for chunk in range(chunks)
+            valid & (given.chunk == chunk) if chunks > 1 else valid for chunk in range(chunks)
         )
 
     def late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:

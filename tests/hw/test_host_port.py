@@ -233,32 +233,24 @@ class Environment:
         port = self.port
         data = deque([None, None])
         while True:
-            ctx.set(port.write_ready, int(self.rng.random() < self.served))
-            ctx.set(port.read_ready, int(self.rng.random() < self.served))
+            ctx.set(port.writes.ready, int(self.rng.random() < self.served))
+            ctx.set(port.reads.ready, int(self.rng.random() < self.served))
             arrived = data.popleft()
-            ctx.set(port.read_data_valid, int(arrived is not None))
-            ctx.set(port.read_data, arrived or 0)
+            ctx.set(port.read_data.valid, int(arrived is not None))
+            ctx.set(port.read_data.payload, arrived or 0)
             data.append(None)
-            if ctx.get(port.read_valid) and ctx.get(port.read_ready):
-                kind = MEMORIES[ctx.get(port.read_memory)]
-                words = self._memory(kind, ctx.get(port.read_cluster))
-                chunks = words[ctx.get(port.read_address)]
+            if ctx.get(port.reads.valid) and ctx.get(port.reads.ready):
+                read = ctx.get(port.reads.payload)
+                chunks = self._memory(MEMORIES[read.memory], read.cluster)[read.address]
                 data[-1] = sum(word << 32 * index for index, word in enumerate(chunks))
-            if ctx.get(port.write_valid) and ctx.get(port.write_ready):
-                kind = MEMORIES[ctx.get(port.write_memory)]
-                words = self._memory(kind, ctx.get(port.write_cluster))
-                words[ctx.get(port.write_address)][ctx.get(port.write_chunk)] = ctx.get(
-                    port.write_data
-                )
+            if ctx.get(port.writes.valid) and ctx.get(port.writes.ready):
+                write = ctx.get(port.writes.payload)
+                words = self._memory(MEMORIES[write.memory], write.cluster)
+                words[write.address][write.chunk] = write.data
                 self.writes += 1
-            if ctx.get(port.start):
-                self.starts.append(
-                    (
-                        ctx.get(port.start_address),
-                        ctx.get(port.start_layers),
-                        ctx.get(port.start_waits),
-                    )
-                )
+            if ctx.get(port.runs.valid):
+                run = ctx.get(port.runs.payload)
+                self.starts.append((run.address, run.layer_count, run.waits))
             self.signals += ctx.get(port.signal)
             await ctx.tick()
 
@@ -298,9 +290,9 @@ def exchange(packets, rng, offered=1.0, willing=1.0, served=1.0, running=False, 
 
     async def bench(ctx):
         """One answer at a time: never do more wait than there are places."""
-        ctx.set(port.running, int(running))
-        ctx.set(port.layers, 3)
-        ctx.set(port.cycles, 12345)
+        ctx.set(port.state.running, int(running))
+        ctx.set(port.state.layers, 3)
+        ctx.set(port.state.cycles, 12345)
         sender, receiver = Streams(rng, offered), Streams(rng, willing)
         for packet in packets:
             await sender.put(ctx, port.i, port_words([packet]))
@@ -672,21 +664,22 @@ def test_run_answers_when_it_ends(error):
         sender, receiver = Streams(rng), Streams(rng)
         ctx.set(port.o.ready, 1)
         await sender.put(ctx, port.i, port_words([protocol.run(5, 2).words()]))
-        while not ctx.get(port.start):
+        while not ctx.get(port.runs.valid):
             await ctx.tick()
-        assert (ctx.get(port.start_address), ctx.get(port.start_layers)) == (5, 2)
+        run = ctx.get(port.runs.payload)
+        assert (run.address, run.layer_count) == (5, 2)
         await ctx.tick()
-        ctx.set(port.running, 1)
+        ctx.set(port.state.running, 1)
         for _ in range(100):
-            assert not ctx.get(port.o.valid) and not ctx.get(port.start)
+            assert not ctx.get(port.o.valid) and not ctx.get(port.runs.valid)
             await ctx.tick()
         ctx.set(port.o.ready, 0)
-        ctx.set(port.finished, 1)
-        ctx.set(port.error, error)
+        ctx.set(port.state.finished, 1)
+        ctx.set(port.state.error, error)
         await ctx.tick()
-        ctx.set(port.finished, 0)
-        ctx.set(port.error, 0)
-        ctx.set(port.running, 0)
+        ctx.set(port.state.finished, 0)
+        ctx.set(port.state.error, 0)
+        ctx.set(port.state.running, 0)
         # The answer waits in its place; until it is on its way another RUN has none.
         await ctx.tick().repeat(10)
         words = await receiver.get(ctx, port.o, 2)
@@ -721,8 +714,8 @@ def test_wait_holds_what_is_behind_it():
 
     async def bench(ctx):
         sender = Streams(rng)
-        ctx.set(port.running, 1)
-        ctx.set(port.write_ready, 1)
+        ctx.set(port.state.running, 1)
+        ctx.set(port.writes.ready, 1)
         await sender.put(
             ctx,
             port.i,
@@ -737,19 +730,19 @@ def test_wait_holds_what_is_behind_it():
             ),
         )
         for _ in range(50):
-            assert not ctx.get(port.write_valid) and not ctx.get(port.take)
+            assert not ctx.get(port.writes.valid) and not ctx.get(port.take)
             await ctx.tick()
-        ctx.set(port.released, 1)
+        ctx.set(port.state.released, 1)
         assert ctx.get(port.take)
         await ctx.tick()
-        ctx.set(port.released, 0)
+        ctx.set(port.state.released, 0)
         writes = 0
         for _ in range(50):
-            writes += ctx.get(port.write_valid)
+            writes += ctx.get(port.writes.valid)
             assert not ctx.get(port.signal)
             await ctx.tick()
         assert writes == 4
-        ctx.set(port.running, 0)  # a program that has ended has released everything
+        ctx.set(port.state.running, 0)  # a program that has ended has released everything
         await ctx.tick()
         signals = 0
         for _ in range(20):
@@ -767,16 +760,16 @@ def test_wait_while_the_program_waits_is_refused():
 
     async def bench(ctx):
         sender, receiver = Streams(rng), Streams(rng)
-        ctx.set(port.running, 1)
+        ctx.set(port.state.running, 1)
         await sender.put(
             ctx, port.i, port_words([protocol.wait().words(), protocol.signal().words()])
         )
         await ctx.tick().repeat(40)
         assert not ctx.get(port.o.valid)
-        ctx.set(port.refilling, 1)
+        ctx.set(port.state.refilling, 1)
         while not ctx.get(port.signal):
             await ctx.tick()
-        ctx.set(port.refilling, 0)
+        ctx.set(port.state.refilling, 0)
         words = await receiver.get(ctx, port.o, 2)
         assert split(words) == [[Opcode.WAIT | RESPONSE | ErrorCode.STUCK << 8, 0]]
 
@@ -797,9 +790,9 @@ def test_run_before_the_answer_to_the_last():
             await sender.put(ctx, port.i, port_words([words]))
         await ctx.tick().repeat(30)
         assert environment.starts == [(3, 1, 0)]
-        ctx.set(port.finished, 1)
+        ctx.set(port.state.finished, 1)
         await ctx.tick()
-        ctx.set(port.finished, 0)
+        ctx.set(port.state.finished, 0)
         await sender.put(ctx, port.i, port_words([run]))
         await ctx.tick().repeat(30)
         assert environment.starts == [(3, 1, 0)]
@@ -842,9 +835,9 @@ def test_blocked_results_do_not_block_commands():
         await sender.put(ctx, port.i, port_words([protocol.run(7, 1).words()]))
         await ctx.tick().repeat(30)
         assert environment.starts == [(7, 1, 0)]
-        ctx.set(port.finished, 1)
+        ctx.set(port.state.finished, 1)
         await ctx.tick()
-        ctx.set(port.finished, 0)
+        ctx.set(port.state.finished, 0)
         # One request is being answered, CONFIG.response_places wait.
         answers = []
         while len(answers) < CONFIG.response_places + 2:
@@ -873,9 +866,9 @@ def test_offers_stand_while_the_state_changes():
 
     async def count(ctx):
         for cycle in range(10_000):
-            ctx.set(port.cycles, cycle)
-            ctx.set(port.layers, cycle & 0xFFFF)
-            ctx.set(port.running, cycle & 1)
+            ctx.set(port.state.cycles, cycle)
+            ctx.set(port.state.layers, cycle & 0xFFFF)
+            ctx.set(port.state.running, cycle & 1)
             await ctx.tick()
 
     async def bench(ctx):
@@ -967,10 +960,10 @@ def test_how_the_last_run_ended():
             run = Packet(Opcode.RUN, payload=(0, 1), tag=tag).words()
             await sender.put(ctx, port.i, port_words([run]))
             assert [(await state()).ended(one) for one in (0, 7, 0xFF)] == [None] * 3
-            ctx.set(port.error, code)
-            ctx.set(port.finished, 1)
+            ctx.set(port.state.error, code)
+            ctx.set(port.state.finished, 1)
             await ctx.tick()
-            ctx.set(port.finished, 0)
+            ctx.set(port.state.finished, 0)
             answer = split(await receiver.get(ctx, port.o, 2))[0]
             assert answer == [Opcode.RUN | RESPONSE | code << 8 | tag << 24, 0]
             assert [(await state()).ended(one) for one in (0, 7, 0xFF)] == [

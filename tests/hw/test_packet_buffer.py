@@ -59,30 +59,30 @@ def run(packets, rng, offered=1.0, eager=1.0, config=CONFIG):
 
     async def take(ctx):
         while len(seen) < len(packets):
-            while not ctx.get(buffer.packet_valid):
+            while not ctx.get(buffer.packets.valid):
                 await ctx.tick()
-            error = ctx.get(buffer.packet_error)
+            error = ctx.get(buffer.packets.payload)
             words, skip = [], 0
             if not error:
                 length = None
                 stop = int(rng.integers(2, 20)) if rng.random() < 0.5 else 1 << 32
                 while length is None or len(words) < min(length, stop):
-                    if rng.random() >= eager or not ctx.get(buffer.word_valid):
+                    if rng.random() >= eager or not ctx.get(buffer.words.valid):
                         await ctx.tick()
                         continue
-                    words.append(ctx.get(buffer.word))
-                    ctx.set(buffer.take, 1)
+                    words.append(ctx.get(buffer.words.payload))
+                    ctx.set(buffer.words.ready, 1)
                     await ctx.tick()
-                    ctx.set(buffer.take, 0)
+                    ctx.set(buffer.words.ready, 0)
                     if len(words) == 2:
                         length = words[1] + 2
                 skip = length - len(words)
             else:
-                assert not ctx.get(buffer.word_valid)
+                assert not ctx.get(buffer.words.valid)
             ctx.set(buffer.skip, skip)
-            ctx.set(buffer.end, 1)
+            ctx.set(buffer.packets.ready, 1)
             await ctx.tick()
-            ctx.set(buffer.end, 0)
+            ctx.set(buffer.packets.ready, 0)
             seen.append((error, words))
 
     async def send(ctx):
@@ -95,17 +95,17 @@ def run(packets, rng, offered=1.0, eager=1.0, config=CONFIG):
         held, wanted = {}, None
         while len(seen) < len(packets):
             if wanted is not None:
-                assert ctx.get(buffer.word) == wanted and not ctx.get(buffer.word_valid)
+                assert ctx.get(buffer.words.payload) == wanted and not ctx.get(buffer.words.valid)
             write, read = rng.random() < 0.4, bool(held) and rng.random() < 0.4
             to, value = int(rng.integers(config.result_depth)), int(rng.integers(1 << 32))
             source = int(rng.choice(list(held))) if read else 0
             read &= not (write and source == to)
             wanted = held[source] if read else None
-            ctx.set(buffer.result_write, write)
-            ctx.set(buffer.result_write_address, to)
-            ctx.set(buffer.result, value)
-            ctx.set(buffer.result_read, read)
-            ctx.set(buffer.result_read_address, source)
+            ctx.set(buffer.result_writes.valid, write)
+            ctx.set(buffer.result_writes.payload.address, to)
+            ctx.set(buffer.result_writes.payload.data, value)
+            ctx.set(buffer.result_reads.valid, read)
+            ctx.set(buffer.result_reads.payload, source)
             if write:
                 held[to] = value
             await ctx.tick()
@@ -219,13 +219,13 @@ def test_end_after_the_last_word(length):
 
     async def take(ctx):
         for _ in range(4):
-            while not ctx.get(buffer.packet_valid):
+            while not ctx.get(buffer.packets.valid):
                 await ctx.tick()
-            seen.append(ctx.get(buffer.packet_error))
+            seen.append(ctx.get(buffer.packets.payload))
             ctx.set(buffer.skip, length + 2)
-            ctx.set(buffer.end, 1)
+            ctx.set(buffer.packets.ready, 1)
             await ctx.tick()
-            ctx.set(buffer.end, 0)
+            ctx.set(buffer.packets.ready, 0)
 
     simulate(buffer, send, take)
     more = ErrorCode.TOO_LONG if length == CONFIG.packet_words else ErrorCode.LENGTH
@@ -253,18 +253,18 @@ def test_aborted_packets_leave_nothing():
         for _ in range(3):
             words = []
             while len(words) < len(good):
-                if ctx.get(buffer.word_valid):
-                    words.append(ctx.get(buffer.word))
-                    assert not ctx.get(buffer.packet_error)
-                    ctx.set(buffer.take, len(words) < len(good))
+                if ctx.get(buffer.words.valid):
+                    words.append(ctx.get(buffer.words.payload))
+                    assert not ctx.get(buffer.packets.payload)
+                    ctx.set(buffer.words.ready, len(words) < len(good))
                 await ctx.tick()
-                ctx.set(buffer.take, 0)
+                ctx.set(buffer.words.ready, 0)
             assert words == good
             ctx.set(buffer.skip, 1)
-            ctx.set(buffer.end, 1)
+            ctx.set(buffer.packets.ready, 1)
             await ctx.tick()
-            ctx.set(buffer.end, 0)
+            ctx.set(buffer.packets.ready, 0)
         await ctx.tick().repeat(3)
-        assert not ctx.get(buffer.packet_valid)
+        assert not ctx.get(buffer.packets.valid)
 
     simulate(buffer, bench)
