@@ -42,17 +42,21 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
         codes, figures = input_codes(image, test[:images]), load_technology(technology)
         told = switching_activity(image, codes, figures, progress=progress)
         events = estimate(image, codes, figures, baselines=False, progress=progress)
-    told["comparison"] = compare_blocks(events.to_json(), told, figures)
+    comparison = compare_blocks(
+        events.terms, [layer.events for layer in events.layers], told.blocks, len(codes), figures
+    )
+    document: dict[str, Any] = told.to_json()
+    document["comparison"] = [row.to_json() for row in comparison]
     if output is not None:
-        output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     # A file or a pipe has no width; the tables need this much.
     console = Console(width=max(Console().width, 135))
     console.print(
-        _table(told),
-        _memories(told),
-        _comparison(told),
-        *told["notes"],
-        "seconds: " + ", ".join(f"{name} {value:g}" for name, value in told["seconds"].items()),
+        _table(document),
+        _memories(document),
+        _comparison(document),
+        *told.notes,
+        "seconds: " + ", ".join(f"{name} {value:g}" for name, value in told.seconds.items()),
         sep="\n",
     )
 

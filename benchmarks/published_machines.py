@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tritforge.cost.published import eie, eyeriss
+from tritforge.cost.published.eyeriss_figures import COMPONENTS
 from tritforge.cost.technology import load_technology
 
 _VARIANTS = ("densities", "entries")
@@ -24,8 +25,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     results = [
-        eie.compare(load_technology("45nm"), arguments.seed),
-        eyeriss.compare(load_technology("65nm")),
+        eie.compare(load_technology("45nm"), arguments.seed).to_json(),
+        eyeriss.compare(load_technology("65nm")).to_json(),
     ]
     if arguments.json:
         print(json.dumps(results, indent=2))
@@ -120,7 +121,7 @@ def _eyeriss_tables(result: dict[str, Any]) -> list[Table]:
         "mJ by component, low / typical / high",
         ["component", *(row["name"] for row in result["layers"])],
     )
-    for name in eyeriss.COMPONENTS:
+    for name in COMPONENTS:
         shares.add_row(name, *(_band(row["components_mj"][name]) for row in result["layers"]))
     return [energy, shares]
 

@@ -138,7 +138,7 @@ def test_counts_of_a_circuit_are_exact(circuit):
 def test_a_circuit_needs_what_it_changes(circuit, technology):
     link, netlist, _ = circuit
     assert Counter(group.what for group in netlist.groups)["needed clocks"] == 1
-    told = summarize(link.groups, link.counts.tolist(), link.counted_cycles, technology)
+    told = summarize(link.groups, link.counts.tolist(), link.counted_cycles, technology).to_json()
     block = told["blocks"]["top"]
     assert list(told["blocks"]) == ["top"] and block == told["total"]
     assert (block["flip_flops"], block["gated_flip_flops"]) == (7, 4)
@@ -163,7 +163,7 @@ def test_energy_by_hand(technology):
         Group("addresses", "walker", "walker", 2, about=stored),
         Group("writes", "walker", "walker", 2, about=stored),
     ]
-    told = summarize(groups, [10, 6, 3, 5, 4, 7], 20, technology)
+    told = summarize(groups, [10, 6, 3, 5, 4, 7], 20, technology).to_json()
     energy = told["blocks"]["walker"]["energy_pj"]
     half = 0.5 * 1.1**2 * 1e-3
     # One NAND2 drives an inverter and two flip-flops, one flip-flop a NAND2.
@@ -251,7 +251,7 @@ def test_digits_network_runs_on_the_netlist(technology, tmp_path):
     checkpoint.write_bytes((files("tritforge") / "data" / "digits_ttq.pt").read_bytes())
     image = export(checkpoint, "zoo:digits", train[:256], "tiny", tmp_path / "image").image
     # Raises where integers or cycles are not the models'.
-    told = switching_activity(image, input_codes(image, test[:2]), technology)
+    told = switching_activity(image, input_codes(image, test[:2]), technology).to_json()
     assert told["images"] == 2
     assert 0 <= told["counted_cycles"] - told["cycles"] < 100
     blocks = map_design(image.config, built_in_library(technology))

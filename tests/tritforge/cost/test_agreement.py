@@ -2,39 +2,39 @@
 
 import pytest
 
+from tritforge.cost.band import Band
+from tritforge.cost.netlist.activity import BlockActivity
 from tritforge.cost.netlist.agreement import compare_blocks
+from tritforge.cost.terms.term import Part, term
 
 
 def band(typical):
-    return {"low": typical / 2, "typical": typical, "high": typical * 2}
+    return Band(typical / 2, typical, typical * 2)
 
 
 def part(figure, typical):
-    return {"figure": figure, "pj": band(typical)}
+    return Part(figure, (), Band.exact(1.0), "", band(typical))
+
+
+def block(energy, needed_clocks=0):
+    return BlockActivity(0, {}, 0, 0, {}, 0.0, 0.0, needed_clocks, energy, Band.exact(0.0))
 
 
 def test_like_with_like(technology):
     """Wires, memories, leakage and clocks that never stop are left out on either side; the clocks
     that gated flip-flops need are in both."""
-    document = {
-        "terms": [
-            {
-                "block": "scaler",
-                "event": "broadcasts",
-                "parts": [part("multiply_bit2", 3.0), part("wire", 100.0)],
-            },
-            {"block": "scaler", "event": "cycles", "parts": [part("clock_bit", 7.0)]},
-            {
-                "block": "walker",
-                "event": "broadcasts",
-                "parts": [part("register_bit", 1.0), part("register_file_read", 50.0)],
-            },
-        ],
-        "layers": [
-            {"events": {"broadcasts": 4, "cycles": 9}},
-            {"events": {"broadcasts": 6, "cycles": 9}},
-        ],
-    }
+    terms = [
+        term("", "scaler", "broadcasts", "", (part("multiply_bit2", 3.0), part("wire", 100.0))),
+        term("", "scaler", "cycles", "", (part("clock_bit", 7.0),)),
+        term(
+            "",
+            "walker",
+            "broadcasts",
+            "",
+            (part("register_bit", 1.0), part("register_file_read", 50.0)),
+        ),
+    ]
+    events = [{"broadcasts": 4, "cycles": 9}, {"broadcasts": 6, "cycles": 9}]
     energy = {
         name: band(value)
         for name, value in (
@@ -46,21 +46,14 @@ def test_like_with_like(technology):
         )
     }
     nothing = {name: band(0.0) for name in energy}
-    activity = {
-        "images": 2,
-        "blocks": {
-            "scaler": {"energy_pj": energy, "needed_clocks": 0},
-            "walker": {"energy_pj": nothing, "needed_clocks": 1000},
-            "idle": {"energy_pj": nothing, "needed_clocks": 0},
-        },
-    }
-    rows = {row["block"]: row for row in compare_blocks(document, activity, technology)}
-    assert rows["scaler"]["events_pj"] == band(30.0)
-    assert rows["scaler"]["activity_pj"] == band(15.0)
-    assert rows["scaler"]["ratio"] == 2.0
+    blocks = {"scaler": block(energy), "walker": block(nothing, 1000), "idle": block(nothing)}
+    rows = {row.block: row for row in compare_blocks(terms, events, blocks, 2, technology)}
+    assert rows["scaler"].events_pj == band(30.0)
+    assert rows["scaler"].activity_pj == band(15.0)
+    assert rows["scaler"].ratio == 2.0
     clock = technology.cells["DFF"].clock_energy.typical
-    assert rows["walker"]["activity_pj"]["typical"] == pytest.approx(500 * clock)
-    assert rows["walker"]["ratio"] == pytest.approx(10.0 / (500 * clock))
-    assert rows["idle"]["ratio"] is None
-    assert rows["all"]["events_pj"]["typical"] == 40.0
-    assert rows["all"]["activity_pj"]["typical"] == pytest.approx(15.0 + 500 * clock)
+    assert rows["walker"].activity_pj.typical == pytest.approx(500 * clock)
+    assert rows["walker"].ratio == pytest.approx(10.0 / (500 * clock))
+    assert rows["idle"].ratio is None
+    assert rows["all"].events_pj.typical == 40.0
+    assert rows["all"].activity_pj.typical == pytest.approx(15.0 + 500 * clock)

@@ -8,6 +8,14 @@ import pytest
 from tritforge.cost.band import Band, total
 from tritforge.cost.errors import CostError
 from tritforge.cost.published import eyeriss
+from tritforge.cost.published.eyeriss_figures import (
+    BANKS,
+    COMPONENTS,
+    ELEMENTS,
+    LAYERS,
+    PUBLISHED_PJ_PER_MAC,
+    Layer,
+)
 from tritforge.cost.technology import Technology, load_technology
 
 #: Typical value over published energy.
@@ -21,11 +29,13 @@ def technology() -> Technology:
 
 @pytest.fixture(scope="module")
 def result(technology):
-    return eyeriss.compare(technology)
+    comparison = eyeriss.compare(technology)
+    assert eyeriss.Comparison.from_json(comparison.to_json()) == comparison
+    return comparison.to_json()
 
 
-def layer(name: str) -> eyeriss.Layer:
-    return next(one for one in eyeriss.LAYERS if one.name == name)
+def layer(name: str) -> Layer:
+    return next(one for one in LAYERS if one.name == name)
 
 
 # ----- what was published is consistent
@@ -33,25 +43,25 @@ def layer(name: str) -> eyeriss.Layer:
 
 def test_shapes_give_the_published_multiplications():
     published = {"CONV1": 0.42, "CONV2": 0.90, "CONV3": 0.60, "CONV4": 0.45, "CONV5": 0.30}
-    assert {one.name: round(one.macs / 1e9, 2) for one in eyeriss.LAYERS} == published
+    assert {one.name: round(one.macs / 1e9, 2) for one in LAYERS} == published
     assert layer("CONV1").macs == 4 * 96 * 3 * 11 * 11 * 55 * 55
 
 
 def test_layers_add_up_to_the_published_totals():
-    layers = eyeriss.LAYERS
+    layers = LAYERS
     assert sum(one.total_ms for one in layers) == pytest.approx(115.3)
     assert sum(one.processing_ms for one in layers) == pytest.approx(103.5)
     assert sum(one.buffer_mb for one in layers) == pytest.approx(208.5, abs=0.15)
     energy = sum(one.energy_mj for one in layers)
     assert energy == pytest.approx(0.278 * 115.3, rel=0.002)
     macs = sum(one.macs for one in layers)
-    assert energy * 1e9 / macs == pytest.approx(eyeriss.PUBLISHED_PJ_PER_MAC, abs=0.05)
+    assert energy * 1e9 / macs == pytest.approx(PUBLISHED_PJ_PER_MAC, abs=0.05)
 
 
 def test_memories_are_the_published_ones():
-    weights = eyeriss.ELEMENTS * 224 * 2
-    assert eyeriss.BANKS * 4096 + weights == 181.5 * 1024
-    assert eyeriss.ELEMENTS == 168
+    weights = ELEMENTS * 224 * 2
+    assert BANKS * 4096 + weights == 181.5 * 1024
+    assert ELEMENTS == 168
 
 
 # ----- events
@@ -123,7 +133,7 @@ def test_a_technology_without_the_memories_is_refused():
 def test_components_add_up_to_layers_and_layers_to_the_whole(result):
     layers = []
     for row in result["layers"]:
-        assert tuple(row["components_mj"]) == eyeriss.COMPONENTS
+        assert tuple(row["components_mj"]) == COMPONENTS
         model = total(Band(**band) for band in row["components_mj"].values())
         assert row["model_mj"] == pytest.approx(model.to_json())
         layers.append(model)

@@ -12,21 +12,30 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band, total
 from tritforge.cost.errors import CostError
 from tritforge.cost.netlist.flat import Group
 from tritforge.cost.netlist.simulator import NetlistBackend, compile_netlist
 from tritforge.cost.technology import Technology
 from tritforge.model_export.compiled import CompiledNetwork
-from tritforge.sim.backend import create
+from tritforge.sim.backend import Simulation, create
 from tritforge.sim.device import DeviceError
 
-__all__ = ["load_energy", "summarize", "switching_activity"]
+__all__ = [
+    "BlockActivity",
+    "Counted",
+    "MemoryActivity",
+    "SwitchingActivity",
+    "load_energy",
+    "summarize",
+    "switching_activity",
+]
 
 _NOTES = (
     "wires and the clock network are not in it, nor what memories take inside",
@@ -38,7 +47,112 @@ _NOTES = (
     "memories have no enable: reads are cycles with another address than in the cycle before",
 )
 
+_UNITS = {
+    "energy_pj": "pJ, all images together",
+    "toggle_rate": "changes per output and clock cycle",
+    "reads": "accesses, all images together",
+}
+
 Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class BlockActivity(JsonObject):
+    """Cells of one kind of block, and what they did.
+
+    Members
+    -------
+    cells, flip_flops, gated_flip_flops : int
+    cells_by_kind, toggles : dict[str, int]
+        By kind of cell; changes of outputs.
+    toggle_rate, flip_flop_toggle_rate : float
+        Changes per output and cycle.
+    needed_clocks : int
+        Clocks that gated flip-flops need.
+    energy_pj : dict[str, Band]
+        All images together: ``logic``, ``registers``, ``memory_outputs`` (what memories drive),
+        ``clock`` and ``all``.
+    clock_gating_saves_pj : Band
+        The most that clock gating could save of ``clock``.
+    """
+
+    cells: int
+    cells_by_kind: Mapping[str, int]
+    flip_flops: int
+    gated_flip_flops: int
+    toggles: Mapping[str, int]
+    toggle_rate: float
+    flip_flop_toggle_rate: float
+    needed_clocks: int
+    energy_pj: Mapping[str, Band]
+    clock_gating_saves_pj: Band
+
+
+@dataclass(frozen=True)
+class MemoryActivity(JsonObject):
+    """Equal memories of a block.
+
+    Members
+    -------
+    reads, writes, read_bit_toggles : int
+    changed_share : float, optional
+        Of the bits that are read; None where nothing is. Figure ``toggle`` of a technology is an
+        assumption on it.
+    """
+
+    block: str
+    name: str
+    width_bits: int
+    depth: int
+    count: int
+    answers_at_once: bool
+    reads: int
+    writes: int
+    read_bit_toggles: int
+    changed_share: float | None
+
+
+@dataclass(frozen=True)
+class Counted(JsonObject):
+    """What counters say: blocks by kind, their sum, and memories."""
+
+    counted_cycles: int
+    blocks: Mapping[str, BlockActivity]
+    total: BlockActivity
+    memories: tuple[MemoryActivity, ...]
+
+
+@dataclass(frozen=True)
+class SwitchingActivity(JsonObject):
+    """A run on the mapped netlist.
+
+    Members
+    -------
+    cycles : int
+        That the runs took, all images together.
+    counted_cycles : int
+        With what goes before and after.
+    blocks, total, memories
+        See :class:`Counted`.
+    seconds : dict[str, float]
+        Of wall time, by phase.
+    simulated_cycles : int
+        In all, loading included.
+    """
+
+    configuration: str
+    network: str
+    technology: str
+    images: int
+    cycles: int
+    counted_cycles: int
+    blocks: Mapping[str, BlockActivity]
+    total: BlockActivity
+    memories: tuple[MemoryActivity, ...]
+    seconds: Mapping[str, float]
+    simulated_cycles: int
+    units: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def switching_activity(
@@ -47,7 +161,7 @@ def switching_activity(
     technology: Technology,
     *,
     progress: Report | None = None,
-) -> dict[str, Any]:
+) -> SwitchingActivity:
     """Run input images on the mapped netlist and count.
 
     Parameters
@@ -58,20 +172,6 @@ def switching_activity(
         Activation codes of the inputs.
     technology : Technology
     progress : callable(message, fraction), optional
-
-    Returns
-    -------
-    dict
-        JSON values. ``images``; ``cycles`` that the runs took, ``counted_cycles`` with what goes
-        before and after; ``blocks`` by kind and ``total``: ``cells``, ``flip_flops``,
-        ``gated_flip_flops``, ``toggles`` by kind of cell, ``toggle_rate`` (changes per output and
-        cycle), ``flip_flop_toggle_rate``, ``needed_clocks``, and bands of pJ for all images
-        together: ``energy_pj`` with ``logic``, ``registers``, ``memory_outputs`` (what memories
-        drive), ``clock`` and ``all``; ``clock_gating_saves_pj``, the most that clock gating could
-        save of ``clock``. ``memories``: ``block``, ``name``, ``width_bits``, ``depth``, ``count``,
-        ``answers_at_once``, ``reads``, ``writes``, ``read_bit_toggles``, ``changed_share`` of the
-        bits that are read (None where nothing is; figure ``toggle`` of a technology is an
-        assumption on it). ``seconds`` by phase, ``notes``, ``units``.
 
     Raises
     ------
@@ -105,6 +205,34 @@ def switching_activity(
             f"accelerator does: {error}"
         ) from error
     seconds["netlist"] = time.perf_counter() - begin
+    _check_integers(image, simulation, golden, expected)
+    counted = summarize(link.groups, link.counts.tolist(), link.counted_cycles, technology)
+    return SwitchingActivity(
+        configuration=image.config.name,
+        network=image.network.name,
+        technology=technology.name,
+        images=len(codes),
+        cycles=sum(simulation.cycles_per_image),
+        **vars(counted),
+        seconds={phase: round(value, 2) for phase, value in seconds.items()},
+        simulated_cycles=simulated,
+        units=_UNITS,
+        notes=_NOTES,
+    )
+
+
+def _check_integers(
+    image: CompiledNetwork,
+    simulation: Simulation,
+    golden: NDArray[np.integer],
+    expected: Sequence[int],
+) -> None:
+    """That the netlist gave the golden model's integers in the cycle model's cycles.
+
+    Raises
+    ------
+    CostError
+    """
     if not np.array_equal(simulation.output, golden):
         raise CostError(
             f"the netlist of configuration {image.config.name} gives other integers "
@@ -115,22 +243,6 @@ def switching_activity(
             f"the netlist of configuration {image.config.name} takes "
             f"{simulation.cycles_per_image} cycles, the cycle model {expected}"
         )
-    return {
-        "configuration": image.config.name,
-        "network": image.network.name,
-        "technology": technology.name,
-        "images": len(codes),
-        "cycles": sum(simulation.cycles_per_image),
-        **summarize(link.groups, link.counts.tolist(), link.counted_cycles, technology),
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "simulated_cycles": simulated,
-        "units": {
-            "energy_pj": "pJ, all images together",
-            "toggle_rate": "changes per output and clock cycle",
-            "reads": "accesses, all images together",
-        },
-        "notes": list(_NOTES),
-    }
 
 
 # ----- energy
@@ -155,83 +267,80 @@ class _Sum:
         }
     )
 
-    def to_dict(self, cycles: int, technology: Technology) -> dict[str, Any]:
+    def report(self, cycles: int, technology: Technology) -> BlockActivity:
         clock = technology.cells["DFF"].clock_energy
         flip_flops = self.cells["DFF"]
         energy = {**self.energy, "clock": clock * (cycles * flip_flops)}
         energy["all"] = total(energy.values())
         outputs = self.cells.total()
-        return {
-            "cells": outputs,
-            "cells_by_kind": dict(self.cells),
-            "flip_flops": flip_flops,
-            "gated_flip_flops": self.gated,
-            "toggles": dict(self.toggles),
-            "toggle_rate": self.toggles.total() / (cycles * outputs) if outputs else 0.0,
-            "flip_flop_toggle_rate": (
+        return BlockActivity(
+            cells=outputs,
+            cells_by_kind=dict(self.cells),
+            flip_flops=flip_flops,
+            gated_flip_flops=self.gated,
+            toggles=dict(self.toggles),
+            toggle_rate=self.toggles.total() / (cycles * outputs) if outputs else 0.0,
+            flip_flop_toggle_rate=(
                 self.toggles["DFF"] / (cycles * flip_flops) if flip_flops else 0.0
             ),
-            "needed_clocks": self.needed,
-            "energy_pj": {part: band.to_json() for part, band in energy.items()},
-            "clock_gating_saves_pj": (clock * (cycles * self.gated - self.needed)).to_json(),
-        }
+            needed_clocks=self.needed,
+            energy_pj=energy,
+            clock_gating_saves_pj=clock * (cycles * self.gated - self.needed),
+        )
+
+    def add(self, group: Group, count: int, load: Band, technology: Technology) -> None:
+        """A counter: what it counted, and pJ that a change of its outputs drives."""
+        if group.what == "toggles":
+            self.cells[group.name] += group.bits
+            self.toggles[group.name] += count
+            part = "registers" if group.name == "DFF" else "logic"
+            self.energy[part] += (technology.cells[group.name].energy + load) * count
+        elif group.what == "needed clocks":
+            self.gated += group.bits
+            self.needed += count
+        elif group.what == "read data":
+            self.energy["memory_outputs"] += load * count
 
 
 def summarize(
     groups: Sequence[Group], counts: Sequence[int], cycles: int, technology: Technology
-) -> dict[str, Any]:
-    """``counted_cycles``, ``blocks``, ``total`` and ``memories`` of
-    :func:`switching_activity`, of counters ``counts``."""
+) -> Counted:
+    """What counters ``counts`` of ``groups`` say of so many clock cycles."""
     blocks: dict[str, _Sum] = {}
     whole = _Sum()
-    memories: dict[tuple[Any, ...], Counter[str]] = {}
+    memories: dict[tuple[str, str, int, int, bool], Counter[str]] = {}
     for group, count in zip(groups, counts, strict=True):
         load = load_energy(
             {kind: pins / group.bits for kind, pins in group.pins.items()}, technology
         )
         for block in (blocks.setdefault(group.block, _Sum()), whole):
-            if group.what == "toggles":
-                block.cells[group.name] += group.bits
-                block.toggles[group.name] += count
-                part = "registers" if group.name == "DFF" else "logic"
-                block.energy[part] += (technology.cells[group.name].energy + load) * count
-            elif group.what == "needed clocks":
-                block.gated += group.bits
-                block.needed += count
-            elif group.what == "read data":
-                block.energy["memory_outputs"] += load * count
-        if group.about:
-            about = group.about
-            key = (
-                group.block,
-                group.name,
-                about["width"],
-                about["depth"],
-                bool(about["answers_at_once"]),
-            )
+            block.add(group, count, load, technology)
+        if about := group.about:
+            at_once = bool(about["answers_at_once"])
+            key = (group.block, group.name, about["width"], about["depth"], at_once)
             one = memories.setdefault(key, Counter())
             one[group.what] += count
             if group.what == "writes":
                 one["count"] += group.bits
-    return {
-        "counted_cycles": cycles,
-        "blocks": {kind: one.to_dict(cycles, technology) for kind, one in sorted(blocks.items())},
-        "total": whole.to_dict(cycles, technology),
-        "memories": [
-            {
-                "block": block,
-                "name": name,
-                "width_bits": width,
-                "depth": depth,
-                "count": one["count"],
-                "answers_at_once": at_once,
-                "reads": one["addresses"],
-                "writes": one["writes"],
-                "read_bit_toggles": one["read data"],
-                "changed_share": (
+    return Counted(
+        cycles,
+        {kind: one.report(cycles, technology) for kind, one in sorted(blocks.items())},
+        whole.report(cycles, technology),
+        tuple(
+            MemoryActivity(
+                block=block,
+                name=name,
+                width_bits=width,
+                depth=depth,
+                count=one["count"],
+                answers_at_once=at_once,
+                reads=one["addresses"],
+                writes=one["writes"],
+                read_bit_toggles=one["read data"],
+                changed_share=(
                     one["read data"] / (one["addresses"] * width) if one["addresses"] else None
                 ),
-            }
+            )
             for (block, name, width, depth, at_once), one in sorted(memories.items())
-        ],
-    }
+        ),
+    )

@@ -1,21 +1,39 @@
 """The event model beside switching activity, block by block."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band, total
+from tritforge.cost.netlist.activity import BlockActivity
 from tritforge.cost.technology import Technology
+from tritforge.cost.terms.term import Term
 
-__all__ = ["compare_blocks"]
+__all__ = ["BlockAgreement", "compare_blocks"]
 
 #: Figures of what a block's cells and flip-flops do. Wires, the inside of memories, leakage and
 #: the clocks of flip-flops without an enable are in one of both only, or the same number in both.
 COMPARED = ("add_bit", "multiply_bit2", "select_bit", "register_bit", "cells.DFF.energy")
 
 
+@dataclass(frozen=True)
+class BlockAgreement(JsonObject):
+    """pJ an image of a block, by events and by switching activity; ``ratio`` of their typical
+    values (None where the netlist has nothing)."""
+
+    block: str
+    events_pj: Band
+    activity_pj: Band
+    ratio: float | None
+
+
 def compare_blocks(
-    document: Mapping[str, Any], activity: Mapping[str, Any], technology: Technology
-) -> list[dict[str, Any]]:
+    terms: Sequence[Term],
+    events: Sequence[Mapping[str, float]],
+    blocks: Mapping[str, BlockActivity],
+    images: int,
+    technology: Technology,
+) -> list[BlockAgreement]:
     """What an estimate and switching activity say of the same run, pJ an image.
 
     Of the estimate: parts of terms with a figure of :data:`COMPARED`, times events. Of the
@@ -24,47 +42,34 @@ def compare_blocks(
 
     Parameters
     ----------
-    document
-        As :func:`tritforge.cost.estimate.estimate` gives it.
-    activity
-        As :func:`tritforge.cost.netlist.activity.switching_activity` gives it, of the same inputs.
+    terms, events
+        Of an estimate; the latter of each layer.
+    blocks
+        Of :class:`tritforge.cost.netlist.activity.SwitchingActivity`, of the same inputs.
+    images : int
+        That ``blocks`` are of.
 
     Returns
     -------
-    A row per block and one, "all", for their sum: ``events_pj``, ``activity_pj``, ``ratio`` of
-    their typical values (None where the netlist has nothing).
+    A row per block and one, "all", for their sum.
     """
-    images = activity["images"]
     clock = technology.cells["DFF"].clock_energy
-    events: dict[str, Band] = {}
-    for term in document["terms"]:
-        count = sum(layer["events"].get(term["event"], 0) for layer in document["layers"])
-        parts = total(_band(part["pj"]) for part in term["parts"] if part["figure"] in COMPARED)
-        events[term["block"]] = events.get(term["block"], Band(0, 0, 0)) + parts * count
+    nothing = Band(0, 0, 0)
+    counted: dict[str, Band] = {}
+    for term in terms:
+        count = sum(layer.get(term.event, 0) for layer in events)
+        parts = total(part.energy for part in term.parts if part.figure in COMPARED)
+        counted[term.block] = counted.get(term.block, nothing) + parts * count
     rows = []
-    for name, block in sorted(activity["blocks"].items()):
-        energy = block["energy_pj"]
-        found = total(_band(energy[part]) for part in ("logic", "registers", "memory_outputs"))
-        found = (found + clock * block["needed_clocks"]) / images
-        rows.append(_row(name, events.get(name, Band(0, 0, 0)), found))
-    rows.append(
-        _row(
-            "all",
-            total(_band(row["events_pj"]) for row in rows),
-            total(_band(row["activity_pj"]) for row in rows),
-        )
-    )
-    return rows
+    for name, block in sorted(blocks.items()):
+        energy = block.energy_pj
+        found = total(energy[part] for part in ("logic", "registers", "memory_outputs"))
+        found = (found + clock * block.needed_clocks) / images
+        rows.append(_row(name, counted.get(name, nothing), found))
+    every = total(row.events_pj for row in rows), total(row.activity_pj for row in rows)
+    return [*rows, _row("all", *every)]
 
 
-def _band(values: Mapping[str, float]) -> Band:
-    return Band(values["low"], values["typical"], values["high"])
-
-
-def _row(name: str, events: Band, activity: Band) -> dict[str, Any]:
-    return {
-        "block": name,
-        "events_pj": events.to_json(),
-        "activity_pj": activity.to_json(),
-        "ratio": events.typical / activity.typical if activity.typical else None,
-    }
+def _row(name: str, events: Band, activity: Band) -> BlockAgreement:
+    ratio = events.typical / activity.typical if activity.typical else None
+    return BlockAgreement(name, events, activity, ratio)

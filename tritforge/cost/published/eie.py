@@ -23,27 +23,46 @@ to percent; ``entries`` at the density at which padding and weights together com
 entries as the published theoretical time implies, which is entries / (64 elements x 800 MHz). The
 second takes its work from the published table and predicts how long that work takes.
 
-Sources: layers, sizes and densities, table III of the paper; times, table IV; one element's power
-and area, table II (tables II and IV as transcribed in cucapra/fodlam, raw/eie-raw.csv and
-data/eie-layers.csv).
+What was published is in :mod:`tritforge.cost.published.eie_figures`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band, total
-from tritforge.cost.published.parts import macro_of, part
+from tritforge.cost.published.eie_figures import (
+    ACTIVATION_BITS,
+    BATCH,
+    CLOCK_MHZ,
+    CODEBOOK_BITS,
+    ELEMENTS,
+    ENTRIES_PER_WORD,
+    FLIP_FLOPS,
+    LAYERS,
+    MACHINE,
+    NOTES,
+    PUBLISHED,
+    PUBLISHED_MEMORY,
+    PUBLISHED_TOTAL,
+    QUEUE,
+    QUEUE_BITS,
+    REACH,
+    SOURCE,
+    UNITS,
+    WHAT,
+    Layer,
+)
+from tritforge.cost.published.parts import PartComparison, compare_part, macro_of
 from tritforge.cost.technology import Macro, Technology
 
 __all__ = [
-    "CLOCK_MHZ",
-    "ELEMENTS",
-    "LAYERS",
-    "QUEUE",
-    "Layer",
+    "Comparison",
+    "LayerComparison",
+    "LayerTiming",
+    "QueueBalance",
     "Timing",
     "compare",
     "cycles_of",
@@ -56,61 +75,6 @@ __all__ = [
     "memory_energy",
     "simulate",
 ]
-
-ELEMENTS = 64
-CLOCK_MHZ = 800
-QUEUE = 8
-#: Zeros before a weight that its four-bit index can say, and one.
-REACH = 16
-#: Activations that all elements' registers together hold (64 each).
-BATCH = 4096
-#: Entries in a word of 64 bits of the matrix memory.
-ENTRIES_PER_WORD = 8
-
-SOURCE = "Han et al., EIE, ISCA 2016, tables II to IV (II, IV: cucapra/fodlam raw/eie-raw.csv)"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A benchmark layer as published.
-
-    Members
-    -------
-    name : str
-    inputs, outputs : int
-        Columns and rows of the matrix.
-    weights, activations : float
-        Shares that are not zero.
-    theoretical_us, actual_us : float
-        us on 64 elements at 800 MHz.
-    """
-
-    name: str
-    inputs: int
-    outputs: int
-    weights: float
-    activations: float
-    theoretical_us: float
-    actual_us: float
-
-    @property
-    def active(self) -> int:
-        """Activations that are not zero."""
-        return round(self.inputs * self.activations)
-
-
-LAYERS = (
-    Layer("Alex-6", 9216, 4096, 0.09, 0.351, 28.1, 30.3),
-    Layer("Alex-7", 4096, 4096, 0.09, 0.353, 11.7, 12.2),
-    Layer("Alex-8", 4096, 1000, 0.25, 0.375, 8.9, 9.9),
-    Layer("VGG-6", 25088, 4096, 0.04, 0.183, 28.1, 34.4),
-    Layer("VGG-7", 4096, 4096, 0.04, 0.375, 7.9, 8.7),
-    Layer("VGG-8", 4096, 1000, 0.23, 0.411, 7.3, 8.4),
-    Layer("NT-We", 4096, 600, 0.10, 1.0, 5.2, 8.0),
-    Layer("NT-Wd", 600, 8791, 0.11, 1.0, 13.0, 13.9),
-    Layer("NT-LSTM", 1201, 2400, 0.10, 1.0, 6.5, 7.5),
-)
-
 
 # ----- encoding
 
@@ -258,35 +222,6 @@ def simulate(layer: Layer, density: float, seed: int = 0, queue: int = QUEUE) ->
 
 # ----- energy and area of one element
 
-#: Flip-flops of a unit outside its memories, from the paper's description of what a unit holds:
-#: PtrRead, begin and end of a part, 16 bits each. SpmatRead, the word of 64 bits and the address
-#: of the next entry. Arithmetic, between four stages: activation, weight, product and sum of 16
-#: bits, and a row of 6 bits in each of three stages. ActRW, the sum that is written and its row.
-_FLIP_FLOPS = {"Act queue": 0, "PtrRead": 32, "SpmatRead": 80, "ArithmUnit": 82, "ActRW": 22}
-#: Bits of an activation and of its index.
-_QUEUE_BITS = 16 + 12
-#: Words of 16 bits in the codebook, and in the two register files of activations.
-_CODEBOOK_BITS = 16 * 16
-_ACTIVATION_BITS = 2 * 64 * 16
-
-_WHAT = {
-    "Act queue": "8 activations with index",
-    "PtrRead": "two banks of 16 KB; both are read for each activation",
-    "SpmatRead": "128 KB, 64 bits a read",
-    "ArithmUnit": "codebook, 16 x 16 bit multiplication, addition, row accumulation",
-    "ActRW": "two register files of 64 activations, 2 KB",
-}
-#: mW and um2 of table II.
-PUBLISHED = {
-    "Act queue": (0.112, 758.0),
-    "PtrRead": (1.807, 121_849.0),
-    "SpmatRead": (4.955, 469_412.0),
-    "ArithmUnit": (1.162, 3_110.0),
-    "ActRW": (1.122, 18_934.0),
-}
-PUBLISHED_TOTAL = (9.157, 638_024.0)
-PUBLISHED_MEMORY = (5.416, 594_786.0)
-
 
 def _adder_area(technology: Technology) -> Band:
     """um2 of a full adder of two XOR2 and three NAND2; the tables of cells hold no full adder."""
@@ -313,14 +248,14 @@ def _cell_area(technology: Technology) -> dict[str, Band]:
     adder = _adder_area(technology)
     multiplier = technology.cells["AND2"].area * 256 + adder * 240
     units = {
-        "Act queue": bit * (QUEUE * _QUEUE_BITS),
+        "Act queue": bit * (QUEUE * QUEUE_BITS),
         "PtrRead": Band.exact(0),
         # One of eight entries of 8 bits, and the address of the next.
         "SpmatRead": technology.cells["MUX2"].area * (7 * 8) + adder * 16,
-        "ArithmUnit": multiplier + adder * (16 + 6) + bit * _CODEBOOK_BITS,
-        "ActRW": bit * _ACTIVATION_BITS,
+        "ArithmUnit": multiplier + adder * (16 + 6) + bit * CODEBOOK_BITS,
+        "ActRW": bit * ACTIVATION_BITS,
     }
-    return {name: area + flip_flop * _FLIP_FLOPS[name] for name, area in units.items()}
+    return {name: area + flip_flop * FLIP_FLOPS[name] for name, area in units.items()}
 
 
 def element_area(technology: Technology) -> dict[str, Band]:
@@ -358,7 +293,7 @@ def element_energy(technology: Technology, timing: Timing) -> dict[str, Band]:
     file_read, file_write = technology["register_file_read"], technology["register_file_write"]
     choice = technology["select_bit"] * technology["toggle"]
     work = {
-        "Act queue": (file_read + file_write) * (_QUEUE_BITS * activation),
+        "Act queue": (file_read + file_write) * (QUEUE_BITS * activation),
         "PtrRead": Band.exact(0),
         "SpmatRead": (choice * (3 * 8) + technology["add_bit"] * 16) * entry,
         "ArithmUnit": (
@@ -375,7 +310,7 @@ def element_energy(technology: Technology, timing: Timing) -> dict[str, Band]:
         )
         energy[name] = (
             work[name]
-            + flip_flop * _FLIP_FLOPS[name]
+            + flip_flop * FLIP_FLOPS[name]
             + area * technology["logic_leakage"] * (1e3 / CLOCK_MHZ)
             + memory.get(name, Band.exact(0))
         )
@@ -385,104 +320,137 @@ def element_energy(technology: Technology, timing: Timing) -> dict[str, Band]:
 # ----- comparison
 
 
-def _layer(layer: Layer, seed: int) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": layer.name,
-        "inputs": layer.inputs,
-        "outputs": layer.outputs,
-        "weight_density": layer.weights,
-        "activation_density": layer.activations,
-        "published_theoretical_us": layer.theoretical_us,
-        "published_us": layer.actual_us,
-        "published_balance": layer.theoretical_us / layer.actual_us,
-    }
-    for name, density in (("densities", layer.weights), ("entries", density_for(layer))):
-        timing = simulate(layer, density, seed)
-        row[name] = {
-            "weight_density": density,
-            "weights": timing.weights,
-            "entries": timing.entries,
-            "empty_parts": timing.empty_parts / timing.parts,
-            "theoretical_us": timing.theoretical_us,
-            "model_us": timing.us,
-            "ratio": timing.us / layer.actual_us,
-            "balance": timing.balance,
-        }
-    return row
+@dataclass(frozen=True)
+class LayerTiming(JsonObject):
+    """A simulated layer: densities and shares, us; ``ratio`` is over the published actual time,
+    ``balance`` the share of element-cycles in which an entry is worked on."""
+
+    weight_density: float
+    weights: int
+    entries: int
+    empty_parts: float
+    theoretical_us: float
+    model_us: float
+    ratio: float
+    balance: float
 
 
-def compare(technology: Technology, seed: int = 0) -> dict[str, Any]:
-    """The model of EIE against what was published, as JSON values.
+@dataclass(frozen=True)
+class LayerComparison(JsonObject):
+    """A layer as published, and both variants of its model."""
 
-    ``layers`` hold both variants of the time (us; ratio is model over the published actual time;
-    balance is the share of element-cycles in which an entry is worked on), ``parts`` one element's
-    power (mW) and area (um2) on Alex-7, the layer for which the paper states power, ``queue`` the
-    balance of Alex-7 over the depth of the queues.
+    name: str
+    inputs: int
+    outputs: int
+    weight_density: float
+    activation_density: float
+    published_theoretical_us: float
+    published_us: float
+    published_balance: float
+    densities: LayerTiming
+    entries: LayerTiming
+
+
+@dataclass(frozen=True)
+class QueueBalance(JsonObject):
+    """Balance of Alex-7 with queues of some depth."""
+
+    depth: int
+    balance: float
+
+
+@dataclass(frozen=True)
+class Comparison(JsonObject):
+    """The model of EIE against what was published.
+
+    Members
+    -------
+    layers : tuple of LayerComparison
+    parts : tuple of PartComparison
+        One element's power (mW) and area (um2) on Alex-7, the layer for which the paper states
+        power.
+    queue : tuple of QueueBalance
+    """
+
+    machine: str
+    source: str
+    technology: str
+    seed: int
+    layers: tuple[LayerComparison, ...]
+    parts: tuple[PartComparison, ...]
+    queue: tuple[QueueBalance, ...]
+    units: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def _timing(layer: Layer, density: float, seed: int) -> LayerTiming:
+    timing = simulate(layer, density, seed)
+    return LayerTiming(
+        weight_density=density,
+        weights=timing.weights,
+        entries=timing.entries,
+        empty_parts=timing.empty_parts / timing.parts,
+        theoretical_us=timing.theoretical_us,
+        model_us=timing.us,
+        ratio=timing.us / layer.actual_us,
+        balance=timing.balance,
+    )
+
+
+def _layer(layer: Layer, seed: int) -> LayerComparison:
+    return LayerComparison(
+        name=layer.name,
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        weight_density=layer.weights,
+        activation_density=layer.activations,
+        published_theoretical_us=layer.theoretical_us,
+        published_us=layer.actual_us,
+        published_balance=layer.theoretical_us / layer.actual_us,
+        densities=_timing(layer, layer.weights, seed),
+        entries=_timing(layer, density_for(layer), seed),
+    )
+
+
+def _parts(technology: Technology, timing: Timing) -> Iterator[PartComparison]:
+    energy, area = element_energy(technology, timing), element_area(technology)
+    to_mw = CLOCK_MHZ / 1e3
+    for name, (power, size) in PUBLISHED.items():
+        yield compare_part(name, WHAT[name], "mW", energy[name] * to_mw, power)
+        yield compare_part(name, WHAT[name], "um2", area[name], size)
+    memory = total(memory_energy(technology, timing).values()) * to_mw
+    cells = technology.placed(total(_cell_area(technology).values()))
+    whole = memory_area(technology) + cells
+    what = "all SRAM of an element"
+    yield compare_part("memory", what, "mW", memory, PUBLISHED_MEMORY[0])
+    yield compare_part("memory", what, "um2", memory_area(technology), PUBLISHED_MEMORY[1])
+    everything = total(energy.values()) * to_mw
+    yield compare_part("total", "one element", "mW", everything, PUBLISHED_TOTAL[0])
+    what = "one element, with the space between its cells"
+    yield compare_part("total", what, "um2", whole, PUBLISHED_TOTAL[1])
+
+
+def compare(technology: Technology, seed: int = 0) -> Comparison:
+    """The model of EIE against what was published, matrices drawn with ``seed``.
 
     Raises
     ------
     CostError
         The technology lacks a memory that EIE has.
     """
-    layers = [_layer(layer, seed) for layer in LAYERS]
     seven = next(layer for layer in LAYERS if layer.name == "Alex-7")
     density = density_for(seven)
-    timing = simulate(seven, density, seed)
-    energy, area = element_energy(technology, timing), element_area(technology)
-    to_mw = CLOCK_MHZ / 1e3
-    parts = []
-    for name, (power, size) in PUBLISHED.items():
-        parts.append(part(name, _WHAT[name], "mW", energy[name] * to_mw, power))
-        parts.append(part(name, _WHAT[name], "um2", area[name], size))
-    cells = technology.placed(total(_cell_area(technology).values()))
-    parts += [
-        part(
-            "memory",
-            "all SRAM of an element",
-            "mW",
-            total(memory_energy(technology, timing).values()) * to_mw,
-            PUBLISHED_MEMORY[0],
-        ),
-        part(
-            "memory", "all SRAM of an element", "um2", memory_area(technology), PUBLISHED_MEMORY[1]
-        ),
-        part("total", "one element", "mW", total(energy.values()) * to_mw, PUBLISHED_TOTAL[0]),
-        part(
-            "total",
-            "one element, with the space between its cells",
-            "um2",
-            memory_area(technology) + cells,
-            PUBLISHED_TOTAL[1],
-        ),
-    ]
-    return {
-        "machine": "EIE, 64 elements, 800 MHz, 45 nm",
-        "source": SOURCE,
-        "technology": technology.name,
-        "seed": seed,
-        "layers": layers,
-        "parts": parts,
-        "queue": [
-            {"depth": depth, "balance": simulate(seven, density, seed, depth).balance}
+    return Comparison(
+        machine=MACHINE,
+        source=SOURCE,
+        technology=technology.name,
+        seed=seed,
+        layers=tuple(_layer(layer, seed) for layer in LAYERS),
+        parts=tuple(_parts(technology, simulate(seven, density, seed))),
+        queue=tuple(
+            QueueBalance(depth, simulate(seven, density, seed, depth).balance)
             for depth in (1, 2, 4, 8, 16, 32)
-        ],
-        "units": {
-            "model_us": "us",
-            "published_us": "us",
-            "ratio": "model over published actual",
-            "balance": "share of element-cycles with an entry",
-            "mW": "power",
-            "um2": "area",
-        },
-        "notes": [
-            "Published densities are rounded to percent; where they lead to another theoretical "
-            "time than the published one, the published layer has another number of entries.",
-            "The power is that of Alex-7; the paper does not say which layer its table II is of.",
-            "The paper takes its memories' energy and area from CACTI, as 45nm does; agreement of "
-            "the memories says that both read the same tool, not that silicon would.",
-            "Of 45nm, the low area of memories, their high leakage, the low placement and the "
-            "clock network's share were themselves taken from EIE's table II; agreement where they "
-            "decide is no evidence.",
-            "Banks of pointers are taken as 32 bits wide, which the technology has; EIE's are 16.",
-        ],
-    }
+        ),
+        units=UNITS,
+        notes=NOTES,
+    )

@@ -29,129 +29,35 @@ Nothing is fitted: events are computed from the paper's tables III and V, and wh
 hold is a band, from a stated assumption, whose width is shown.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band, total
-from tritforge.cost.published.parts import macro_of, part
+from tritforge.cost.published.eyeriss_figures import (
+    BANKS,
+    BUS,
+    CLOCK_MHZ,
+    COMPONENTS,
+    ELEMENTS,
+    FLIP_FLOPS,
+    GATES,
+    LAYERS,
+    MACHINE,
+    NOTES,
+    PIPELINE,
+    PITCH,
+    PUBLISHED_AREA,
+    PUBLISHED_MW,
+    PUBLISHED_PJ_PER_MAC,
+    SOURCE,
+    UNITS,
+    Layer,
+)
+from tritforge.cost.published.parts import PartComparison, compare_part, macro_of
 from tritforge.cost.technology import Technology
 
-__all__ = [
-    "CLOCK_MHZ",
-    "COMPONENTS",
-    "ELEMENTS",
-    "LAYERS",
-    "Layer",
-    "compare",
-    "core_area",
-    "layer_energy",
-]
-
-ROWS, COLUMNS = 12, 14
-ELEMENTS = ROWS * COLUMNS
-CLOCK_MHZ = 200
-IMAGES = 4
-#: NAND2 equivalents of all logic, the pads of registers included (table IV).
-GATES = 1_176_000
-#: Edge of the core, mm (table IV).
-EDGE = 3.5
-#: Bits of an element's pads that are registers: 12 and 24 words (table IV: 24 and 48 bytes).
-PAD_BITS = 16 * (12 + 24)
-#: Banks of 4 KB in the global buffer (table IV: 108 KB).
-BANKS = 27
-
-SOURCE = (
-    "Chen et al., Eyeriss, JSSC 52(1), 2017, tables III to V (cucapra/fodlam "
-    "raw/eyeriss-table*.txt, data/eyeriss-alexnet.csv)"
-)
-
-#: Flip-flops outside the pads, which no table counts. Low: an element's pipeline of three stages
-#: alone (input, weight and sum; product of 32 bits and sum; sum), the rest gated. Typical: with
-#: four queues of two words to and from the network. High: the gates that are left without the pads
-#: (a latch and a multiplexer a bit, 5.67 gates), with EIE's share of registers in cells, 9465 of
-#: 18 411 um2 (cucapra/fodlam raw/eie-raw.csv), of 5.67 gates each.
-PIPELINE = 16 * 3 + 32 + 16 + 16
-FLIP_FLOPS = Band(
-    ELEMENTS * PIPELINE,
-    ELEMENTS * (PIPELINE + 4 * 2 * 16),
-    (GATES - ELEMENTS * PAD_BITS * 5.67) * 9465 / 18_411 / 5.67,
-)
-#: mm of wire that a bit from or to the buffer charges. Low: one edge of the core. Typical: the
-#: vertical bus and one horizontal bus. High: the vertical bus and all horizontal ones.
-BUS = Band(EDGE, 2 * EDGE, (1 + ROWS) * EDGE)
-#: mm between neighbours.
-PITCH = Band(EDGE / COLUMNS, EDGE / COLUMNS, EDGE / ROWS)
-
-COMPONENTS = (
-    "multiplication",
-    "input pad",
-    "weight pad",
-    "sum pad",
-    "buffer",
-    "network",
-    "flip-flops",
-    "leakage",
-)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution of AlexNet as published, for four images.
-
-    Members
-    -------
-    name : str
-    filters, channels, width, stride, outputs : int
-        M; C of one group; S, equal to R; U; E, equal to F.
-    images, together, planes : int
-        n, p and q of the mapping (table III).
-    power_mw, total_ms, processing_ms : float
-    active : int
-        Elements that work.
-    zeros : float
-        Share of the inputs.
-    buffer_mb : float
-        Global buffer's accesses, 10^6 bytes.
-    """
-
-    name: str
-    filters: int
-    channels: int
-    width: int
-    stride: int
-    outputs: int
-    images: int
-    together: int
-    planes: int
-    power_mw: float
-    total_ms: float
-    processing_ms: float
-    active: int
-    zeros: float
-    buffer_mb: float
-
-    @property
-    def macs(self) -> int:
-        """Multiplications of four images, those with zeros included."""
-        return IMAGES * self.filters * self.channels * (self.width * self.outputs) ** 2
-
-    @property
-    def energy_mj(self) -> float:
-        """Published power times total time."""
-        return self.power_mw * self.total_ms / 1e3
-
-
-LAYERS = (
-    Layer("CONV1", 96, 3, 11, 4, 55, 1, 16, 1, 332, 20.9, 16.5, 154, 0.0001, 18.5),
-    Layer("CONV2", 256, 48, 5, 1, 27, 1, 16, 2, 288, 41.9, 39.2, 135, 0.387, 77.6),
-    Layer("CONV3", 384, 256, 3, 1, 13, 4, 16, 4, 266, 23.6, 21.8, 156, 0.725, 50.2),
-    Layer("CONV4", 384, 192, 3, 1, 13, 4, 16, 3, 235, 18.4, 16.0, 156, 0.793, 37.4),
-    Layer("CONV5", 256, 192, 3, 1, 13, 4, 16, 3, 236, 10.5, 10.0, 156, 0.776, 24.9),
-)
-#: pJ for each multiplication, zeros included, over all layers: 278 mW x 115.3 ms / 2.66 G.
-PUBLISHED_PJ_PER_MAC = 12.0
-#: um2 of the core (table IV).
-PUBLISHED_AREA = EDGE * EDGE * 1e6
+__all__ = ["Comparison", "LayerComparison", "compare", "core_area", "layer_energy"]
 
 
 def layer_energy(technology: Technology, layer: Layer) -> dict[str, Band]:
@@ -202,77 +108,87 @@ def core_area(technology: Technology) -> Band:
     )
 
 
-def compare(technology: Technology) -> dict[str, Any]:
-    """The model of Eyeriss against what was published, as JSON values.
+@dataclass(frozen=True)
+class LayerComparison(JsonObject):
+    """A layer: mJ for four images, ``ratio`` of the typical value over the published; pJ for each
+    multiplication; ms that the active elements need at one multiplication a cycle, against the
+    published processing time."""
 
-    ``layers`` hold energy (mJ for four images; ``ratio`` is the typical value over the published),
-    each component's energy, energy for each multiplication (pJ), and the time that the active
-    elements need at one multiplication a cycle, against the published processing time (ms);
-    ``parts`` the five layers together, and the core's area.
+    name: str
+    macs: int
+    zeros: float
+    model_mj: Band
+    published_mj: float
+    ratio: float
+    within: bool
+    components_mj: Mapping[str, Band]
+    model_pj_per_mac: Band
+    published_pj_per_mac: float
+    model_processing_ms: float
+    published_processing_ms: float
+    time_ratio: float
+
+
+@dataclass(frozen=True)
+class Comparison(JsonObject):
+    """The model of Eyeriss against what was published; ``parts`` are the five layers together, and
+    the core's area."""
+
+    machine: str
+    source: str
+    technology: str
+    layers: tuple[LayerComparison, ...]
+    parts: tuple[PartComparison, ...]
+    units: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def _layer(technology: Technology, layer: Layer) -> LayerComparison:
+    energy = layer_energy(technology, layer)
+    model = total(energy.values())
+    compute = layer.macs / layer.active / CLOCK_MHZ / 1e3
+    return LayerComparison(
+        name=layer.name,
+        macs=layer.macs,
+        zeros=layer.zeros,
+        model_mj=model,
+        published_mj=layer.energy_mj,
+        ratio=model.typical / layer.energy_mj,
+        within=model.contains(layer.energy_mj),
+        components_mj=energy,
+        model_pj_per_mac=model * (1e9 / layer.macs),
+        published_pj_per_mac=layer.energy_mj * 1e9 / layer.macs,
+        model_processing_ms=compute,
+        published_processing_ms=layer.processing_ms,
+        time_ratio=compute / layer.processing_ms,
+    )
+
+
+def compare(technology: Technology) -> Comparison:
+    """The model of Eyeriss against what was published.
 
     Raises
     ------
     CostError
         The technology lacks a memory that Eyeriss has.
     """
-    layers: list[dict[str, Any]] = []
-    sums = []
-    for layer in LAYERS:
-        energy = layer_energy(technology, layer)
-        model = total(energy.values())
-        sums.append(model)
-        compute = layer.macs / layer.active / CLOCK_MHZ / 1e3
-        layers.append(
-            {
-                "name": layer.name,
-                "macs": layer.macs,
-                "zeros": layer.zeros,
-                "model_mj": model.to_json(),
-                "published_mj": layer.energy_mj,
-                "ratio": model.typical / layer.energy_mj,
-                "within": model.contains(layer.energy_mj),
-                "components_mj": {name: band.to_json() for name, band in energy.items()},
-                "model_pj_per_mac": (model * (1e9 / layer.macs)).to_json(),
-                "published_pj_per_mac": layer.energy_mj * 1e9 / layer.macs,
-                "model_processing_ms": compute,
-                "published_processing_ms": layer.processing_ms,
-                "time_ratio": compute / layer.processing_ms,
-            }
-        )
+    layers = tuple(_layer(technology, layer) for layer in LAYERS)
     macs = sum(layer.macs for layer in LAYERS)
-    whole = total(sums)
+    whole = total(layer.model_mj for layer in layers)
     time = sum(layer.total_ms for layer in LAYERS)
-    return {
-        "machine": "Eyeriss, 168 elements, 200 MHz, 65 nm, AlexNet, four images",
-        "source": SOURCE,
-        "technology": technology.name,
-        "layers": layers,
-        "parts": [
-            part(
-                "energy",
-                "five layers, for each multiplication",
-                "pJ",
-                whole * (1e9 / macs),
-                PUBLISHED_PJ_PER_MAC,
+    each = whole * (1e9 / macs)
+    return Comparison(
+        machine=MACHINE,
+        source=SOURCE,
+        technology=technology.name,
+        layers=layers,
+        parts=(
+            compare_part(
+                "energy", "five layers, for each multiplication", "pJ", each, PUBLISHED_PJ_PER_MAC
             ),
-            part("power", "five layers", "mW", whole * (1e3 / time), 278.0),
-            part("area", "core", "um2", core_area(technology), PUBLISHED_AREA),
-        ],
-        "units": {
-            "model_mj": "mJ for four images",
-            "published_mj": "mJ, power times total time",
-            "ratio": "typical over published",
-            "pj_per_mac": "pJ, zeros counted",
-            "processing_ms": "ms",
-        },
-        "notes": [
-            "Times are the published ones; the model computes energy. model_processing_ms is the "
-            "bound of one multiplication a cycle in each active element, without filling the "
-            "array.",
-            "Flip-flops outside the pads are not published; their band spans an assumption of the "
-            "least there can be and one from the gate count.",
-            "Most figures of 65nm are those of 45nm scaled; its memories are CACTI's at 65 nm.",
-            "The published area is that of the core of a chip for research, a square; the model's "
-            "is the gates and memories placed at the density of 45nm's sources.",
-        ],
-    }
+            compare_part("power", "five layers", "mW", whole * (1e3 / time), PUBLISHED_MW),
+            compare_part("area", "core", "um2", core_area(technology), PUBLISHED_AREA),
+        ),
+        units=UNITS,
+        notes=NOTES,
+    )

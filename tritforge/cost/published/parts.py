@@ -1,12 +1,13 @@
 """What the descriptions of published machines share: looking up memories, and rows that compare."""
 
-from typing import Any
+from dataclasses import dataclass
 
+from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
 from tritforge.cost.technology import Macro, Technology
 
-__all__ = ["macro_of", "part"]
+__all__ = ["PartComparison", "compare_part", "macro_of"]
 
 
 def macro_of(technology: Technology, kilobytes: float, width: int) -> Macro:
@@ -35,13 +36,17 @@ def macro_of(technology: Technology, kilobytes: float, width: int) -> Macro:
     )
 
 
-def part(name: str, what: str, unit: str, model: Band, published: float) -> dict[str, Any]:
-    """A row of JSON values: the model's band against a published figure, both in ``unit``."""
-    return {
-        "name": name,
-        "what": what,
-        "unit": unit,
-        "model": model.to_json(),
-        "published": published,
-        "within": model.contains(published),
-    }
+@dataclass(frozen=True)
+class PartComparison(JsonObject):
+    """The model's band against a published figure, both in ``unit``; ``within`` it or not."""
+
+    name: str
+    what: str
+    unit: str
+    model: Band
+    published: float
+    within: bool
+
+
+def compare_part(name: str, what: str, unit: str, model: Band, published: float) -> PartComparison:
+    return PartComparison(name, what, unit, model, published, model.contains(published))
