@@ -1,0 +1,66 @@
+"""Write-back: steps become write-backs of the right slices, or results, after exact times."""
+
+import dataclasses
+
+import pytest
+
+from tests.hw.benches import lint, simulate
+from tritforge.hw.config import CHOICES, Config
+from tritforge.hw.program import row_layout
+from tritforge.hw.timing import chain_latency, result_write_latency, write_back_latency
+from tritforge.hw.write_back import WriteBack
+
+CONFIG = Config(clusters=3, elements=3, sets=2)
+#: Multiplier, offset and shift of the row: (accumulator * 3 + 4) >> 3.
+ROW = {"multiplier": 3, "offset": 4, "shift": 3, "enable": 1, "cluster": 2, "word": 6, "lane": 1}
+
+
+def run(config, raw):
+    """A step of row entry 9 whose sum is 40, of set 1; what comes out, by cycles after the drain's
+    decision."""
+    block = WriteBack(config)
+    backs, results = [], []
+    entry = row_layout(config).const(ROW).as_value().value
+
+    async def bench(ctx):
+        ctx.set(block.row_write_address, 9)
+        for chunk in range(config.memory_chunks("rows")):
+            ctx.set(block.row_write_mask, 1 << chunk)
+            ctx.set(block.row_write_data, entry >> 32 * chunk & 0xFFFFFFFF)
+            await ctx.tick()
+        ctx.set(block.row_write_mask, 0)
+        ctx.set(block.layer, {"raw": raw, "low": 0, "high": 255, "base": 17})
+        ctx.set(block.layer_start, 1)
+        await ctx.tick()
+        ctx.set(block.layer_start, 0)
+        window = {"address": 100, "count_x": 1, "count_y": 1, "fresh_x": 1, "fresh_y": 1}
+        for cycle in range(1, 40):
+            first = {"valid": 1, "begin": 1, "source": 1, "window": window, "row_address": 9}
+            ctx.set(block.step, first if cycle == 1 else {"window": window})
+            ctx.set(block.sums[1][0], 40 if cycle == 1 + chain_latency(config) else 0)
+            for number, back in enumerate(block.write_backs):
+                if ctx.get(back.valid):
+                    found = (ctx.get(back.window.address), ctx.get(back.lane), ctx.get(back.value))
+                    backs.append((cycle, number, *found))
+            if ctx.get(block.result_valid):
+                results.append((cycle, ctx.get(block.result_address), ctx.get(block.result)))
+            await ctx.tick()
+
+    simulate(block, bench)
+    return backs, results
+
+
+@pytest.mark.parametrize("stages", CHOICES["register_stages"])
+def test_activations(stages):
+    config = dataclasses.replace(CONFIG, register_stages=stages)
+    assert run(config, raw=0) == ([(write_back_latency(config), 2, 106, 1, 15)], [])
+
+
+@pytest.mark.parametrize("stages", CHOICES["register_stages"])
+def test_results(stages):
+    config = dataclasses.replace(CONFIG, register_stages=stages)
+    assert run(config, raw=1) == ([], [(result_write_latency(config), 17, 124)])
+
+
+def test_verilog(tmp_path):
+    lint(WriteBack(CONFIG), "write_back", tmp_path)
