@@ -18,6 +18,8 @@ from tritforge.hw.processing_element import ProcessingElement
 from tritforge.hw.verilog import TOP_NAME, convert, generate_verilog
 from tritforge.sim.native import verilator_folder
 
+pytestmark = pytest.mark.compiles
+
 #: Testbench, top module, configuration, Verilog of it.
 DESIGNS = {
     "processing_element": (

@@ -16,6 +16,8 @@ from tritforge.hw.presets import PRESETS
 from tritforge.hw.protocol import Packet, Status
 from tritforge.hw.verilog import convert
 
+pytestmark = pytest.mark.compiles
+
 SMALL = Config(
     clusters=1,
     elements=2,

@@ -91,6 +91,7 @@ def test_contents(image):
         assert one.constant == f"{one.width * one.depth}'h{total:0{one.width * one.depth // 4}x}"
 
 
+@pytest.mark.compiles
 def test_plan(image, plan):
     assert plan.label == memory_label(image.memory)
     assert plan.host_sends == "inputs only"
@@ -100,6 +101,7 @@ def test_plan(image, plan):
     assert without.host_sends.startswith("program, trits and rows of an image, and inputs")
 
 
+@pytest.mark.compiles
 def test_identity(image, plan):
     """Of sources, options and tools; not of where or when."""
     tools = [Tool(name, "/somewhere/" + name, "1") for _, name, _ in plan.commands]
@@ -117,6 +119,7 @@ def test_identity(image, plan):
     assert len({identity, *others}) == 6
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("name", "constraint"),
     [
@@ -130,6 +133,7 @@ def test_constraint_of_the_clock(name, constraint):
     assert constraint in plan.files["top" + plan.family.constraints]
 
 
+@pytest.mark.compiles
 def test_contents_that_do_not_fit(image):
     short = dataclasses.replace(CONFIG, row_depth=2)
     with pytest.raises(
@@ -264,6 +268,7 @@ def test_timing():
     assert path.steps == (Step("board", 2.0), Step("cluster", 0.25))
 
 
+@pytest.mark.compiles
 def test_two_drivers(plan, tmp_path, monkeypatch):
     """Yosys ends without an error and with a wrong netlist: no bitstream is made of that."""
 
@@ -320,6 +325,7 @@ class Placer:
 NO_PLACE = "ERROR: Unable to find legal placement for all cells, design is full."
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("results", "asked", "kept"),
     [
@@ -351,6 +357,7 @@ def test_seeds(plan, tmp_path, monkeypatch, results, asked, kept):
     assert not list(built.folder.glob("best-*"))
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "results", [[NO_PLACE] * 4, [39.0, "ERROR: out of memory"], ["ERROR: Unable to place cell 'a'"]]
 )
@@ -365,6 +372,7 @@ def test_seeds_in_vain(plan, tmp_path, monkeypatch, results):
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.place.failed.txt"]
 
 
+@pytest.mark.compiles
 def test_room(plan, tmp_path, monkeypatch):
     """What is needed, what there is, and what would do."""
     narrow = dataclasses.replace(BOARD, resources=dataclasses.replace(BOARD.resources, luts=18))
@@ -412,6 +420,7 @@ def test_no_report(tmp_path):
             former_report(tmp_path)
 
 
+@pytest.mark.compiles
 def test_former_report(built):
     path = built.folder / "report.json"
     report, signed = built.report.to_json(), json.loads(path.read_text())
@@ -437,6 +446,7 @@ def test_former_report(built):
         (built.folder / name).write_bytes(kept)
 
 
+@pytest.mark.compiles
 def test_report_with_a_wrong_value(built):
     """Signed as it should be, but of another type: each field in turn, and each one missing."""
     path, report = built.folder / "report.json", built.report.to_json()
@@ -452,6 +462,7 @@ def test_report_with_a_wrong_value(built):
             former_report(built.folder)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("mine", ["mine.bin", "notes.config", "ice.asc", "x.bit"])
 @pytest.mark.parametrize("folder", [False, True])
 def test_what_is_not_of_a_build_stays(plan, tmp_path, monkeypatch, mine, folder):
@@ -475,6 +486,7 @@ def test_what_is_not_of_a_build_stays(plan, tmp_path, monkeypatch, mine, folder)
     assert not (out / "ulx3s_85f.bit").exists() and built.bitstream.name == "icebreaker.bin"
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("name", "text", "tool"),
     [

@@ -100,6 +100,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", ["ecp5", "ice40"])
 def test_against_yosys(family, tmp_path):
     """Of memories of many shapes, as a build maps them, every cell."""
@@ -175,6 +176,7 @@ def test_kinds():
     assert kind_of(()) == kind_of(("link", "receiver")) == "board"
 
 
+@pytest.mark.compiles
 def test_structure_counts():
     """Twice the clusters have twice the elements, and as much in each."""
     one, two = (
@@ -192,6 +194,7 @@ def test_structure_counts():
 # ----- estimates
 
 
+@pytest.mark.compiles
 def test_known_builds():
     """Memories and multipliers of builds that were placed and routed."""
     found = estimate(ICEBREAKER, PRESETS["icebreaker"])
@@ -234,6 +237,7 @@ def test_calibration_is_read_whole():
                 Calibration.from_json(broken(document, path), CALIBRATION.name)
 
 
+@pytest.mark.compiles
 def test_calibration_is_of_this_hardware():
     """The coefficients are applied to what the hardware is now: a sample of the builds is estimated
     again."""
@@ -243,6 +247,7 @@ def test_calibration_is_of_this_hardware():
         assert estimate(board(one.board), config).resources == one.estimated
 
 
+@pytest.mark.compiles
 @pytest.mark.slow
 def test_against_synthesis(tmp_path):
     """A whole design: what is exact is exact, before anything is placed."""

@@ -112,6 +112,7 @@ def test_depths(network):
             )
 
 
+@pytest.mark.compiles
 def test_expected_cycles(network):
     """More elements, fewer cycles or as many; and the guess is near what the model finds."""
     one = search(network)
@@ -180,6 +181,7 @@ def test_refusal(network):
 # ----- the search
 
 
+@pytest.mark.compiles
 def test_fastest(network):
     told = []
     one = search(network)
@@ -200,6 +202,7 @@ def test_fastest(network):
     assert search(network, narrow).fastest()[0].cycles >= found[0].cycles
 
 
+@pytest.mark.compiles
 def test_smallest(network):
     """Less speed takes less of the chip; each is as fast as wanted."""
     best = search(network).fastest()[0].frames_per_second

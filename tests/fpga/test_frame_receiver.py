@@ -207,5 +207,6 @@ def test_noise(seed):
     assert bench.packets == packets
 
 
+@pytest.mark.compiles
 def test_verilog(tmp_path):
     lint(FrameReceiver(), "frame_receiver", tmp_path)

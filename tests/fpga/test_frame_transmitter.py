@@ -94,5 +94,6 @@ def test_answers_are_gathered():
     assert len(Decoder().replies(data)) == 2
 
 
+@pytest.mark.compiles
 def test_verilog(tmp_path):
     lint(FrameTransmitter(), "frame_transmitter", tmp_path)

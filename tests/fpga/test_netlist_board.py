@@ -21,6 +21,8 @@ from tritforge.hw.presets import PRESETS
 from tritforge.model_export.training.digits import digits_data
 from tritforge.sim.backend import create
 
+pytestmark = pytest.mark.compiles
+
 
 @pytest.mark.slow
 def test_icebreaker(tmp_path):

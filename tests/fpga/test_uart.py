@@ -97,6 +97,7 @@ def test_divisor(block):
         block(LEAST_DIVISOR - 1)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("block", [Receiver, Transmitter])
 def test_verilog(block, tmp_path):
     lint(block(12), "uart", tmp_path)

@@ -16,6 +16,8 @@ from tritforge.hw.presets import PRESETS
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.device import Device, DeviceError
 
+pytestmark = pytest.mark.compiles
+
 CONFIG = Config(
     name="virtual",
     clusters=1,

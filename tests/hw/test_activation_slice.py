@@ -259,6 +259,7 @@ def test_windows_and_full():
     simulate(part, bench)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_verilog(config, tmp_path):
     lint(ActivationSlice(config), "activation_slice", tmp_path)

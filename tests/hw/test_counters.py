@@ -125,6 +125,7 @@ def test_every_counter_has_a_source():
     assert {*EVENTS, *CENTRAL_EVENTS, "cycles"} == set(COUNTERS)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"N{config.sets}G{config.clusters}")
 def test_verilog(config, tmp_path):
     lint(Counters(config), "counters", tmp_path)

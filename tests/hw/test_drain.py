@@ -275,6 +275,7 @@ def test_jobs_wait(sets):
     assert taken == pixels_ahead(config)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")
 def test_verilog(config, tmp_path):
     lint(Drain(config), "drain", tmp_path)

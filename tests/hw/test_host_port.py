@@ -933,6 +933,7 @@ def test_timing_of_packed_writes():
     assert cycles - len(packets[0]) <= 20 * (36 + 17)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "config",
     [CONFIG, PACKED, PRESETS["tiny"], PRESETS["ulx3s_85f"]],

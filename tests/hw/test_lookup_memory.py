@@ -64,5 +64,6 @@ def test_queue(depth, writing, reading):
     simulate(queue, bench)
 
 
+@pytest.mark.compiles
 def test_verilog(tmp_path):
     assert "module" in lint(Queue(width=9, depth=5), "queue", tmp_path)

@@ -83,6 +83,7 @@ def test_read_of_a_word_being_written_gives_the_old():
     simulate(memory, bench)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(("width", "depth", "chunk"), SIZES)
 def test_verilog(width, depth, chunk, tmp_path):
     memory = ChunkMemory(width=width, depth=depth, chunk_width=chunk)

@@ -395,6 +395,7 @@ def test_latency():
     assert ChunkMemory.latency + 2 == MERGE_LATENCY == WRITE + 1
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
 def test_verilog(config, tmp_path):
     lint(Merge(config), "merge", tmp_path)

@@ -198,6 +198,7 @@ def test_packets_that_wait_are_bounded():
     assert count == CONFIG.packet_places
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("words", [34, 126, 4096])
 def test_verilog(words, tmp_path):
     lint(PacketBuffer(Config(packet_words=words)), "packet_buffer", tmp_path)

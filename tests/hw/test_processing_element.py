@@ -344,6 +344,7 @@ def test_banks_do_not_disturb_each_other():
     assert taken == [9] * 4 + [0] * 35
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "values", [{}, {"skip_zero_weights": False}, {"banks": 8}, {"accumulator_width": 32}]
 )

@@ -148,6 +148,7 @@ def test_latencies(stages, latencies):
     assert (requantizer_latency(config), result_latency(config)) == latencies
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
 def test_verilog(config, tmp_path):
     text = lint(Requantizer(config), "requantizer", tmp_path)

@@ -76,6 +76,7 @@ def test_latency_is_two():
     assert Scaler.latency == 2
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("width", [2, 10, 16])
 def test_verilog(width, tmp_path):
     text = lint(Scaler(Config(coefficient_width=width)), "scaler", tmp_path)

@@ -192,6 +192,7 @@ def test_latency():
     assert Unpacker.latency == 2
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)
 def test_verilog(config, tmp_path):
     lint(Unpacker(config), "unpacker", tmp_path)

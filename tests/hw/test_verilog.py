@@ -33,6 +33,7 @@ def multiplications(found, name):
     return own + sum(multiplications(found, child) for child in instances(found[name]))
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", PRESETS)
 def test_two_weight_multipliers_per_cluster(name):
     config = PRESETS[name]
@@ -73,6 +74,7 @@ def test_what_the_observation_port_says_fits_a_native_word(sets):
     )
 
 
+@pytest.mark.compiles
 def test_the_same_configuration_gives_the_same_text():
     config = Config(clusters=1, elements=2, rows=3)
     assert generate_verilog(config) == generate_verilog(config)

@@ -186,6 +186,7 @@ def test_word_queue_is_not_overrun():
     assert reads == config.word_places
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
 def test_verilog(config, tmp_path):
     lint(Walker(config), "walker", tmp_path)

@@ -180,6 +180,7 @@ def test_tag_moves_with_the_last_activation():
     simulate(block, bench)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("lanes", [1, 2, 5, 16])
 def test_verilog(lanes, tmp_path):
     lint(ZeroSkip(configuration(lanes)), "zero_skip", tmp_path)

@@ -347,6 +347,7 @@ def test_steps_keep_what_they_promise(seed):
         assert all(length <= config.packet_words for _, _, _, length, _ in shapes)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(8))
 def test_addresses_beyond_16_bits(seed, monkeypatch):
     """Pointers in records have 16 bits; programs of many passes count on beyond."""

@@ -48,6 +48,7 @@ def make(seed, config=TINY, images=2, **sizes):
     return image, codes
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(6))
 def test_rtl_equals_golden(seed):
     image, codes = make(seed)
@@ -65,6 +66,7 @@ def test_rtl_equals_golden(seed):
             assert alone.output_layer == layer.name
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(6))
 def test_costs_add_up(seed):
     image, codes = make(seed)
@@ -93,6 +95,7 @@ def test_costs_add_up(seed):
         )
 
 
+@pytest.mark.compiles
 def test_pysim_and_rtl_give_the_same_cycles():
     image, codes = make(3, images=1, max_layers=3, max_channels=6, max_size=4)
     with create("pysim", image) as pysim, create("rtl", image) as rtl:
@@ -111,6 +114,7 @@ def same_costs(ours, theirs):
     assert [vars(layer) for layer in ours.layers] == [vars(layer) for layer in theirs.layers]
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(8))
 def test_the_cycle_backend_reports_what_the_rtl_does(seed):
     """Several images, whole and one layer alone, in the same order on the same memories."""
@@ -137,6 +141,7 @@ def test_the_cycle_backend_reports_what_the_rtl_does(seed):
             np.testing.assert_array_equal(captured[name], values)
 
 
+@pytest.mark.compiles
 def test_the_cycle_backend_splits_runs_as_the_hardware_needs_it():
     image, codes = next(
         pair for pair in (make(seed) for seed in range(30)) if len(pair[0].network.layers) >= 5
@@ -150,6 +155,7 @@ def test_the_cycle_backend_splits_runs_as_the_hardware_needs_it():
         assert cycle.run(codes).total_cycles <= one.total_cycles  # every run is cleared for
 
 
+@pytest.mark.compiles
 def test_large_contents_go_through_the_back_door(monkeypatch):
     image, codes = make(5)
     with create("rtl", image) as rtl:
@@ -165,6 +171,7 @@ def test_large_contents_go_through_the_back_door(monkeypatch):
         assert rtl.run(codes).loading == found.loading == Loading("back door", words)
 
 
+@pytest.mark.compiles
 def test_an_interrupt_ends_the_cycle_model_at_once():
     image, codes = make(6)
 
@@ -240,6 +247,7 @@ def test_more_layers_than_the_hardware_counts():
     ]
 
 
+@pytest.mark.compiles
 def test_refusals():
     image, codes = make(0)
     with pytest.raises(
@@ -261,6 +269,7 @@ def test_refusals():
         )
 
 
+@pytest.mark.compiles
 def test_hardware_of_another_configuration_is_refused():
     image, codes = make(0)
     other = dataclasses.replace(TINY, queue_depth=5)
@@ -270,11 +279,13 @@ def test_hardware_of_another_configuration_is_refused():
             rtl.run(codes)
 
 
+@pytest.mark.compiles
 def test_every_backend_says_its_name():
     assert tuple(BACKENDS) == ("golden", "cycle", "rtl", "pysim")
     assert all(name == backend.name for name, backend in BACKENDS.items())
 
 
+@pytest.mark.compiles
 def test_progress_is_told():
     image, codes = make(2)
     told = []
@@ -286,6 +297,7 @@ def test_progress_is_told():
 # ----- reports
 
 
+@pytest.mark.compiles
 def test_report_and_run_folder(tmp_path):
     image, codes = make(4)
     with create("rtl", image) as rtl:

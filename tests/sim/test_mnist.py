@@ -52,6 +52,7 @@ def run_images(link, network, memory, codes):
     return np.stack(results)
 
 
+@pytest.mark.compiles
 def test_native_rtl_gives_equal_logits(mnist):
     images, labels, traced = mnist
     config = PRESETS["ulx3s_85f"]

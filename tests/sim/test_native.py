@@ -12,6 +12,8 @@ from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.native import NativeLink
 
+pytestmark = pytest.mark.compiles
+
 CONFIG = Config(
     sets=2, clusters=2, elements=4, rows=4, scan_width=3, drain_width=2, packet_words=60
 )

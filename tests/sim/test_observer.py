@@ -148,6 +148,7 @@ def same_logs(image, codes, backends, layer=None):
     return logs[0]
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("config", "backends"),
     [
@@ -180,6 +181,7 @@ def test_waits_of_the_drain_are_logged_alike(config, backends):
     assert alone == [record for record in log if record.layer == "conv"]
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(3))
 def test_all_simulators_write_the_same_log(seed):
     rng = np.random.default_rng([seed, 23])
@@ -192,6 +194,7 @@ def test_all_simulators_write_the_same_log(seed):
     assert {record.layer for record in same_logs(image, codes, ["cycle", "rtl"], last)} == {last}
 
 
+@pytest.mark.compiles
 def test_a_log_goes_on_through_several_runs():
     """More layers than the hardware keeps counters of."""
     for seed in range(30):
@@ -207,6 +210,7 @@ def test_a_log_goes_on_through_several_runs():
     ]
 
 
+@pytest.mark.compiles
 def test_logs_that_cannot_be_written_are_refused(monkeypatch):
     rng = np.random.default_rng(1)
     config = PRESETS["tiny"]

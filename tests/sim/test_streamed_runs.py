@@ -18,6 +18,8 @@ from tritforge.sim.host import HostTensors
 from tritforge.sim.interpreter import Interpreter
 from tritforge.sim.pysim import PythonLink
 
+pytestmark = pytest.mark.compiles
+
 
 def small_network(seed=1):
     rng = np.random.default_rng(seed)

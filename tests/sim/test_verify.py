@@ -40,6 +40,7 @@ def test_all_backends_agree():
     assert result.to_dict()["equal"] is True
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("backend", ["memory", "rtl"])
 def test_an_altered_trit_is_found_and_named(backend):
     """A weight that the memory holds otherwise than the network shows in its layer first."""
@@ -70,6 +71,7 @@ def test_an_altered_trit_is_found_and_named(backend):
     raise AssertionError("no altered trit made a difference")
 
 
+@pytest.mark.compiles
 def test_the_first_difference_is_named():
     expected = np.arange(24).reshape(2, 3, 4)
     found = expected.copy()

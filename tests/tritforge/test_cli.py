@@ -20,6 +20,7 @@ HEAVY = {"torch", "amaranth", "numpy"}
 # ----- help
 
 
+@pytest.mark.compiles
 def test_help_is_quick_and_lists_commands(capsys):
     code, out, err = call(capsys, "--help")
     assert code == 0 and err == ""
@@ -47,6 +48,7 @@ def test_a_command_imports_no_other():
     assert last == "['tritforge.commands.generate', 'tritforge.commands.options']"
 
 
+@pytest.mark.compiles
 def test_help_lists_presets_and_zoo(capsys):
     _, out, _ = call(capsys, "generate", "--help")
     assert all(name in out for name in PRESETS)
@@ -83,6 +85,7 @@ def test_no_command_shows_help(capsys):
     assert code == 2 and "Usage:" in err
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -138,6 +141,7 @@ def test_an_error_of_a_user_is_a_sentence_and_a_fault_of_ours_is_not(capsys, mon
         call(capsys, "--help")
 
 
+@pytest.mark.compiles
 def test_output_that_nobody_reads_is_no_error(exported, tmp_path):
     command = " ".join(
         [

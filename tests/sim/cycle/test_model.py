@@ -34,6 +34,7 @@ def make(seed, **fixed):
     return network, compile_network(network, config), random_codes(rng, network)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(40, 46))
 def test_a_run_or_one_for_every_layer(seed):
     """Work is the same, and so are cycles but for what a run has to clear first."""
@@ -69,6 +70,7 @@ def slow():
     return network, compile_network(network, config), random_codes(rng, network)
 
 
+@pytest.mark.compiles
 def test_an_interrupt_ends_the_run_and_leaves_the_model_usable():
     network, memory, codes = slow()
     tensors = tensors_of(network, codes)
@@ -91,6 +93,7 @@ def test_an_interrupt_ends_the_run_and_leaves_the_model_usable():
     assert model.run(tensors) == expected
 
 
+@pytest.mark.compiles
 def test_a_program_that_leaves_its_memory_is_refused():
     network, memory, codes = slow()
     tensors = tensors_of(network, codes)
@@ -99,6 +102,7 @@ def test_a_program_that_leaves_its_memory_is_refused():
         CycleModel(network, short).run(tensors)
 
 
+@pytest.mark.compiles
 def test_skipping_of_activations_can_be_turned_off_for_the_same_contents():
     network, memory, codes = make(3, skip_zero_weights=True, skip_zero_activations=True)
     tensors = tensors_of(network, codes)

@@ -42,6 +42,7 @@ def small(tmp_path_factory):
     return folder
 
 
+@pytest.mark.compiles
 def test_bitstream(small, tmp_path, capsys, monkeypatch):
     """Synthesis, place and route, packing; then the netlist runs the image it holds."""
     out = tmp_path / "build"
@@ -114,18 +115,21 @@ def test_bitstream(small, tmp_path, capsys, monkeypatch):
     np.testing.assert_equal(result["report"]["images"], 3)
 
 
+@pytest.mark.compiles
 def test_unknown_board(tmp_path, capsys):
     assert "board 'toaster' is not known; known are icebreaker, ulx3s_85f" in refused(
         capsys, "build", "--board", "toaster", "-o", tmp_path / "build"
     )
 
 
+@pytest.mark.compiles
 def test_impossible_clock(tmp_path, capsys):
     assert "the PLL of family ecp5 cannot make 900 MHz from 25 MHz" in refused(
         capsys, "build", "--board", "ulx3s_85f", "--clock", 900, "-o", tmp_path / "build"
     )
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -142,6 +146,7 @@ def test_numbers_that_are_none(tmp_path, capsys, monkeypatch, arguments):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.compiles
 def test_the_folder_that_one_is_in(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for output in (".", tmp_path.parent):
@@ -150,6 +155,7 @@ def test_the_folder_that_one_is_in(tmp_path, capsys, monkeypatch):
         )
 
 
+@pytest.mark.compiles
 def test_memories_that_never_fit(tmp_path, capsys):
     """Refused before synthesis, whose tools are not even looked for."""
     (tmp_path / "deep.toml").write_text('preset = "icebreaker"\nactivation_depth = 65536\n')
@@ -170,6 +176,7 @@ def test_memories_that_never_fit(tmp_path, capsys):
     assert sentence.endswith("activation_depth = 16384")
 
 
+@pytest.mark.compiles
 def test_image_of_another_configuration(small, tmp_path, capsys):
     assert "was compiled for" in refused(
         capsys,
@@ -185,12 +192,14 @@ def test_image_of_another_configuration(small, tmp_path, capsys):
     )
 
 
+@pytest.mark.compiles
 def test_folder_of_something_else(small, capsys):
     assert "exists and is not a tritforge build; it is left as it is" in refused(
         capsys, "build", "--board", "ulx3s_85f", "--config", "tiny", "-o", small / "image"
     )
 
 
+@pytest.mark.compiles
 def test_flash_and_load(tmp_path, capsys, monkeypatch):
     assert "give --flash or --load, not both" in refused(
         capsys, "build", "--board", "ulx3s_85f", "--flash", "--load", "-o", tmp_path, code=2
@@ -202,6 +211,7 @@ def test_flash_and_load(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "build").exists()
 
 
+@pytest.mark.compiles
 def test_tool_fails(small, tmp_path, capsys, monkeypatch):
     """Its last complaint is shown, its log kept, and nothing else."""
     tool = tmp_path / "bin" / "yosys"

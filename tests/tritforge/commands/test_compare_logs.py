@@ -9,6 +9,8 @@ import pytest
 from tests.tritforge.support import call, refused
 from tritforge.hw.presets import PRESETS
 
+pytestmark = pytest.mark.compiles
+
 
 @pytest.fixture
 def one_image(exported, tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from tests.tritforge.support import call, refused
 from tritforge.cost.technology import load_technology
 
+pytestmark = pytest.mark.compiles
+
 
 @pytest.fixture(scope="module")
 def estimated(exported, tmp_path_factory):

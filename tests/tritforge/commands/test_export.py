@@ -134,6 +134,7 @@ def test_export_names_the_memory_that_is_too_small(capsys, files):
     assert leftovers(files, "wide.pt", "least.toml") == set()
 
 
+@pytest.mark.compiles
 def test_what_does_not_fit_is_streamed(capsys, files):
     torch.save(eval_model(files, "Wide").state_dict(), files / "wide.pt")
     code, out, _ = call(

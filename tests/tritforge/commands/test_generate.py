@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.tritforge.support import call, refused
 from tritforge.hw.presets import PRESETS
+
+pytestmark = pytest.mark.compiles
 
 
 def test_generate_writes_verilog_and_sidecar(capsys, tmp_path):

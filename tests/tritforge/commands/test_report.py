@@ -9,6 +9,8 @@ import pytest
 from tests.tritforge.support import call, refused
 from tritforge.cost import estimate as estimates
 
+pytestmark = pytest.mark.compiles
+
 
 @pytest.fixture(scope="module")
 def ran(exported, tmp_path_factory):

@@ -36,6 +36,7 @@ def exported_run(exported):
     return exported / "image", exported / "x.npy"
 
 
+@pytest.mark.compiles
 def test_virtual(exported_run, tmp_path, capsys):
     image, inputs = exported_run
     code, out, err = call(

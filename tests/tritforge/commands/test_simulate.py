@@ -9,6 +9,8 @@ import pytest
 from tests.tritforge.support import call, refused
 from tritforge.hw.program import COUNTERS
 
+pytestmark = pytest.mark.compiles
+
 
 def simulate(capsys, exported, run, *more):
     return call(

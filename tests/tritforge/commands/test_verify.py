@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.tritforge.support import call
 from tritforge.sim.backend import InterpreterBackend
+
+pytestmark = pytest.mark.compiles
 
 
 def test_verify_says_equal(capsys, exported):

@@ -52,6 +52,7 @@ def test_figures_are_scaled_as_stated(old, new, name, factors):
     )
 
 
+@pytest.mark.compiles
 def test_cells_are_scaled_as_stated(old, new):
     for kind, cell in new.cells.items():
         before = old.cells[kind]
@@ -72,6 +73,7 @@ def test_larger_memories_of_one_width_take_more(new):
                 assert before.high < after.high
 
 
+@pytest.mark.compiles
 def test_a_memory_takes_more_than_at_45_nm(old, new):
     sizes = {(one.words, one.width): one for one in old.macros}
     shared = [one for one in new.macros if (one.words, one.width) in sizes]

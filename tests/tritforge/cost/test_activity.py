@@ -111,6 +111,7 @@ def _counted(link, what, name):
     )
 
 
+@pytest.mark.compiles
 def test_counts_of_a_circuit_are_exact(circuit):
     link, netlist, first = circuit
     assert link.groups == netlist.groups
@@ -135,6 +136,7 @@ def test_counts_of_a_circuit_are_exact(circuit):
     assert (link.counts == before).all()  # counted are runs alone
 
 
+@pytest.mark.compiles
 def test_a_circuit_needs_what_it_changes(circuit, technology):
     link, netlist, _ = circuit
     assert Counter(group.what for group in netlist.groups)["needed clocks"] == 1
@@ -202,6 +204,7 @@ def test_load_is_charge_times_half_the_voltage(technology):
     assert load_energy({}, technology).high == 0
 
 
+@pytest.mark.compiles
 def test_streamed_image_is_refused(technology):
     image = SimpleNamespace(
         memory=SimpleNamespace(schedule=object()),
@@ -218,6 +221,7 @@ def test_streamed_image_is_refused(technology):
         switching_activity(image, [], technology)
 
 
+@pytest.mark.compiles
 def test_sky130_loads():
     technology = load_technology("sky130")
     assert technology["voltage"].typical == 1.8
@@ -244,6 +248,7 @@ def test_sky130_maps():
     )
 
 
+@pytest.mark.compiles
 @pytest.mark.slow
 def test_digits_network_runs_on_the_netlist(technology, tmp_path):
     train, _, test, _ = digits_data()

@@ -10,6 +10,8 @@ from tritforge.cost.area import AreaReport, measure_area
 from tritforge.cost.band import total
 from tritforge.cost.library import user_library
 
+pytestmark = pytest.mark.compiles
+
 
 def close(one, other):
     return all(

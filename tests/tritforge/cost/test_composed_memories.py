@@ -8,6 +8,8 @@ from tritforge.cost.band import Band
 from tritforge.cost.memory import memory_cost, register_file
 from tritforge.cost.technology import Macro
 
+pytestmark = pytest.mark.compiles
+
 
 def macro(words, width, read=1.0, area=100.0):
     one = Band(0.5, 1.0, 2.0)

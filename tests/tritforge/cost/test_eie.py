@@ -258,6 +258,7 @@ def test_units_add_up_to_the_element(result):
             assert whole.low < whole.typical < whole.high
 
 
+@pytest.mark.compiles
 def test_published_units_add_up_to_the_published_element():
     assert sum(power for power, _ in PUBLISHED.values()) == pytest.approx(9.157, abs=0.002)
     filler = 23_961

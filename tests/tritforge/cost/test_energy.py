@@ -14,6 +14,8 @@ from tritforge.cost.mapping import map_design
 from tritforge.cost.technology import CELL_KINDS, FIGURES, Figure
 from tritforge.hw.program import COUNTERS
 
+pytestmark = pytest.mark.compiles
+
 #: Figures that decide areas, and by these the lengths of wires and what leaks.
 AREAS = {"register_file_area", "placement", "two_port_area"}
 #: What no term depends on: it is said of the technology, or used for switching activity.

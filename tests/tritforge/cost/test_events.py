@@ -35,6 +35,7 @@ def simulated(tmp_path, seed, stream=False, **fields):
     return image, codes, report
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(12))
 def test_additions_follow_from_weights_and_activations(tmp_path, seed):
     """Strides, dilation, padding, pooling, groups, shared trits: all that random networks have."""
@@ -45,6 +46,7 @@ def test_additions_follow_from_weights_and_activations(tmp_path, seed):
     check_adds(report, image, expected)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(3))
 def test_an_array_that_does_not_skip(tmp_path, seed):
     """It adds products of zero activations; zero trits it visits, but does not add."""
@@ -58,6 +60,7 @@ def test_an_array_that_does_not_skip(tmp_path, seed):
         check_adds(report, image, nonzero_products(image.network, tensors))
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("seed", range(3))
 def test_streamed(tmp_path, seed):
     image, codes, report = simulated(tmp_path, seed, stream=True)
@@ -66,6 +69,7 @@ def test_streamed(tmp_path, seed):
     check_adds(report, image, expected)
 
 
+@pytest.mark.compiles
 def test_one_addition_more(tmp_path):
     image, codes, report = simulated(tmp_path, 3)
     expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))

@@ -152,6 +152,7 @@ def test_layers_come_out_as_documented(result):
         assert row["ratio"] < 0.8
 
 
+@pytest.mark.compiles
 def test_the_core_is_larger_than_its_gates_and_memories_placed(result):
     within = {row["name"]: row["within"] for row in result["parts"]}
     assert within == {"energy": True, "power": True, "area": False}

@@ -37,6 +37,7 @@ def whole(path, inverter="!i", nand="!(x & y)"):
     return write(path, INVERTER.format(area=1.5, function=inverter), NAND % nand, BUFFER, FLIP_FLOP)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", TECHNOLOGIES)
 def test_built_in(name, tmp_path):
     """It passes the checks of a user's library, with the same areas."""

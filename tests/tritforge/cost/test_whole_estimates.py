@@ -162,6 +162,7 @@ def test_baselines(document):
         assert one["off_chip"]["high"] == one["components"]["host port"]["high"] == 0
 
 
+@pytest.mark.compiles
 def test_a_run_gives_the_same(document, example, technology):
     """Its counters are those of the cycle model; with the inputs they are compared too."""
     image, codes = example
@@ -199,6 +200,7 @@ def test_clock(document, example, technology):
         )
 
 
+@pytest.mark.compiles
 def test_streamed(tmp_path, technology, area, monkeypatch):
     """All that is sent in a run is counted off the chip, 32 bits a word."""
     monkeypatch.setattr("tritforge.cost.estimate.measure_area", lambda *args, **options: area)
@@ -221,6 +223,7 @@ def test_streamed(tmp_path, technology, area, monkeypatch):
     )
 
 
+@pytest.mark.compiles
 def test_another_configuration(example, technology, area, monkeypatch):
     monkeypatch.setattr("tritforge.cost.estimate.measure_area", lambda *args, **options: area)
     image, codes = example

@@ -12,6 +12,8 @@ from tritforge.flows import bench
 from tritforge.sim.report import ReportError
 from tritforge.tables.bench import bench_parts
 
+pytestmark = pytest.mark.compiles
+
 ARGUMENTS = ("--divisor", "16")
 
 

@@ -12,6 +12,7 @@ from tritforge.model_export.network import Network
 from tritforge.sim.report import ReportError
 
 
+@pytest.mark.compiles
 def test_a_small_demo(capsys, tmp_path):
     output = tmp_path / "out"
     code, out, err = call(
@@ -61,6 +62,7 @@ def test_a_small_demo(capsys, tmp_path):
     assert again["image_manifest_sha256"] == result["report"]["image_manifest_sha256"]
 
 
+@pytest.mark.compiles
 def test_a_difference_is_told_and_fails(capsys, tmp_path, monkeypatch):
     from tritforge.sim.backend import RtlBackend
 
@@ -106,6 +108,7 @@ def test_kernels_are_grey_black_and_white():
     assert pictures.ternary_layers(Network("empty", "x", {}, [])) == []
 
 
+@pytest.mark.compiles
 @pytest.mark.slow
 def test_the_whole_demo(capsys, tmp_path):
     code, out, _ = call(capsys, "demo", "-o", tmp_path / "out", "--json")

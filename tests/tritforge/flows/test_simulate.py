@@ -5,6 +5,8 @@ import pytest
 import tritforge
 from tests.tritforge.support import samples, small_model
 
+pytestmark = pytest.mark.compiles
+
 
 def test_logs_from_objects(tmp_path):
     image = tritforge.export(

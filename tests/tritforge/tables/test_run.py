@@ -1,9 +1,13 @@
 """Sentences and tables of runs."""
 
+import pytest
+
 from tests.sim.test_backend import make
 from tritforge.sim.backend import create, port_word_count
 from tritforge.sim.report import build_report
 from tritforge.tables.run import layer_tables, summary
+
+pytestmark = pytest.mark.compiles
 
 
 def report_of(image, codes, backend):
