@@ -1,7 +1,5 @@
 """Accumulators of one processing element, in banks."""
 
-from pathlib import Path
-
 from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,8 +9,6 @@ from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.payloads import index_shape
 
 __all__ = ["Accumulators"]
-
-_VERILOG = Path(__file__).with_name("accumulators.v")
 
 
 class Accumulators(wiring.Component):
@@ -26,8 +22,9 @@ class Accumulators(wiring.Component):
     memories of R, each read and written at one address per cycle. For synthesis a further bit of
     each says whether it counts as zero, so that taking writes no zeros.
 
-    In Verilog it is an instance of ``accumulators``, written by hand in ``accumulators.v``, for the
-    reason that :class:`tritforge.hw.memory.ChunkMemory` gives.
+    In Verilog it is an instance of ``accumulators``, written by hand with a body per target
+    (:mod:`tritforge.hw.bodies`), for the reason that :class:`tritforge.hw.memory.ChunkMemory`
+    gives.
 
     Parameters
     ----------
@@ -58,7 +55,7 @@ class Accumulators(wiring.Component):
     def elaborate(self, platform: object) -> Module | Instance:
         config = self.config
         if isinstance(platform, SharedModules):
-            platform.sources.add(_VERILOG)
+            platform.bodies.add("accumulators")
             return Instance(
                 "accumulators",
                 p_WIDTH=config.accumulator_width,

@@ -6,7 +6,6 @@ submodule; under :class:`SharedModules` it becomes an instance of a module that 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
 from amaranth.lib import wiring
@@ -21,13 +20,14 @@ class SharedModules:
     -------
     modules : dict[str, wiring.Component]
         Module name to the one component that stands for all its instances.
-    sources : set[Path]
-        Verilog files written by hand that the collected modules use.
+    bodies : set[str]
+        Modules written by hand in Verilog that the collected modules use, see
+        :mod:`tritforge.hw.bodies`.
     """
 
     def __init__(self) -> None:
         self.modules: dict[str, wiring.Component] = {}
-        self.sources: set[Path] = set()
+        self.bodies: set[str] = set()
 
 
 class _Shared(wiring.Component):

@@ -1,7 +1,5 @@
 """Memories that answer in the cycle of the address, and queues made of them."""
 
-from pathlib import Path
-
 from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,8 +9,6 @@ from tritforge.hw.payloads import address_width
 
 __all__ = ["LookupMemory", "Queue"]
 
-_VERILOG = Path(__file__).with_name("lookup_memory.v")
-
 
 class LookupMemory(wiring.Component):
     """Memory with one write port and one read port without latency.
@@ -20,11 +16,12 @@ class LookupMemory(wiring.Component):
     Timing: ``read_data`` belong to ``read_address`` of the same cycle; a word written in cycle t
     reads as new from t+1 on.
 
-    Cost: ``width * depth`` bits of distributed memory. A family that has none (iCE40) defines
-    ``NEGEDGE_READ``: a block RAM then reads at the clock's falling edge, which looks the same as
-    long as the address settles in half a cycle, and leaves half a cycle to what follows.
+    Cost: ``width * depth`` bits of distributed memory. An iCE40 has none: its body is a block RAM
+    that reads at the clock's falling edge, which looks the same as long as the address settles in
+    half a cycle, and leaves half a cycle to what follows.
 
-    In Verilog it is an instance of ``lookup_memory``, written by hand in ``lookup_memory.v``.
+    In Verilog it is an instance of ``lookup_memory``, written by hand with a body per target
+    (:mod:`tritforge.hw.bodies`).
 
     Parameters
     ----------
@@ -57,7 +54,7 @@ class LookupMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module | Instance:
         if isinstance(platform, SharedModules):
-            platform.sources.add(_VERILOG)
+            platform.bodies.add("lookup_memory")
             return Instance(
                 "lookup_memory",
                 p_WIDTH=self.width,

@@ -1,7 +1,5 @@
 """Memories with one read and one write port, as block RAM has them, or with one for both."""
 
-from pathlib import Path
-
 from amaranth.hdl import ClockSignal, Instance, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,8 +9,6 @@ from tritforge.hw.payloads import address_width
 from tritforge.hw.timing import MEMORY_LATENCY
 
 __all__ = ["ChunkMemory"]
-
-_VERILOG = Path(__file__).with_name("chunk_memory.v")
 
 
 class ChunkMemory(wiring.Component):
@@ -25,10 +21,10 @@ class ChunkMemory(wiring.Component):
 
     Cost: one memory of ``width * depth`` bits, ``width`` flip-flops.
 
-    In Verilog it is an instance of ``chunk_memory``, written by hand in ``chunk_memory.v``: one
-    module for all sizes, quick to generate and quick to simulate. Amaranth's own
-    simulator gets the same from Amaranth's memory. Compiled with ``UNDEFINED_COLLISIONS``, the
-    undefined data are wrong ones.
+    In Verilog it is an instance of ``chunk_memory``, written by hand: one module for all sizes,
+    quick to generate and quick to simulate, with a body per target (:mod:`tritforge.hw.bodies`).
+    Amaranth's own simulator gets the same from Amaranth's memory. In a native simulation without
+    optimization the undefined data are wrong ones.
 
     Parameters
     ----------
@@ -83,7 +79,7 @@ class ChunkMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module | Instance:
         if isinstance(platform, SharedModules):
-            platform.sources.add(_VERILOG)
+            platform.bodies.add("chunk_memory")
             return Instance(
                 "chunk_memory",
                 p_WIDTH=self.width,

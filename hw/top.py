@@ -285,7 +285,7 @@ class Accelerator(wiring.Component):
     ) -> Value:
         """Drain, chains of partial sums, write-back, activation slices and result memory."""
         config = self.config
-        m.submodules.write_back = back = WriteBack(config)
+        m.submodules.write_path = back = WriteBack(config)
         # The drain command passes the clusters of a set; their partial sums follow it.
         for number, members in enumerate(self._by_set(clusters)):
             m.d.comb += [

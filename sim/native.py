@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tritforge.common.cache import cached
 from tritforge.common.errors import TritforgeError
 from tritforge.common.version import package_version
+from tritforge.hw.bodies import Target
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import TOP_NAME, generate_separate, generate_verilog, hardware_digest
 from tritforge.sim.device import DeviceError, Link
@@ -64,10 +65,10 @@ _INLINE_LIMIT = 128
 _GATHERED_BYTES = 1 << 22
 #: Where memories stand in the generated hierarchy.
 _INSTANCES = {
-    "program": "program_memory.program",
-    "rows": "write_back.rows",
-    "trits": "cluster_{}.{}contents.trit_memory",
-    "activations": "activation_slice_{}.contents.memory",
+    "program": "program_memory.program.storage",
+    "rows": "write_path.rows.storage",
+    "trits": "cluster_{}.{}contents.trit_memory.storage",
+    "activations": "activation_slice_{}.contents.memory.storage",
 }
 #: Cycles simulated before Python looks for an interrupt.
 _SLICE = 20_000
@@ -166,7 +167,7 @@ def _build(
     if separate:
         library = folder / "cluster"
         library.mkdir()
-        text, cluster = generate_separate(config)
+        text, cluster = generate_separate(config, Target.VERILATOR)
         top[0].write_text(text, encoding="utf-8")
         source = folder / "cluster.v"
         source.write_text(cluster, encoding="utf-8")
@@ -196,7 +197,7 @@ def _build(
         )
         top.append(wrapper)
     else:
-        top[0].write_text(generate_verilog(config), encoding="utf-8")
+        top[0].write_text(generate_verilog(config, Target.VERILATOR), encoding="utf-8")
     report("Verilator", 0.15)
     made = folder / "top"
     made.mkdir()

@@ -12,6 +12,7 @@ from tritforge.fpga.platform.board_top import TOP, top_files
 from tritforge.fpga.toolchain.preload import Contents, contents_of, obstacle
 from tritforge.fpga.toolchain.synthesis import script
 from tritforge.fpga.toolchain.tools import Tool
+from tritforge.hw.bodies import Target
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import convert
 from tritforge.model_export.compiled import CompiledNetwork
@@ -112,6 +113,7 @@ def make_plan(
         f"{CORE_NAME}.v": convert(
             BoardCore(config, divisor=clocking.divisor, contents=number, counters=board.counters),
             CORE_NAME,
+            Target(board.family),
         ),
         **top_files(board, clocking),
         f"{TOP}.ys": script(board.family, clocking.clock_hz, contents, hierarchical),

@@ -18,9 +18,8 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit.memory_mapping import Memory, map_memory
 from tritforge.fpga.link.core import CORE_NAME, BoardCore
 from tritforge.fpga.platform.board import Board
-from tritforge.fpga.toolchain.synthesis import SYNTHESES
 from tritforge.fpga.toolchain.tools import run_aside
-from tritforge.hw import hierarchy
+from tritforge.hw.bodies import Target, sources
 from tritforge.hw.config import Config
 from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.program import row_layout
@@ -45,9 +44,9 @@ BLOCKS: dict[str, str] = {
     "sequencer": "sequencer",
     "drain": "drain",
     "counters": "counters",
-    "write_back": "top",
-    "write_back.requantizer": "requantizer",
-    "write_back.rows": "memories",
+    "write_path": "top",
+    "write_path.requantizer": "requantizer",
+    "write_path.rows": "memories",
     "host": "host port",
     "host.buffer": "packet buffer",
     "host.unpacker": "unpacker",
@@ -237,11 +236,11 @@ def _add_verilog(
 @functools.lru_cache(64)
 def _verilog(family: str, name: str, parameters: tuple[tuple[str, int], ...]) -> list[_Module]:
     """A module that is written in Verilog by hand, as the family's synthesis reads it."""
-    source = Path(hierarchy.__file__).with_name(f"{name}.v")
+    files = sources([name], Target(family))
     values = " ".join(f"-chparam {key} {value}" for key, value in parameters)
     script = "\n".join(
         [
-            f"read_verilog {SYNTHESES[family].read} {source.name}",
+            *(f"read_verilog {file.name}" for file in files),
             f"hierarchy -top {name} {values}",
             "proc",
             "flatten",
@@ -255,7 +254,8 @@ def _verilog(family: str, name: str, parameters: tuple[tuple[str, int], ...]) ->
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / source.name).write_bytes(source.read_bytes())
+        for file in files:
+            (folder / file.name).write_bytes(file.read_bytes())
         (folder / "read.ys").write_text(script, encoding="utf-8")
         run_aside("yosys", ("read.ys",), folder)
         try:

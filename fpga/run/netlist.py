@@ -16,9 +16,9 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.platform.board_top import TOP
 from tritforge.fpga.run.virtual import VirtualBoard
 from tritforge.fpga.toolchain.tools import run_aside
-from tritforge.fpga.toolchain.yosys_json import Module, read_modules
+from tritforge.fpga.toolchain.yosys_json import Module, Port, read_modules
 
-__all__ = ["netlist_board", "netlist_verilog"]
+__all__ = ["bare", "netlist_board", "netlist_verilog", "with_models"]
 
 _MODELS = Path(__file__).with_name("models")
 #: Seconds of Yosys are few beside those of compiling; shares of the whole.
@@ -79,37 +79,20 @@ def netlist_verilog(netlist: Path, family: str) -> str:
         The file cannot be read, or Yosys is missing or fails.
     """
     try:
-        bare = _bare(read_modules(netlist)[TOP])
+        module = read_modules(netlist)[TOP]
+        module["ports"] = _ports(module)
+        cells = bare(module)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(f"{netlist} is not a netlist of a board") from error
-    with tempfile.TemporaryDirectory(prefix="tritforge-netlist-") as name:
-        folder = Path(name)
-        document = {"creator": "tritforge", "modules": {TOP: bare}}
-        (folder / "netlist.json").write_text(json.dumps(document), encoding="utf-8")
-        (folder / "models.v").write_bytes((_MODELS / f"{family}.v").read_bytes())
-        (folder / "netlist.ys").write_text(_SCRIPT.format(family=family, top=TOP), encoding="utf-8")
-        run_aside("yosys", ("-q", "netlist.ys"), folder)
-        return (folder / "netlist.v").read_text(encoding="utf-8")
+    return with_models(cells, family, TOP)
 
 
-def _bare(module: Module) -> dict[str, object]:
-    """Cells and ports, the latter with a direction and the names of a virtual board's pins.
+def bare(module: Module) -> dict[str, object]:
+    """Cells and ports of a module.
 
     Without names every net is one bit, which keeps Verilator from seeing loops where there
     are none.
     """
-    ports = {}
-    for name, port in module["ports"].items():
-        pin = next((pin for pin in ("rx", "tx") if f"__{pin}__" in name), "clk")
-        ports[pin] = {"direction": "output" if pin == "tx" else "input", "bits": port["bits"]}
-    used = [
-        bit
-        for cell in module["cells"].values()
-        for bits in cell["connections"].values()
-        for bit in bits
-        if isinstance(bit, int)
-    ]
-    ports["rst"] = {"direction": "input", "bits": [max(used, default=1) + 1]}
     cells = {
         str(number): {
             "type": cell["type"],
@@ -120,4 +103,40 @@ def _bare(module: Module) -> dict[str, object]:
         for number, cell in enumerate(module["cells"].values())
         if cell["type"] != "$scopeinfo"
     }
-    return {"ports": ports, "cells": cells, "netnames": {}}
+    return {"ports": module["ports"], "cells": cells, "netnames": {}}
+
+
+def with_models(module: dict[str, object], family: str, top: str) -> str:
+    """Verilog of a flat :func:`bare` module called ``top``, with models for its family's cells.
+
+    Raises
+    ------
+    BuildError
+        Yosys is missing or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="tritforge-netlist-") as name:
+        folder = Path(name)
+        document = {"creator": "tritforge", "modules": {top: module}}
+        (folder / "netlist.json").write_text(json.dumps(document), encoding="utf-8")
+        (folder / "models.v").write_bytes((_MODELS / f"{family}.v").read_bytes())
+        (folder / "netlist.ys").write_text(_SCRIPT.format(family=family, top=top), encoding="utf-8")
+        run_aside("yosys", ("-q", "netlist.ys"), folder)
+        return (folder / "netlist.v").read_text(encoding="utf-8")
+
+
+def _ports(module: Module) -> dict[str, Port]:
+    """Ports, with a direction and the names of a virtual board's pins."""
+    ports: dict[str, Port] = {}
+    for name, port in module["ports"].items():
+        pin = next((pin for pin in ("rx", "tx") if f"__{pin}__" in name), "clk")
+        direction = "output" if pin == "tx" else "input"
+        ports[pin] = {"direction": direction, "bits": port["bits"]}
+    used = [
+        bit
+        for cell in module["cells"].values()
+        for bits in cell["connections"].values()
+        for bit in bits
+        if isinstance(bit, int)
+    ]
+    ports["rst"] = {"direction": "input", "bits": [max(used, default=1) + 1]}
+    return ports

@@ -21,6 +21,7 @@ from tritforge.common.cache import cached
 from tritforge.common.version import package_version
 from tritforge.fpga.link.core import CORE_NAME, BoardCore
 from tritforge.fpga.link.noise import Noise
+from tritforge.hw.bodies import Target
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import convert
 from tritforge.sim.native import compile_library, compiler_digest, verilate
@@ -111,7 +112,9 @@ def virtual_board(
 
 @functools.lru_cache(4)
 def _core(config: Config, divisor: int, contents: int) -> str:
-    return convert(BoardCore(config, divisor=divisor, contents=contents), CORE_NAME)
+    return convert(
+        BoardCore(config, divisor=divisor, contents=contents), CORE_NAME, Target.VERILATOR
+    )
 
 
 class VirtualBoard:

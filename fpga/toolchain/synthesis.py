@@ -15,7 +15,8 @@ from tritforge.fpga.toolchain.preload import Contents
 
 __all__ = ["BLOCKS", "SYNTHESES", "Synthesis", "script"]
 
-#: Module of hw/chunk_memory.v; its sizes are parameters, so its name is part of a longer one.
+#: Module of hw/chunk_memory.portable.v; its sizes are parameters, so its name is part of a longer
+#: one.
 _MEMORY = "*chunk_memory*"
 #: Share of a clock period that logic between two flip-flops may take in a module by itself. Without
 #: it each module is made as fast as it can be, for a quarter more lookup tables.
@@ -37,8 +38,6 @@ class Synthesis:
 
     Members
     -------
-    read : str
-        Options for reading the core's Verilog.
     command : str
         Synthesis command and its options.
     first : str
@@ -53,7 +52,6 @@ class Synthesis:
         Which way is the default.
     """
 
-    read: str
     command: str
     first: str
     gates: tuple[str, ...]
@@ -64,8 +62,6 @@ class Synthesis:
 
 SYNTHESES = {
     "ice40": Synthesis(
-        # block RAM read at the falling edge stands for memory that answers at once
-        read="-D NEGEDGE_READ",
         command="synth_ice40 -device u -dsp -spram -no-rw-check",
         first="flatten",
         gates=(_LUT_SUMS,),
@@ -83,7 +79,6 @@ SYNTHESES = {
         hierarchical=False,
     ),
     "ecp5": Synthesis(
-        read="-D CARRY_CCU2C",
         command="synth_ecp5 -no-rw-check",
         first="coarse",
         gates=(_LUT_SUMS,),
@@ -133,7 +128,7 @@ def script(
     command = f"{chosen.command} -top {TOP}"
     lines = [
         f"scratchpad -set abc9.D {round(_LOGIC_SHARE * 1e12 / clock_hz)}",
-        f"read_verilog {chosen.read} {CORE_NAME}.v",
+        f"read_verilog {CORE_NAME}.v",
         f"read_rtlil {TOP}.il",
         f"{command} -noflatten -run begin:{chosen.first}",
     ]

@@ -4,13 +4,15 @@ import os
 import re
 import subprocess
 
-from amaranth.hdl import Value
+from amaranth.hdl import Module, Value
+from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
+from tritforge.hw.bodies import Target
 from tritforge.hw.verilog import convert
 from tritforge.sim.native import verilator_folder
 
-__all__ = ["Streams", "lint", "multiplications", "simulate", "to_signed"]
+__all__ = ["Holder", "Streams", "lint", "multiplications", "simulate", "to_signed"]
 
 #: Remarks that generated Verilog cannot avoid: operands are extended and cut by their context, a
 #: memory of one word has an address of no bits, cases follow their default, the memory written by
@@ -51,9 +53,9 @@ def simulate(component, *testbenches, background=(), limit=50_000):
     simulator.run()
 
 
-def lint(component, name, folder):
+def lint(component, name, folder, target=Target.VERILATOR):
     """Convert to Verilog, have Verilator check it; every remark fails. Returns the Verilog."""
-    text = convert(component, name)
+    text = convert(component, name, target)
     path = folder / f"{name}.v"
     path.write_text(text, encoding="utf-8")
     root = verilator_folder()
@@ -85,6 +87,20 @@ def to_signed(value, width):
     """The two's complement number of the low bits."""
     value &= (1 << width) - 1
     return value - (1 << width) if value >> (width - 1) else value
+
+
+class Holder(wiring.Component):
+    """A component inside another one: in Verilog a memory is an instance."""
+
+    def __init__(self, held):
+        self.held = held
+        super().__init__(held.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.held = self.held
+        wiring.connect(m, wiring.flipped(self), self.held)
+        return m
 
 
 class Streams:

@@ -4,26 +4,9 @@ from collections import deque
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
 
-from tests.hw.benches import lint, simulate
+from tests.hw.benches import Holder, lint, simulate
 from tritforge.hw.memory import ChunkMemory
-
-
-class Holder(wiring.Component):
-    """A memory inside another module, as it is used: in Verilog it is an instance."""
-
-    def __init__(self, memory):
-        self.memory = memory
-        super().__init__(memory.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.memory = self.memory
-        wiring.connect(m, wiring.flipped(self), self.memory)
-        return m
-
 
 SIZES = [(32, 16, 32), (40, 5, 8), (70, 9, 32), (5, 2, 32), (1, 3, 8), (64, 1, 32)]
 

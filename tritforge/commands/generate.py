@@ -6,6 +6,7 @@ import click
 
 from tritforge.commands.options import CONFIG_HELP, json_option
 from tritforge.console import progress_bar, show
+from tritforge.hw.bodies import Target
 from tritforge.hw.presets import PRESETS
 
 __all__ = ["command"]
@@ -33,8 +34,16 @@ _PRESETS = "\n".join(
     type=click.Path(path_type=Path),
     help="Folder for accelerator.v and accelerator.json; made if needed.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(["portable", "verilator", "ice40", "ecp5"]),
+    default="portable",
+    show_default=True,
+    help="Who reads the Verilog: any tool, Verilator, which simulates it faster, or Yosys for a "
+    "family of FPGAs. Memories and accumulators are written accordingly.",
+)
 @json_option
-def command(config: str, output: Path, as_json: bool) -> None:
+def command(config: str, output: Path, target: str, as_json: bool) -> None:
     """Write the Verilog of a configuration, and a JSON side-car that describes it."""
     import json
 
@@ -43,7 +52,7 @@ def command(config: str, output: Path, as_json: bool) -> None:
     with progress_bar() as progress:
         if progress is not None:
             progress("generating Verilog", 0.0)
-        verilog, sidecar = generate(config, output)
+        verilog, sidecar = generate(config, output, Target(target))
     about = json.loads(sidecar.read_text(encoding="utf-8"))
     document = {"verilog": str(verilog), "sidecar": str(sidecar), **about}
     show(

@@ -1,9 +1,9 @@
 """Cells and memories of a configuration: its Verilog, mapped by Yosys to a cell library.
 
 Modules stay apart, so that a repeated block is mapped once and every block's share is known. Large
-memories become macros (``chunk_memory.v``); small ones that answer at once stay memories of
-registers. The result depends on the hardware's sources, library and Yosys alone and is kept in the
-cache folder.
+memories become macros (``hw/chunk_memory_storage.chip.v``); small ones that answer at once stay
+memories of registers. The result depends on the hardware's sources, library and Yosys alone and is
+kept in the cache folder.
 """
 
 import functools
@@ -23,11 +23,12 @@ from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import structure
 from tritforge.fpga.fit.structure import kind_of
 from tritforge.fpga.toolchain.tools import find, run_aside
-from tritforge.hw import memory as memory_module
+from tritforge.hw.bodies import Target
 from tritforge.hw.config import Config
 from tritforge.hw.verilog import TOP_NAME, generate_verilog, hardware_digest
 
 __all__ = [
+    "MACRO",
     "Block",
     "Memory",
     "accelerator_verilog",
@@ -38,8 +39,8 @@ __all__ = [
     "place",
 ]
 
-_MEMORY = Path(__file__).with_name("chunk_memory.v")
-_CHUNK_MEMORY = Path(memory_module.__file__).with_name("chunk_memory.v")
+#: Module that stays a black box: the macro of a large memory.
+MACRO = "chunk_memory_storage"
 #: Where kinds of blocks are told apart.
 _KINDS = Path(structure.__file__)
 #: What is done before gates: memories are collected and kept, flip-flops have no initial values,
@@ -125,10 +126,7 @@ class Block:
 @functools.lru_cache(16)
 def accelerator_verilog(config: Config) -> str:
     """The configuration's Verilog, its large memories on macros."""
-    text = generate_verilog(config)
-    original = _CHUNK_MEMORY.read_text(encoding="utf-8")
-    assert original in text
-    return text.replace(original, _MEMORY.read_text(encoding="utf-8"))
+    return generate_verilog(config, Target.CHIP)
 
 
 def gates_script(*after: str) -> str:
@@ -170,14 +168,14 @@ def map_design(
             ("tee -q -o gates.json stat -json",),
             (
                 "tee -q -o cells.json stat -json",
-                "tee -q -o memories.il dump t:$mem_v2 t:memory_macro t:*chunk_memory*",
+                "tee -q -o memories.il dump t:$mem_v2 t:*chunk_memory*",
             ),
         )
         # Verilog takes longer to generate than its sources to read.
         made_from = [
             hardware_digest(),
             config.identity.encode(),
-            *(path.read_bytes() for path in (Path(__file__), _MEMORY, _KINDS)),
+            *(path.read_bytes() for path in (Path(__file__), _KINDS)),
             *(text.encode() for text in (tool.version, library.text, script)),
         ]
 
@@ -268,7 +266,7 @@ def _read_memories(dump: str, modules: dict[str, _Module]) -> None:
             parameters = {}
         elif words[0] == "cell":
             kind, name = _plain(words[1]), _plain(words[2])
-            if kind in ("$mem_v2", "memory_macro"):
+            if kind in ("$mem_v2", MACRO):
                 parameters = {}
                 module.memories.append((kind, parameters))
             else:
@@ -328,7 +326,7 @@ def _visit(
             block.cells[cell] += times * count
         elif cell in modules:
             continue
-        elif cell not in ("$mem_v2", "memory_macro"):
+        elif cell not in ("$mem_v2", MACRO):
             raise BuildError(f"the library has no cell for {cell.strip('$_')}")
     for gate, count in module.gates.items():
         if found := _FLIP_FLOP.match(gate):

@@ -15,6 +15,7 @@ from pathlib import Path
 from tritforge.common.json_types import JsonObject
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
+from tritforge.hw.bodies import BODIES
 
 __all__ = [
     "CELL_KINDS",
@@ -105,15 +106,7 @@ _RANGES = {
     "two_port_energy": (1.0, math.inf),
 }
 #: Names of cells that the design's own modules have.
-TAKEN = (
-    "accelerator",
-    "accumulators",
-    "chunk_memory",
-    "cluster",
-    "lookup_memory",
-    "memory_macro",
-    "processing_element",
-)
+TAKEN = ("accelerator", "cluster", "processing_element", *BODIES)
 
 #: Kinds of logic cells: input pins, and the output's function in Liberty's words. Of a flip-flop
 #: the pins are clock and data.

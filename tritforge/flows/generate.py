@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tritforge.flows.inputs import StrPath
+from tritforge.hw.bodies import Target
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.hw.verilog import TOP_NAME, write_verilog
@@ -11,8 +12,12 @@ from tritforge.sim.report import ReportError
 __all__ = ["generate"]
 
 
-def generate(config: str | Config, folder: StrPath) -> tuple[Path, Path]:
+def generate(
+    config: str | Config, folder: StrPath, reader: Target = Target.PORTABLE
+) -> tuple[Path, Path]:
     """Write ``accelerator.v`` and its side-car ``accelerator.json`` into ``folder``.
+
+    Memories and accumulators are written for ``reader``.
 
     Returns
     -------
@@ -36,7 +41,7 @@ def generate(config: str | Config, folder: StrPath) -> tuple[Path, Path]:
     if target.exists() and not target.is_dir():
         raise ReportError(f"{target} is not a folder")
     try:
-        return write_verilog(chosen, target)
+        return write_verilog(chosen, target, reader)
     except OSError as error:
         raise ReportError(f"{target} cannot be written: {error.strerror}") from error
 

@@ -22,6 +22,17 @@ def test_generate_writes_verilog_and_sidecar(capsys, tmp_path):
     assert call(capsys, "generate", "--config", "tiny", "-o", tmp_path / "v")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("target", "own"),
+    [("portable", ""), ("ice40", "negedge"), ("ecp5", "CCU2C"), ("verilator", "DPI-C")],
+)
+def test_generate_for_a_target(capsys, tmp_path, target, own):
+    """Each has what only its own memories and accumulators have."""
+    assert call(capsys, "generate", "--config", "tiny", "-o", tmp_path, "--target", target)[0] == 0
+    text = (tmp_path / "accelerator.v").read_text()
+    assert [mark for mark in ("negedge", "CCU2C", "DPI-C") if mark in text] == [own] * bool(own)
+
+
 def test_generate_leaves_other_files_alone(capsys, tmp_path):
     (tmp_path / "accelerator.v").write_text("module accelerator; endmodule  // mine")
     said = refused(capsys, "generate", "--config", "tiny", "-o", tmp_path)

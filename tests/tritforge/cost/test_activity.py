@@ -53,12 +53,12 @@ module accelerator(
         if (count == 3) ring <= {ring[2:0], ~ring[3]};
         if (count[0]) few[count[2:1]] <= ring;
     end
-    memory_macro #(.WIDTH(4), .CHUNK(4), .CHUNKS(1), .DEPTH(8), .ADDRESS(3)) macro (
+    chunk_memory_storage #(.WIDTH(4), .CHUNK(4), .CHUNKS(1), .DEPTH(8), .ADDRESS(3)) macro (
         .clk(clk), .read_address(count), .read_data(data), .write_address(3'd2),
         .write_mask(count == 5), .write_data(ring));
 endmodule
 (* blackbox *)
-module memory_macro #(
+module chunk_memory_storage #(
     parameter WIDTH = 1, parameter CHUNK = 1, parameter CHUNKS = 1, parameter DEPTH = 2,
     parameter ADDRESS = 1
 ) (

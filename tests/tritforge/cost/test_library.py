@@ -143,7 +143,7 @@ def test_comments_strings_and_fillers(tmp_path):
     assert set(user_library(path).areas) == {"inv", "nd2", "buf", "dff"}
 
 
-@pytest.mark.parametrize("name", ["memory_macro", "accelerator"])
+@pytest.mark.parametrize("name", ["chunk_memory_storage", "accelerator"])
 def test_names_of_the_design(tmp_path, name):
     path = whole(tmp_path / "mine.lib")
     path.write_text(path.read_text().replace("cell(inv)", f"cell({name})"))

@@ -164,7 +164,7 @@ def test_figure_without_a_part(values, tmp_path, field):
         (("figures", "toggle", "high"), 1.5, "toggle .* it must be at most 1"),
         (("figures", "two_port_area", "low"), 0.5, "two_port_area .* it must be at least 1"),
         (("cells", "NAND2", "cell"), "NAND\u00e9", "no name of a cell"),
-        (("cells", "NAND2", "cell"), "memory_macro", "as something else is"),
+        (("cells", "NAND2", "cell"), "chunk_memory_storage", "as something else is"),
         (("cells", "NAND2", "cell"), "DFF_X1", "as something else is"),
         (("memories", 0, "macros", 0, "words"), 512, "is there twice"),
         (("more",), 1, "unknown entries more"),

@@ -2,8 +2,8 @@
 
 Yosys maps the Verilog as :mod:`tritforge.cost.mapping` has it mapped; what it wrote is put
 together here, every cell with the kind of block that it is in. Cells become expressions, memories
-stay memories (``netlist_memories.v``). Outputs that resemble each other, in block, cell and load,
-share a counter, up to 64 to a group.
+stay memories: registers those of ``memories.v``, macros those of the native simulation. Outputs
+that resemble each other, in block, cell and load, share a counter, up to 64 to a group.
 """
 
 import json
@@ -16,15 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from tritforge.cost.library import Library
-from tritforge.cost.mapping import content_of, gates_script, mapping_script, place
+from tritforge.cost.mapping import MACRO, content_of, gates_script, mapping_script, place
 from tritforge.cost.technology import CELL_KINDS
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.toolchain.tools import run_aside
+from tritforge.hw.bodies import Target, sources
 from tritforge.hw.verilog import TOP_NAME
 
-__all__ = ["COUNTED", "Group", "Netlist", "cell_expression", "flat_netlist", "map_netlist"]
+__all__ = [
+    "COUNTED",
+    "MEMORY_MODELS",
+    "Group",
+    "Netlist",
+    "cell_expression",
+    "flat_netlist",
+    "map_netlist",
+]
 
-_MEMORIES = Path(__file__).with_name("memories.v")
+#: Verilog of what stands for memories in a netlist.
+MEMORY_MODELS = (Path(__file__).with_name("memories.v"), *sources([MACRO], Target.VERILATOR))
 #: Bits that share a counter: what one operation of a processor counts.
 _BITS = 64
 #: What a counter counts: changes of cells' outputs; per clock cycle the flip-flops that have an
@@ -237,7 +247,7 @@ class _Flat:
         for label, cell in module["cells"].items():
             ends = {pin: [inside(bit) for bit in bits] for pin, bits in cell["connections"].items()}
             kind = cell["type"]
-            if kind in ("$mem_v2", "memory_macro"):
+            if kind in ("$mem_v2", MACRO):
                 self.memories.append((block, holds or block, cell, ends))
             elif kind in self.kinds:
                 self.add(self.kinds[kind], block, ends, name, instance, cell)
@@ -308,7 +318,8 @@ class _Flat:
                 "",
             ]
         )
-        return Netlist(text + _MEMORIES.read_text(encoding="utf-8"), groups)
+        memories = [path.read_text(encoding="utf-8") for path in MEMORY_MODELS]
+        return Netlist("\n".join([text, *memories]), groups)
 
     def declared(self) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
         """Ports, wires, expressions, what flip-flops start with, and what they take."""
@@ -443,7 +454,7 @@ class _Flat:
                     key: ends[key]
                     for key in ("read_address", "write_address", "write_mask", "write_data")
                 }
-                kind, written, read = "memory_macro", ends["write_mask"], ends["read_data"]
+                kind, written, read = MACRO, ends["write_mask"], ends["read_data"]
             places = wires["read_address"]
             given = ", ".join(f".{key}({value})" for key, value in parameters.items())
             ends_text = ", ".join(f".{key}({self.vector(nets)})" for key, nets in wires.items())

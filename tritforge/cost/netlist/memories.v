@@ -1,38 +1,4 @@
-// What a mapped netlist has in place of cells: memories, as they behave; see netlist.py.
-
-// tritforge/cost/chunk_memory.v's macro: data a clock edge after the address, old where written.
-module memory_macro #(
-    parameter WIDTH = 32,
-    parameter CHUNK = 32,
-    parameter CHUNKS = 1,
-    parameter DEPTH = 2,
-    parameter ADDRESS = 1
-) (
-    input clk,
-    input [ADDRESS-1:0] read_address,
-    output reg [WIDTH-1:0] read_data,
-    input [ADDRESS-1:0] write_address,
-    input [CHUNKS-1:0] write_mask,
-    input [CHUNKS*CHUNK-1:0] write_data
-);
-    reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
-    integer index;
-    // The harness has a back door into memories of this name.
-    export "DPI-C" function chunk_memory_poke;
-    function void chunk_memory_poke(input int address, input bit [4095:0] word);
-        storage[address[ADDRESS-1:0]] = word[CHUNKS*CHUNK-1:0];
-    endfunction
-    initial begin
-        read_data = 0;
-        for (index = 0; index < DEPTH; index = index + 1) storage[index] = 0;
-    end
-    always @(posedge clk) begin
-        read_data <= storage[read_address][WIDTH-1:0];
-        for (index = 0; index < CHUNKS; index = index + 1)
-            if (write_mask[index])
-                storage[write_address][index*CHUNK +: CHUNK] <= write_data[index*CHUNK +: CHUNK];
-    end
-endmodule
+// What a mapped netlist has in place of cells: memories of registers, as they behave; see flat.py.
 
 // Yosys' $mem_v2 with one read and one write port: registers that are read at once, or a word after
 // a clock edge, the old one where it is written.

@@ -16,7 +16,7 @@ from tritforge.cost import mapping, technology
 from tritforge.cost.errors import CostError
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import accelerator_verilog, mapping_script
-from tritforge.cost.netlist.flat import Group, Netlist, flat_netlist, map_netlist
+from tritforge.cost.netlist.flat import MEMORY_MODELS, Group, Netlist, flat_netlist, map_netlist
 from tritforge.cost.technology import CELL_KINDS, Technology
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import structure
@@ -88,6 +88,7 @@ def compile_netlist(config: Config, process: Technology, progress: Report | None
         for path in (
             *sorted(Path(__file__).parent.glob("*.*")),
             *_NAMING,
+            *MEMORY_MODELS,
             _SIM_HARNESS,
             Path(native.__file__),
         ):

@@ -1,12 +1,9 @@
-// Memory with one read and one write port, written in chunks; see hw/memory.py.
+// Memory with one read and one write port, written in chunks; see hw/memory.py. Synthesis infers
+// block RAM with write enables.
 //
-// The data of a read stand two cycles after the address; a word that is written in the
-// cycle in which it is read gives undefined data: the old contents here, their complement with
-// UNDEFINED_COLLISIONS. A single port makes that of all reads in a cycle with a write. Verilator
-// gets one assignment of the whole word, which is much faster there; synthesis gets write enables.
-`ifndef POKE
-`define POKE chunk_memory_poke
-`endif
+// The data of a read stand two cycles after the address. A word that is written in the cycle in
+// which it is read gives the old contents; with a single port a cycle with a write reads nothing,
+// the data stay.
 module chunk_memory #(
     parameter WIDTH = 32,
     parameter CHUNK = 32,
@@ -34,38 +31,6 @@ module chunk_memory #(
         registered <= fetched;
     end
     integer index;
-`ifdef VERILATOR
-`ifdef UNDEFINED_COLLISIONS
-    wire collides = |write_mask && (SINGLE_PORT != 0 || write_address == reading);
-`else
-    wire collides = SINGLE_PORT > 1;    // never
-`endif
-    reg [CHUNKS*CHUNK-1:0] storage [0:DEPTH-1];
-    reg [CHUNKS*CHUNK-1:0] merged;
-
-    // The simulation's back door: one word, without a clock edge.
-    export "DPI-C" function `POKE;
-    function void `POKE(input int address, input bit [4095:0] word);
-        storage[address[ADDRESS-1:0]] = word[CHUNKS*CHUNK-1:0];
-    endfunction
-
-    initial begin
-        fetched = 0;
-        registered = 0;
-        for (index = 0; index < DEPTH; index = index + 1) storage[index] = 0;
-    end
-
-    always @(posedge clk) begin
-        fetched <= storage[reading][WIDTH-1:0] ^ {WIDTH{collides}};
-        if (|write_mask) begin
-            merged = storage[write_address];
-            for (index = 0; index < CHUNKS; index = index + 1)
-                if (write_mask[index])
-                    merged[index*CHUNK +: CHUNK] = write_data[index*CHUNK +: CHUNK];
-            storage[write_address] <= merged;
-        end
-    end
-`else
     generate
         if (SINGLE_PORT != 0) begin : single
             // Contents of such a memory cannot be given; one address tells synthesis what it is.
@@ -89,5 +54,4 @@ module chunk_memory #(
             end
         end
     endgenerate
-`endif
 endmodule
