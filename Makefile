@@ -48,7 +48,7 @@ $(VENV)/.torch:
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(PIP) -e .
+	$(PIP) -e ".[demo,estimate]"
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed pyproject.toml

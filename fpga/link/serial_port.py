@@ -5,9 +5,11 @@ import errno
 import os
 import stat
 
-import serial
-
+from tritforge.common.extras import extra
 from tritforge.sim.device import DeviceError
+
+with extra("fpga", "a serial port"):
+    import serial
 
 __all__ = ["open_port"]
 

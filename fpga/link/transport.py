@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-import serial
-
+from tritforge.common.extras import extra
 from tritforge.fpga.link.frames import SESSIONS, SYNC, Decoder, Reply, frame
 from tritforge.sim.device import DeviceError
+
+with extra("fpga", "a serial port"):
+    import serial
 
 __all__ = ["Port", "Statistics", "Transport"]
 

