@@ -20,9 +20,28 @@ from tritforge.model_export.image.manifest import (
 )
 from tritforge.model_export.network import Layer, Network
 
-__all__ = ["ImageFacts", "Kernels", "derive", "image_facts", "kernels_of"]
+__all__ = [
+    "Derived",
+    "ImageFacts",
+    "Kernels",
+    "LayerShares",
+    "LedgerEntry",
+    "Roofline",
+    "RooflineLayer",
+    "ShownKernels",
+    "derive",
+    "image_facts",
+    "kernels_of",
+]
 
 _BAND = ("low", "typical", "high")
+_UNITS = {
+    "frames_per_second": "frames/s at the clock, one after another, nothing else running",
+    "component_shares": "of the typical energy on the chip, 0..1",
+    "ledger": "events an image; pJ an image: events times pJ of one event",
+    "roofline": "bytes an image; bytes and additions a clock cycle; trits count 2 bits, "
+    "activations 8, words of the host port 32",
+}
 #: Layers, rows and channels whose kernels are shown at most.
 MOST_LAYERS, MOST_ROWS, MOST_CHANNELS = 2, 16, 32
 #: Trits of a side of a picture of a layer that is no convolution.
@@ -121,9 +140,7 @@ def image_facts(manifest: Manifest) -> ImageFacts:
                 layer.note,
                 layer.memory,
                 4 * layer.weights,
-                4 * layer.weights / layer.packed_bytes
-                if layer.packed_bytes and layer.weights
-                else None,
+                _ratio(layer),
             )
             for layer in manifest.layers
         ],
@@ -136,12 +153,91 @@ def _ratio(layer: LayerEntry) -> float | None:
     return 4 * layer.weights / layer.packed_bytes
 
 
+@dataclass(frozen=True)
+class LayerShares(JsonObject):
+    """A layer's shares: of all cycles, of all energy on the chip, of the least cycles that it
+    could take in those it takes, and of cluster cycles by cause."""
+
+    cycle_share: float | None
+    energy_share: float | None
+    of_least: float | None
+    cause_shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LedgerEntry(JsonObject):
+    """How often a term's event happens in an image, and pJ of all of them: low, typical, high."""
+
+    count: float
+    pj: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RooflineLayer(JsonObject):
+    """A layer in a roofline: bytes an image, and additions a byte and a clock cycle."""
+
+    name: str
+    adds_per_cycle: float | None
+    on_chip_bytes: float
+    adds_per_on_chip_byte: float | None
+    host_bytes: float
+    adds_per_host_byte: float | None
+    packed_bytes: float
+    adds_per_packed_byte: float | None
+
+
+@dataclass(frozen=True)
+class Roofline(JsonObject):
+    """What the array can do in a clock cycle: additions, and bytes that its memories give."""
+
+    peak_adds_per_cycle: float
+    trit_bytes_per_cycle: float
+    activation_bytes_per_cycle: float
+    on_chip_bytes_per_cycle: float
+    host_bytes_per_cycle: float
+    layers: Sequence[RooflineLayer]
+
+
+@dataclass(frozen=True)
+class ShownKernels(JsonObject):
+    """Shapes of the kernels of a layer: those that a page shows, and all."""
+
+    layer: str
+    shown: tuple[int, ...]
+    all: tuple[int, ...]
+    zero: float
+
+
+@dataclass(frozen=True)
+class Derived(JsonObject):
+    """Numbers of a page that follow from estimate, run and image; units under ``units``.
+
+    Members
+    -------
+    ledger : list of LedgerEntry
+        Of the estimate's terms, in their order.
+    """
+
+    frames_per_second: Mapping[str, float]
+    adds: float
+    mac_count: int
+    utilization: float | None
+    lower_bound: float
+    simulated_cycles_per_second: float | None
+    component_shares: Mapping[str, float | None]
+    layers: Sequence[LayerShares]
+    ledger: Sequence[LedgerEntry]
+    roofline: Roofline
+    kernels: Sequence[ShownKernels]
+    units: Mapping[str, str]
+
+
 def derive(
     estimate: Mapping[str, Any],
     run: Mapping[str, Any],
     image: ImageFacts,
     kernels: Sequence[Kernels] = (),
-) -> dict[str, Any]:
+) -> Derived:
     """Numbers that follow from the estimate, the run and the image.
 
     Parameters
@@ -154,10 +250,6 @@ def derive(
         As :func:`image_facts` gives it.
     kernels
         As :func:`kernels_of` gives them.
-
-    Returns
-    -------
-    JSON values; units under ``units``.
     """
     cycles = estimate["cycles"]
     host = estimate["host"]
@@ -169,63 +261,45 @@ def derive(
         for name, count in counts.items():
             events[name] = events.get(name, 0) + count
     adds = sum(layer["events"]["adds"] for layer in layers)
-    return {
-        "frames_per_second": {
+    return Derived(
+        frames_per_second={
             key: 1e6 * estimate["clock_mhz"][key] / cycles if cycles else 0.0 for key in _BAND
         },
-        "adds": adds,
-        "mac_count": sum(layer["mac_count"] for layer in layers),
-        "utilization": adds / (cycles * estimate["adders"]) if cycles else None,
-        "lower_bound": sum(layer["lower_bound"] for layer in layers),
-        "simulated_cycles_per_second": run["total_cycles"] / run["wall_seconds"]
+        adds=adds,
+        mac_count=sum(layer["mac_count"] for layer in layers),
+        utilization=adds / (cycles * estimate["adders"]) if cycles else None,
+        lower_bound=sum(layer["lower_bound"] for layer in layers),
+        simulated_cycles_per_second=run["total_cycles"] / run["wall_seconds"]
         if run["wall_seconds"]
         else None,
-        "component_shares": {
+        component_shares={
             name: band["typical"] / whole if whole and name != OFF_CHIP else None
             for name, band in energy["components"].items()
         },
-        "layers": [_layer(layer, whole, cycles) for layer in layers],
-        "ledger": [
-            {
-                "count": events.get(term["event"], 0.0),
-                "pj": {
-                    key: term["pj_per_event"][key] * events.get(term["event"], 0.0) for key in _BAND
-                },
-            }
+        layers=[_layer(layer, whole, cycles) for layer in layers],
+        ledger=[
+            LedgerEntry(count, {key: term["pj_per_event"][key] * count for key in _BAND})
             for term in estimate["terms"]
+            for count in (events.get(term["event"], 0.0),)
         ],
-        "roofline": _roofline(estimate, image),
-        "kernels": [
-            {
-                "layer": one.layer,
-                "shown": list(one.trits.shape),
-                "all": list(one.shape),
-                "zero": one.zero,
-            }
-            for one in kernels
-        ],
-        "units": {
-            "frames_per_second": "frames/s at the clock, one after another, nothing else running",
-            "component_shares": "of the typical energy on the chip, 0..1",
-            "ledger": "events an image; pJ an image: events times pJ of one event",
-            "roofline": "bytes an image; bytes and additions a clock cycle; trits count 2 bits, "
-            "activations 8, words of the host port 32",
-        },
-    }
+        roofline=_roofline(estimate, image),
+        kernels=[ShownKernels(one.layer, one.trits.shape, one.shape, one.zero) for one in kernels],
+        units=_UNITS,
+    )
 
 
-def _layer(layer: Mapping[str, Any], whole: float, cycles: float) -> dict[str, Any]:
+def _layer(layer: Mapping[str, Any], whole: float, cycles: float) -> LayerShares:
     spent = layer["cluster_cycles"]
     every = sum(spent.values())
-    return {
-        "cycle_share": layer["cycles"] / cycles if cycles else None,
-        "energy_share": layer["on_chip"]["typical"] / whole if whole else None,
-        "of_least": layer["lower_bound"] / layer["cycles"] if layer["cycles"] else None,
-        "cause_shares": {name: count / every if every else 0.0 for name, count in spent.items()},
-    }
+    return LayerShares(
+        cycle_share=layer["cycles"] / cycles if cycles else None,
+        energy_share=layer["on_chip"]["typical"] / whole if whole else None,
+        of_least=layer["lower_bound"] / layer["cycles"] if layer["cycles"] else None,
+        cause_shares={name: count / every if every else 0.0 for name, count in spent.items()},
+    )
 
 
-def _roofline(estimate: Mapping[str, Any], image: ImageFacts) -> dict[str, Any]:
+def _roofline(estimate: Mapping[str, Any], image: ImageFacts) -> Roofline:
     config = Config.from_dict(dict(estimate["configuration"]))
     trit_word = config.memory_width("trits") / 8
     activation_word = config.scan_width * ACTIVATION_WIDTH / 8
@@ -242,24 +316,24 @@ def _roofline(estimate: Mapping[str, Any], image: ImageFacts) -> dict[str, Any]:
         )
         would = float(stored.packed_bytes)
         points.append(
-            {
-                "name": layer["name"],
-                "adds_per_cycle": adds / cycles if cycles else None,
-                "on_chip_bytes": inside,
-                "adds_per_on_chip_byte": adds / inside if inside else None,
-                "host_bytes": through,
-                "adds_per_host_byte": adds / through if through else None,
-                "packed_bytes": would,
-                "adds_per_packed_byte": adds / would if would else None,
-            }
+            RooflineLayer(
+                name=layer["name"],
+                adds_per_cycle=adds / cycles if cycles else None,
+                on_chip_bytes=inside,
+                adds_per_on_chip_byte=adds / inside if inside else None,
+                host_bytes=through,
+                adds_per_host_byte=adds / through if through else None,
+                packed_bytes=would,
+                adds_per_packed_byte=adds / would if would else None,
+            )
         )
     trits = config.memory_count("trits") * trit_word
     activations = config.memory_count("activations") * activation_word
-    return {
-        "peak_adds_per_cycle": float(config.adders),
-        "trit_bytes_per_cycle": trits,
-        "activation_bytes_per_cycle": activations,
-        "on_chip_bytes_per_cycle": trits + activations,
-        "host_bytes_per_cycle": port_word,
-        "layers": points,
-    }
+    return Roofline(
+        peak_adds_per_cycle=float(config.adders),
+        trit_bytes_per_cycle=trits,
+        activation_bytes_per_cycle=activations,
+        on_chip_bytes_per_cycle=trits + activations,
+        host_bytes_per_cycle=port_word,
+        layers=points,
+    )

@@ -72,7 +72,7 @@ def build_page(
     versions
         Of the programs that made this page, by name.
     """
-    derived = derive(estimate, run, facts, kernels)
+    derived = derive(estimate, run, facts, kernels).to_json()
     image = facts.to_json()
     documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
     numbers = Numbers(documents)

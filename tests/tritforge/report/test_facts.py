@@ -7,14 +7,14 @@ import pytest
 
 from tests.tritforge.report.synthetic import ALEXNET, DIGITS, documents, drawn_kernels
 from tritforge.model_export.network import ColumnGroup, Layer, Network
-from tritforge.report.facts import derive, kernels_of
+from tritforge.report.facts import Derived, derive, kernels_of
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_ledger_adds_up_to_the_energy(streamed):
     """All energy is in the terms: nothing is missing, nothing counted twice."""
     estimate, run, image = documents(DIGITS, "tiny", streamed=streamed)
-    derived = derive(estimate, run, image)
+    derived = derive(estimate, run, image).to_json()
     for key in ("low", "typical", "high"):
         sums = {}
         for term, entry in zip(estimate["terms"], derived["ledger"], strict=True):
@@ -28,7 +28,7 @@ def test_ledger_adds_up_to_the_energy(streamed):
 
 def test_rates_and_shares():
     estimate, run, image = documents(ALEXNET)
-    derived = derive(estimate, run, image)
+    derived = derive(estimate, run, image).to_json()
     assert derived["frames_per_second"]["typical"] == pytest.approx(800e6 / estimate["cycles"])
     assert derived["adds"] == pytest.approx(sum(ALEXNET.values()))
     assert derived["utilization"] == pytest.approx(
@@ -44,7 +44,7 @@ def test_rates_and_shares():
 def test_roofline():
     """Bandwidths of the preset: 32 trit memories of 64 bytes, 8 activation memories of 16."""
     estimate, run, image = documents(ALEXNET)
-    roof = derive(estimate, run, image)["roofline"]
+    roof = derive(estimate, run, image).to_json()["roofline"]
     assert roof["peak_adds_per_cycle"] == 512
     assert (roof["trit_bytes_per_cycle"], roof["activation_bytes_per_cycle"]) == (2048, 128)
     assert roof["on_chip_bytes_per_cycle"] == 2176 and roof["host_bytes_per_cycle"] == 4
@@ -58,9 +58,14 @@ def test_roofline():
     )
 
 
+def test_derived_comes_back():
+    derived = derive(*documents(DIGITS, "tiny"), [drawn_kernels()])
+    assert Derived.from_json(derived.to_json()).to_json() == derived.to_json()
+
+
 def test_nothing_at_all():
     estimate, run, image = documents({"pool": 0.0}, "tiny")
-    derived = derive(estimate, run, image, [drawn_kernels()])
+    derived = derive(estimate, run, image, [drawn_kernels()]).to_json()
     assert derived["utilization"] == 0
     assert derived["roofline"]["layers"][0]["adds_per_on_chip_byte"] is None
     assert derived["kernels"][0]["shown"] == [16, 12, 3, 3]

@@ -6,20 +6,19 @@ stay memories: registers those of ``memories.v``, macros those of the native sim
 that resemble each other, in block, cell and load, share a counter, up to 64 to a group.
 """
 
-import json
 import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tritforge.cost.library import Library
 from tritforge.cost.mapping import MACRO, content_of, gates_script, mapping_script, place
 from tritforge.cost.technology import CELL_KINDS
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.toolchain.tools import run_aside
+from tritforge.fpga.toolchain.yosys_json import Bit, Cell, Module, read_modules
 from tritforge.hw.bodies import Target, sources
 from tritforge.hw.verilog import TOP_NAME
 
@@ -70,7 +69,7 @@ class Group:
     pins: Counter[str] = field(default_factory=Counter)
     about: dict[str, int] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {
             "what": self.what,
             "block": self.block,
@@ -123,7 +122,7 @@ def _inverted(parts: list[str]) -> str:
             return "~" + "".join(taken)
 
 
-def map_netlist(verilog: str, library: Library) -> tuple[dict[str, Any], dict[str, Any]]:
+def map_netlist(verilog: str, library: Library) -> tuple[dict[str, Module], dict[str, Module]]:
     """Modules of a design before cells took the place of gates, and after; as Yosys writes JSON.
 
     Raises
@@ -143,18 +142,15 @@ def map_netlist(verilog: str, library: Library) -> tuple[dict[str, Any], dict[st
             (folder / f"{name}.ys").write_text(script, encoding="utf-8")
             run_aside("yosys", ("-q", f"{name}.ys"), folder)
         try:
-            gates, cells = (
-                json.loads((folder / name).read_bytes())["modules"]
-                for name in ("gates.json", "cells.json")
-            )
+            gates, cells = (read_modules(folder / name) for name in ("gates.json", "cells.json"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BuildError("yosys ended well, but did not write what it should have") from error
     return gates, cells
 
 
 def flat_netlist(
-    gates: Mapping[str, Any],
-    cells: Mapping[str, Any],
+    gates: Mapping[str, Module],
+    cells: Mapping[str, Module],
     kinds: Mapping[str, str],
     top: str = TOP_NAME,
 ) -> Netlist:
@@ -189,14 +185,18 @@ class _Output:
 
 class _Flat:
     def __init__(
-        self, gates: Mapping[str, Any], cells: Mapping[str, Any], kinds: Mapping[str, str], top: str
+        self,
+        gates: Mapping[str, Module],
+        cells: Mapping[str, Module],
+        kinds: Mapping[str, str],
+        top: str,
     ) -> None:
         self.modules = cells
         self.kinds = kinds
         self.top = top
         self.parents = [0, 1]  # of nets, 0 and 1 are constants
         self.outputs: list[_Output] = []
-        self.memories: list[tuple[str, str, dict[str, Any], dict[str, list[int]]]] = []
+        self.memories: list[tuple[str, str, Cell, dict[str, list[int]]]] = []
         self.flip_flops = {
             name: _flip_flops(gates[name], module, kinds)
             for name, module in cells.items()
@@ -263,7 +263,7 @@ class _Flat:
         ends: Mapping[str, list[int]],
         module: str,
         instance: int,
-        cell: Mapping[str, Any],
+        cell: Cell,
     ) -> None:
         pins = {pin: ends[pin][0] for pin in CELL_KINDS[kind][0]}
         one = _Output(block, kind, ends["Q" if kind == "DFF" else "Y"][0], pins)
@@ -413,8 +413,8 @@ class _Flat:
         self, loads: Mapping[int, Counter[str]], body: list[str]
     ) -> Iterator[tuple[Group, list[str]]]:
         """Counters of memories, which are added to ``body``."""
-        alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        data: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        alike: dict[tuple[str, str, int, int, bool], list[int]] = defaultdict(list)
+        data: dict[tuple[str, str, int, int, bool], list[int]] = defaultdict(list)
         for number, (block, name, cell, ends) in enumerate(self.memories):
             values = {
                 key: _value(value) for key, value in cell["parameters"].items() if key in _NUMBERS
@@ -516,15 +516,13 @@ def _value(parameter: str | int) -> int:
     return parameter if isinstance(parameter, int) else int(parameter, 2)
 
 
-def _flip_flops(
-    gates: Mapping[str, Any], cells: Mapping[str, Any], kinds: Mapping[str, str]
-) -> dict[int, _FlipFlop]:
+def _flip_flops(gates: Module, cells: Module, kinds: Mapping[str, str]) -> dict[Bit, _FlipFlop]:
     """What is known of a module's flip-flops, by the bit of their output after mapping.
 
     A flip-flop keeps the name of its output; all else that mapping changes may be named anew.
     """
-    starts: dict[int, str] = {}
-    names: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    starts: dict[Bit, str] = {}
+    names: dict[Bit, list[tuple[str, int]]] = defaultdict(list)
     for name, about in gates["netnames"].items():
         initial = about["attributes"].get("init", "")
         for index, bit in enumerate(about["bits"]):
@@ -541,16 +539,16 @@ def _flip_flops(
         for cell in cells["cells"].values()
         if kinds.get(cell["type"]) == "DFF"
     }
-    found: dict[int, _FlipFlop] = {}
+    found: dict[Bit, _FlipFlop] = {}
     for cell in gates["cells"].values():
         if not re.match(r"\$_S?DFF", cell["type"]):
             continue
         bit = cell["connections"]["Q"][0]
         enable = cell["connections"]["E"][0] if "E" in cell["connections"] else None
-        about = _FlipFlop(starts.get(bit, "0"), enable if isinstance(enable, int) else None)
-        for name in names[bit]:
-            if after.get(name) in outputs:
-                found[after[name]] = about
+        flip_flop = _FlipFlop(starts.get(bit, "0"), enable if isinstance(enable, int) else None)
+        for name_and_bit in names[bit]:
+            if after.get(name_and_bit) in outputs:
+                found[after[name_and_bit]] = flip_flop
     if set(found) != outputs:
         raise BuildError("a flip-flop lost its name when the design was mapped")
     return found
