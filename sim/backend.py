@@ -11,14 +11,13 @@ name         what runs
 
 Cycles are clock cycles of the accelerator between a RUN and its end, as its STATUS packet and its
 counters report them. Writing the image and the activations into its memories, and reading results,
-is not in them; :class:`Loading` says what the former took.
+is not in them; :class:`tritforge.sim.result.Loading` says what the former took.
 """
 
 import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
@@ -26,8 +25,6 @@ from numpy.typing import NDArray
 
 from tritforge.common.errors import TritforgeError
 from tritforge.common.progress import Progress
-from tritforge.hw.config import Config
-from tritforge.hw.program import COUNTERS
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Schedule
@@ -41,20 +38,17 @@ from tritforge.sim.interpreter import Interpreter
 from tritforge.sim.native import NativeLink
 from tritforge.sim.observer import Observer
 from tritforge.sim.pysim import PythonLink
+from tritforge.sim.result import LayerRun, Loading, Simulation
 
 __all__ = [
     "BACKENDS",
-    "CLUSTER_CYCLES",
     "Backend",
     "CycleBackend",
     "DeviceBackend",
     "GoldenBackend",
     "InterpreterBackend",
-    "LayerRun",
-    "Loading",
     "PythonBackend",
     "RtlBackend",
-    "Simulation",
     "SimulationError",
     "check_layer",
     "check_log",
@@ -62,15 +56,6 @@ __all__ = [
     "port_word_count",
 ]
 
-#: What a cluster's cycle is spent on; ``idle`` is the rest, derived.
-CLUSTER_CYCLES = (
-    "broadcasts",
-    "empty_scans",
-    "stall_queue_full",
-    "stall_imbalance",
-    "stall_drain",
-    "idle",
-)
 #: Images whose golden activations are held at a time.
 _CHUNK = 16
 #: Memory contents of more port words than this reach the RTL's memories by the back door.
@@ -79,125 +64,6 @@ BACK_DOOR_WORDS = 1_000_000
 
 class SimulationError(TritforgeError, ValueError):
     """A backend cannot run what it is asked for; the message is one sentence."""
-
-
-@dataclass(eq=False)
-class LayerRun:
-    """What one layer cost, summed over images.
-
-    ``counters`` has the names of :data:`tritforge.hw.program.COUNTERS`, ``cycles`` apart (counts,
-    or cluster cycles where the name starts with ``stall_``); empty where the backend has none.
-    """
-
-    name: str
-    kind: str  # "conv", "linear", "pool", ...
-    rows: int
-    pixels: tuple[int, int]  # output height, width before pooling
-    mac_count: int  # dense multiply-accumulates per image
-    cycles: int | None = None  # clock cycles
-    cycles_per_image: list[int] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-    #: cycles it takes at least, see :func:`tritforge.sim.cycle.model.lower_bound`
-    lower_bound: int | None = None
-    passes: int = 0  # of a streamed image; and, per image,
-    sent_words: int = 0  # port words that it needs from the host
-    read_words: int = 0  # and that the host reads back
-
-    def add(self, values: Mapping[str, int]) -> None:
-        """Add one image's counters, by the names of :data:`tritforge.hw.program.COUNTERS`."""
-        self.cycles_per_image.append(values.get("cycles", 0))
-        self.cycles = sum(self.cycles_per_image)
-        for name, value in values.items():
-            if name != "cycles":
-                self.counters[name] = self.counters.get(name, 0) + value
-
-    def dense_cycles(self, config: Config) -> float | None:
-        """Cycles of as many adders with one dense multiply-accumulate each in every cycle, sum
-        over images; None without cycles."""
-        if self.cycles is None:
-            return None
-        return self.mac_count * len(self.cycles_per_image) / config.adders
-
-    def speed_up(self, config: Config) -> float | None:
-        """Dense cycles / cycles; None without cycles or where nothing is multiplied."""
-        dense = self.dense_cycles(config)
-        return dense / self.cycles if dense and self.cycles else None
-
-    def utilization(self, config: Config) -> float | None:
-        """Share of all adders' cycles in which they add, 0..1: adds / (cycles * N*G*P)."""
-        if not self.cycles:
-            return None
-        return self.counters["adds"] / (self.cycles * config.adders)
-
-    def cluster_cycles(self, config: Config) -> dict[str, int]:
-        """Where the N*G * cycles cluster cycles went, by the names of :data:`CLUSTER_CYCLES`."""
-        if self.cycles is None:
-            return {}
-        spent = {name: self.counters[name] for name in CLUSTER_CYCLES[:-1]}
-        return {**spent, "idle": config.cluster_count * self.cycles - sum(spent.values())}
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How trits, row memory and program reached the memories, once; never in a run's cycles.
-
-    Members
-    -------
-    how
-        ``"host port"``; ``"back door"``: a simulator put them there without a clock cycle;
-        ``"already there"``: a board held them from before;
-        ``"not modelled"``; ``"streamed"``: what does not stay in the memories is sent in every run,
-        and is in its cycles; ``"none"``: there are no memories.
-    port_words
-        32-bit words that the contents are on the host port, not packed; None without memories.
-    sent_words
-        32-bit words that were sent, trits packed where that is fewer, packet headers included;
-        None but through the host port.
-    cycles
-        Clock cycles that it took; None but through the host port, and over a serial line.
-    """
-
-    how: str = "none"
-    port_words: int | None = None
-    sent_words: int | None = None
-    cycles: int | None = None
-
-
-@dataclass(eq=False)
-class Simulation:
-    """Result of one run.
-
-    ``output`` is (images, rows, height, width) int64: results of the network's last layer
-    (accumulators, in units of ``output_scale``), or the output codes of the layer that ran alone.
-    """
-
-    backend: str
-    network: str
-    config: Config
-    images: int
-    layer: str | None  # the layer that ran alone, None: the whole network
-    output_layer: str
-    output_scale: float  # real value of one unit of ``output``
-    output: NDArray[np.int64]
-    layers: list[LayerRun]
-    total_cycles: int | None  # clock cycles, sum over images; None: the backend has none
-    cycles_per_image: list[int]  # of the whole run, by image
-    loading: Loading  # of trits, rows and program; not in total_cycles
-    seconds: float  # wall time of the simulation, loading included
-
-    @property
-    def loading_cycles(self) -> int | None:
-        """Clock cycles of writing trits, rows and program through the port; None: not so done."""
-        return self.loading.cycles
-
-    @property
-    def utilization(self) -> float | None:
-        """Share of all adders' cycles in which they add, 0..1, over the whole run; None where
-        nothing is counted."""
-        if not self.total_cycles or not all(layer.counters for layer in self.layers):
-            return None
-        adds = sum(layer.counters["adds"] for layer in self.layers)
-        return adds / (self.total_cycles * self.config.adders)
 
 
 class Backend(ABC):
@@ -774,8 +640,6 @@ class InterpreterBackend(_Machine):
 BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (GoldenBackend, CycleBackend, RtlBackend, PythonBackend)
 }
-
-assert set(CLUSTER_CYCLES[:-1]) <= set(COUNTERS)
 
 
 def create(name: str, compiled: CompiledNetwork, progress: Progress | None = None) -> Backend:

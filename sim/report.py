@@ -1,17 +1,17 @@
 """What a simulation cost: ``report.json`` and ``output.npy``."""
 
-import dataclasses
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritforge.common.errors import TritforgeError
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.json_types import JsonError, dump, parse
 from tritforge.common.version import tritforge_version
-from tritforge.sim.backend import Simulation
+from tritforge.hw.config import Config
+from tritforge.sim.result import LayerReport, LayerRun, OutputFile, RunReport, Simulation
 
 __all__ = [
     "DEFAULT_CLOCK",
@@ -20,7 +20,7 @@ __all__ = [
     "ReportError",
     "build_report",
     "check_run_folder",
-    "dump",
+    "read_run",
     "write_run",
 ]
 
@@ -69,11 +69,11 @@ UNITS = {
 
 
 class ReportError(TritforgeError, ValueError):
-    """A run folder that cannot be written; the message is one sentence."""
+    """A run folder that cannot be written or read; the message is one sentence."""
 
 
-def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> dict[str, Any]:
-    """The content of ``report.json``: JSON values, units under ``units``.
+def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> RunReport:
+    """The report of a simulation.
 
     Parameters
     ----------
@@ -84,70 +84,66 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> di
     """
     config = simulation.config
     output = _output_array(simulation)
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "tritforge": tritforge_version(),
-        "network": simulation.network,
-        "image": image,
-        "image_manifest_sha256": manifest_sha256,
-        "configuration": config.name,
-        "configuration_identity": config.identity,
-        "sets": config.sets,
-        "clusters": config.clusters,
-        "elements": config.elements,
-        "adders": config.adders,
-        "backend": simulation.backend,
-        "images": simulation.images,
-        "layer": simulation.layer,
-        "total_cycles": simulation.total_cycles,
-        "cycles_per_image": simulation.cycles_per_image,
-        "loading_cycles": simulation.loading_cycles,
-        "loading": dataclasses.asdict(simulation.loading),
-        "utilization": simulation.utilization,
-        "wall_seconds": round(simulation.seconds, 3),
-        "output": {
-            "file": OUTPUT,
-            "layer": simulation.output_layer,
-            "shape": list(output.shape),
-            "dtype": str(output.dtype),
-            "scale": simulation.output_scale,
-            "meaning": "real value = scale * integer; (images, rows), and height and width where "
+    return RunReport(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        tritforge=tritforge_version(),
+        network=simulation.network,
+        image=image,
+        image_manifest_sha256=manifest_sha256,
+        configuration=config.name,
+        configuration_identity=config.identity,
+        sets=config.sets,
+        clusters=config.clusters,
+        elements=config.elements,
+        adders=config.adders,
+        backend=simulation.backend,
+        images=simulation.images,
+        layer=simulation.layer,
+        total_cycles=simulation.total_cycles,
+        cycles_per_image=simulation.cycles_per_image,
+        loading_cycles=simulation.loading_cycles,
+        loading=simulation.loading,
+        utilization=simulation.utilization,
+        wall_seconds=round(simulation.seconds, 3),
+        output=OutputFile(
+            file=OUTPUT,
+            layer=simulation.output_layer,
+            shape=output.shape,
+            dtype=str(output.dtype),
+            scale=simulation.output_scale,
+            meaning="real value = scale * integer; (images, rows), and height and width where "
             "the layer has more than one pixel",
-        },
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "rows": layer.rows,
-                "pixels": list(layer.pixels),
-                "mac_count": layer.mac_count,
-                "cycles": layer.cycles,
-                "utilization": layer.utilization(config),
-                "cycles_per_image": layer.cycles_per_image,
-                "lower_bound": layer.lower_bound,
-                "dense_cycles": layer.dense_cycles(config),
-                "speed_up": layer.speed_up(config),
-                "passes": layer.passes,
-                "sent_words": layer.sent_words,
-                "read_words": layer.read_words,
-                "counters": layer.counters,
-                "cluster_cycles": layer.cluster_cycles(config),
-            }
-            for layer in simulation.layers
-        ],
-        "units": UNITS,
-    }
+        ),
+        layers=[_layer_report(layer, config) for layer in simulation.layers],
+        units=UNITS,
+    )
 
 
-def _output_array(simulation: Simulation) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _layer_report(layer: LayerRun, config: Config) -> LayerReport:
+    return LayerReport(
+        name=layer.name,
+        kind=layer.kind,
+        rows=layer.rows,
+        pixels=layer.pixels,
+        mac_count=layer.mac_count,
+        cycles=layer.cycles,
+        utilization=layer.utilization(config),
+        cycles_per_image=layer.cycles_per_image,
+        lower_bound=layer.lower_bound,
+        dense_cycles=layer.dense_cycles(config),
+        speed_up=layer.speed_up(config),
+        passes=layer.passes,
+        sent_words=layer.sent_words,
+        read_words=layer.read_words,
+        counters=layer.counters,
+        cluster_cycles=layer.cluster_cycles(config),
+    )
+
+
+def _output_array(simulation: Simulation) -> NDArray[np.int32]:
     output = simulation.output.astype(np.int32)
     return output[:, :, 0, 0] if output.shape[2:] == (1, 1) else output
-
-
-def dump(document: Any) -> str:
-    """JSON text as all commands print and write it."""
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def check_run_folder(path: Path) -> None:
@@ -161,7 +157,7 @@ def check_run_folder(path: Path) -> None:
         raise ReportError(sentence)
 
 
-def write_run(path: Path, report: dict[str, Any], simulation: Simulation) -> Path:
+def write_run(path: Path, report: RunReport, simulation: Simulation) -> Path:
     """Write ``report.json`` and ``output.npy``; the folder appears only when it is complete.
 
     ``output.npy`` is int32, (images, rows), or (images, rows, height, width) where the layer has
@@ -182,3 +178,28 @@ def write_run(path: Path, report: dict[str, Any], simulation: Simulation) -> Pat
     except OSError as error:
         raise ReportError(f"run {path} cannot be written: {error.strerror}") from error
     return path
+
+
+def read_run(path: Path) -> RunReport:
+    """The report in a run folder.
+
+    Raises
+    ------
+    ReportError
+        There is none, or a field is missing or of another type.
+    """
+    file = path / REPORT
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ReportError(f"run {path} cannot be read: {REPORT}: {error.strerror}") from error
+    try:
+        document = parse(raw)
+    except JsonError as error:
+        raise ReportError(f"{file} {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ReportError(f"{file} is not a {FORMAT}")
+    try:
+        return RunReport.from_json(document, str(file))
+    except JsonError as error:
+        raise ReportError(str(error)) from error

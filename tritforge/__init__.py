@@ -55,10 +55,11 @@ if TYPE_CHECKING:
         bake,
         ternarize_model,
     )
-    from tritforge.sim.backend import Simulation, SimulationError
+    from tritforge.sim.backend import SimulationError
     from tritforge.sim.device import DeviceError
     from tritforge.sim.event_log import EventLogError, compare_logs
     from tritforge.sim.native import SimulatorError
+    from tritforge.sim.result import Simulation
     from tritforge.sim.verify import Verification
 
 __all__ = [
@@ -116,7 +117,8 @@ _HOMES = {
         "ternarize_model",
     ),
     "tritforge.model_export.model_file": ("load_model",),
-    "tritforge.sim.backend": ("Simulation", "SimulationError"),
+    "tritforge.sim.backend": ("SimulationError",),
+    "tritforge.sim.result": ("Simulation",),
     "tritforge.sim.device": ("DeviceError",),
     "tritforge.sim.event_log": ("EventLogError", "compare_logs"),
     "tritforge.sim.native": ("SimulatorError",),

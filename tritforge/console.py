@@ -41,7 +41,7 @@ def progress_bar() -> Iterator[Callable[[str, float], None] | None]:
 def show(as_json: bool, document: Any, *parts: str | Table) -> None:
     """Either JSON alone, or texts and tables."""
     if as_json:
-        from tritforge.sim.report import dump
+        from tritforge.common.json_types import dump
 
         click.echo(dump(document), nl=False)
         return

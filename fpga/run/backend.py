@@ -11,9 +11,10 @@ from tritforge.fpga.link.serial_link import SerialLink
 from tritforge.hw import protocol
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.compiled import CompiledNetwork
-from tritforge.sim.backend import DeviceBackend, Loading, Simulation, port_word_count
+from tritforge.sim.backend import DeviceBackend, port_word_count
 from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.event_log import Record
+from tritforge.sim.result import Loading, Simulation
 
 __all__ = ["BoardBackend"]
 

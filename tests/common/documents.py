@@ -4,7 +4,19 @@ from collections.abc import Iterator
 
 from tritforge.common.json_types import Json
 
-__all__ = ["broken", "every_place"]
+__all__ = ["broken", "every_place", "other_types"]
+
+#: By the type that a value has: others of which none can stand in its place. Where there is
+#: nothing, a number, string or list might be meant, but neither of these.
+_OTHERS: dict[type, tuple[Json, ...]] = {
+    dict: (None, True, 7, 0.5, "x", []),
+    list: (None, True, 7, 0.5, "x", {}),
+    str: (None, True, 7, 0.5, [], {}),
+    bool: (None, 7, 0.5, "x", [], {}),
+    int: (None, True, 0.5, "x", [], {}),
+    float: (None, True, "x", [], {}),
+    type(None): (True, {}),
+}
 
 
 class Wrong:
@@ -35,3 +47,21 @@ def broken(document: Json, path: tuple[str | int, ...]) -> Json:
     copy = dict(document) if isinstance(document, dict) else list(document)
     copy[path[0]] = broken(copy[path[0]], path[1:])
     return copy
+
+
+def other_types(document: Json, optional: set[str], path: str = "") -> Iterator[tuple[str, Json]]:
+    """Where a value was replaced by one of another type, and the document with that.
+
+    Of lists, the first item stands for all. Null is no replacement in fields called as one of
+    ``optional``.
+    """
+    if isinstance(document, dict):
+        for key, value in document.items():
+            for where, other in other_types(value, optional, f"{path}.{key}".lstrip(".")):
+                yield where, {**document, key: other}
+    elif isinstance(document, list) and document:
+        for where, other in other_types(document[0], optional, f"{path}[0]"):
+            yield where, [other, *document[1:]]
+    for other in _OTHERS[type(document)]:
+        if other is not None or path.rpartition(".")[2] not in optional:
+            yield path, other

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tritforge.model_export.image.folder as image_module
-from tests.common.other_types import other_types
+from tests.common.documents import other_types
 from tests.model_export.networks import (
     bound_network,
     compile_network,

@@ -18,23 +18,16 @@ from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
 from tritforge.sim.backend import (
     BACKENDS,
-    CLUSTER_CYCLES,
     CycleBackend,
     InterpreterBackend,
-    Loading,
     RtlBackend,
     SimulationError,
     create,
     port_word_count,
 )
 from tritforge.sim.device import DeviceError
-from tritforge.sim.report import (
-    ReportError,
-    build_report,
-    check_run_folder,
-    dump,
-    write_run,
-)
+from tritforge.sim.report import build_report
+from tritforge.sim.result import CLUSTER_CYCLES, Loading
 
 TINY = PRESETS["tiny"]
 
@@ -124,15 +117,10 @@ def test_the_cycle_backend_reports_what_the_rtl_does(seed):
         one, other = cycle.run(codes), rtl.run(codes)
         same_costs(one, other)
         ours, theirs = (build_report(each, "here", "") for each in (one, other))
-        assert ours["backend"] == "cycle" and list(ours) == list(theirs)
-        assert ours["layers"] == theirs["layers"]
-        assert ours["loading"] == {
-            "how": "not modelled",
-            "cycles": None,
-            "sent_words": None,
-            "port_words": theirs["loading"]["port_words"],
-        }
-        assert theirs["loading"]["how"] != "not modelled"
+        assert ours.backend == "cycle"
+        assert ours.layers == theirs.layers
+        assert ours.loading == Loading("not modelled", theirs.loading.port_words)
+        assert theirs.loading.how != "not modelled"
         for layer in image.network.layers:
             same_costs(cycle.run(codes[:2], layer.name), rtl.run(codes[:2], layer.name))
         same_costs(cycle.run(codes[::-1]), rtl.run(codes[::-1]))
@@ -292,56 +280,3 @@ def test_progress_is_told():
     with create("rtl", image, lambda message, done: told.append(done)) as rtl:
         rtl.run(codes, progress=lambda message, done: told.append((message, done)))
     assert ("rtl image 2 of 2", 0.5) in told
-
-
-# ----- reports
-
-
-@pytest.mark.compiles
-def test_report_and_run_folder(tmp_path):
-    image, codes = make(4)
-    with create("rtl", image) as rtl:
-        simulation = rtl.run(codes)
-    report = build_report(simulation, "here", "0" * 64)
-    assert dump(report).endswith("}\n")
-    write_run(tmp_path / "run", report, simulation)
-    output = np.load(tmp_path / "run" / "output.npy", allow_pickle=False)
-    assert output.dtype == np.int32
-    assert list(output.shape) == report["output"]["shape"]
-    np.testing.assert_array_equal(output.reshape(simulation.output.shape), simulation.output)
-    assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
-    assert set(report["layers"][0]) & set(report["units"]) >= {
-        "cycles",
-        "lower_bound",
-        "dense_cycles",
-        "speed_up",
-        "utilization",
-    }
-    for layer in report["layers"]:
-        assert 0 < layer["lower_bound"] <= layer["cycles"]
-        assert layer["dense_cycles"] == layer["mac_count"] * 2 / image.config.adders
-        if layer["mac_count"]:
-            assert layer["speed_up"] == pytest.approx(layer["dense_cycles"] / layer["cycles"])
-        else:
-            assert layer["speed_up"] is None
-
-
-def test_run_folders_replace_runs_only(tmp_path):
-    image, codes = make(4)
-    with create("golden", image) as golden:
-        simulation = golden.run(codes)
-    report = build_report(simulation, "here", "")
-    (tmp_path / "empty").mkdir()
-    for _ in range(2):
-        write_run(tmp_path / "empty", report, simulation)
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "report.json").write_text('{"format": "mine"}')
-    (tmp_path / "link").symlink_to(tmp_path / "empty")
-    for name in ("file", "folder", "link"):
-        with pytest.raises(ReportError, match="is left as it is"):
-            check_run_folder(tmp_path / name)
-        with pytest.raises(ReportError, match="is left as it is"):
-            write_run(tmp_path / name, report, simulation)
-    with pytest.raises(ReportError, match="cannot be written"):
-        write_run(tmp_path / "file" / "run", report, simulation)

@@ -74,17 +74,18 @@ def command(
     No layout and no timing analysis stands behind it: whether the clock is reached is not known.
     """
     from tritforge.common.files import new_file
+    from tritforge.common.json_types import dump
     from tritforge.cost.errors import CostError
-    from tritforge.cost.estimate import estimate, load_run, run_estimate
+    from tritforge.cost.estimate import estimate, run_estimate
     from tritforge.flows.inputs import input_codes, opened
     from tritforge.hw.presets import load_config
-    from tritforge.sim.report import ReportError, dump
+    from tritforge.sim.report import ReportError, read_run
     from tritforge.tables.estimate import estimate_parts
 
     technology, library = cost_figures(technology_name, liberty, memories)
     if output is not None:
         _check_output(output)
-    run = None if run_folder is None else load_run(run_folder)
+    run = None if run_folder is None else read_run(run_folder)
     with progress_bar() as progress:
         if progress is not None:
             progress("loading image", 0.0)
@@ -145,6 +146,6 @@ def _check_output(path: Path) -> None:
     from tritforge.cost.results import FORMAT
     from tritforge.sim.report import ReportError
 
-    begin = f'{{\n  "format": {json.dumps(FORMAT)},'  # as tritforge.sim.report.dump() has it
+    begin = f'{{\n  "format": {json.dumps(FORMAT)},'  # as tritforge.common.json_types.dump() has it
     if sentence := file_obstacle(path, f"is not a {FORMAT}", lambda text: text.startswith(begin)):
         raise ReportError(sentence)

@@ -1,10 +1,9 @@
 """The command ``tritforge report``: one HTML file on a run."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +13,8 @@ from tritforge.console import progress_bar, show
 
 if TYPE_CHECKING:
     from tritforge.cost.band import Band
+    from tritforge.model_export.image.folder import Image
+    from tritforge.sim.result import RunReport
 
 __all__ = ["command"]
 
@@ -91,13 +92,14 @@ def command(
     """
     target = output or run.resolve().with_name(f"{run.resolve().name}.html")
     _check_target(target)
-    from tritforge.cost.estimate import load_run, run_estimate
+    from tritforge.cost.estimate import run_estimate
     from tritforge.flows.inputs import input_codes, opened
     from tritforge.report.facts import image_facts, kernels_of
     from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
+    from tritforge.sim.report import read_run
 
-    report = load_run(run)
+    report = read_run(run)
     technology, library = cost_figures(technology_name, liberty, memories)
     with progress_bar() as progress:
         if progress is not None:
@@ -158,16 +160,14 @@ def _check_target(path: Path) -> None:
         raise ReportError(sentence)
 
 
-def _image_of(report: Mapping[str, Any], run: Path, given: Path | None) -> Path:
+def _image_of(report: "RunReport", run: Path, given: Path | None) -> Path:
     """The image folder: the one given, or where the run says it was, seen from here or from beside
     the run."""
     from tritforge.cost.errors import CostError
 
     if given is not None:
         return given
-    if not isinstance(report.get("image"), str):
-        raise CostError(f"report.json of run {run} does not say where its image is; --image does")
-    stated = Path(report["image"])
+    stated = Path(report.image)
     for place in (stated, run.resolve().parent / stated):
         if place.is_dir():
             return place
@@ -186,7 +186,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commands(
-    report: Mapping[str, Any], image: Any, context: click.Context, run: Path, inputs: Path | None
+    report: "RunReport", image: "Image", context: click.Context, run: Path, inputs: Path | None
 ) -> list[tuple[str, str]]:
     """What made the run and the page, as far as files say."""
     extra = _Origin.from_json(image.manifest.extra, "extra of the image's manifest")
@@ -206,7 +206,7 @@ def _commands(
             source += ["--threshold", str(extra.threshold)]
         if extra.percentile is not None:
             source += ["--percentile", str(extra.percentile)]
-    where = str(report["image"])
+    where = str(report.image)
     given = "X.npy" if inputs is None else str(inputs)
     compiled = shlex.join(
         [
@@ -221,7 +221,7 @@ def _commands(
             where,
         ]
     )
-    if report["backend"] in ("cycle", "rtl", "pysim"):
+    if report.backend in ("cycle", "rtl", "pysim"):
         ran = [
             "tritforge",
             "simulate",
@@ -229,7 +229,7 @@ def _commands(
             "--input",
             given,
             "--backend",
-            str(report["backend"]),
+            str(report.backend),
             "-o",
             str(run),
         ]

@@ -143,7 +143,7 @@ def command(
         "already_there": backend.kept,
         "checked": checked,
         "different_images": differences,
-        "report": report,
+        "report": report.to_json(),
     }
     if output is not None and not differences:
         write_run(output, report, simulation)

@@ -89,7 +89,7 @@ def command(
         report,
         summary(report, clock),
         *layer_tables(report, clock),
-        f"{output}: report.json, output.npy {tuple(report['output']['shape'])} "
-        f"{report['output']['dtype']}, scale {report['output']['scale']:.6g}",
+        f"{output}: report.json, output.npy {report.output.shape} "
+        f"{report.output.dtype}, scale {report.output.scale:.6g}",
         *([] if log is None else [f"{log}: event log, to be compared with another backend's"]),
     )

@@ -1,8 +1,5 @@
 """Counts that an estimate is made of: a run's events by layer, and what its input makes them."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +10,7 @@ from tritforge.hw.program import COUNTERS
 from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.golden import GoldenModel
+from tritforge.sim.result import RunReport
 
 __all__ = ["HOST", "count_products", "run_events"]
 
@@ -49,26 +47,26 @@ def count_products(
     return expected, {name: nonzero[name] / sizes[name] for name in nonzero}, kept
 
 
-def run_events(report: Mapping[str, Any], compiled: CompiledNetwork) -> dict[str, dict[str, float]]:
+def run_events(report: RunReport, compiled: CompiledNetwork) -> dict[str, dict[str, float]]:
     """Counts by layer, an image, and those of the host before and after a run."""
-    images = report["images"]
+    images = report.images
     memory, config = compiled.memory, compiled.config
     schedule = memory.schedule
     result = {}
-    for layer in report["layers"]:
-        counts = {name: layer["counters"][name] / images for name in COUNTERS if name != "cycles"}
-        counts["cycles"] = layer["cycles"] / images
+    for layer in report.layers:
+        counts = {name: layer.counters[name] / images for name in COUNTERS if name != "cycles"}
+        counts["cycles"] = (layer.cycles or 0) / images
         counts |= dict.fromkeys(HOST_EVENTS, 0.0)
         if schedule is not None:
             activations = sum(
                 strip.words * config.clusters * config.memory_chunks("activations")
-                for number in schedule.of_layer(layer["name"])
+                for number in schedule.of_layer(layer.name)
                 for strip in schedule.passes[number].loads
             )
             counts["sent_activation_words"] = float(activations)
-            counts["sent_trit_words"] = float(layer["sent_words"] - activations)
-            counts["read_words"] = float(layer["read_words"])
-        result[layer["name"]] = counts
+            counts["sent_trit_words"] = float(layer.sent_words - activations)
+            counts["read_words"] = float(layer.read_words)
+        result[layer.name] = counts
     final = compiled.network.final
     read = _result_words(config, final.rows) * final.height * final.width
     sent = (

@@ -1,6 +1,5 @@
 """The whole estimate of a network on a configuration: events, energy, area, baselines."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,10 +46,9 @@ from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.network import Layer
 from tritforge.sim.backend import CycleBackend
 from tritforge.sim.golden import GoldenModel
-from tritforge.sim.report import FORMAT as RUN_FORMAT
-from tritforge.sim.report import REPORT
+from tritforge.sim.result import LayerReport, RunReport
 
-__all__ = ["estimate", "load_run", "recompiled", "run_estimate"]
+__all__ = ["estimate", "recompiled", "run_estimate"]
 
 #: Sums over layers.
 ALL, TERNARY_CONVS, LINEAR = "all layers", "ternary conv layers", "fully connected layers"
@@ -144,7 +142,7 @@ def estimate(
 
 
 def run_estimate(
-    report: Mapping[str, Any],
+    report: RunReport,
     image: Image,
     technology: Technology,
     *,
@@ -178,7 +176,7 @@ def run_estimate(
 
 
 def _estimate(
-    report: Mapping[str, Any],
+    report: RunReport,
     compiled: CompiledNetwork,
     codes: NDArray[np.integer] | None,
     technology: Technology,
@@ -188,7 +186,7 @@ def _estimate(
     timer: WallClock,
 ) -> Estimate:
     check_run(report, compiled)
-    images = report["images"]
+    images = report.images
     if codes is not None and len(codes) != images:
         raise CostError(f"the run is of {images} images, the input has {len(codes)}")
     tensors: list[dict[str, NDArray[np.int64]]] = []
@@ -227,24 +225,24 @@ def _estimate(
     return Estimate(
         format=FORMAT,
         format_version=FORMAT_VERSION,
-        tritforge=report["tritforge"],
-        network=report["network"],
-        image=report["image"],
-        image_manifest_sha256=report["image_manifest_sha256"],
+        tritforge=report.tritforge,
+        network=report.network,
+        image=report.image,
+        image_manifest_sha256=report.image_manifest_sha256,
         configuration=compiled.config.to_dict(),
         configuration_identity=compiled.config.identity,
         adders=compiled.config.adders,
-        backend=report["backend"],
+        backend=report.backend,
         images=images,
         adds_checked=codes is not None,
         clock_mhz=priced.clock,
         cycles=priced.cycles,
         microseconds=priced.cycles / priced.clock.typical,
-        layers=priced.layers(report["layers"], densities),
+        layers=priced.layers(report.layers, densities),
         host=priced.host(),
         totals=priced.totals(),
         energy=Energy(**spent(everything)),
-        loading=None if streamed else priced.loading(report["loading"]["port_words"]),
+        loading=None if streamed else priced.loading(report.loading.port_words or 0),
         average_power_mw=_power(everything.on_chip, priced.cycles, priced.clock),
         components=COMPONENTS,
         terms=tuple(terms),
@@ -291,7 +289,7 @@ class _Priced:
         return sum(self.events[layer.name]["cycles"] for layer in self.compiled.network.layers)
 
     def layers(
-        self, reported: Sequence[Mapping[str, Any]], densities: Mapping[str, float]
+        self, reported: Sequence[LayerReport], densities: Mapping[str, float]
     ) -> tuple[LayerEstimate, ...]:
         """``reported``: layers of the run's report; ``densities``: of activations, by tensor."""
         layers = self.compiled.network.layers
@@ -300,9 +298,7 @@ class _Priced:
             for layer, one in zip(layers, reported, strict=True)
         )
 
-    def _layer(
-        self, layer: Layer, reported: Mapping[str, Any], density: float | None
-    ) -> LayerEstimate:
+    def _layer(self, layer: Layer, reported: LayerReport, density: float | None) -> LayerEstimate:
         events, energy = self.events[layer.name], self.energies[layer.name]
         trits = sum(group.trits.size for group in layer.groups)
         seen = events["broadcasts"] + events["skipped_activations"]
@@ -321,15 +317,15 @@ class _Priced:
             activation_density=density,
             broadcast_density=events["broadcasts"] / seen if seen else None,
             cycles=events["cycles"],
-            utilization=reported["utilization"],
-            lower_bound=reported["lower_bound"] / self.images,
+            utilization=reported.utilization,
+            lower_bound=(reported.lower_bound or 0) / self.images,
             microseconds=events["cycles"] / self.clock.typical,
             events=events,
             **spent(energy),
             pj_per_mac=_per(energy.on_chip, layer.mac_count),
             pj_per_add=_per(energy.on_chip, events["adds"]),
             cluster_cycles={
-                name: value / self.images for name, value in reported["cluster_cycles"].items()
+                name: value / self.images for name, value in reported.cluster_cycles.items()
             },
         )
 
@@ -384,27 +380,3 @@ def _power(energy: Band, cycles: float, clock: Band) -> Extremes | None:
         energy.typical / (cycles / clock.typical) * 1e-3,
         energy.high / (cycles / clock.high) * 1e-3,
     )
-
-
-def _not_finite(name: str) -> float:
-    raise ValueError(f"{name} is no number that JSON has")
-
-
-def load_run(folder: Path) -> dict[str, Any]:
-    """``report.json`` of a run folder.
-
-    Raises
-    ------
-    CostError
-        There is none.
-    """
-    path = folder / REPORT
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
-    except OSError as error:
-        raise CostError(f"run {folder} cannot be read: {path.name}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise CostError(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != RUN_FORMAT:
-        raise CostError(f"{path} is not a {RUN_FORMAT}")
-    return document

@@ -1,7 +1,6 @@
 """Counted events of a run, and whether they add up."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from tritforge.hw.program import COUNTERS
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import Image
 from tritforge.model_export.network import Layer, Network, Pool
+from tritforge.sim.result import LayerReport, RunReport
 
 __all__ = ["check_adds", "check_layer", "check_run", "nonzero_products"]
 
@@ -20,145 +20,91 @@ _MOST = 1 << 62
 _STALLS = ("stall_queue_full", "stall_imbalance", "stall_drain")
 
 
-#: What a run's report must have, and each of its layers: types.
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "network": (str,),
-    "image": (str,),
-    "image_manifest_sha256": (str,),
-    "configuration": (str,),
-    "configuration_identity": (str,),
-    "backend": (str,),
-    "tritforge": (str,),
-    "images": (int,),
-    "layer": (str, type(None)),
-    "total_cycles": (int, type(None)),
-    "loading": (dict,),
-    "wall_seconds": (int, float),
-    "layers": (list,),
-}
-_LAYER_FIELDS: dict[str, tuple[type, ...]] = {
-    "name": (str,),
-    "cycles": (int, type(None)),
-    "cycles_per_image": (list,),
-    "lower_bound": (int, type(None)),
-    "utilization": (int, float, type(None)),
-    "counters": (dict,),
-    "cluster_cycles": (dict,),
-    "passes": (int,),
-    "sent_words": (int,),
-    "read_words": (int,),
-}
-
-
-def check_image(report: Mapping[str, Any], image: Image) -> None:
+def check_image(report: RunReport, image: Image) -> None:
     """That a run is one of this image.
 
     Raises
     ------
     CostError
     """
-    if report["image_manifest_sha256"] != image.manifest.manifest_sha256:
+    if report.image_manifest_sha256 != image.manifest.manifest_sha256:
         raise CostError("the run is of another image than this one: their manifests differ")
 
 
-def check_run(report: Mapping[str, Any], compiled: CompiledNetwork) -> None:
+def check_run(report: RunReport, compiled: CompiledNetwork) -> None:
     """That a run (``report.json`` of ``simulate`` or ``run``) is one of this network, and whole.
 
     Raises
     ------
     CostError
-        A field is missing or of another type; another configuration, one layer alone, no
-        counters, or counters that do not add up.
+        Another configuration, one layer alone, no counters, or counters that do not add up.
     """
-    _fields(report, _FIELDS, "the run's report")
-    layers = report["layers"]
-    for layer in layers:
-        if not isinstance(layer, dict):
-            raise CostError("the run's report has a layer that is no object")
-        _fields(layer, _LAYER_FIELDS, f"layer {layer.get('name')} of the run's report")
-    _fields(report["loading"], {"how": (str,), "port_words": (int,)}, "loading of the run's report")
+    layers = report.layers
     config = compiled.config
-    if report["configuration_identity"] != config.identity:
+    if report.configuration_identity != config.identity:
         raise CostError(
-            f"the run is of configuration {report['configuration']} "
-            f"({report['configuration_identity'][:8]}), the image of {config.name} "
+            f"the run is of configuration {report.configuration} "
+            f"({report.configuration_identity[:8]}), the image of {config.name} "
             f"({config.identity[:8]})"
         )
-    if report["layer"] is not None:
+    if report.layer is not None:
         raise CostError(
-            f"the run is of layer {report['layer']} alone; an estimate needs the whole network"
+            f"the run is of layer {report.layer} alone; an estimate needs the whole network"
         )
-    if report["total_cycles"] is None:
+    if report.total_cycles is None:
         raise CostError(
-            f"the run is of backend {report['backend']}, which counts no events; cycle and rtl do"
+            f"the run is of backend {report.backend}, which counts no events; cycle and rtl do"
         )
-    names, found = (
-        [layer.name for layer in compiled.network.layers],
-        [one["name"] for one in layers],
-    )
+    names = [layer.name for layer in compiled.network.layers]
+    found = [layer.name for layer in layers]
     if found != names:
         raise CostError(f"the run has layers {', '.join(found)}, the image {', '.join(names)}")
-    images = report["images"]
+    images = report.images
     if images < 1:
         raise CostError(f"the run has {images} images")
-    if report["loading"]["port_words"] < 0:
-        raise CostError(f"the run says that loading took {report['loading']['port_words']} words")
+    if report.loading.port_words is None or report.loading.port_words < 0:
+        raise CostError(f"the run says that loading took {report.loading.port_words} words")
     for layer in layers:
         check_layer(config, layer)
-        if layer["lower_bound"] is None or layer["utilization"] is None:
+        if layer.lower_bound is None or layer.utilization is None:
             raise CostError(
-                f"layer {layer['name']} of the run's report has no lower_bound or no utilization"
+                f"layer {layer.name} of the run's report has no lower_bound or no utilization"
             )
-        each = layer["cycles_per_image"]
-        if (
-            len(each) != images
-            or any(isinstance(one, bool) or not isinstance(one, int) for one in each)
-            or sum(each) != layer["cycles"]
-        ):
+        each = layer.cycles_per_image
+        if len(each) != images or sum(each) != layer.cycles:
             raise CostError(
-                f"counters of layer {layer['name']} do not add up: its cycles are "
-                f"{layer['cycles']:,}, those of its images are not"
+                f"counters of layer {layer.name} do not add up: its cycles are "
+                f"{layer.cycles:,}, those of its images are not"
             )
         if compiled.memory.schedule is None:
             _check_drain(compiled, layer, images)
-    if sum(layer["cycles"] for layer in layers) != report["total_cycles"]:
+    cycles = sum(layer.cycles or 0 for layer in layers)
+    if cycles != report.total_cycles:
         raise CostError(
-            f"counters do not add up: the layers' cycles are "
-            f"{sum(layer['cycles'] for layer in layers):,} in all, the run's "
-            f"{report['total_cycles']:,}"
+            f"counters do not add up: the layers' cycles are {cycles:,} in all, the run's "
+            f"{report.total_cycles:,}"
         )
 
 
-def _fields(values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], where: str) -> None:
-    for field, types in fields.items():
-        if field not in values:
-            raise CostError(f"{where} lacks {field!r}")
-        value = values[field]
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise CostError(f"{where} has {field} {value!r:.60}, which is no {types[0].__name__}")
-        if isinstance(value, int | float) and not abs(value) <= _MOST:  # NaN is not
-            raise CostError(f"{where} has {field} {value!r:.30}.., which is out of all proportion")
-
-
-def _check_drain(compiled: CompiledNetwork, layer: Mapping[str, Any], images: int) -> None:
+def _check_drain(compiled: CompiledNetwork, layer: LayerReport, images: int) -> None:
     """Steps of the drain follow from the program: pixels, rows in use, blocks; results from them.
 
     Raises
     ------
     CostError
     """
-    place = compiled.memory.layer(layer["name"])
+    place = compiled.memory.layer(layer.name)
     steps = images * place.pixels * place.rows_used * compiled.config.blocks
-    results = steps if compiled.network.layer(layer["name"]).final else 0
+    results = steps if compiled.network.layer(layer.name).final else 0
     for name, want in (("drain_steps", steps), ("result_writes", results)):
-        if layer["counters"][name] != want:
+        if layer.counters[name] != want:
             raise CostError(
-                f"counters of layer {layer['name']} do not add up: {name} is "
-                f"{layer['counters'][name]:,}, the program makes {want:,}"
+                f"counters of layer {layer.name} do not add up: {name} is "
+                f"{layer.counters[name]:,}, the program makes {want:,}"
             )
 
 
-def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
+def check_layer(config: Config, layer: LayerReport) -> None:
     """That the counters of one layer of a report can be true of one run of this configuration.
 
     Raises
@@ -166,11 +112,11 @@ def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
     CostError
         One is missing, or they do not add up; the message says which.
     """
-    name, counters = layer.get("name"), layer["counters"]
+    name = layer.name
     values: dict[str, int] = {}
     for counter in COUNTERS:
-        value = layer.get("cycles") if counter == "cycles" else counters.get(counter)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        value = layer.cycles if counter == "cycles" else layer.counters.get(counter)
+        if value is None or not 0 <= value <= _MOST:
             raise CostError(f"counter {counter} of layer {name} is {value!r:.40}, not a count")
         values[counter] = value
 
@@ -220,9 +166,7 @@ def check_layer(config: Config, layer: Mapping[str, Any]) -> None:
         )
 
 
-def check_adds(
-    report: Mapping[str, Any], compiled: CompiledNetwork, expected: Mapping[str, int]
-) -> None:
+def check_adds(report: RunReport, compiled: CompiledNetwork, expected: Mapping[str, int]) -> None:
     """That every layer made as many additions as its nonzero trits met nonzero activations.
 
     Of a streamed layer whose strips overlap, at least as many.
@@ -232,11 +176,11 @@ def check_adds(
     CostError
         They differ.
     """
-    for layer in report["layers"]:
-        adds, want = layer["counters"]["adds"], expected[layer["name"]]
+    for layer in report.layers:
+        adds, want = layer.counters["adds"], expected[layer.name]
         if adds != want if compiled.memory.schedule is None else adds < want:
             raise CostError(
-                f"counters of layer {layer['name']} do not add up: {adds:,} adds, but nonzero "
+                f"counters of layer {layer.name} do not add up: {adds:,} adds, but nonzero "
                 f"trits meet nonzero activations {want:,} times"
             )
 

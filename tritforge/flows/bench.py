@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tritforge import model_export
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.json_types import dump
 from tritforge.common.progress import Progress
 from tritforge.flows.drawn import DRAWN_SAMPLES
 from tritforge.flows.export import export
@@ -41,9 +42,9 @@ from tritforge.sim.report import (
     DEFAULT_CLOCK,
     ReportError,
     build_report,
-    dump,
     write_run,
 )
+from tritforge.sim.result import RunReport
 
 __all__ = ["run"]
 
@@ -319,7 +320,7 @@ def _measure(
             alone = _weight_skipping(image, golden, timer.progress)
     report = build_report(simulation, str(output / "image"), image.manifest.manifest_sha256)
     write_run(folder / "run", report, simulation)
-    if report["total_cycles"] is not None:
+    if report.total_cycles is not None:
         with timer.step("picture"):
             utilization_picture(
                 report,
@@ -351,7 +352,7 @@ def _measure(
                 (ALL, layers),
             )
         },
-        "report": report,
+        "report": report.to_json(),
         "seconds": timer.summary(),
         "units": UNITS,
     }
@@ -379,7 +380,7 @@ def _weight_skipping(
 def _layers(
     image: Image,
     provenance: Provenance,
-    report: dict[str, Any],
+    report: RunReport,
     golden: Mapping[str, NDArray[np.integer]],
     alone: list[dict[str, int]],
     clock: float,
@@ -387,7 +388,7 @@ def _layers(
     network = image.network
     records = iter(provenance.layers)
     result = []
-    for index, (layer, one) in enumerate(zip(network.layers, report["layers"], strict=True)):
+    for index, (layer, one) in enumerate(zip(network.layers, report.layers, strict=True)):
         record = next(records) if layer.weight_count else None
         source = golden[layer.groups[0].source]
         entry: dict[str, Any] = {
@@ -403,11 +404,11 @@ def _layers(
             "activation_density": float(np.mean(source != 0)),
             "activation_density_requested": record and record.input_density_requested,
             "dense_cycles": layer.mac_count / image.config.adders,
-            "cycles": one["cycles"],
-            "lower_bound": one["lower_bound"],
-            "utilization": one["utilization"],
-            "adds": one["counters"].get("adds"),
-            "cluster_cycles": one["cluster_cycles"],
+            "cycles": one.cycles,
+            "lower_bound": one.lower_bound,
+            "utilization": one.utilization,
+            "adds": one.counters.get("adds"),
+            "cluster_cycles": one.cluster_cycles,
             "weight_skipping": None,
         }
         if alone:
@@ -425,7 +426,7 @@ def _derived(entry: dict[str, Any], clock: float) -> dict[str, Any]:
     entry["microseconds"] = cycles / clock if cycles is not None else None
     if known and entry["weight_skipping"] is not None:
         alone = entry["weight_skipping"]
-        alone["share_of_dense"] = alone["cycles"] / dense
+        alone["share_of_dense"] = alone.cycles / dense
     return entry
 
 
@@ -449,7 +450,7 @@ def _total(layers: list[dict[str, Any]], adders: int, clock: float) -> dict[str,
             "utilization": adds / (cycles * adders) if cycles else None,
             "weight_skipping": None
             if not alone or None in alone
-            else {"cycles": sum(one["cycles"] for one in alone)},
+            else {"cycles": sum(one.cycles for one in alone)},
         },
         clock,
     )

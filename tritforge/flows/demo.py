@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tritforge.common.files import new_folder, obstacle
+from tritforge.common.json_types import dump
 from tritforge.common.progress import Progress
 from tritforge.flows.export import export
 from tritforge.flows.inputs import input_codes
@@ -26,9 +27,9 @@ from tritforge.sim.backend import create
 from tritforge.sim.report import (
     ReportError,
     build_report,
-    dump,
     write_run,
 )
+from tritforge.sim.result import RunReport
 from tritforge.sim.verify import CHECKED, verify
 
 __all__ = ["run"]
@@ -184,7 +185,7 @@ def _run(
             "rtl": _accuracy(simulation.output, test_y),
         },
         "export": made.to_dict(),
-        "report": report,
+        "report": report.to_json(),
         "verification": verification.to_dict(),
         "baseline": without,
         "seconds": clock.summary(),
@@ -204,7 +205,7 @@ def _baseline(
     calibration: Any,
     test_x: Any,
     golden: Any,
-    report: dict[str, Any],
+    report: RunReport,
     progress: Progress | None,
 ) -> dict[str, Any]:
     """The same network on the same array, every zero costing its cycle."""
@@ -232,18 +233,18 @@ def _baseline(
     )
     assert simulation.total_cycles is not None
     layers = []
-    for ours, theirs in zip(report["layers"], simulation.layers, strict=True):
-        skipping = sum(ours["cycles_per_image"][:count]) / count
+    for ours, theirs in zip(report.layers, simulation.layers, strict=True):
+        skipping = sum(ours.cycles_per_image[:count]) / count
         whole = sum(theirs.cycles_per_image) / count
         layers.append(
             {
-                "name": ours["name"],
+                "name": ours.name,
                 "cycles": skipping,
                 "cycles_without_skipping": whole,
                 "factor": whole / skipping,
             }
         )
-    skipping = sum(report["cycles_per_image"][:count]) / count
+    skipping = sum(report.cycles_per_image[:count]) / count
     whole = simulation.total_cycles / count
     return {
         "images": count,

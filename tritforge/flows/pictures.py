@@ -1,14 +1,13 @@
 """Pictures: ternary kernels, and where an accelerator's cycles went. Matplotlib, no screen."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.extras import extra
 from tritforge.model_export.network import Layer, Network
-from tritforge.sim.backend import CLUSTER_CYCLES
+from tritforge.sim.result import CLUSTER_CYCLES, RunReport
 
 with extra("demo", "a picture"):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -99,20 +98,18 @@ def kernels_picture(network: Network, path: Path) -> Path:
     return path
 
 
-def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> Path:
+def utilization_picture(report: RunReport, path: Path, note: str = "") -> Path:
     """Cycles per image, and what cluster cycles were spent on, by layer.
 
     Parameters
     ----------
-    report : dict
+    report : RunReport
         As :func:`tritforge.sim.report.build_report` gives it, of a backend with cycles.
     note : str
         A second line for the title.
     """
-    layers = report["layers"]
-    names = [
-        f"{layer['name']}\n{layer['cycles'] / report['images']:,.0f} cycles" for layer in layers
-    ]
+    layers = report.layers
+    names = [f"{layer.name}\n{(layer.cycles or 0) / report.images:,.0f} cycles" for layer in layers]
     places = np.arange(len(layers))[::-1]
     figure = Figure(figsize=(10.5, 1.6 + 0.75 * len(layers)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -121,7 +118,7 @@ def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> P
     for cause in CLUSTER_CYCLES:
         share = np.array(
             [
-                100 * layer["cluster_cycles"][cause] / max(1, sum(layer["cluster_cycles"].values()))
+                100 * layer.cluster_cycles[cause] / max(1, sum(layer.cluster_cycles.values()))
                 for layer in layers
             ]
         )
@@ -131,7 +128,7 @@ def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> P
     left.set_xlim(0, 100)
     left.set_xlabel("cluster cycles, %")
     left.legend(ncols=3, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    values = np.array([100 * (layer["utilization"] or 0.0) for layer in layers])
+    values = np.array([100 * (layer.utilization or 0.0) for layer in layers])
     right.barh(places, values, color="#386641")
     for place, value in zip(places, values, strict=True):
         inside = value > 75
@@ -147,10 +144,10 @@ def utilization_picture(report: dict[str, Any], path: Path, note: str = "") -> P
     right.set_xlim(0, 100)
     right.set_xlabel("adder utilization, %")
     figure.suptitle(
-        f"{report['network']} on {report['configuration']} "
-        f"({report['sets'] * report['clusters']} clusters x {report['elements']} adders), "
-        f"backend {report['backend']}, "
-        + ("1 image" if report["images"] == 1 else f"mean of {report['images']} images")
+        f"{report.network} on {report.configuration} "
+        f"({report.sets * report.clusters} clusters x {report.elements} adders), "
+        f"backend {report.backend}, "
+        + ("1 image" if report.images == 1 else f"mean of {report.images} images")
         + (f"\n{note}" if note else ""),
         fontsize=11,
     )

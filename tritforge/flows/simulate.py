@@ -9,9 +9,10 @@ from tritforge.common.progress import Progress
 from tritforge.flows.inputs import StrPath, array_digest, input_codes, opened
 from tritforge.hw.config import Config
 from tritforge.model_export.image.folder import Image
-from tritforge.sim.backend import BACKENDS, Simulation, check_layer, check_log, create
+from tritforge.sim.backend import BACKENDS, check_layer, check_log, create
 from tritforge.sim.event_log import EventLog, EventLogError, Record, check_log_file, write_log
 from tritforge.sim.report import build_report, check_run_folder, write_run
+from tritforge.sim.result import RunReport, Simulation
 
 __all__ = ["report_of", "simulate"]
 
@@ -92,6 +93,6 @@ def simulate(
     return simulation
 
 
-def report_of(simulation: Simulation, image: Image, where: str | None = None) -> dict[str, Any]:
+def report_of(simulation: Simulation, image: Image, where: str | None = None) -> RunReport:
     """``report.json`` of a simulation, see :func:`tritforge.sim.report.build_report`."""
     return build_report(simulation, where or str(image.path), image.manifest.manifest_sha256)

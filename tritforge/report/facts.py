@@ -19,6 +19,7 @@ from tritforge.model_export.image.manifest import (
     Streaming,
 )
 from tritforge.model_export.network import Layer, Network
+from tritforge.sim.result import RunReport
 
 __all__ = [
     "Derived",
@@ -234,7 +235,7 @@ class Derived(JsonObject):
 
 def derive(
     estimate: Mapping[str, Any],
-    run: Mapping[str, Any],
+    run: RunReport,
     image: ImageFacts,
     kernels: Sequence[Kernels] = (),
 ) -> Derived:
@@ -269,8 +270,8 @@ def derive(
         mac_count=sum(layer["mac_count"] for layer in layers),
         utilization=adds / (cycles * estimate["adders"]) if cycles else None,
         lower_bound=sum(layer["lower_bound"] for layer in layers),
-        simulated_cycles_per_second=run["total_cycles"] / run["wall_seconds"]
-        if run["wall_seconds"]
+        simulated_cycles_per_second=(run.total_cycles or 0) / run.wall_seconds
+        if run.wall_seconds
         else None,
         component_shares={
             name: band["typical"] / whole if whole and name != OFF_CHIP else None

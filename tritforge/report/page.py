@@ -25,6 +25,7 @@ from tritforge.report.plots.kernels import kernels as kernels_plot
 from tritforge.report.plots.legend import CAUSES, GROUPS, MOST_NAMED
 from tritforge.report.plots.roofline import roofline
 from tritforge.report.plots.utilization import utilization
+from tritforge.sim.result import RunReport
 
 __all__ = ["GENERATOR", "build_page", "is_page"]
 
@@ -48,7 +49,7 @@ def is_page(text: str) -> bool:
 
 def build_page(
     estimate: Mapping[str, Any],
-    run: Mapping[str, Any],
+    report: RunReport,
     facts: ImageFacts,
     kernels: Sequence[Kernels],
     *,
@@ -61,8 +62,8 @@ def build_page(
     ----------
     estimate
         As :func:`tritforge.cost.estimate.run_estimate` gives it.
-    run
-        ``report.json`` of the run.
+    report
+        Of the run.
     facts
         Of the image.
     kernels
@@ -72,7 +73,8 @@ def build_page(
     versions
         Of the programs that made this page, by name.
     """
-    derived = derive(estimate, run, facts, kernels).to_json()
+    derived = derive(estimate, report, facts, kernels).to_json()
+    run = report.to_json()
     image = facts.to_json()
     documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
     numbers = Numbers(documents)
@@ -102,7 +104,7 @@ def build_page(
         commands=commands,
         versions=versions or {},
         backend=_BACKENDS.get(str(estimate["backend"]), _OTHER_BACKEND),
-        streamed=any(layer["passes"] for layer in run["layers"]),
+        streamed=any(layer.passes for layer in report.layers),
         units=_units(numbers, estimate),
         macro_sources=list(
             dict.fromkeys(one["source"] for one in estimate["technology"]["memories"])

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from tritforge.flows.bench import ALL, MARKER, TERNARY_CONVS
+from tritforge.sim.result import RunReport
 from tritforge.tables.run import causes_table, loading_sentence, transfer_tables
 from tritforge.tables.table import captioned_table
 
@@ -14,7 +15,7 @@ __all__ = ["bench_parts"]
 
 def bench_parts(result: dict[str, Any], output: Path) -> list[str | Table]:
     """Texts and tables that show a result."""
-    report, clock = result["report"], result["clock_mhz"]
+    report, clock = RunReport.from_json(result["report"]), result["clock_mhz"]
     head = result["statement"]
     if result["provenance"]["origin"] == "drawn":
         head = f"DRAWN, NOT TRAINED: {head}"
@@ -26,7 +27,7 @@ def bench_parts(result: dict[str, Any], output: Path) -> list[str | Table]:
         )
     parts += [f"{note}." for note in result["provenance"]["notes"]]
     parts.append(_work_table(result))
-    if report["total_cycles"] is None:
+    if report.total_cycles is None:
         parts.append(f"backend {result['backend']}: integers only, no clock.")
     else:
         total = result["totals"][ALL]
@@ -37,14 +38,14 @@ def bench_parts(result: dict[str, Any], output: Path) -> list[str | Table]:
             f"{result['configuration']} ({result['adders']} adders), backend "
             f"{result['backend']}: {total['cycles']:,} cycles an image, "
             f"{total['microseconds'] / 1000:.3f} ms at {clock:g} MHz, utilization "
-            f"{total['utilization']:.1%}. {loading_sentence(report['loading'])}",
+            f"{total['utilization']:.1%}. {loading_sentence(report.loading)}",
             _conclusion(result),
         ]
     parts.append(
         "wall time: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in result["seconds"].items())
     )
-    picture = "" if report["total_cycles"] is None else f", picture {output}/bench.png"
+    picture = "" if report.total_cycles is None else f", picture {output}/bench.png"
     parts.append(f"all figures: {output}/{MARKER}{picture}")
     parts.append(
         "the same again:\n"

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from tritforge.flows.demo import MARKER
 from tritforge.model_export.image.manifest import Manifest
+from tritforge.sim.result import RunReport
 from tritforge.tables.export import export_parts
 from tritforge.tables.run import layer_tables, summary
 
@@ -16,7 +17,7 @@ __all__ = ["demo_parts"]
 
 def demo_parts(result: dict[str, Any], output: Path, clock: float) -> list[str | Table]:
     """Texts and tables that show a result; ``clock`` in MHz."""
-    report, seconds = result["report"], result["seconds"]
+    report, seconds = RunReport.from_json(result["report"]), result["seconds"]
     accuracy = Table(
         box=box.SIMPLE_HEAD,
         title_justify="left",

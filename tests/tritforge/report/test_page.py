@@ -19,7 +19,7 @@ from tritforge.report.numbers import KINDS
 from tritforge.report.page import build_page, is_page
 from tritforge.report.plots.legend import CAUSES, GROUPS
 from tritforge.report.svg import INKS, labels, shortened
-from tritforge.sim.backend import CLUSTER_CYCLES
+from tritforge.sim.result import CLUSTER_CYCLES
 
 
 @pytest.fixture(params=CASES)
@@ -62,7 +62,7 @@ def test_documents_are_embedded_whole(case):
     (estimate, run, image), page = case
     embedded = page.documents()
     assert embedded["estimate"] == estimate
-    assert embedded["run"] == run and embedded["image"] == image.to_json()
+    assert embedded["run"] == run.to_json() and embedded["image"] == image.to_json()
     assert set(embedded) == {"estimate", "run", "image", "derived"}
 
 

@@ -18,10 +18,10 @@ def report_of(image, codes, backend):
 def test_a_run_in_sentences_and_tables():
     report = report_of(*make(4), "rtl")
     text = summary(report, clock=25)
-    assert "25 MHz" in text and f"{report['total_cycles']:,} cycles in all" in text
-    rows = len(report["layers"]) + (len(report["layers"]) > 1)
+    assert "25 MHz" in text and f"{report.total_cycles:,} cycles in all" in text
+    rows = len(report.layers) + (len(report.layers) > 1)
     assert [table.row_count for table in layer_tables(report)] == [rows, rows, rows]
-    assert f"{report['loading']['port_words']:,} port words" in text
+    assert f"{report.loading.port_words:,} port words" in text
     assert "not modelled" not in text
 
 
