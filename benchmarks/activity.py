@@ -21,7 +21,7 @@ from tritforge.console import progress_bar
 from tritforge.cost.estimate import estimate
 from tritforge.cost.netlist.activity import switching_activity
 from tritforge.cost.netlist.agreement import compare_blocks
-from tritforge.cost.technology import load_technology
+from tritforge.cost.technology_file import load_technology
 from tritforge.flows.export import export
 from tritforge.flows.inputs import input_codes
 from tritforge.model_export.training.digits import digits_data

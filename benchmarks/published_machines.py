@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tritforge.cost.published import eie, eyeriss
 from tritforge.cost.published.eyeriss_figures import COMPONENTS
-from tritforge.cost.technology import load_technology
+from tritforge.cost.technology_file import load_technology
 
 _VARIANTS = ("densities", "entries")
 

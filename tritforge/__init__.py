@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from tritforge.common.errors import TritforgeError
     from tritforge.cost.errors import CostError
     from tritforge.cost.estimate import estimate
-    from tritforge.cost.technology import Technology, load_technology
+    from tritforge.cost.technology import Technology
+    from tritforge.cost.technology_file import load_technology
     from tritforge.flows.export import Export, export
     from tritforge.flows.generate import generate
     from tritforge.flows.simulate import simulate
@@ -125,7 +126,8 @@ _HOMES = {
     "tritforge.sim.verify": ("Verification",),
     "tritforge.cost.errors": ("CostError",),
     "tritforge.cost.estimate": ("estimate",),
-    "tritforge.cost.technology": ("Technology", "load_technology"),
+    "tritforge.cost.technology": ("Technology",),
+    "tritforge.cost.technology_file": ("load_technology",),
     "tritforge.flows.export": ("Export", "export"),
     "tritforge.flows.generate": ("generate",),
     "tritforge.flows.simulate": ("simulate",),

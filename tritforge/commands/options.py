@@ -121,7 +121,7 @@ def cost_figures(
         One of the files is not as it should be.
     """
     from tritforge.cost.library import user_library
-    from tritforge.cost.technology import load_macros, load_technology
+    from tritforge.cost.technology_file import load_macros, load_technology
 
     technology = load_technology(technology_name)
     if memories is not None:

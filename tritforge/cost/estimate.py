@@ -31,7 +31,8 @@ from tritforge.cost.results import (
     Total,
     spent,
 )
-from tritforge.cost.technology import Technology, load_technology
+from tritforge.cost.technology import Technology
+from tritforge.cost.technology_file import load_technology
 from tritforge.cost.terms.term import Term
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
 from tritforge.flows.inputs import input_codes, opened
@@ -112,7 +113,7 @@ def estimate(
     ------
     CostError
         Counters that do not add up; as :func:`recompiled`,
-        :func:`tritforge.cost.technology.load_technology` and
+        :func:`tritforge.cost.technology_file.load_technology` and
         :func:`tritforge.cost.area.measure_area`.
     ImageError, ExportError
         As :func:`tritforge.flows.simulate.simulate`.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
-from tritforge.cost.technology import CELL_KINDS, TAKEN, Technology
+from tritforge.cost.figures import CELL_KINDS, TAKEN
+from tritforge.cost.technology import Technology
 
 __all__ = ["Library", "built_in_library", "user_library"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tritforge.support import call, refused
-from tritforge.cost.technology import load_technology
+from tritforge.cost.technology_file import load_technology
 
 pytestmark = pytest.mark.compiles
 

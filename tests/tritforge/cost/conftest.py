@@ -4,7 +4,7 @@ import pytest
 
 from tests.tritforge.cost.mini import MINI
 from tritforge.cost.area import measure_area
-from tritforge.cost.technology import load_technology
+from tritforge.cost.technology_file import load_technology
 
 
 @pytest.fixture(scope="session")

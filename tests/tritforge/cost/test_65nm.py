@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from tritforge.cost.technology import Technology, load_technology
+from tritforge.cost.technology import Technology
+from tritforge.cost.technology_file import load_technology
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from tritforge.cost.errors import CostError
+from tritforge.cost.figures import CELL_KINDS
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import map_design
 from tritforge.cost.netlist.activity import load_energy, summarize, switching_activity
 from tritforge.cost.netlist.flat import Group, cell_expression, flat_netlist, map_netlist
 from tritforge.cost.netlist.simulator import NetlistLink, compile_counting
-from tritforge.cost.technology import CELL_KINDS, load_technology
+from tritforge.cost.technology_file import load_technology
 from tritforge.flows.export import export
 from tritforge.flows.inputs import input_codes
 from tritforge.hw import protocol

@@ -69,7 +69,7 @@ def test_a_users_cells(area, technology, tmp_path):
     lines = ["library(mine) {"]
     for cell in technology.cells.values():
         lines += [f"cell({cell.cell}) {{ area : {cell.area.typical / 2};"]
-        from tritforge.cost.technology import CELL_KINDS
+        from tritforge.cost.figures import CELL_KINDS
 
         pins, function = CELL_KINDS[cell.kind]
         lines += [f"pin({pin}) {{ direction : input; }}" for pin in pins]

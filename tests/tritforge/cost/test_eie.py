@@ -12,7 +12,8 @@ from tritforge.cost.errors import CostError
 from tritforge.cost.published import eie
 from tritforge.cost.published.eie import cycles_of, entries_of, expected_entries, simulate
 from tritforge.cost.published.eie_figures import LAYERS, PUBLISHED, Layer
-from tritforge.cost.technology import Technology, load_technology
+from tritforge.cost.technology import Technology
+from tritforge.cost.technology_file import load_technology
 
 #: Model over published actual time with seed 0: at published densities, at published entries.
 MEASURED = {

@@ -9,9 +9,10 @@ from tritforge.cost.area import area_of
 from tritforge.cost.band import Band
 from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.energy import energy_terms, layer_energy
+from tritforge.cost.figures import CELL_KINDS, FIGURES
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import map_design
-from tritforge.cost.technology import CELL_KINDS, FIGURES, Figure
+from tritforge.cost.technology import Figure
 from tritforge.hw.program import COUNTERS
 
 pytestmark = pytest.mark.compiles

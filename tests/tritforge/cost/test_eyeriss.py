@@ -16,7 +16,8 @@ from tritforge.cost.published.eyeriss_figures import (
     PUBLISHED_PJ_PER_MAC,
     Layer,
 )
-from tritforge.cost.technology import Technology, load_technology
+from tritforge.cost.technology import Technology
+from tritforge.cost.technology_file import load_technology
 
 #: Typical value over published energy.
 MEASURED = {"CONV1": 0.566, "CONV2": 0.642, "CONV3": 0.671, "CONV4": 0.741, "CONV5": 0.772}

@@ -4,8 +4,9 @@ import pytest
 
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
+from tritforge.cost.figures import CELL_KINDS
 from tritforge.cost.library import built_in_library, user_library
-from tritforge.cost.technology import CELL_KINDS, TECHNOLOGIES, load_technology
+from tritforge.cost.technology_file import TECHNOLOGIES, load_technology
 
 INVERTER = (
     "cell(inv) {{ area : {area}; pin(i) {{ direction : input; }} "

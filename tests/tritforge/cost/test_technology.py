@@ -10,14 +10,9 @@ import pytest
 import tritforge.cost.technology as technology_module
 from tritforge.cost.band import Band
 from tritforge.cost.errors import CostError
-from tritforge.cost.technology import (
-    CELL_KINDS,
-    FIGURES,
-    TECHNOLOGIES,
-    TechnologyReport,
-    load_macros,
-    load_technology,
-)
+from tritforge.cost.figures import CELL_KINDS, FIGURES
+from tritforge.cost.technology import TechnologyReport
+from tritforge.cost.technology_file import TECHNOLOGIES, load_macros, load_technology
 
 FOLDER = Path(technology_module.__file__).with_name("technologies")
 

@@ -10,7 +10,7 @@ import random
 import numpy as np
 
 from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
-from tritforge.cost.technology import load_technology
+from tritforge.cost.technology_file import load_technology
 from tritforge.hw.presets import load_config
 from tritforge.hw.program import COUNTERS
 from tritforge.report.facts import ImageFacts, Kernels

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tritforge.cost.figures import CELL_KINDS
 from tritforge.cost.library import Library
 from tritforge.cost.mapping import MACRO, content_of, gates_script, mapping_script, place
-from tritforge.cost.technology import CELL_KINDS
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.toolchain.tools import run_aside
 from tritforge.fpga.toolchain.yosys_json import Bit, Cell, Module, read_modules
@@ -162,7 +162,7 @@ def flat_netlist(
         As :func:`map_netlist` returns them. The former say what a flip-flop starts with and which
         of them share an enable, which cells do not tell any more.
     kinds : dict
-        Kinds of cells, of :data:`tritforge.cost.technology.CELL_KINDS`, by the library's names.
+        Kinds of cells, of :data:`tritforge.cost.figures.CELL_KINDS`, by the library's names.
     """
     return _Flat(gates, cells, kinds, top).netlist()
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from tritforge.common.cache import cached
 from tritforge.common.version import package_version
-from tritforge.cost import mapping, technology
+from tritforge.cost import figures, mapping
 from tritforge.cost.errors import CostError
+from tritforge.cost.figures import CELL_KINDS
 from tritforge.cost.library import built_in_library
 from tritforge.cost.mapping import accelerator_verilog, mapping_script
 from tritforge.cost.netlist.flat import MEMORY_MODELS, Group, Netlist, flat_netlist, map_netlist
-from tritforge.cost.technology import CELL_KINDS, Technology
+from tritforge.cost.technology import Technology
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import structure
 from tritforge.fpga.toolchain.tools import find
@@ -42,9 +43,7 @@ _HARNESS = Path(__file__).with_name("counting_harness.cpp")
 _SIM_HARNESS = Path(native.__file__).with_name("harness.cpp")
 #: What decides on names of blocks and on the functions of cells.
 _NAMING = tuple(
-    Path(module.__file__)
-    for module in (mapping, structure, technology)
-    if module.__file__ is not None
+    Path(module.__file__) for module in (mapping, structure, figures) if module.__file__ is not None
 )
 #: Straight code of a million operations: optimizing takes longer than it ever runs, and its header
 #: as long as its files, of which there had better be few.
