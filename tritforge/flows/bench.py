@@ -426,7 +426,7 @@ def _derived(entry: dict[str, Any], clock: float) -> dict[str, Any]:
     entry["microseconds"] = cycles / clock if cycles is not None else None
     if known and entry["weight_skipping"] is not None:
         alone = entry["weight_skipping"]
-        alone["share_of_dense"] = alone.cycles / dense
+        alone["share_of_dense"] = alone["cycles"] / dense
     return entry
 
 
@@ -450,7 +450,7 @@ def _total(layers: list[dict[str, Any]], adders: int, clock: float) -> dict[str,
             "utilization": adds / (cycles * adders) if cycles else None,
             "weight_skipping": None
             if not alone or None in alone
-            else {"cycles": sum(one.cycles for one in alone)},
+            else {"cycles": sum(one["cycles"] for one in alone)},
         },
         clock,
     )
