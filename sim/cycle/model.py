@@ -3,7 +3,7 @@
 What the hardware does in a cycle depends on which activations and trits are zero, not on their
 values. The model (``simulation.cpp``, compiled on first use) steps the control of every cluster,
 slice and drain through a layer, given the golden model's activations; layers run side by side on
-all cores. Its cycles and counters equal the RTL's; ``tests/sim/test_rtl_fuzz.py`` shows it.
+all cores. Its cycles and counters equal the RTL's; ``tests/sim/test_random_networks.py`` shows it.
 """
 
 import ctypes

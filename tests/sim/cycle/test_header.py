@@ -24,6 +24,8 @@ from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.native import compiler
 
+pytestmark = pytest.mark.compiles
+
 FOLDER = Path(library.__file__).parent
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.[ch]pp"))
 #: What the model allows one value of only.
