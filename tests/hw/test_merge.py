@@ -17,7 +17,10 @@ from tritforge.hw.merge import Merge
 from tritforge.hw.program import MOST_WINDOWS
 from tritforge.hw.timing import (
     MERGE_LATENCY,
+    MERGE_WRITE_LATENCY,
+    QUEUE_LATENCY,
     WRITE_BACK_FLIGHT,
+    merge_head_latency,
     merge_level,
     merge_places,
     write_back_latency,
@@ -29,9 +32,9 @@ CONFIGS = [
     Config(scan_width=16, activation_depth=40, clusters=8),
 ]
 #: Cycles from a write-back to its first visit, where register stages are full.
-VISIT = 3
+VISIT = QUEUE_LATENCY + merge_head_latency(CONFIGS[0]) + 1
 #: Cycles from a visit to its write.
-WRITE = ChunkMemory.latency + 1
+WRITE = MERGE_WRITE_LATENCY
 
 
 def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0):
@@ -366,7 +369,7 @@ def test_nothing_is_lost_when_the_drain_stops(clusters):
         ctx.set(drain.complete, 1)
         while arrived < count or not ctx.get(merge.idle):
             ctx.set(drain.stop, ctx.get(merge.full))
-            step = ctx.get(drain.step) and sent < count
+            step = ctx.get(drain.step.valid) and sent < count
             sent += step
             pending.append(step)
             if pending.popleft():

@@ -8,13 +8,13 @@ import pytest
 from tests.hw.benches import lint, multiplications, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.processing_element import ProcessingElement
-from tritforge.hw.timing import BROADCAST_FLIGHT, queue_places
+from tritforge.hw.timing import BROADCAST_FLIGHT, BROADCAST_LATENCY, queue_places
 
 #: From an entry's arrival to its first addition.
 ADDITION_LATENCY = 3
 #: From the zero skip's decision, with the register of ``full`` before its eyes, to the entry's
 #: arrival.
-FLIGHT = 4
+FLIGHT = BROADCAST_LATENCY
 
 
 def configuration(rows, **values):

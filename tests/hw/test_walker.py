@@ -7,6 +7,7 @@ import pytest
 
 from tests.hw.benches import Streams, lint, simulate
 from tritforge.hw.config import Config
+from tritforge.hw.timing import WORD_LATENCY, job_latency
 from tritforge.hw.walker import Walker
 
 CONFIGS = [
@@ -161,7 +162,7 @@ def test_one_word_per_cycle(config):
     assert cycles == expected
     # One cycle in the job queue, one in the address register, two in the memory, one in the
     # word queue.
-    assert cycles[0] == 5
+    assert cycles[0] == job_latency(config) + 1 + WORD_LATENCY
 
 
 def test_word_queue_is_not_overrun():
