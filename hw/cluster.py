@@ -1,8 +1,9 @@
 """Cluster: walker, zero skip, scaler, trits and elements for one slice of the channels."""
 
 from contextlib import nullcontext
+from typing import Any
 
-from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.hdl import Array, Module, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -198,7 +199,7 @@ class Cluster(wiring.Component):
         ]
         return m
 
-    def _broadcast(self, m: Module, zero_skip: ZeroSkip) -> tuple[Signal, Signal, Signal]:
+    def _broadcast(self, m: Module, zero_skip: ZeroSkip) -> tuple[Any, Signal, Signal]:
         """Register, trit memory beside scaler (2 cycles), register: what the elements see.
 
         Where stages are few there is a second register in front, where there is less to register,
@@ -283,6 +284,6 @@ class Cluster(wiring.Component):
         return entry, entry_valid, entry_trits
 
 
-def _count(bits: Signal) -> Signal:
+def _count(bits: Signal) -> Value:
     """Number of ones."""
     return sum((bits[index] for index in range(1, len(bits))), bits[0])

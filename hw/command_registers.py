@@ -1,6 +1,6 @@
 """Command registers: what the packet at hand says, as its words are taken."""
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Module, ShapeLike, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ _LAYER_COUNT_WIDTH = 16
 def command(config: Config) -> data.StructLayout:
     """What a packet says, except its data."""
     address = memory_address_width(config)
-    fields: dict[str, object] = {
+    fields: dict[str, ShapeLike] = {
         "opcode": unsigned(8),
         "memory": unsigned(8),
         "cluster": unsigned(8),

@@ -1,6 +1,6 @@
 """Counters: sums the events of a layer and keeps them, layer by layer, for the host."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Member, Out
 
@@ -91,7 +91,7 @@ class Counters(wiring.Component):
         ]
         assert 1 << len(turn) == COUNTER_SLOTS
 
-        gathered = []
+        gathered: list[Value] = []
         for number, name in enumerate(COUNTERS):
             if name == "cycles":
                 cycles = Signal(32)

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from amaranth.hdl import Module, Signal, Value
 
 __all__ = ["delayed"]
 
+_Value = TypeVar("_Value")
+
 
 def delayed(
-    m: Module, name: str, value: Any, cycles: int, enables: Sequence[Value] = (), **options: Any
-) -> Signal:
+    m: Module, name: str, value: _Value, cycles: int, enables: Sequence[Value] = (), **options: Any
+) -> _Value:
     """``value`` of ``cycles`` before, through as many registers.
 
     Parameters

@@ -6,11 +6,14 @@ submodule; under :class:`SharedModules` it becomes an instance of a module that 
 """
 
 from collections.abc import Callable
+from typing import TypeVar, cast
 
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
 __all__ = ["SharedModules", "repeated"]
+
+_Block = TypeVar("_Block", bound=wiring.Component)
 
 
 class SharedModules:
@@ -45,10 +48,13 @@ class _Shared(wiring.Component):
         return Instance(self._name, **ports)
 
 
-def repeated(platform: object, name: str, create: Callable[[], wiring.Component]) -> Elaboratable:
-    """A block that appears many times; all calls with one ``name`` must create equal blocks."""
+def repeated(platform: object, name: str, create: Callable[[], _Block]) -> _Block:
+    """A block that appears many times; all calls with one ``name`` must create equal blocks.
+
+    What is returned has the ports of what ``create`` makes, and need not be one itself.
+    """
     if not isinstance(platform, SharedModules):
         return create()
     if name not in platform.modules:
         platform.modules[name] = create()
-    return _Shared(name, platform.modules[name].signature)
+    return cast(_Block, _Shared(name, platform.modules[name].signature))

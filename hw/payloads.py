@@ -208,7 +208,7 @@ def trit_word(config: Config) -> data.StructLayout:
 
 def broadcast(config: Config) -> data.StructLayout:
     """What an element receives besides its trits: both products and the pixel's tag."""
-    fields: dict[str, object] = {
+    fields: dict[str, ShapeLike] = {
         "plus": signed(config.product_width),  # Wp*x
         "minus": signed(config.product_width),  # -Wn*x
         "tag": unsigned(tag_width(config)),
@@ -246,7 +246,7 @@ def drain_job(config: Config) -> data.StructLayout:
 
 def drain_command(config: Config) -> data.StructLayout:
     """Passed from cluster to cluster: which accumulators to put on the partial-sum chain."""
-    fields: dict[str, object] = {
+    fields: dict[str, ShapeLike] = {
         "take": 1,  # move the row's accumulators to the registers
         "row": index_shape(config.rows),
         "block": index_shape(config.blocks),

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -221,7 +221,7 @@ class ProcessingElement(wiring.Component):
 
 def _queued(config: Config) -> data.StructLayout:
     """An entry without its products."""
-    fields: dict[str, object] = {
+    fields: dict[str, ShapeLike] = {
         "trits": trit_word(config),
         "bank": index_shape(config.banks),
         "some": unsigned(-(-config.rows // _GROUP)),  # groups with a row to visit

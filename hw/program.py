@@ -19,7 +19,7 @@ is refilled again and again.
 
 from typing import Any
 
-from amaranth.hdl import ShapeCastable, signed, unsigned
+from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data
 
 from tritforge.hw.config import Config
@@ -75,7 +75,7 @@ COUNTERS = (
 assert len(COUNTERS) == COUNTER_SLOTS
 
 
-def _record(**fields: ShapeCastable | int) -> data.StructLayout:
+def _record(**fields: ShapeLike) -> data.StructLayout:
     layout = data.StructLayout(fields)
     assert layout.size % PORT_WIDTH == 0, fields
     return layout

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -203,7 +203,9 @@ class Sequencer(wiring.Component):
         half = delayed(m, "half", second, latency - ChunkMemory.latency, reset_less=True)
         m.d.comb += [base.eq(pointer), self.fetch_address.eq(place), self.fetch_half.eq(half)]
 
-        def fetch(record: _Record, start: object, then: str, index: object = None) -> None:
+        def fetch(
+            record: _Record, start: ValueLike, then: str, index: ValueLike | None = None
+        ) -> None:
             """The record at ``start``, or number ``index`` in a table that starts there."""
             shift = (record_words(_LAYOUTS[record]) - 1).bit_length()
             m.d.comb += [

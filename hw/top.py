@@ -318,7 +318,8 @@ class Accelerator(wiring.Component):
                 host.result_writes.payload.address.eq(back.result_address),
                 host.result_writes.payload.data.eq(back.result),
             ]
-            return host.result_word
+            shared: Value = host.result_word
+            return shared
         width = config.memory_width("results")
         m.submodules.results = results = ChunkMemory(
             width=width,
@@ -332,7 +333,8 @@ class Accelerator(wiring.Component):
             results.write_mask.eq(back.result_valid),
             results.read_address.eq(host.reads.payload.address),
         ]
-        return results.read_data
+        word: Value = results.read_data
+        return word
 
     def _host_reads(
         self,
@@ -396,7 +398,7 @@ class _LateWrites:
             valid & (given.chunk == chunk) if chunks > 1 else valid for chunk in range(chunks)
         )
 
-    def late(self, name: str, value: Value, *, reset_less: bool = False) -> Signal:
+    def late(self, name: str, value: Value, *, reset_less: bool = False) -> Value:
         stages = 0 if self.host.config.few_stages else 2
         return delayed(self.m, f"late_{name}", value, stages, reset_less=reset_less)
 

@@ -92,7 +92,7 @@ class Walker(wiring.Component):
         m.submodules.words = words = kind(width=queued_layout.size, depth=places)
         new = Signal(job_layout)
         waiting, ended = Signal(), Signal()
-        waiting_jobs = Const(0)
+        waiting_jobs: Value = Const(0)
         active = Signal()
         if config.job_places > 1:
             m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_layout.size, depth=config.job_places)

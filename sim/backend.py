@@ -692,11 +692,8 @@ def check_layer(network: Network, layer: str | None) -> None:
 def port_word_count(memory: MemoryImage) -> int:
     """32-bit words of trits, row memory and program on the host port, not packed."""
     clusters, columns, _ = memory.trits.shape
-    return (
-        clusters * columns * memory.config.memory_chunks("trits")
-        + memory.rows.size
-        + memory.program.size
-    )
+    trit_words = int(clusters) * int(columns) * memory.config.memory_chunks("trits")
+    return trit_words + memory.rows.size + memory.program.size
 
 
 def _numbers(schedule: Schedule, layer: str | None) -> range:

@@ -50,7 +50,8 @@ def requantize(
     shifts = np.asarray(shift, np.int64)
     half = (np.int64(1) << shifts) >> np.int64(1)
     total = np.asarray(acc, np.int64) * multiplier + (np.asarray(bias, np.int64) + half)
-    return np.clip(total >> shifts, low, high)
+    clamped: NDArray[np.int64] = np.clip(total >> shifts, low, high)
+    return clamped
 
 
 def requantize_rows(acc: NDArray[np.int64], rows: Requantization) -> NDArray[np.int64]:

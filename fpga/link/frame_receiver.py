@@ -1,6 +1,6 @@
 """Frame receiver: bytes from the host become commands, once each, in order, and only if whole."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ __all__ = ["CRC_POLYNOMIAL", "FrameReceiver", "crc_step", "link_state"]
 CRC_POLYNOMIAL = 0xEDB88320
 
 
-def crc_step(crc: Signal, bit: object) -> object:
+def crc_step(crc: Signal, bit: ValueLike) -> Value:
     """The CRC's register one bit later."""
     return (crc >> 1) ^ Mux(crc[0] ^ bit, Const(CRC_POLYNOMIAL, 32), 0)
 

@@ -232,7 +232,8 @@ def set_input_densities(
 
 
 def _batches(images: NDArray[np.float32]) -> Sequence[Tensor]:
-    return torch.from_numpy(np.ascontiguousarray(images)).split(_BATCH)
+    batches: Sequence[Tensor] = torch.from_numpy(np.ascontiguousarray(images)).split(_BATCH)
+    return batches
 
 
 def _inputs(model: nn.Module, x: Tensor) -> list[Tensor]:

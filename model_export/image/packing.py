@@ -90,9 +90,9 @@ def _gather(mask: Bits, value: Bits) -> Bits:
     """The bits of ``value`` where ``mask`` is 1, moved together."""
     table, _ = _tables()
     low, high = mask & 255, mask >> 8
-    return table[low << 8 | value & 255] | table[high << 8 | value >> 8].astype(
-        np.uint16
-    ) << np.bitwise_count(low)
+    upper = table[high << 8 | value >> 8].astype(np.uint16)
+    gathered: Bits = table[low << 8 | value & 255] | upper << np.bitwise_count(low)
+    return gathered
 
 
 def _spread(mask: Bits, signs: Bits) -> Bits:
@@ -100,7 +100,9 @@ def _spread(mask: Bits, signs: Bits) -> Bits:
     _, table = _tables()
     low, high = mask & 255, mask >> 8
     rest = signs >> np.bitwise_count(low)
-    return table[low << 8 | signs & 255] | table[high << 8 | rest & 255].astype(np.uint16) << 8
+    upper = table[high << 8 | rest & 255].astype(np.uint16)
+    spread: Bits = table[low << 8 | signs & 255] | upper << 8
+    return spread
 
 
 def _encode(
@@ -202,7 +204,8 @@ def unpack_plain(raw: bytes, count: int) -> NDArray[np.int8]:
     codes = (packed[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(-1)
     if (codes == 2).any() or codes[count:].any():
         raise ValueError("a trit has the code 2, or there are more than stated")
-    return np.array([0, 1, 0, -1], np.int8)[codes[:count]]
+    trits: NDArray[np.int8] = np.array([0, 1, 0, -1], np.int8)[codes[:count]]
+    return trits
 
 
 def pack_flat(trits: NDArray[np.integer]) -> bytes:
@@ -332,7 +335,8 @@ def _rows_used(planes: Bits, rows: int) -> NDArray[np.int64]:
         np.where(any_set[:, part], GROUP * part + _bit_length(any_set[:, part]), 0)
         for part in range(parts)
     ]
-    return np.maximum.reduce(heights)
+    highest: NDArray[np.int64] = np.maximum.reduce(heights)
+    return highest
 
 
 def _bit_length(values: Bits) -> NDArray[np.int64]:

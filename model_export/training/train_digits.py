@@ -72,7 +72,8 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Share of ``images`` classified as ``labels``, 0..1; leaves ``model`` in eval mode."""
     model.eval()
     with torch.no_grad():
-        return (model(images).argmax(1) == labels).double().mean().item()
+        share: float = (model(images).argmax(1) == labels).double().mean().item()
+    return share
 
 
 def train_digits(

@@ -144,7 +144,7 @@ def ternarize(latent: Tensor, wp: Tensor, wn: Tensor, delta: Tensor) -> Tensor:
     Tensor
         Shape and dtype of ``latent``.
     """
-    weight: Tensor = _Ternarize.apply(latent, wp, wn, delta)
+    weight: Tensor = _Ternarize.apply(latent, wp, wn, delta)  # type: ignore[no-untyped-call]
     return weight
 
 
@@ -246,7 +246,8 @@ class TernaryConv2d(nn.Conv2d, TernaryLayer):
         return plain
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.ternary_weight(), self.bias)
+        output: Tensor = self._conv_forward(input, self.ternary_weight(), self.bias)
+        return output
 
 
 class TernaryLinear(nn.Linear, TernaryLayer):

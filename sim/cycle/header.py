@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from tritforge.hw import config, payloads, program, protocol, timing
+from tritforge.hw.widths import COUNTER_SLOTS
 from tritforge.sim import event_log
 from tritforge.sim.cycle import structs
 
@@ -60,7 +61,7 @@ def machine_header() -> str:
         ),
         "// hw/program.py",
         f"enum Counter {{ {', '.join(program.COUNTERS).upper()}, COUNTERS }};",
-        f"static_assert(COUNTERS == {program.COUNTER_SLOTS});",
+        f"static_assert(COUNTERS == {COUNTER_SLOTS});",
         "// sim/event_log.py",
         f"enum Event {{ {', '.join(event_log.KINDS).upper()} }};",
         "// hw/protocol.py",

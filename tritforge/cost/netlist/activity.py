@@ -24,8 +24,9 @@ from tritforge.cost.netlist.flat import Group
 from tritforge.cost.netlist.simulator import NetlistBackend, compile_netlist
 from tritforge.cost.technology import Technology
 from tritforge.model_export.compiled import CompiledNetwork
-from tritforge.sim.backend import Simulation, create
+from tritforge.sim.backend import create
 from tritforge.sim.device import DeviceError
+from tritforge.sim.result import Simulation
 
 __all__ = [
     "BlockActivity",
