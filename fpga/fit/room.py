@@ -1,6 +1,7 @@
 """What of a configuration a board has room for, and which smaller one it would have room for."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 
@@ -87,7 +88,7 @@ def arrangement(config: Config) -> str:
 
 def assignments(fields: Mapping[str, bool | int | str]) -> list[str]:
     """Fields of a configuration as its TOML file has them."""
-    return [f"{name} = {str(value).lower()}" for name, value in fields.items()]
+    return [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
 
 
 def preset_fits(board: Board) -> str:

@@ -2,6 +2,7 @@
 """The search for a configuration, on estimates made up for it: rules, not figures."""
 
 import dataclasses
+import tomllib
 
 import numpy as np
 import pytest
@@ -176,6 +177,13 @@ def test_refusal(network):
     assert f"with network {network.name}" in room.refusal(BOARD, config, lacks, network)
     far = room.refusal(BOARD, config, {"block_rams": (4000, 208)})
     assert far.endswith("the nearest configuration that fits is preset ulx3s_85f")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_assignments_load(preset):
+    """As the file of a configuration they give that configuration."""
+    fields = PRESETS[preset].to_dict()
+    assert tomllib.loads("\n".join(room.assignments(fields))) == fields
 
 
 # ----- the search

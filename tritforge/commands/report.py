@@ -116,13 +116,10 @@ def command(
             baselines=codes is not None,
             progress=progress,
         )
-        # all that differs from one call to the next: the same files shall give the same page
-        document = estimate.to_json()
-        del document["seconds"]
         if progress is not None:
             progress("drawing", 0.95)
         text = build_page(
-            document,
+            estimate,
             report,
             image_facts(image.manifest),
             kernels_of(image.network),
@@ -137,9 +134,11 @@ def command(
         )
         return f"{typical} ({low} to {high})"
 
+    document = estimate.to_json()
+    seconds = document.pop("seconds")
     show(
         as_json,
-        {**document, "seconds": estimate.seconds, "file": str(target)},
+        {**document, "seconds": seconds, "file": str(target)},
         f"network {estimate.network} on configuration {estimate.configuration['name']}, "
         f"{technology.title}: {estimate.cycles:,.0f} cycles an image; typical, and low to "
         f"high: {band(estimate.energy.on_chip)} uJ an image on the chip, "

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.json_types import Json, JsonObject
 from tritforge.cost.components import OFF_CHIP
+from tritforge.cost.results import Estimate, LayerEstimate
 from tritforge.hw.config import Config
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 from tritforge.model_export.image.manifest import (
@@ -234,7 +234,7 @@ class Derived(JsonObject):
 
 
 def derive(
-    estimate: Mapping[str, Any],
+    estimate: Estimate,
     run: RunReport,
     image: ImageFacts,
     kernels: Sequence[Kernels] = (),
@@ -244,7 +244,7 @@ def derive(
     Parameters
     ----------
     estimate
-        As :func:`tritforge.cost.estimate.run_estimate` gives it.
+        Of the run.
     run
         As :func:`tritforge.sim.report.build_report` gives it.
     image
@@ -252,36 +252,36 @@ def derive(
     kernels
         As :func:`kernels_of` gives them.
     """
-    cycles = estimate["cycles"]
-    host = estimate["host"]
-    layers = estimate["layers"]
-    energy = estimate["energy"]
-    whole = energy["on_chip"]["typical"]
+    cycles = estimate.cycles
+    host = estimate.host
+    layers = estimate.layers
+    energy = estimate.energy
+    whole = energy.on_chip.typical
     events: dict[str, float] = {}
-    for counts in (*(layer["events"] for layer in layers), host["events"]):
+    for counts in (*(layer.events for layer in layers), host.events):
         for name, count in counts.items():
             events[name] = events.get(name, 0) + count
-    adds = sum(layer["events"]["adds"] for layer in layers)
+    adds = sum(layer.events["adds"] for layer in layers)
     return Derived(
         frames_per_second={
-            key: 1e6 * estimate["clock_mhz"][key] / cycles if cycles else 0.0 for key in _BAND
+            key: 1e6 * getattr(estimate.clock_mhz, key) / cycles if cycles else 0.0 for key in _BAND
         },
         adds=adds,
-        mac_count=sum(layer["mac_count"] for layer in layers),
-        utilization=adds / (cycles * estimate["adders"]) if cycles else None,
-        lower_bound=sum(layer["lower_bound"] for layer in layers),
+        mac_count=sum(layer.mac_count for layer in layers),
+        utilization=adds / (cycles * estimate.adders) if cycles else None,
+        lower_bound=sum(layer.lower_bound for layer in layers),
         simulated_cycles_per_second=(run.total_cycles or 0) / run.wall_seconds
         if run.wall_seconds
         else None,
         component_shares={
-            name: band["typical"] / whole if whole and name != OFF_CHIP else None
-            for name, band in energy["components"].items()
+            name: band.typical / whole if whole and name != OFF_CHIP else None
+            for name, band in energy.components.items()
         },
         layers=[_layer(layer, whole, cycles) for layer in layers],
         ledger=[
-            LedgerEntry(count, {key: term["pj_per_event"][key] * count for key in _BAND})
-            for term in estimate["terms"]
-            for count in (events.get(term["event"], 0.0),)
+            LedgerEntry(count, {key: getattr(term.energy, key) * count for key in _BAND})
+            for term in estimate.terms
+            for count in (events.get(term.event, 0.0),)
         ],
         roofline=_roofline(estimate, image),
         kernels=[ShownKernels(one.layer, one.trits.shape, one.shape, one.zero) for one in kernels],
@@ -289,26 +289,26 @@ def derive(
     )
 
 
-def _layer(layer: Mapping[str, Any], whole: float, cycles: float) -> LayerShares:
-    spent = layer["cluster_cycles"]
+def _layer(layer: LayerEstimate, whole: float, cycles: float) -> LayerShares:
+    spent = layer.cluster_cycles
     every = sum(spent.values())
     return LayerShares(
-        cycle_share=layer["cycles"] / cycles if cycles else None,
-        energy_share=layer["on_chip"]["typical"] / whole if whole else None,
-        of_least=layer["lower_bound"] / layer["cycles"] if layer["cycles"] else None,
+        cycle_share=layer.cycles / cycles if cycles else None,
+        energy_share=layer.on_chip.typical / whole if whole else None,
+        of_least=layer.lower_bound / layer.cycles if layer.cycles else None,
         cause_shares={name: count / every if every else 0.0 for name, count in spent.items()},
     )
 
 
-def _roofline(estimate: Mapping[str, Any], image: ImageFacts) -> Roofline:
-    config = Config.from_dict(dict(estimate["configuration"]))
+def _roofline(estimate: Estimate, image: ImageFacts) -> Roofline:
+    config = Config.from_dict(dict(estimate.configuration))
     trit_word = config.memory_width("trits") / 8
     activation_word = config.scan_width * ACTIVATION_WIDTH / 8
     port_word = PORT_WIDTH / 8
     points = []
-    for layer, stored in zip(estimate["layers"], image.layers, strict=True):
-        events = layer["events"]
-        adds, cycles = events["adds"], layer["cycles"]
+    for layer, stored in zip(estimate.layers, image.layers, strict=True):
+        events = layer.events
+        adds, cycles = events["adds"], layer.cycles
         inside = trit_word * events["broadcasts"] + activation_word * (
             events["activation_reads"] + events["merge_reads"]
         )
@@ -318,7 +318,7 @@ def _roofline(estimate: Mapping[str, Any], image: ImageFacts) -> Roofline:
         would = float(stored.packed_bytes)
         points.append(
             RooflineLayer(
-                name=layer["name"],
+                name=layer.name,
                 adds_per_cycle=adds / cycles if cycles else None,
                 on_chip_bytes=inside,
                 adds_per_on_chip_byte=adds / inside if inside else None,

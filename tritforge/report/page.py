@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tritforge.cost.components import OFF_CHIP
+from tritforge.cost.results import Estimate
 from tritforge.report.facts import ImageFacts, Kernels, derive
 from tritforge.report.numbers import Numbers
 from tritforge.report.plots.areas import areas
@@ -48,7 +49,7 @@ def is_page(text: str) -> bool:
 
 
 def build_page(
-    estimate: Mapping[str, Any],
+    estimate: Estimate,
     report: RunReport,
     facts: ImageFacts,
     kernels: Sequence[Kernels],
@@ -61,7 +62,7 @@ def build_page(
     Parameters
     ----------
     estimate
-        As :func:`tritforge.cost.estimate.run_estimate` gives it.
+        Of the run; the page has all of it but ``seconds``, which differ from one call to the next.
     report
         Of the run.
     facts
@@ -73,10 +74,11 @@ def build_page(
     versions
         Of the programs that made this page, by name.
     """
+    document = {name: value for name, value in estimate.to_json().items() if name != "seconds"}
     derived = derive(estimate, report, facts, kernels).to_json()
     run = report.to_json()
     image = facts.to_json()
-    documents = {"estimate": estimate, "run": run, "image": image, "derived": derived}
+    documents = {"estimate": document, "run": run, "image": image, "derived": derived}
     numbers = Numbers(documents)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -90,25 +92,23 @@ def build_page(
     text = template.render(
         n=numbers,
         generator=Markup(GENERATOR),
-        estimate=estimate,
+        estimate=document,
         run=run,
         image=image,
-        names_width=max(10, min(26, max(len(one["name"]) for one in estimate["layers"]))),
+        names_width=max(10, min(26, max(len(one.name) for one in estimate.layers))),
         derived=derived,
         plots=_plots(numbers, kernels),
         kernels=kernels,
         causes=CAUSES,
         groups=GROUPS,
-        named=len(estimate["layers"]) <= MOST_NAMED,
+        named=len(estimate.layers) <= MOST_NAMED,
         off_chip=OFF_CHIP,
         commands=commands,
         versions=versions or {},
-        backend=_BACKENDS.get(str(estimate["backend"]), _OTHER_BACKEND),
+        backend=_BACKENDS.get(estimate.backend, _OTHER_BACKEND),
         streamed=any(layer.passes for layer in report.layers),
         units=_units(numbers, estimate),
-        macro_sources=list(
-            dict.fromkeys(one["source"] for one in estimate["technology"]["memories"])
-        ),
+        macro_sources=list(dict.fromkeys(one.source for one in estimate.technology.memories)),
         style=Markup(_source("page.css")),
         script=Markup(script),
         script_hash=_hash(script),
@@ -134,20 +134,20 @@ def _json(document: Any) -> Markup:
     return Markup(text)
 
 
-def _units(numbers: Numbers, estimate: Mapping[str, Any]) -> dict[str, str]:
+def _units(numbers: Numbers, estimate: Estimate) -> dict[str, str]:
     """One unit for every column whose numbers are to be compared."""
-    layers = estimate["layers"]
-    components = [layer["components"] for layer in layers]
+    layers = estimate.layers
+    components = [layer.components for layer in layers]
     return {
-        "layer": numbers.unit([layer["on_chip"]["typical"] for layer in layers], "energy"),
+        "layer": numbers.unit([layer.on_chip.typical for layer in layers], "energy"),
         "host": numbers.unit(
-            [layer["off_chip"]["high"] for layer in (*layers, estimate["host"])], "energy"
+            [*(layer.off_chip.high for layer in layers), estimate.host.off_chip.high], "energy"
         ),
         "component": numbers.unit(
-            [band["typical"] for one in components for band in one.values()], "energy"
+            [band.typical for one in components for band in one.values()], "energy"
         ),
-        "time": numbers.unit([layer["microseconds"] for layer in layers], "time"),
-        "bytes": numbers.unit([4.0 * layer["weights"] for layer in layers], "bytes"),
+        "time": numbers.unit([layer.microseconds for layer in layers], "time"),
+        "bytes": numbers.unit([4.0 * layer.weights for layer in layers], "bytes"),
     }
 
 

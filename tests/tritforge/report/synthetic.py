@@ -10,6 +10,7 @@ import random
 import numpy as np
 
 from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
+from tritforge.cost.results import Estimate
 from tritforge.cost.technology_file import load_technology
 from tritforge.hw.presets import load_config
 from tritforge.hw.program import COUNTERS
@@ -86,9 +87,16 @@ def documents(
             "what": f"what {name} does",
             "pj_per_event": band(draw.uniform(0.1, 9)),
             "parts": [
-                {"figure": "add_bit", "times": band(28.0, 1.0), "what": "bits", "pj": band(0.0875)},
+                {
+                    "figure": "add_bit",
+                    "factors": [],
+                    "times": band(28.0, 1.0),
+                    "what": "bits",
+                    "pj": band(0.0875),
+                },
                 {
                     "figure": "memories.trits.read",
+                    "factors": ["two_port_energy"],
                     "times": band(1.0, 1.5),
                     "what": "512 bits x 64 words",
                     "pj": band(0.5),
@@ -205,7 +213,12 @@ def documents(
             }
         )
     host_events = {"sent_activation_words": 0.0 if streamed else 900.0, "read_words": 10.0}
-    host = {"name": "input and results", "events": host_events, **energy(host_events)}
+    host = {
+        "name": "input and results",
+        "events": host_events,
+        "port_words": sum(host_events.values()),
+        **energy(host_events),
+    }
     whole = {
         key: plus(layer[key] for layer in layers) for key in ("on_chip", "dynamic", "off_chip")
     }
@@ -268,7 +281,8 @@ def documents(
             "title": f"{factor} times as much",
             "layers": [],
             "cycles": cycles * factor,
-            "on_chip": times(whole["on_chip"], factor),
+            "components": {name: times(one, factor) for name, one in total["components"].items()},
+            **{key: times(one, factor) for key, one in whole.items()},
             "times_energy": band(factor, 1.1),
             "times_cycles": factor,
         }
@@ -316,9 +330,24 @@ def documents(
             "cluster_um2": band(3e6),
             "blocks": area,
         },
-        "baselines": {"without_skipping": baseline(4.3), "dense": baseline(2.2)}
+        "baselines": {
+            "without_skipping": baseline(4.3),
+            "dense": baseline(2.2)
+            | {
+                "weight_memory": {
+                    name: value
+                    for name, value in area[0]["memories"][0].items()
+                    if name not in ("holds", "count", "bits", "total_um2")
+                },
+                "weight_memories": config.cluster_count,
+                "weight_memory_um2": band(3e6),
+                "terms": terms[:2],
+            },
+            "dense_reused": baseline(2.1),
+        }
         if baselines
         else {},
+        "seconds": {"in all": 1.5},
         "technology": load_technology("45nm").report().to_json(),
         "units": {},
     }
@@ -390,7 +419,11 @@ def documents(
     }
     # as a reader of files has them
     estimate, run, image = (json.loads(json.dumps(one)) for one in (estimate, run, image))
-    return estimate, RunReport.from_json(run), ImageFacts.from_json(image)
+    return (
+        Estimate.from_json(estimate),
+        RunReport.from_json(run),
+        ImageFacts.from_json(image),
+    )
 
 
 def drawn_kernels(layer="conv1", shape=(16, 12, 3, 3), seed=0):

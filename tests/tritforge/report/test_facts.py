@@ -17,23 +17,21 @@ def test_ledger_adds_up_to_the_energy(streamed):
     derived = derive(estimate, run, image).to_json()
     for key in ("low", "typical", "high"):
         sums = {}
-        for term, entry in zip(estimate["terms"], derived["ledger"], strict=True):
-            name = term["component"]
+        for term, entry in zip(estimate.terms, derived["ledger"], strict=True):
+            name = term.component
             sums[name] = sums.get(name, 0.0) + entry["pj"][key]
         for name, value in sums.items():
-            assert math.isclose(value, estimate["energy"]["components"][name][key], rel_tol=1e-9), (
-                name
-            )
+            assert math.isclose(
+                value, getattr(estimate.energy.components[name], key), rel_tol=1e-9
+            ), name
 
 
 def test_rates_and_shares():
     estimate, run, image = documents(ALEXNET)
     derived = derive(estimate, run, image).to_json()
-    assert derived["frames_per_second"]["typical"] == pytest.approx(800e6 / estimate["cycles"])
+    assert derived["frames_per_second"]["typical"] == pytest.approx(800e6 / estimate.cycles)
     assert derived["adds"] == pytest.approx(sum(ALEXNET.values()))
-    assert derived["utilization"] == pytest.approx(
-        sum(ALEXNET.values()) / (512 * estimate["cycles"])
-    )
+    assert derived["utilization"] == pytest.approx(sum(ALEXNET.values()) / (512 * estimate.cycles))
     assert sum(one["cycle_share"] for one in derived["layers"]) == pytest.approx(1)
     for one in derived["layers"]:
         assert sum(one["cause_shares"].values()) == pytest.approx(1)
@@ -48,7 +46,7 @@ def test_roofline():
     assert roof["peak_adds_per_cycle"] == 512
     assert (roof["trit_bytes_per_cycle"], roof["activation_bytes_per_cycle"]) == (2048, 128)
     assert roof["on_chip_bytes_per_cycle"] == 2176 and roof["host_bytes_per_cycle"] == 4
-    layer, events = roof["layers"][0], estimate["layers"][0]["events"]
+    layer, events = roof["layers"][0], estimate.layers[0].events
     assert layer["on_chip_bytes"] == pytest.approx(
         64 * events["broadcasts"] + 16 * events["activation_reads"]
     )
