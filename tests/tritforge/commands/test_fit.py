@@ -25,6 +25,7 @@ def few(monkeypatch):
     )
 
 
+@pytest.mark.compiles
 def test_fit(exported, tmp_path, capsys, few):
     """The chosen configuration is written, loads, and compiles the image's network."""
     out = tmp_path / "found.toml"
@@ -51,6 +52,7 @@ def test_fit(exported, tmp_path, capsys, few):
     assert network.name in out.read_text().splitlines()[1]
 
 
+@pytest.mark.compiles
 def test_target(exported, capsys, few):
     code, text, _ = call(capsys, "fit", exported / "image", "--board", "icebreaker", "--target", 10)
     assert code == 0 and "the smallest of those tried that gives 10 frames/s" in text

@@ -67,6 +67,7 @@ def test_virtual(exported_run, tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "report.json").read_text())["backend"] == "board"
 
 
+@pytest.mark.compiles
 def test_noise(exported_run, capsys):
     image, inputs = exported_run
     code, out, _ = call(

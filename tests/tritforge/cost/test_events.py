@@ -94,6 +94,7 @@ def broken(run, change):
     return str(caught.value)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "field, value, complaint",
     [
@@ -108,10 +109,12 @@ def test_another_run(run, field, value, complaint):
     assert complaint in broken(run, lambda report: report.__setitem__(field, value))
 
 
+@pytest.mark.compiles
 def test_other_layers(run):
     assert "the run has layers" in broken(run, lambda report: report["layers"].pop())
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "counter, value, complaint",
     [
@@ -139,12 +142,14 @@ def test_counters_that_cannot_be(run, counter, value, complaint):
     assert complaint in broken(run, change)
 
 
+@pytest.mark.compiles
 def test_missing_counter(run):
     assert "counter merge_reads of layer" in broken(
         run, lambda report: report["layers"][0]["counters"].pop("merge_reads")
     )
 
 
+@pytest.mark.compiles
 def test_cycles_of_images(run):
     def change(report):
         report["layers"][0]["cycles_per_image"][0] += 1

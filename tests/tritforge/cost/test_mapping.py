@@ -18,6 +18,7 @@ def blocks(technology):
     return map_design(MINI, built_in_library(technology))
 
 
+@pytest.mark.compiles
 def test_counts(blocks):
     assert {
         name: blocks[name].count
@@ -33,6 +34,7 @@ def test_counts(blocks):
     }
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "block, holds, width, depth, count",
     [
@@ -49,6 +51,7 @@ def test_large_memories(blocks, block, holds, width, depth, count):
     assert Memory(holds, width, depth, count, False, False) in found
 
 
+@pytest.mark.compiles
 def test_queues_and_accumulators(blocks):
     """Every bit of an element's queue and of its accumulators is there, once or as the text for
     synthesis has it: twice, with a bit beside each that says whether it counts as zero."""
@@ -62,6 +65,7 @@ def test_queues_and_accumulators(blocks):
     ]
 
 
+@pytest.mark.compiles
 def test_flip_flops_are_cells(blocks, technology):
     """Those counted before mapping, with and without enable, are the cells of the library."""
     cell = technology.cells["DFF"].cell
@@ -69,6 +73,7 @@ def test_flip_flops_are_cells(blocks, technology):
         assert block.cells[cell] == block.flip_flops + block.gated_flip_flops, name
 
 
+@pytest.mark.compiles
 def test_kept(technology, monkeypatch, tmp_path):
     """A second time no tool runs; a file that is broken is made again; an unwritable folder does
     no harm."""
@@ -103,6 +108,7 @@ def test_kept(technology, monkeypatch, tmp_path):
     assert map_design(MINI, library) == first
 
 
+@pytest.mark.compiles
 def test_library_that_cannot_do_it(tmp_path):
     """A flip-flop that Yosys cannot use is noticed when the design is mapped."""
     path = tmp_path / "odd.lib"

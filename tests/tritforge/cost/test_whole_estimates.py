@@ -70,6 +70,7 @@ def add(bands):
     return {key: sum(band[key] for band in bands) for key in KEYS}
 
 
+@pytest.mark.compiles
 def test_sums(document):
     """Layers and the host add up to the whole, components to each, at either end of the band."""
     json.dumps(document, allow_nan=False)
@@ -95,6 +96,7 @@ def test_sums(document):
     )
 
 
+@pytest.mark.compiles
 def test_energy_is_terms_times_events(document):
     """From the JSON alone: what it says of terms and events gives its energies."""
     for row in [*document["layers"], document["host"]]:
@@ -109,6 +111,7 @@ def test_energy_is_terms_times_events(document):
                 )
 
 
+@pytest.mark.compiles
 def test_densities(document, example):
     image, codes = example
     assert document["adds_checked"]
@@ -120,6 +123,7 @@ def test_densities(document, example):
         assert 0 <= one["broadcast_density"] <= 1
 
 
+@pytest.mark.compiles
 def test_power(document):
     everything, clock = document["energy"], document["clock_mhz"]["typical"]
     assert document["microseconds"] == pytest.approx(document["cycles"] / clock)
@@ -129,6 +133,7 @@ def test_power(document):
     )
 
 
+@pytest.mark.compiles
 def test_baselines(document):
     """Nothing skipped takes more cycles and more energy; dense units multiply every weight."""
     plain, dense, reused = (
@@ -187,6 +192,7 @@ def test_a_run_gives_the_same(document, example, technology):
         run_estimate(report, image, technology, codes=codes[:2])
 
 
+@pytest.mark.compiles
 def test_clock(document, example, technology):
     slow = estimate(*example, technology, clock=80.0, baselines=False).to_json()
     assert slow["baselines"] == {}

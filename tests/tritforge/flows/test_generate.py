@@ -9,6 +9,7 @@ from tritforge.hw.presets import PRESETS
 from tritforge.sim.report import ReportError
 
 
+@pytest.mark.compiles
 def test_generate_with_a_configuration(tmp_path):
     config = dataclasses.replace(PRESETS["tiny"], clusters=1, elements=2, name="least")
     verilog, sidecar = tritforge.generate(config, tmp_path / "v")

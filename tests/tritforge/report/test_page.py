@@ -36,6 +36,7 @@ def off_by(text, value, factor):
     return abs(float(text.replace(",", "")) * factor - value) / last
 
 
+@pytest.mark.compiles
 def test_every_number_is_the_estimates(case):
     """Value and text of every number on the page, plots included, against the embedded JSON."""
     _, page = case
