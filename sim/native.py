@@ -105,8 +105,8 @@ def compiler() -> str:
             return path
     raise SimulatorError(
         "no C++ compiler was found: install g++ or clang++, or set CXX; without one there are "
-        "--backend golden (integers, no cycles) and, for configurations of up to 64 elements, "
-        "--backend pysim (integers and cycles)"
+        "simulate --backend golden (integers, no cycles) and, for configurations of up to 64 "
+        "elements, simulate and verify --backend pysim (integers and cycles)"
     )
 
 
