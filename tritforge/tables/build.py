@@ -1,9 +1,9 @@
 """A board's bitstream: clock, contents, resources, slowest path."""
 
-from rich import box
 from rich.table import Table
 
 from tritforge.fpga.bitstream.report import BuildReport
+from tritforge.tables.table import captioned_table
 
 __all__ = ["build_parts"]
 
@@ -51,12 +51,7 @@ def _others(report: BuildReport) -> str:
 
 
 def _resource_table(report: BuildReport) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD, title="Resources", title_justify="left", padding=(0, 1, 0, 0)
-    )
-    table.add_column("of the chip")
-    for name in ("used", "available", "%"):
-        table.add_column(name, justify="right")
+    table = captioned_table("Resources", None, ("of the chip",), ("used", "available", "%"))
     for name, row in report.resources.items():
         table.add_row(_RESOURCES[name], f"{row.used:,}", f"{row.available:,}", f"{row.percent:.1f}")
     return table
@@ -67,16 +62,13 @@ def _path(report: BuildReport) -> list[str | Table]:
     path = report.critical_path
     if path is None:
         return []
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-        title=f"Slowest path: {path.logic_ns:.1f} ns logic, "
-        f"{path.routing_ns:.1f} ns routing"
-        f"{', within half a cycle' if path.half_cycle else ''}",
+    half = ", within half a cycle" if path.half_cycle else ""
+    table = captioned_table(
+        f"Slowest path: {path.logic_ns:.1f} ns logic, {path.routing_ns:.1f} ns routing{half}",
+        None,
+        ("block",),
+        ("ns",),
     )
-    table.add_column("block")
-    table.add_column("ns", justify="right")
     for step in path.steps:
         table.add_row(step.block, f"{step.ns:.2f}")
     return [table]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from tritforge.flows.demo import MARKER
@@ -11,6 +10,7 @@ from tritforge.model_export.image.manifest import Manifest
 from tritforge.sim.result import RunReport
 from tritforge.tables.export import export_parts
 from tritforge.tables.run import layer_tables, summary
+from tritforge.tables.table import captioned_table
 
 __all__ = ["demo_parts"]
 
@@ -18,13 +18,12 @@ __all__ = ["demo_parts"]
 def demo_parts(result: dict[str, Any], output: Path, clock: float) -> list[str | Table]:
     """Texts and tables that show a result; ``clock`` in MHz."""
     report, seconds = RunReport.from_json(result["report"]), result["seconds"]
-    accuracy = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title=f"accuracy on {result['images']} test images that were not trained on",
+    accuracy = captioned_table(
+        f"accuracy on {result['images']} test images that were not trained on",
+        None,
+        ("",),
+        ("correct %",),
     )
-    accuracy.add_column("")
-    accuracy.add_column("correct %", justify="right")
     for name, label in (
         ("float", "float model (PyTorch)"),
         ("golden", "golden integer model"),
@@ -62,15 +61,13 @@ def demo_parts(result: dict[str, Any], output: Path, clock: float) -> list[str |
 
 
 def _baseline_table(baseline: dict[str, Any], clock: float) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title=f"what skipping zeros saves: cycles per image on the same array, mean of "
+    table = captioned_table(
+        f"what skipping zeros saves: cycles per image on the same array, mean of "
         f"{baseline['images']} images",
+        None,
+        ("layer",),
+        ("skipping, cycles", "without, cycles", "factor", f"saved, us at {clock:g} MHz"),
     )
-    table.add_column("layer")
-    for title in ("skipping, cycles", "without, cycles", "factor", f"saved, us at {clock:g} MHz"):
-        table.add_column(title, justify="right")
     rows = [
         (layer["name"], layer["cycles"], layer["cycles_without_skipping"], layer["factor"])
         for layer in baseline["layers"]

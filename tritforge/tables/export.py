@@ -2,30 +2,24 @@
 
 from pathlib import Path
 
-from rich import box
 from rich.table import Table
 
 from tritforge.model_export.image.manifest import Manifest, Streaming
+from tritforge.tables.table import captioned_table
 
 __all__ = ["export_parts", "export_sentence"]
 
 
 def export_parts(manifest: Manifest) -> list[str | Table]:
     """What became of every layer's weights: a table, and a sentence per layer."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title="what became of the weights",
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-        caption_justify="left",
-        caption="error: largest |stored - trained| / largest |trained| weight, before "
-        "coefficients; density: nonzero trits / all; bits: of an accumulator, "
-        "by the proven bound; bytes: trits as they are stored, packed",
+    table = captioned_table(
+        "what became of the weights",
+        "error: largest |stored - trained| / largest |trained| weight, before coefficients; "
+        "density: nonzero trits / all; bits: of an accumulator, by the proven bound; bytes: trits "
+        "as they are stored, packed",
+        ("layer", "kind"),
+        ("weights", "error, %", "groups", "density, %", "Wp, Wn", "bits", "bytes"),
     )
-    for title in ("layer", "kind"):
-        table.add_column(title)
-    for title in ("weights", "error, %", "groups", "density, %", "Wp, Wn", "bits", "bytes"):
-        table.add_column(title, justify="right")
     for layer in manifest.layers:
         groups = layer.groups
         pair = (

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 
 from tritforge.fpga.fit.report import FitReport
 from tritforge.fpga.fit.room import arrangement
 from tritforge.fpga.fit.search import Candidate
 from tritforge.fpga.platform.board import Board
+from tritforge.tables.table import captioned_table
 
 __all__ = ["fit_parts"]
 
@@ -20,19 +20,14 @@ def fit_parts(
 ) -> list[str | Table]:
     """Texts and tables of what a search found; ``best`` is the configuration it chose."""
     config = best.config
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-        title=f"Configurations for network {report.network} on {board.title}, at "
-        f"{report.clock_hz / 1e6:g} MHz",
-        caption_justify="left",
-        caption="sets x clusters x elements x rows; used, and percent of the chip",
-    )
-    table.add_column("arrangement", no_wrap=True)
     shown = {name: title for name, title in _COLUMNS.items() if getattr(board.resources, name)}
-    for name in ("scan", "queue", *shown.values(), "cycles", "frames/s"):
-        table.add_column(name, justify="right")
+    table = captioned_table(
+        f"Configurations for network {report.network} on {board.title}, at "
+        f"{report.clock_hz / 1e6:g} MHz",
+        "sets x clusters x elements x rows; used, and percent of the chip",
+        ("arrangement",),
+        ("scan", "queue", *shown.values(), "cycles", "frames/s"),
+    )
     for one in found:
         values = one.report(board).resources
         table.add_row(

@@ -1,10 +1,10 @@
 """What a run cost: sentences and tables of its ``report.json``."""
 
-from rich import box
 from rich.table import Table
 
 from tritforge.sim.report import DEFAULT_CLOCK
 from tritforge.sim.result import CLUSTER_CYCLES, LayerReport, Loading, RunReport
+from tritforge.tables.table import captioned_table
 
 __all__ = ["causes_table", "layer_tables", "loading_sentence", "summary", "transfer_tables"]
 
@@ -51,8 +51,9 @@ def layer_tables(report: RunReport, clock: float = DEFAULT_CLOCK) -> list[Table]
     were spent on: means per image, narrow enough for 80 columns; ``clock`` in MHz. Only the first
     is left where there are no cycles."""
     images = report.images
-    costs = _table(
+    costs = captioned_table(
         f"per layer, mean over images; time at {clock:g} MHz",
+        None,
         ("layer", "kind"),
         ("rows", "pixels", "cycles", "time, us", "adds", "utilization, %"),
     )
@@ -87,14 +88,12 @@ def layer_tables(report: RunReport, clock: float = DEFAULT_CLOCK) -> list[Table]
 
 
 def _bounds_table(report: RunReport) -> Table:
-    table = _table(
+    table = captioned_table(
         "against the least and against dense execution, cycles per image",
+        "dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
+        "configuration takes fewer; of least: least / cycles",
         ("layer",),
         ("dense MACs", "dense", "cycles", "speed-up", "least", "of least, %"),
-    )
-    table.caption = (
-        "dense: MACs / adders; speed-up: dense / cycles; least: no schedule on this "
-        "configuration takes fewer; of least: least / cycles"
     )
     images = report.images
 
@@ -123,17 +122,15 @@ def _bounds_table(report: RunReport) -> Table:
 def causes_table(report: RunReport) -> Table:
     """What cluster cycles were spent on, in per cent, by layer; and in which cycles the array as a
     whole waited."""
-    table = _table(
+    table = captioned_table(
         "where cluster cycles went, %; beside them the array's waits, % of cycles",
-        ("layer",),
-        ("broadcast", "empty", "full", "imbalance", "drain", "idle", "| write-back", "refill"),
-    )
-    table.caption = (
         "broadcast: an activation goes to the elements; empty: a word held only "
         "zeros; full: waiting for a queue, whose adder has work; imbalance, drain: "
         "waiting for others, for a bank; idle: the rest, most of refill included. "
         "The drain waited for write-backs and pooling (write-back), the program for "
-        "trits or activations from the host (refill)"
+        "trits or activations from the host (refill)",
+        ("layer",),
+        ("broadcast", "empty", "full", "imbalance", "drain", "idle", "| write-back", "refill"),
     )
 
     def row(name: str, layers: list[LayerReport]) -> None:
@@ -160,14 +157,12 @@ def transfer_tables(report: RunReport) -> list[Table]:
     layers = report.layers
     if not any(layer.passes for layer in layers):
         return []
-    table = _table(
+    table = captioned_table(
         "through the host port, per image",
+        "a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
+        "packet; waited: for trits or activations that were not there yet",
         ("layer",),
         ("passes", "sent, words", "read, words", "waited, cycles", "of cycles, %"),
-    )
-    table.caption = (
-        "a word is 32 bits, the port takes one per cycle, and 9 cycles more per "
-        "packet; waited: for trits or activations that were not there yet"
     )
     images = report.images
 
@@ -192,21 +187,6 @@ def transfer_tables(report: RunReport) -> list[Table]:
         table.add_section()
         row("all", layers)
     return [table]
-
-
-def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-    )
-    for name in left:
-        table.add_column(name)
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _cost(

@@ -9,8 +9,10 @@ from rich.table import Table
 __all__ = ["captioned_table", "significant"]
 
 
-def captioned_table(title: str, caption: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    """An empty table with a title and an explanation: columns of names, and of numbers."""
+def captioned_table(
+    title: str, caption: str | None, left: Sequence[str], right: Sequence[str]
+) -> Table:
+    """An empty table with a title and, below, an explanation: columns of names, and of numbers."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title=title,

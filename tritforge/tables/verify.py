@@ -1,25 +1,23 @@
 """Which backends agree."""
 
-from rich import box
 from rich.table import Table
 
 from tritforge.sim.verify import Verification
+from tritforge.tables.table import captioned_table
 
 __all__ = ["verification_table"]
 
 
 def verification_table(result: Verification) -> Table:
     """A row per backend."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title=f"network {result.network}, configuration {result.configuration}: every "
-        f"integer of layers {', '.join(result.layers)} against the golden model",
+    table = captioned_table(
+        f"network {result.network}, configuration {result.configuration}: every integer of layers "
+        f"{', '.join(result.layers)} against the golden model",
+        None,
+        ("backend",),
+        ("images", "integers compared"),
     )
-    for title in ("backend", "images", "integers compared", "result"):
-        table.add_column(
-            title, justify="right" if title in ("images", "integers compared") else "left"
-        )
+    table.add_column("result")
     for one in result.comparisons:
         outcome = (
             f"skipped: {one.skipped}"
