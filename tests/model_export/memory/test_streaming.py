@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.model_export import networks
+from tests.model_export.memory.test_emit import ROOMY, chain
 from tests.model_export.networks import (
     compile_network,
     random_codes,
@@ -16,7 +17,6 @@ from tests.model_export.networks import (
     reference_run,
     streamed,
 )
-from tests.model_export.test_emit import ROOMY, chain
 from tritforge.hw.config import Config
 from tritforge.hw.program import LAYER_OPCODE, SYNC_OPCODE
 from tritforge.model_export.errors import ExportError

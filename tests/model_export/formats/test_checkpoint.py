@@ -17,7 +17,7 @@ from tritforge.model_export import zoo
 from tritforge.model_export.formats.checkpoint import CheckpointError, load_checkpoint, load_into
 from tritforge.model_export.training.ttq import bake, ternarize_model
 
-DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
 
 def shared(name: str) -> Path:
@@ -429,7 +429,7 @@ def test_mnist_float_and_squeezenet_are_read():
 
 
 def test_the_digits_network_that_ships():
-    path = Path(__file__).resolve().parents[2] / "tritforge" / "data" / "digits_ttq.pt"
+    path = Path(__file__).resolve().parents[3] / "tritforge" / "data" / "digits_ttq.pt"
     assert path.stat().st_size < 200_000
     loaded = load_into(zoo.digits(), path)
     assert len(loaded.conv2.weight.unique()) == len(loaded.conv3.weight.unique()) == 3
