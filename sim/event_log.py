@@ -11,16 +11,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from tritforge.common.errors import TritforgeError
 from tritforge.common.files import file_obstacle, new_file
+from tritforge.common.json_types import Json, JsonError, JsonObject
 
 __all__ = [
     "KINDS",
     "EventLog",
     "EventLogError",
     "LogComparison",
+    "LogHeader",
     "Record",
     "check_log_file",
     "compare_logs",
@@ -111,26 +113,46 @@ class EventLog:
     backend: str
     records: Sequence[Record] = dataclasses.field(repr=False)
 
-    def header(self) -> dict[str, Any]:
-        """First line of the file, as JSON values."""
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            **{name: getattr(self, name) for name in _HEADER},
-            "records": len(self.records),
-            "units": {"time": "clock cycles from the layer's first fetch"},
-        }
-
-
-_HEADER = tuple(field.name for field in dataclasses.fields(EventLog) if field.name != "records")
+    def header(self) -> "LogHeader":
+        """First line of the file."""
+        return LogHeader(
+            FORMAT,
+            FORMAT_VERSION,
+            self.network,
+            self.configuration,
+            self.configuration_identity,
+            self.image_manifest_sha256,
+            self.input_sha256,
+            self.layer,
+            self.backend,
+            len(self.records),
+            {"time": "clock cycles from the layer's first fetch"},
+        )
 
 
 @dataclass(frozen=True)
-class LogComparison:
+class LogHeader(JsonObject):
+    """What a log's first line says, as :class:`EventLog` has it; how many records follow."""
+
+    format: str
+    format_version: int
+    network: str
+    configuration: str
+    configuration_identity: str
+    image_manifest_sha256: str
+    input_sha256: str
+    layer: str | None
+    backend: str
+    records: int
+    units: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LogComparison(JsonObject):
     """Two logs side by side; ``difference`` is a sentence, None if they are equal."""
 
-    first: dict[str, Any]  # headers
-    second: dict[str, Any]
+    first: LogHeader
+    second: LogHeader
     records: int  # of the first
     layers: int
     difference: str | None
@@ -139,9 +161,9 @@ class LogComparison:
     def equal(self) -> bool:
         return self.difference is None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"equal": self.equal, **dataclasses.asdict(self)}
+    def to_json(self) -> dict[str, Json]:
+        """JSON values: the fields, and whether they are equal."""
+        return {"equal": self.equal, **super().to_json()}
 
 
 def in_order(records: Sequence[Record]) -> list[Record]:
@@ -277,7 +299,7 @@ def write_log(path: str | os.PathLike[str], log: EventLog) -> Path:
             new_file(target) as temporary,
             temporary.open("w", encoding="utf-8", newline="\n") as file,
         ):
-            file.write(json.dumps(log.header()) + "\n")
+            file.write(json.dumps(log.header().to_json()) + "\n")
             for record in log.records:
                 file.write(json.dumps({name: getattr(record, name) for name in _FIELDS}) + "\n")
     except OSError as error:
@@ -304,15 +326,24 @@ def read_log(path: str | os.PathLike[str]) -> EventLog:
         raise EventLogError(f"{path} {error}") from error
     except UnicodeDecodeError as error:
         raise EventLogError(f"{path} is not a {FORMAT}") from error
-    if len(records) != header["records"]:
+    if len(records) != header.records:
         raise EventLogError(
             f"{path} is incomplete or damaged: it has {len(records):,} records, "
-            f"its first line says {header['records']:,}"
+            f"its first line says {header.records:,}"
         )
-    return EventLog(**{name: header[name] for name in _HEADER}, records=records)
+    return EventLog(
+        header.network,
+        header.configuration,
+        header.configuration_identity,
+        header.image_manifest_sha256,
+        header.input_sha256,
+        header.layer,
+        header.backend,
+        records,
+    )
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parsed(line: str) -> dict[str, object]:
     """The JSON object in a line; empty if there is none."""
     try:
         value = json.loads(line)
@@ -321,40 +352,38 @@ def _parsed(line: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _header(line: str) -> dict[str, Any]:
-    header = _parsed(line)
-    if header.get("format") != FORMAT:
+def _header(line: str) -> LogHeader:
+    values = _parsed(line)
+    if values.get("format") != FORMAT:
         raise EventLogError(f"is not a {FORMAT}")
-    if header.get("format_version") != FORMAT_VERSION:
+    if values.get("format_version") != FORMAT_VERSION:
         raise EventLogError(
-            f"is a {FORMAT} of version {header.get('format_version')!r}; this "
+            f"is a {FORMAT} of version {values.get('format_version')!r}; this "
             f"program reads version {FORMAT_VERSION}"
         )
-    texts = {name: header.get(name, 0) for name in _HEADER}
-    if texts["layer"] is None:
-        del texts["layer"]
-    if not all(isinstance(text, str) for text in texts.values()) or not _is_number(
-        header.get("records")
-    ):
+    try:
+        header = LogHeader.from_json(values, "the first line")
+    except JsonError as error:
+        raise EventLogError(f"has a damaged first line: {error}") from error
+    if not _is_number(header.records):
         raise EventLogError("has a damaged first line")
     return header
 
 
 def _record(line: str, number: int) -> Record:
     values = _parsed(line)
-    if (
-        set(values) != set(_FIELDS)
-        or not isinstance(values["layer"], str)
-        or not all(_is_number(values[name]) for name in _NUMBERS)
-    ):
+    layer, kind = values.get("layer"), values.get("kind")
+    numbers = [value for name in _NUMBERS if _is_number(value := values.get(name))]
+    if set(values) != set(_FIELDS) or not isinstance(layer, str) or len(numbers) != len(_NUMBERS):
         raise EventLogError(f"is damaged in line {number}: it is no record")
-    if not isinstance(values["kind"], str) or values["kind"] not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise EventLogError(
-            f"has a record of kind {str(values['kind'])[:40]!r} in line {number}; "
+            f"has a record of kind {str(kind)[:40]!r} in line {number}; "
             f"this program knows {', '.join(KINDS)}"
         )
-    return Record(**values)
+    time, *places = numbers
+    return Record(layer, time, kind, *places)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < _MOST

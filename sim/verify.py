@@ -1,11 +1,11 @@
 """Every layer's integers, on every backend, against the golden model."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.json_types import Json, JsonObject, to_json
 from tritforge.common.progress import Progress
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.sim.backend import (
@@ -29,7 +29,7 @@ PYSIM_IMAGES = 1
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(JsonObject):
     """The first integer that differs: images in order, layers in order, then row, y, x."""
 
     backend: str
@@ -41,6 +41,10 @@ class Difference:
     expected: int  # of the golden model
     found: int
     one_run: bool = False  # seen in the results of one RUN over all layers
+
+    def to_json(self) -> dict[str, Json]:
+        """JSON values: the fields, and the sentence that they make."""
+        return {**super().to_json(), "sentence": str(self)}
 
     def __str__(self) -> str:
         how = " in one RUN over all layers" if self.one_run else ""
@@ -61,6 +65,17 @@ class Comparison:
     difference: Difference | None = None
     skipped: str = ""  # why, if it did not run
 
+    def to_json(self) -> dict[str, Json]:
+        """JSON values."""
+        return {
+            "backend": self.backend,
+            "images": self.images,
+            "values": self.values,
+            "equal": None if self.skipped else self.difference is None,
+            "skipped": self.skipped or None,
+            "difference": None if self.difference is None else self.difference.to_json(),
+        }
+
 
 @dataclass
 class Verification:
@@ -79,27 +94,15 @@ class Verification:
             one.values for one in self.comparisons
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """JSON values."""
         return {
             "network": self.network,
             "configuration": self.configuration,
             "images": self.images,
-            "layers": self.layers,
+            "layers": to_json(self.layers),
             "equal": self.equal,
-            "comparisons": [
-                {
-                    "backend": one.backend,
-                    "images": one.images,
-                    "values": one.values,
-                    "equal": None if one.skipped else one.difference is None,
-                    "skipped": one.skipped or None,
-                    "difference": None
-                    if one.difference is None
-                    else {**vars(one.difference), "sentence": str(one.difference)},
-                }
-                for one in self.comparisons
-            ],
+            "comparisons": [one.to_json() for one in self.comparisons],
         }
 
 

@@ -144,7 +144,7 @@ def test_logs_of_two_backends_are_equal(tmp_path):
     result = compare_logs(tmp_path / "a", make(backend="rtl"))
     assert result.equal and result.difference is None
     assert (result.records, result.layers) == (80, 2)
-    document = json.loads(json.dumps(result.to_dict()))
+    document = json.loads(json.dumps(result.to_json()))
     assert document["equal"] is True
     assert [document[name]["backend"] for name in ("first", "second")] == ["cycle", "rtl"]
 

@@ -37,7 +37,7 @@ def test_all_backends_agree():
     final = image.network.final
     values += final.rows * final.height * final.width  # once more in one RUN
     assert [one.values for one in result.comparisons] == [2 * values, 2 * values, values]
-    assert result.to_dict()["equal"] is True
+    assert result.to_json()["equal"] is True
 
 
 @pytest.mark.compiles
@@ -65,7 +65,7 @@ def test_an_altered_trit_is_found_and_named(backend):
             f"layer {difference.layer}, row {difference.row}, pixel (y {difference.y}, "
             f"x {difference.x}) of image {difference.image}" in sentence
         )
-        entry = result.to_dict()["comparisons"][0]
+        entry = result.to_json()["comparisons"][0]
         assert entry["equal"] is False and entry["difference"]["sentence"] == sentence
         return
     raise AssertionError("no altered trit made a difference")
@@ -95,7 +95,7 @@ def test_a_configuration_too_large_for_pysim_is_skipped_and_says_so():
     assert not memory.skipped and memory.values
     assert "128 processing elements" in pysim.skipped and pysim.values == 0
     assert result.equal
-    assert result.to_dict()["comparisons"][1]["equal"] is None
+    assert result.to_json()["comparisons"][1]["equal"] is None
 
 
 def test_nothing_compared_is_not_equal():

@@ -27,12 +27,12 @@ def command(first: Path, second: Path, as_json: bool) -> None:
     result = compare(first, second)
     show(
         as_json,
-        result.to_dict(),
+        result.to_json(),
         *(
             []
             if not result.equal
             else [
-                f"{first} ({result.first['backend']}) and {second} ({result.second['backend']}) "
+                f"{first} ({result.first.backend}) and {second} ({result.second.backend}) "
                 f"are equal: "
                 f"{result.records:,} records of {result.layers} layer{'s' * (result.layers != 1)}"
             ]

@@ -55,7 +55,7 @@ def command(
         result = verify(
             loaded, inputs, backends=backends or None, pysim_images=pysim_images, progress=progress
         )
-    show(as_json, result.to_dict(), verification_table(result))
+    show(as_json, result.to_json(), verification_table(result))
     for one in result.comparisons:
         if one.difference is not None:
             raise click.ClickException(str(one.difference))

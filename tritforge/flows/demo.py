@@ -186,7 +186,7 @@ def _run(
         },
         "export": made.to_dict(),
         "report": report.to_json(),
-        "verification": verification.to_dict(),
+        "verification": verification.to_json(),
         "baseline": without,
         "seconds": clock.summary(),
         "commands": _commands(output, config_name, checked, baseline),
