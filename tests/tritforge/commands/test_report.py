@@ -113,13 +113,13 @@ def test_refusals(ran, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"wall_seconds": None}, "wall_seconds None"),
-        ({"loading": {}}, "loading of the run's report lacks 'how'"),
+        ({"wall_seconds": None}, "report.json: wall_seconds is None, not a number"),
+        ({"loading": {}}, "the run says that loading took None words"),
         ({"utilization": float("nan")}, "NaN is no number that JSON has"),
         ({"tritforge": ...}, "lacks 'tritforge'"),
-        ({"image": ...}, "does not say where its image is"),
-        ({"layers": 3}, "layers 3, which is no list"),
-        ({"layers": [{"name": "0"}]}, "layer 0 of the run's report lacks 'cycles'"),
+        ({"image": ...}, "report.json lacks 'image'"),
+        ({"layers": 3}, "report.json: layers is 3, not a list"),
+        ({"layers": [{"name": "0"}]}, "report.json: layers[0] lacks 'kind'"),
     ],
 )
 def test_damaged_report(ran, tmp_path, capsys, change, sentence):
