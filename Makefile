@@ -39,6 +39,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p build/types/tritforge
+	find build/types/tritforge -type l -delete
 	ln -sfn $(foreach part,$(wildcard tritforge/*) $(PARTS),../../../$(part)) build/types/tritforge/
 	$(BIN)/mypy
 

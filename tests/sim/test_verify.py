@@ -19,6 +19,7 @@ def make(seed, config=None, images=2, **sizes):
     return image, np.stack([random_codes(rng, network, 0.8) for _ in range(images)])
 
 
+@pytest.mark.compiles
 def test_all_backends_agree():
     image, codes = make(3, max_layers=3, max_channels=6, max_size=4)
     result = verify(image, codes)
