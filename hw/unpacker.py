@@ -1,5 +1,8 @@
 """Unpacker: packed trits from the port become chunks of trit-memory words."""
 
+from dataclasses import dataclass
+from typing import Self
+
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -40,6 +43,70 @@ def trit_chunk(config: Config) -> data.StructLayout:
             "data": unsigned(PORT_WIDTH),
         }
     )
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """First stage: the next group's mask and the held one's signs at ``position``."""
+
+    job: Signal  #: columns left
+    busy: Signal  #: decoding
+    flush: Signal  #: dropping surplus words
+    move: Signal  #: the pipeline moves
+    step: Signal  #: and takes a group
+    words: list[Signal]
+    have: Signal  #: words that are there; others are zero
+    ended: Signal  #: the job's last word was taken
+    position: Signal
+    window: Signal
+    index: Signal  #: group of the next mask
+    last_group: Signal  #: of a column
+    tail: Signal  #: all masks were read
+    width: Signal  #: of the next mask
+    held: Signal  #: what is known of the group whose signs come next
+    end: Signal  #: where the next mask and these signs end
+    job_done: Signal
+
+    @classmethod
+    def create(cls, config: Config) -> Self:
+        """The signals."""
+        job = Signal(unpack_job(config))
+        busy, flush = Signal(), Signal()
+        move, step = Signal(), Signal()
+        words = [Signal(PORT_WIDTH, name=name) for name in ("current", "following", "spare")]
+        have = Signal(range(len(words) + 1))
+        index = Signal(index_shape(_groups(config)))
+        last_group, tail = Signal(), Signal()
+        held = Signal(
+            data.StructLayout(
+                {
+                    "mask": GROUP,
+                    "ones": range(GROUP + 1),
+                    "address": len(job.address),
+                    "index": len(index),
+                    "valid": 1,
+                }
+            )
+        )
+        return cls(
+            job=job,
+            busy=busy,
+            flush=flush,
+            move=move,
+            step=step,
+            words=words,
+            have=have,
+            ended=Signal(name="ended"),
+            position=Signal(range(PORT_WIDTH), name="position"),
+            window=Signal(PORT_WIDTH, name="window"),
+            index=index,
+            last_group=last_group,
+            tail=tail,
+            width=Signal(range(GROUP + 1), name="width"),
+            held=held,
+            end=Signal(range(2 * PORT_WIDTH), name="end"),
+            job_done=Signal(name="job_done"),
+        )
 
 
 class Unpacker(wiring.Component):
@@ -116,134 +183,13 @@ class Unpacker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        together = max(1, GROUP // config.rows)
-        halves = max(1, config.rows // GROUP)  # groups of an element
-        groups = -(-config.elements // together) * halves  # groups of a column
-        job = Signal(unpack_job(config))
-        busy, flush = Signal(), Signal()  # decoding; dropping surplus words
-        move, step = Signal(), Signal()  # the pipeline moves, and takes a group
-
-        # First stage: the next group's mask and the held one's signs at ``position``.
-        words = [Signal(PORT_WIDTH, name=name) for name in ("current", "following", "spare")]
-        have = Signal(range(len(words) + 1))  # words that are there; others are zero
-        ended = Signal()  # the job's last word was taken
-        position = Signal(range(PORT_WIDTH))
-        window = Signal(PORT_WIDTH)
-        index = Signal(index_shape(groups))  # group of the next mask
-        last_group, tail = Signal(), Signal()  # tail: all masks were read
-        width = Signal(range(GROUP + 1))
-        mask = Signal(GROUP)
-        held = Signal(
-            data.StructLayout(
-                {
-                    "mask": GROUP,
-                    "ones": range(GROUP + 1),
-                    "address": len(job.address),
-                    "index": len(index),
-                    "valid": 1,
-                }
-            )
-        )
-        end = Signal(range(2 * PORT_WIDTH))
-        job_done = Signal()
-        m.d.comb += [
-            window.eq(Cat(words[0], words[1]) >> position),
-            last_group.eq(index == groups - 1),
-            width.eq(Mux(tail, 0, self._width(job.rows_used, index, last_group, together))),
-            mask.eq(window[:GROUP] & Cat(width > bit for bit in range(GROUP))),
-            end.eq(position + width + held.ones),
-            step.eq(move & busy & ((have >= 2) | ended)),
-            job_done.eq(step & tail),
-        ]
-        with m.If(step):
-            m.d.sync += [
-                position.eq(end),
-                index.eq(index + 1),
-                held.mask.eq(mask),
-                held.ones.eq(_ones(mask)),
-                held.address.eq(job.address),
-                held.index.eq(index),
-                held.valid.eq(~tail),
-            ]
-            with m.If(last_group):
-                m.d.sync += [
-                    index.eq(0),
-                    job.address.eq(job.address + 1),
-                    job.count.eq(job.count - 1),
-                    tail.eq(job.count == 1),
-                ]
-
-        # Words in, words used up.
-        advance, taken = Signal(), Signal()
-        after = Signal.like(have)
-        m.d.comb += [
-            advance.eq(step & (end >= PORT_WIDTH)),
-            after.eq(have - (advance & have.any())),
-            self.i.ready.eq((busy & ~ended & (have < len(words))) | flush),
-            taken.eq(self.i.ready & self.i.valid),
-        ]
-        m.d.sync += have.eq(after + taken)
-        with m.If(advance):
-            m.d.sync += [words[0].eq(words[1]), words[1].eq(words[2]), words[2].eq(0)]
-        with m.If(taken):
-            m.d.sync += ended.eq(self.i.payload.last)
-            with m.Switch(after):
-                for number, word in enumerate(words):
-                    with m.Case(number):
-                        m.d.sync += word.eq(self.i.payload.data)
-
-        # A job is sound if its last group ends in its last word.
-        needed = Signal(range(3))  # words in which the group lies
-        short, missing = Signal(), Signal()
-        m.d.comb += [
-            needed.eq(Mux(end > PORT_WIDTH, 2, end.any())),
-            missing.eq(step & (needed > have)),
-            self.jobs.ready.eq(~busy & ~flush),
-        ]
-        m.d.sync += self.fault.eq(job_done & (short | missing | (have > needed) | ~ended))
-        with m.If(missing):
-            m.d.sync += short.eq(1)
-        with m.If(self.jobs.ready & self.jobs.valid):
-            m.d.sync += [
-                job.eq(self.jobs.payload),
-                busy.eq(1),
-                ended.eq(0),
-                short.eq(0),
-                tail.eq(0),
-                index.eq(0),
-                position.eq(0),
-                have.eq(0),
-                *(word.eq(0) for word in words),
-            ]
-        with m.If(job_done):
-            m.d.sync += [busy.eq(0), flush.eq(~ended & ~(taken & self.i.payload.last))]
-        with m.If(flush & taken & self.i.payload.last):
-            m.d.sync += flush.eq(0)
+        decoder = _Decoder.create(self.config)
+        self._read_groups(m, decoder)
+        taken = self._take_words(m, decoder)
+        self._bound_jobs(m, decoder, taken)
 
         # Second stage: signs to their places.
-        valid = Signal()
-        group = Signal(
-            data.StructLayout(
-                {
-                    "mask": GROUP,
-                    "signs": GROUP,
-                    "address": len(job.address),
-                    "index": len(index),
-                    "rows_used": len(job.rows_used),
-                }
-            ),
-            reset_less=True,
-        )
-        with m.If(move):
-            m.d.sync += [
-                valid.eq(step & held.valid),
-                group.mask.eq(held.mask),
-                group.signs.eq(window >> width),
-                group.address.eq(held.address),
-                group.index.eq(held.index),
-                group.rows_used.eq(job.rows_used),
-            ]
+        valid, group = self._take_group(m, decoder)
         negative = Signal(GROUP)
         m.d.comb += [
             negative[bit].eq(
@@ -255,27 +201,140 @@ class Unpacker(wiring.Component):
         # Third stage: rows to their places.
         pending = Signal()  # an element's second chunk waits
         m.d.comb += [
-            move.eq(~self.o.valid | self.o.ready),
-            self.idle.eq(~busy & ~flush & ~valid & ~self.o.valid & ~pending),
+            decoder.move.eq(~self.o.valid | self.o.ready),
+            self.idle.eq(~decoder.busy & ~decoder.flush & ~valid & ~self.o.valid & ~pending),
         ]
-        with m.If(move):
-            if halves == 1:
-                self._one_chunk(m, group, valid, negative, together)
+        with m.If(decoder.move):
+            if _halves(self.config) == 1:
+                self._one_chunk(m, group, valid, negative)
             else:
                 self._two_chunks(m, group, valid, negative, pending)
         return m
 
-    def _width(self, used: Signal, index: Signal, last_group: Signal, together: int) -> Value:
+    def _read_groups(self, m: Module, decoder: _Decoder) -> None:
+        """Reads a mask and moves on, by its width and by the signs of the mask before."""
+        job, held, index, width = decoder.job, decoder.held, decoder.index, decoder.width
+        mask = Signal(GROUP)
+        m.d.comb += [
+            decoder.window.eq(Cat(decoder.words[0], decoder.words[1]) >> decoder.position),
+            decoder.last_group.eq(index == _groups(self.config) - 1),
+            width.eq(Mux(decoder.tail, 0, self._width(job.rows_used, index, decoder.last_group))),
+            mask.eq(decoder.window[:GROUP] & Cat(width > bit for bit in range(GROUP))),
+            decoder.end.eq(decoder.position + width + held.ones),
+            decoder.step.eq(decoder.move & decoder.busy & ((decoder.have >= 2) | decoder.ended)),
+            decoder.job_done.eq(decoder.step & decoder.tail),
+        ]
+        with m.If(decoder.step):
+            m.d.sync += [
+                decoder.position.eq(decoder.end),
+                index.eq(index + 1),
+                held.mask.eq(mask),
+                held.ones.eq(_ones(mask)),
+                held.address.eq(job.address),
+                held.index.eq(index),
+                held.valid.eq(~decoder.tail),
+            ]
+            with m.If(decoder.last_group):
+                m.d.sync += [
+                    index.eq(0),
+                    job.address.eq(job.address + 1),
+                    job.count.eq(job.count - 1),
+                    decoder.tail.eq(job.count == 1),
+                ]
+
+    def _take_words(self, m: Module, decoder: _Decoder) -> Signal:
+        """Words in, words used up; returns whether a word is taken."""
+        words, have = decoder.words, decoder.have
+        advance, taken = Signal(), Signal()
+        after = Signal.like(have)
+        m.d.comb += [
+            advance.eq(decoder.step & (decoder.end >= PORT_WIDTH)),
+            after.eq(have - (advance & have.any())),
+            self.i.ready.eq((decoder.busy & ~decoder.ended & (have < len(words))) | decoder.flush),
+            taken.eq(self.i.ready & self.i.valid),
+        ]
+        m.d.sync += have.eq(after + taken)
+        with m.If(advance):
+            m.d.sync += [words[0].eq(words[1]), words[1].eq(words[2]), words[2].eq(0)]
+        with m.If(taken):
+            m.d.sync += decoder.ended.eq(self.i.payload.last)
+            with m.Switch(after):
+                for number, word in enumerate(words):
+                    with m.Case(number):
+                        m.d.sync += word.eq(self.i.payload.data)
+        return taken
+
+    def _bound_jobs(self, m: Module, decoder: _Decoder, taken: Signal) -> None:
+        """Jobs begin and end; a job is sound if its last group ends in its last word."""
+        have, end, busy, flush = decoder.have, decoder.end, decoder.busy, decoder.flush
+        needed = Signal(range(3))  # words in which the group lies
+        short, missing = Signal(), Signal()
+        m.d.comb += [
+            needed.eq(Mux(end > PORT_WIDTH, 2, end.any())),
+            missing.eq(decoder.step & (needed > have)),
+            self.jobs.ready.eq(~busy & ~flush),
+        ]
+        m.d.sync += self.fault.eq(
+            decoder.job_done & (short | missing | (have > needed) | ~decoder.ended)
+        )
+        with m.If(missing):
+            m.d.sync += short.eq(1)
+        with m.If(self.jobs.ready & self.jobs.valid):
+            m.d.sync += [
+                decoder.job.eq(self.jobs.payload),
+                busy.eq(1),
+                decoder.ended.eq(0),
+                short.eq(0),
+                decoder.tail.eq(0),
+                decoder.index.eq(0),
+                decoder.position.eq(0),
+                have.eq(0),
+                *(word.eq(0) for word in decoder.words),
+            ]
+        with m.If(decoder.job_done):
+            m.d.sync += [busy.eq(0), flush.eq(~decoder.ended & ~(taken & self.i.payload.last))]
+        with m.If(flush & taken & self.i.payload.last):
+            m.d.sync += flush.eq(0)
+
+    def _take_group(self, m: Module, decoder: _Decoder) -> tuple[Signal, Signal]:
+        """Registers of the second stage: whether there is a group, and the group."""
+        held, job = decoder.held, decoder.job
+        valid = Signal()
+        group = Signal(
+            data.StructLayout(
+                {
+                    "mask": GROUP,
+                    "signs": GROUP,
+                    "address": len(held.address),
+                    "index": len(held.index),
+                    "rows_used": len(job.rows_used),
+                }
+            ),
+            reset_less=True,
+        )
+        with m.If(decoder.move):
+            m.d.sync += [
+                valid.eq(decoder.step & held.valid),
+                group.mask.eq(held.mask),
+                group.signs.eq(decoder.window >> decoder.width),
+                group.address.eq(held.address),
+                group.index.eq(held.index),
+                group.rows_used.eq(job.rows_used),
+            ]
+        return valid, group
+
+    def _width(self, used: Signal, index: Signal, last_group: Signal) -> Value:
         """Mask bits of a group."""
+        together = _together(self.config)
         if self.config.rows > GROUP:
             return Mux(index[0], Mux(used > GROUP, used - GROUP, 0), Mux(used > GROUP, GROUP, used))
         full = used << (together.bit_length() - 1)
         rest = self.config.elements % together
         return Mux(last_group, sum((used for _ in range(1, rest)), used), full) if rest else full
 
-    def _one_chunk(
-        self, m: Module, group: data.View, valid: Signal, negative: Signal, together: int
-    ) -> None:
+    def _one_chunk(self, m: Module, group: data.View, valid: Signal, negative: Signal) -> None:
+        """Every group is a chunk; where not all rows are in use, its rows move apart."""
+        together = _together(self.config)
         out, rows = self.o.payload, self.config.rows
         m.d.sync += [
             self.o.valid.eq(valid),
@@ -323,3 +382,18 @@ def _ones(bits: Value) -> Value:
     if len(bits) < 2:
         return bits
     return _ones(bits[: len(bits) // 2]) + _ones(bits[len(bits) // 2 :])
+
+
+def _together(config: Config) -> int:
+    """Elements of a group."""
+    return max(1, GROUP // config.rows)
+
+
+def _halves(config: Config) -> int:
+    """Groups of an element."""
+    return max(1, config.rows // GROUP)
+
+
+def _groups(config: Config) -> int:
+    """Groups of a column."""
+    return -(-config.elements // _together(config)) * _halves(config)
