@@ -1,5 +1,7 @@
 """Max-pool merge: writes requantized activations back, keeping the maximum of a window."""
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,6 +14,49 @@ from tritforge.hw.timing import merge_head_latency, merge_level, merge_places
 from tritforge.hw.widths import ACTIVATION_WIDTH
 
 __all__ = ["Merge"]
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The pooled pixels to visit."""
+
+    shown: Signal  #: there is one
+    head: Signal  #: its write-back, the oldest
+    at: Signal  #: its word
+    fresh: Value  #: it is fed for the first time
+    move: Signal  #: it comes to hand: driven by the visits
+
+
+@dataclass(frozen=True)
+class _Hazards:
+    """What the visit at hand must wait for.
+
+    It is compared when the visit comes to hand, and moves on with the pipeline while it waits:
+    ``near[n]`` and ``same[n]`` say that stage n has its word, its lane; the last one of ``near`` is
+    being written.
+    """
+
+    near: Signal
+    same: Signal
+    wait: Signal
+    port_taken: Value | None  #: by a write that comes next, where there is a single port
+
+    def note(self, m: Module, near: Value, same: Value) -> None:
+        """What holds from the next cycle on."""
+        count = len(self.same)
+        m.d.sync += [
+            self.near.eq(near),
+            self.same.eq(same),
+            self.wait.eq(
+                (near[:count] & same).any()
+                | (near[count] if self.port_taken is None else self.port_taken)
+            ),
+        ]
+
+    def move_on(self, m: Module) -> None:
+        """What is on its way is a stage further."""
+        near, same = self.near, self.same
+        self.note(m, (near << 1)[: len(near)], (same << 1)[: len(same)])
 
 
 class Merge(wiring.Component):
@@ -83,16 +128,33 @@ class Merge(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        lanes = config.scan_width
-        # The pooled pixels to visit instead of those fed, and what is not the same for all.
-        layout = data.StructLayout(
+        queue = self._queue_entries(m)
+        pixels = self._walk(m, queue)
+        pending, stages = self._visit(m, pixels)
+        self._write(m, *stages[-1])
+        m.d.comb += self.idle.eq(
+            ~queue.r_rdy
+            & ~pixels.shown
+            & ~pending
+            & ~self.writing
+            & ~Cat(under_way for under_way, _ in stages[1:]).any()
+        )
+        return m
+
+    def _entry_layout(self) -> data.StructLayout:
+        """A write-back with the pooled pixels to visit in place of those fed."""
+        return data.StructLayout(
             {
                 name: field.shape
                 for name, field in self.i.shape()
                 if name not in ("valid", "nothing")
             }
         )
+
+    def _queue_entries(self, m: Module) -> Queue:
+        """Write-backs that have pixels to visit wait in a queue."""
+        config = self.config
+        layout = self._entry_layout()
         m.submodules.queue = queue = Queue(width=layout.size, depth=merge_places(config))
         entry, window = Signal(layout), self.i.window
         m.d.comb += [
@@ -105,15 +167,26 @@ class Merge(wiring.Component):
             ),
         ]
         m.d.sync += self.full.eq(queue.level >= merge_level(config))
+        return queue
 
-        # One visit per pooled pixel: columns first, then rows, backwards. ``head`` is the oldest
-        # write-back; where stages are few, straight from the queue.
-        shown, head = Signal(), Signal(layout, reset_less=True)
+    def _walk(self, m: Module, queue: Queue) -> _Pixels:
+        """One visit per pooled pixel: columns first, then rows, backwards.
+
+        The oldest write-back is in a register, or, where stages are few, straight from the queue.
+        """
+        config = self.config
+        shown, head, begun, last_x, last_y, move = (
+            Signal(),
+            Signal(self._entry_layout(), reset_less=True),
+            Signal(),
+            Signal(),
+            Signal(),
+            Signal(),
+        )
         x, y = Signal(head.window.count_x.shape()), Signal(head.window.count_y.shape())
         at, following, line, row = (
             Signal.like(self.read_address, name=name) for name in ("at", "following", "line", "row")
         )
-        begun, last_x, last_y, move = Signal(), Signal(), Signal(), Signal()
         taken = move & last_x & last_y
         if merge_head_latency(config) == 0:
             m.d.comb += [shown.eq(queue.r_rdy), head.eq(queue.r_data)]
@@ -138,55 +211,50 @@ class Merge(wiring.Component):
                 ]
                 with m.If(last_y):
                     m.d.sync += [y.eq(0), begun.eq(0)]
+        fresh = (x < head.window.fresh_x) & (y < head.window.fresh_y)
+        return _Pixels(shown, head, at, fresh, move)
 
-        # The visit at hand, and those on their way through the memory's pipeline.
-        parts = data.StructLayout(
-            {
-                "address": at.shape(),
-                "lane": head.lane.shape(),
-                "value": head.value.shape(),
-                "signed": 1,
-                "merge": 1,
-            }
-        )
+    def _visit(self, m: Module, pixels: _Pixels) -> tuple[Signal, list[tuple[Signal, Signal]]]:
+        """The visit at hand, and those on their way through the memory's pipeline.
+
+        Returns
+        -------
+        Whether a visit is at hand, and of every stage whether it has one, and which; the first one
+        has the visit at hand when it need not wait.
+        """
+        config, head, at = self.config, pixels.head, pixels.at
         pending, visit, wait, fresh = Signal(), Signal(), Signal(), Signal()
-        hand = Signal(parts, reset_less=True)
-        stages = [(visit, hand)]
-        for stage in range(ChunkMemory.latency):
-            valid, contents = (
-                Signal(name=f"valid_{stage}"),
-                Signal(parts, name=f"visit_{stage}", reset_less=True),
-            )
-            m.d.sync += [valid.eq(stages[-1][0]), contents.eq(stages[-1][1])]
-            stages.append((valid, contents))
-        valid, done = stages[-1]
-        # What the visit at hand must wait for is compared when it comes to hand, and moves on with
-        # the pipeline while it waits: ``near[n]`` and ``same[n]`` say that stage n has its word,
-        # its lane; the last one of ``near`` is being written.
-        count = ChunkMemory.latency
-        near, same = Signal(count + 1), Signal(count)
-
-        def hold_up(near_then: Value, same_then: Value) -> None:
-            m.d.sync += [
-                near.eq(near_then),
-                same.eq(same_then),
-                wait.eq(
-                    (near_then[:count] & same_then).any()
-                    | (valid if config.memory_ports == 1 else near_then[count])
-                ),
-            ]
-
+        hand = Signal(
+            data.StructLayout(
+                {
+                    "address": at.shape(),
+                    "lane": head.lane.shape(),
+                    "value": head.value.shape(),
+                    "signed": 1,
+                    "merge": 1,
+                }
+            ),
+            reset_less=True,
+        )
+        stages = _through_memory(m, visit, hand)
+        hazards = _Hazards(
+            near=Signal(ChunkMemory.latency + 1),
+            same=Signal(ChunkMemory.latency),
+            wait=wait,
+            port_taken=stages[-1][0] if config.memory_ports == 1 else None,
+        )
         m.d.comb += [
-            fresh.eq((x < head.window.fresh_x) & (y < head.window.fresh_y)),
+            fresh.eq(pixels.fresh),
             visit.eq(pending & ~(self.wants_read & wait)),
-            move.eq(shown & (~pending | visit)),
+            pixels.move.eq(pixels.shown & (~pending | visit)),
             self.read_valid.eq(visit & hand.merge),
             self.read_address.eq(hand.address),
         ]
         with m.If(~pending | visit):
             # The first stage is the visit at hand, which is pending if there is one.
             under_way = [pending, *(valid for valid, _ in stages[1:])]
-            hold_up(
+            hazards.note(
+                m,
                 Cat(
                     some & (contents.address == at)
                     for some, (_, contents) in zip(under_way, stages, strict=True)
@@ -194,21 +262,25 @@ class Merge(wiring.Component):
                 Cat(contents.lane == head.lane for _, contents in stages[:-1]),
             )
             m.d.sync += [
-                pending.eq(move),
+                pending.eq(pixels.move),
                 hand.address.eq(at),
                 hand.lane.eq(head.lane),
                 hand.value.eq(head.value),
                 hand.signed.eq(head.signed),
                 hand.merge.eq(~fresh),
-                self.wants_read.eq(move & ~fresh),
+                self.wants_read.eq(pixels.move & ~fresh),
             ]
             if not config.few_stages:
-                m.d.sync += self.spares_read.eq(~(move & ~fresh))
+                m.d.sync += self.spares_read.eq(~(pixels.move & ~fresh))
         with m.Else():
-            hold_up((near << 1)[: len(near)], (same << 1)[: len(same)])
+            hazards.move_on(m)
         if config.few_stages:
             m.d.comb += self.spares_read.eq(~self.wants_read)
+        return pending, stages
 
+    def _write(self, m: Module, valid: Signal, done: Signal) -> None:
+        """The value, or what was read where that is greater and merged."""
+        lanes = self.config.scan_width
         old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH) for index in range(lanes))[
             done.lane
         ]
@@ -221,11 +293,16 @@ class Merge(wiring.Component):
             self.write_address.eq(done.address),
             self.write_data.eq(Mux(keep, old, done.value)),
         ]
-        m.d.comb += self.idle.eq(
-            ~queue.r_rdy
-            & ~shown
-            & ~pending
-            & ~self.writing
-            & ~Cat(under_way for under_way, _ in stages[1:]).any()
+
+
+def _through_memory(m: Module, visit: Signal, hand: Signal) -> list[tuple[Signal, Signal]]:
+    """The visit at hand and, stage by stage, those beside the memory's pipeline."""
+    stages = [(visit, hand)]
+    for stage in range(ChunkMemory.latency):
+        valid, contents = (
+            Signal(name=f"valid_{stage}"),
+            Signal(hand.shape(), name=f"visit_{stage}", reset_less=True),
         )
-        return m
+        m.d.sync += [valid.eq(stages[-1][0]), contents.eq(stages[-1][1])]
+        stages.append((valid, contents))
+    return stages

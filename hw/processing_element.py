@@ -1,5 +1,6 @@
 """Processing element: a queue, a select of the next nonzero trit, one adder, accumulators."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
@@ -16,6 +17,41 @@ __all__ = ["ProcessingElement"]
 
 #: Rows that the select looks at together.
 _GROUP = 4
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Queued entries: what the select needs, and the products, which are read a group later."""
+
+    level: Signal  #: entries of which no row has been looked at
+    load: Signal  #: a group comes to work: driven by the select
+    pop: Signal  #: it is its entry's first one: driven by the select
+    fetch_place: Signal  #: of the next group's entry
+    work_place: Signal  #: of the entry at work
+    fetched: Signal  #: entry of the next group
+    products: Signal  #: of the entry at work
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups of the fetched entry, the lowest first."""
+
+    left: Signal  #: those not yet at work
+    group: Signal  #: the lowest of them that has a row to visit
+    last_group: Signal  #: it is the only one
+    left_then: Value  #: ``left`` once it is at work
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The row that is visited."""
+
+    at_work: Value  #: there is one
+    lowest: Signal  #: which of its group, one bit each
+    negative: Signal  #: of the group's rows
+    nonzero: Signal  #: of the group's rows, where rows without a trit are visited too
+    group: Signal
+    bank: Signal
 
 
 class ProcessingElement(wiring.Component):
@@ -86,41 +122,30 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        rows = config.rows
-        places = queue_places(config)
-        bank = index_shape(config.banks)
+        entries = self._queue_entries(m)
+        groups = self._next_group(m, entries.fetched)
+        row = self._visit_rows(m, entries, groups)
+        self._add(m, row, entries.products)
+        return m
 
+    def _queue_entries(self, m: Module) -> _Entries:
+        """Entries wait until their rows have been visited."""
+        config = self.config
+        places = queue_places(config)
         write_place = Signal(range(places))  # of the next entry
-        fetch_place = Signal(range(places))  # of the next group's entry
-        work_place = Signal(range(places))  # of the entry at work
-        level = Signal(range(places + 1))  # entries of which no row has been looked at
+        fetch_place = Signal(range(places))
+        work_place = Signal(range(places))
+        level = Signal(range(places + 1))
         push, load, pop = Signal(), Signal(), Signal()
         wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
         m.d.comb += push.eq(self.valid & wanted)
 
-        # Queue: what the select needs, and the products, which are read a group later.
         products = Signal(
             data.StructLayout({"plus": self.i.plus.shape(), "minus": self.i.minus.shape()})
         )
         fetched = Signal(_queued(config))
-        starts = range(0, rows, _GROUP)
-        if config.skip_zero_weights:
-            some = Cat(self.trits.nonzero[start : start + _GROUP].any() for start in starts)
-        else:
-            some = Cat(self.i.rows_used > start for start in starts)
         for name, written, read, place in (
-            (
-                "select",
-                Cat(
-                    self.trits,
-                    self.i.tag[: bank.width],
-                    some,
-                    *(() if config.skip_zero_weights else (self.i.rows_used,)),
-                ),
-                fetched,
-                fetch_place,
-            ),
+            ("select", self._written(), fetched, fetch_place),
             ("products", Cat(self.i.plus, self.i.minus), products, work_place),
         ):
             # Two memories where one would be wider than a machine word.
@@ -142,9 +167,22 @@ class ProcessingElement(wiring.Component):
         m.d.comb += self.full.eq(level >= config.queue_depth)
         with m.If(push):
             m.d.sync += write_place.eq(write_place + 1)
+        return _Entries(level, load, pop, fetch_place, work_place, fetched, products)
 
-        # Groups of the fetched entry, the lowest first; ``left`` has those not yet at work.
-        count = len(starts)
+    def _written(self) -> Value:
+        """The entry that arrives, as :func:`_queued` lays it out."""
+        config = self.config
+        bank = self.i.tag[: index_shape(config.banks).width]
+        starts = range(0, config.rows, _GROUP)
+        if config.skip_zero_weights:
+            some = Cat(self.trits.nonzero[start : start + _GROUP].any() for start in starts)
+            return Cat(self.trits, bank, some)
+        some = Cat(self.i.rows_used > start for start in starts)
+        return Cat(self.trits, bank, some, self.i.rows_used)
+
+    def _next_group(self, m: Module, fetched: Signal) -> _Groups:
+        """Finds the lowest group with a row to visit."""
+        count = len(fetched.some)
         left, open_groups = Signal(count, init=(1 << count) - 1), Signal(count)
         group, last_group = Signal(index_shape(count)), Signal()
         m.d.comb += [
@@ -154,54 +192,62 @@ class ProcessingElement(wiring.Component):
         for index in reversed(range(count)):
             with m.If(open_groups[index]):
                 m.d.comb += group.eq(index)
+        left_then = Cat(last_group | open_groups[:index].any() for index in range(count))
+        return _Groups(left, group, last_group, left_then)
 
-        # The group at work: its rows still to be visited, lowest first.
+    def _visit_rows(self, m: Module, entries: _Entries, groups: _Groups) -> _Row:
+        """The group at work: its rows still to be visited, lowest first."""
+        config, fetched, level = self.config, entries.fetched, entries.level
+        bank = index_shape(config.banks)
         pending, negative = Signal(_GROUP), Signal(_GROUP, reset_less=True)
         lowest = Signal(_GROUP)
-        at_group = Signal.like(group, reset_less=True)
+        at_group = Signal.like(groups.group, reset_less=True)
         at_bank = Signal(bank, reset_less=True)
         m.d.comb += [
             lowest.eq(pending & -pending),
-            load.eq(~(pending & ~lowest).any() & (level.any() | ~left[0])),
-            pop.eq(load & left[0]),
+            entries.load.eq(~(pending & ~lowest).any() & (level.any() | ~groups.left[0])),
+            entries.pop.eq(entries.load & groups.left[0]),
         ]
-        first_row = Cat(Const(0, (_GROUP - 1).bit_length()), group)
+        first_row = Cat(Const(0, (_GROUP - 1).bit_length()), groups.group)
         nonzero = Signal(_GROUP, reset_less=True)
         if config.skip_zero_weights:
             start_rows = fetched.trits.nonzero.bit_select(first_row, _GROUP)
         else:
-            start_rows = Cat(Cat(row < fetched.rows_used for row in range(rows))).bit_select(
+            start_rows = Cat(Cat(row < fetched.rows_used for row in range(config.rows))).bit_select(
                 first_row, _GROUP
             )
-        m.d.sync += pending.eq(Mux(load, start_rows, pending & ~lowest))
-        with m.If(load):
+        m.d.sync += pending.eq(Mux(entries.load, start_rows, pending & ~lowest))
+        with m.If(entries.load):
             m.d.sync += [
                 negative.eq(fetched.trits.negative.bit_select(first_row, _GROUP)),
-                at_group.eq(group),
+                at_group.eq(groups.group),
                 at_bank.eq(fetched.bank),
-                work_place.eq(fetch_place),
-                left.eq(Cat(last_group | open_groups[:index].any() for index in range(count))),
+                entries.work_place.eq(entries.fetch_place),
+                groups.left.eq(groups.left_then),
             ]
             if not config.skip_zero_weights:
                 m.d.sync += nonzero.eq(fetched.trits.nonzero.bit_select(first_row, _GROUP))
-            with m.If(last_group):
-                m.d.sync += fetch_place.eq(fetch_place + 1)
+            with m.If(groups.last_group):
+                m.d.sync += entries.fetch_place.eq(entries.fetch_place + 1)
         at_work = pending.any()
         first_bank = Mux(at_work, at_bank, fetched.bank)
         m.d.sync += self.busy.eq(
             (at_work | level.any()) & (first_bank == self.oldest[: bank.width])
         )
+        return _Row(at_work, lowest, negative, nonzero, at_group, at_bank)
 
-        # Row and product of the addition.
+    def _add(self, m: Module, row: _Row, products: Signal) -> None:
+        """Row and product of the addition, then the accumulators."""
+        config, lowest = self.config, row.lowest
         add = Signal(reset_less=True)
-        add_row = Signal(index_shape(rows), reset_less=True)
-        add_bank = Signal(bank, reset_less=True)
+        add_row = Signal(index_shape(config.rows), reset_less=True)
+        add_bank = Signal(index_shape(config.banks), reset_less=True)
         product = Signal(signed(config.product_width), reset_less=True)
         m.d.sync += [
-            add.eq(at_work if config.skip_zero_weights else (lowest & nonzero).any()),
-            add_row.eq(Cat(lowest[1] | lowest[3], lowest[2] | lowest[3], at_group)),
-            add_bank.eq(at_bank),
-            product.eq(Mux((lowest & negative).any(), products.minus, products.plus)),
+            add.eq(row.at_work if config.skip_zero_weights else (lowest & row.nonzero).any()),
+            add_row.eq(Cat(lowest[1] | lowest[3], lowest[2] | lowest[3], row.group)),
+            add_bank.eq(row.bank),
+            product.eq(Mux((lowest & row.negative).any(), products.minus, products.plus)),
         ]
         m.d.comb += self.added.eq(add)
 
@@ -216,7 +262,6 @@ class ProcessingElement(wiring.Component):
             accumulators.take_row.eq(self.drain_row),
             self.value.eq(accumulators.value),
         ]
-        return m
 
 
 def _queued(config: Config) -> data.StructLayout:
