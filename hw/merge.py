@@ -21,7 +21,7 @@ class _Pixels:
     """The pooled pixels to visit."""
 
     shown: Signal  #: there is one
-    head: Signal  #: its write-back, the oldest
+    head: data.View  #: its write-back, the oldest
     at: Signal  #: its word
     fresh: Value  #: it is fed for the first time
     move: Signal  #: it comes to hand: driven by the visits
@@ -214,7 +214,7 @@ class Merge(wiring.Component):
         fresh = (x < head.window.fresh_x) & (y < head.window.fresh_y)
         return _Pixels(shown, head, at, fresh, move)
 
-    def _visit(self, m: Module, pixels: _Pixels) -> tuple[Signal, list[tuple[Signal, Signal]]]:
+    def _visit(self, m: Module, pixels: _Pixels) -> tuple[Signal, list[tuple[Signal, data.View]]]:
         """The visit at hand, and those on their way through the memory's pipeline.
 
         Returns
@@ -278,7 +278,7 @@ class Merge(wiring.Component):
             m.d.comb += self.spares_read.eq(~self.wants_read)
         return pending, stages
 
-    def _write(self, m: Module, valid: Signal, done: Signal) -> None:
+    def _write(self, m: Module, valid: Signal, done: data.View) -> None:
         """The value, or what was read where that is greater and merged."""
         lanes = self.config.scan_width
         old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH) for index in range(lanes))[
@@ -295,13 +295,13 @@ class Merge(wiring.Component):
         ]
 
 
-def _through_memory(m: Module, visit: Signal, hand: Signal) -> list[tuple[Signal, Signal]]:
+def _through_memory(m: Module, visit: Signal, hand: data.View) -> list[tuple[Signal, data.View]]:
     """The visit at hand and, stage by stage, those beside the memory's pipeline."""
     stages = [(visit, hand)]
     for stage in range(ChunkMemory.latency):
         valid, contents = (
             Signal(name=f"valid_{stage}"),
-            Signal(hand.shape(), name=f"visit_{stage}", reset_less=True),
+            Signal.like(hand, name=f"visit_{stage}", reset_less=True),
         )
         m.d.sync += [valid.eq(stages[-1][0]), contents.eq(stages[-1][1])]
         stages.append((valid, contents))

@@ -28,8 +28,8 @@ class _Entries:
     pop: Signal  #: it is its entry's first one: driven by the select
     fetch_place: Signal  #: of the next group's entry
     work_place: Signal  #: of the entry at work
-    fetched: Signal  #: entry of the next group
-    products: Signal  #: of the entry at work
+    fetched: data.View  #: entry of the next group
+    products: data.View  #: of the entry at work
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class ProcessingElement(wiring.Component):
         some = Cat(self.i.rows_used > start for start in starts)
         return Cat(self.trits, bank, some, self.i.rows_used)
 
-    def _next_group(self, m: Module, fetched: Signal) -> _Groups:
+    def _next_group(self, m: Module, fetched: data.View) -> _Groups:
         """Finds the lowest group with a row to visit."""
         count = len(fetched.some)
         left, open_groups = Signal(count, init=(1 << count) - 1), Signal(count)
@@ -236,7 +236,7 @@ class ProcessingElement(wiring.Component):
         )
         return _Row(at_work, lowest, negative, nonzero, at_group, at_bank)
 
-    def _add(self, m: Module, row: _Row, products: Signal) -> None:
+    def _add(self, m: Module, row: _Row, products: data.View) -> None:
         """Row and product of the addition, then the accumulators."""
         config, lowest = self.config, row.lowest
         add = Signal(reset_less=True)

@@ -49,7 +49,7 @@ def trit_chunk(config: Config) -> data.StructLayout:
 class _Decoder:
     """First stage: the next group's mask and the held one's signs at ``position``."""
 
-    job: Signal  #: columns left
+    job: data.View  #: columns left
     busy: Signal  #: decoding
     flush: Signal  #: dropping surplus words
     move: Signal  #: the pipeline moves
@@ -63,7 +63,7 @@ class _Decoder:
     last_group: Signal  #: of a column
     tail: Signal  #: all masks were read
     width: Signal  #: of the next mask
-    held: Signal  #: what is known of the group whose signs come next
+    held: data.View  #: what is known of the group whose signs come next
     end: Signal  #: where the next mask and these signs end
     job_done: Signal
 
@@ -296,7 +296,7 @@ class Unpacker(wiring.Component):
         with m.If(flush & taken & self.i.payload.last):
             m.d.sync += flush.eq(0)
 
-    def _take_group(self, m: Module, decoder: _Decoder) -> tuple[Signal, Signal]:
+    def _take_group(self, m: Module, decoder: _Decoder) -> tuple[Signal, data.View]:
         """Registers of the second stage: whether there is a group, and the group."""
         held, job = decoder.held, decoder.job
         valid = Signal()

@@ -32,7 +32,7 @@ _OF_GROUP = (
 class _Jobs:
     """Where jobs wait."""
 
-    new: Signal  #: the oldest one
+    new: data.View  #: the oldest one
     waiting: Signal  #: it is there
     ended: Signal  #: it is taken, if it is there: the walk through the one before has ended
     kept: Value  #: it is there, and kept here
@@ -47,7 +47,7 @@ class _Walk:
     """
 
     active: Signal  #: there is a job
-    kept: Signal  #: the job
+    kept: data.View  #: the job
     address: Signal  #: of the word at hand
     position: Signal  #: of the first word of its kernel column
     row: Signal  #: of the first word of its kernel row
@@ -110,7 +110,7 @@ class _Walk:
             self.job_last.eq(~(words | columns | rows) | nothing),
         ]
 
-    def begin(self, m: Module, new: Signal, waiting: Value) -> None:
+    def begin(self, m: Module, new: data.View, waiting: Value) -> None:
         """To the first word of a job, if one is waiting."""
         nothing = (new.count_x == 0) | (new.count_y == 0)
         self.look_ahead(m, new.word_count != 1, new.count_x != 1, new.count_y != 1, nothing)
@@ -131,7 +131,7 @@ class _Walk:
             self.empty.eq(nothing),
         ]
 
-    def move_on(self, m: Module, job: Signal, lanes: int) -> None:
+    def move_on(self, m: Module, job: data.View, lanes: int) -> None:
         """To the next word of ``lanes`` lanes; else to the next kernel column; else row."""
         next_position, next_row = self.position + job.step_x, self.row + job.step_y
         next_trit_position = self.trit_position + job.trit_step_x
@@ -230,7 +230,7 @@ class Walker(wiring.Component):
         job = Signal.like(new)
         m.d.comb += [
             job[name].eq((new if name in _of_group(config) else walk.kept)[name])
-            for name, _ in new.shape()
+            for name, _ in walk_job(config)
         ]
         issue, returned = Signal(), Signal()
         some_credit, all_credit = self._count_credit(m, issue, returned)
@@ -303,7 +303,7 @@ class Walker(wiring.Component):
         return _Jobs(new, waiting, ended, Const(0))
 
     def _count_credit(self, m: Module, issue: Signal, returned: Signal) -> tuple[Signal, Value]:
-        """Places of the word queue that no word will take: whether there is one, and are all."""
+        """Counts free places of the word queue; returns whether any is free, whether all are."""
         places = self.config.word_places
         credit = Signal(range(places + 1), init=places)
         some_credit = Signal(init=1)  # in a register of its own
@@ -315,10 +315,10 @@ class Walker(wiring.Component):
         return some_credit, credit == places
 
     def _queue_words(
-        self, m: Module, words: fifo.FIFOInterface, valid: Signal, word: Signal
+        self, m: Module, words: Queue | fifo.SyncFIFO, valid: Signal, word: data.View
     ) -> None:
         """What belongs to a word travels beside the memory's pipeline, and waits with its data."""
-        layout = word.shape()
+        layout = _queued(self.config)
         for stage in range(ChunkMemory.latency):
             valid_after = Signal(name=f"valid_{stage}")
             word_after = Signal(layout, name=f"word_{stage}", reset_less=True)
