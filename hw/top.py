@@ -1,8 +1,9 @@
 """The accelerator: host port, program, sequencer, clusters, drain, requantizers, counters."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,15 +15,13 @@ from tritforge.hw.delay import delayed
 from tritforge.hw.drain import Drain
 from tritforge.hw.hierarchy import repeated
 from tritforge.hw.host_port import HostPort
+from tritforge.hw.host_reads import HostReads
+from tritforge.hw.host_writes import HostWrites
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import command_word, port_word, probe
-from tritforge.hw.program import MEMORIES
 from tritforge.hw.program_memory import ProgramMemory
 from tritforge.hw.sequencer import Sequencer
-from tritforge.hw.timing import (
-    room_latency,
-    settle,
-)
+from tritforge.hw.timing import room_latency, settle
 from tritforge.hw.write_back import WriteBack
 
 __all__ = ["Accelerator"]
@@ -73,9 +72,12 @@ class Accelerator(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.host = host = HostPort(config, contents=self.contents)
+        m.submodules.writes = writes = HostWrites(config)
+        m.submodules.reads = reads = HostReads(config)
         m.submodules.program_memory = program = ProgramMemory(config)
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.drain = drain = Drain(config)
+        m.submodules.write_path = back = WriteBack(config)
         counters = Counters(config) if self.counters else NoCounters(config)
         m.submodules.counters = counters
         clusters = []
@@ -91,320 +93,243 @@ class Accelerator(wiring.Component):
 
         wiring.connect(m, wiring.flipped(self.commands), host.i)
         wiring.connect(m, host.o, wiring.flipped(self.results))
+        wiring.connect(m, host.writes, writes.i)
+        wiring.connect(m, host.reads, reads.i)
+        wiring.connect(m, reads.o, host.read_data)
+        wiring.connect(m, sequencer.drain, drain.i)
         m.d.comb += [
             self.probe.eq(sequencer.probe),
             self.probe.pixel_drained.eq(drain.drained),
             self.probe.drain_stalled.eq(drain.stalled),
             self.probe.drain_set.eq(drain.set),
         ]
-        # The only port of a memory is the program's while it runs: the host waits.
-        free = ~sequencer.running if config.memory_ports == 1 else Const(1)
-        write = _LateWrites(m, host, free)
-        self._run(m, host, free, write, sequencer, program, drain, clusters, slices)
-        self._share_activations(m, host, sequencer, clusters, slices)
-        self._count(m, sequencer, drain, counters, clusters, slices)
-        results = self._write_back(m, sequencer, drain, counters, clusters, slices, host, write)
-        self._host_reads(m, host, counters, results, slices)
+        blocks = _Blocks(
+            config, host, writes, reads, program, sequencer, drain, back, counters, clusters, slices
+        )
+        _run(m, blocks)
+        _hand_out(m, blocks)
+        _write(m, blocks)
+        _share_activations(m, blocks)
+        _drain(m, blocks)
+        _keep_results(m, blocks)
+        _count(m, blocks)
         return m
 
-    def _run(
-        self,
-        m: Module,
-        host: HostPort,
-        free: Value,
-        write: "_LateWrites",
-        sequencer: Sequencer,
-        program: ProgramMemory,
-        drain: Drain,
-        clusters: list[Cluster],
-        slices: list[ActivationSlice],
-    ) -> None:
-        """Start and end of a run, program memory, jobs, trit writes."""
-        cycles = Signal(32)
-        with m.If(host.runs.valid):
-            m.d.sync += cycles.eq(0)
-        with m.Elif(sequencer.running):
-            m.d.sync += cycles.eq(cycles + 1)
 
-        program_write = write.mask("program")
-        late_program_write = write.late("program", program_write)
-        # Whether all walkers of a set have room may be of the cycle before: those that have it keep
-        # it until they get a job, and for a set there is not a job in every cycle.
-        room = [
-            delayed(
-                m,
-                f"room_{number}",
-                Cat(cluster.jobs.ready for cluster in members).all(),
-                room_latency(self.config),
-            )
-            for number, members in enumerate(self._by_set(clusters))
-        ]
-        m.d.comb += [
-            sequencer.start.eq(host.runs.valid),
-            sequencer.address.eq(host.runs.payload.address),
-            sequencer.layer_count.eq(host.runs.payload.layer_count),
-            sequencer.wait_first.eq(host.runs.payload.waits),
-            sequencer.signal.eq(host.signal),
-            sequencer.take.eq(host.take),
-            host.state.released.eq(sequencer.released),
-            host.state.refilling.eq(sequencer.refilling),
-            sequencer.clusters_idle.eq(Cat(cluster.idle for cluster in clusters).all()),
-            host.state.running.eq(sequencer.running),
-            host.state.finished.eq(sequencer.finished),
-            host.state.error.eq(sequencer.error),
-            host.state.layers.eq(sequencer.layers),
-            host.state.cycles.eq(cycles),
-            program.write_enable.eq(late_program_write),
-            sequencer.walk.ready.eq(drain.ready & Array(room)[sequencer.set]),
-            drain.clear.eq(host.runs.valid),
-            drain.restart.eq(sequencer.layer_start),
-            drain.i.payload.eq(sequencer.drain.payload),
-            drain.i.valid.eq(sequencer.drain.valid),
-            sequencer.drain.ready.eq(drain.i.ready),
-            drain.complete.eq(
+@dataclass(frozen=True)
+class _Blocks:
+    """What the accelerator consists of."""
+
+    config: Config
+    host: HostPort
+    writes: HostWrites
+    reads: HostReads
+    program: ProgramMemory
+    sequencer: Sequencer
+    drain: Drain
+    write_back: WriteBack
+    counters: Counters | NoCounters
+    clusters: list[Cluster]
+    slices: list[ActivationSlice]
+
+    @property
+    def sets(self) -> list[list[Cluster]]:
+        """Clusters of each set."""
+        size = self.config.clusters
+        return [self.clusters[first : first + size] for first in range(0, len(self.clusters), size)]
+
+
+def _run(m: Module, blocks: _Blocks) -> None:
+    """Start and end of a run, and the program."""
+    host, sequencer, program = blocks.host, blocks.sequencer, blocks.program
+    cycles = Signal(32)
+    with m.If(host.runs.valid):
+        m.d.sync += cycles.eq(0)
+    with m.Elif(sequencer.running):
+        m.d.sync += cycles.eq(cycles + 1)
+    m.d.comb += [
+        sequencer.start.eq(host.runs.valid),
+        sequencer.address.eq(host.runs.payload.address),
+        sequencer.layer_count.eq(host.runs.payload.layer_count),
+        sequencer.wait_first.eq(host.runs.payload.waits),
+        sequencer.signal.eq(host.signal),
+        sequencer.take.eq(host.take),
+        host.state.released.eq(sequencer.released),
+        host.state.refilling.eq(sequencer.refilling),
+        host.state.running.eq(sequencer.running),
+        host.state.finished.eq(sequencer.finished),
+        host.state.error.eq(sequencer.error),
+        host.state.layers.eq(sequencer.layers),
+        host.state.cycles.eq(cycles),
+        program.fetch_address.eq(sequencer.fetch_address),
+        program.fetch_half.eq(sequencer.fetch_half),
+        sequencer.fetch_data.eq(program.fetch_data),
+    ]
+
+
+def _hand_out(m: Module, blocks: _Blocks) -> None:
+    """Jobs for the clusters of a set, and what they report of their pixels."""
+    sequencer, drain = blocks.sequencer, blocks.drain
+    # Whether all walkers of a set have room may be of the cycle before: those that have it keep it
+    # until they get a job, and for a set there is not a job in every cycle.
+    room = [
+        delayed(
+            m,
+            f"room_{number}",
+            Cat(cluster.jobs.ready for cluster in members).all(),
+            room_latency(blocks.config),
+        )
+        for number, members in enumerate(blocks.sets)
+    ]
+    m.d.comb += [
+        sequencer.clusters_idle.eq(Cat(cluster.idle for cluster in blocks.clusters).all()),
+        sequencer.walk.ready.eq(drain.ready & Array(room)[sequencer.set]),
+        drain.clear.eq(blocks.host.runs.valid),
+        drain.restart.eq(sequencer.layer_start),
+        drain.complete.eq(
+            Cat(
                 Cat(
-                    Cat(
-                        cluster.oldest_complete & (cluster.parity == drain.parity[number])
-                        for cluster in members
-                    ).all()
-                    for number, members in enumerate(self._by_set(clusters))
-                )
-            ),
-        ]
-        m.d.sync += sequencer.drain_idle.eq(drain.idle & Cat(part.idle for part in slices).all())
-        for index, cluster in enumerate(clusters):
-            number = index // self.config.clusters
+                    cluster.oldest_complete & (cluster.parity == drain.parity[number])
+                    for cluster in members
+                ).all()
+                for number, members in enumerate(blocks.sets)
+            )
+        ),
+    ]
+    idle = drain.idle & Cat(part.idle for part in blocks.slices).all()
+    m.d.sync += sequencer.drain_idle.eq(idle)
+    for number, members in enumerate(blocks.sets):
+        for cluster in members:
             m.d.comb += [
                 cluster.jobs.payload.eq(sequencer.walk.payload),
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
-                cluster.host_data.eq(write.data),
-                cluster.trit_write_mask.eq(
-                    write.late(f"trits_{index}", write.mask("trits", index))
-                ),
-                cluster.trit_write_address.eq(write.address),
             ]
-        given = host.writes.payload
-        for index, part in enumerate(slices):
+
+
+def _write(m: Module, blocks: _Blocks) -> None:
+    """The host's writes to program, rows, trits and activations."""
+    writes, program, back = blocks.writes, blocks.program, blocks.write_back
+    given = writes.i.payload
+    m.d.comb += [
+        writes.running.eq(blocks.sequencer.running),
+        program.write_enable.eq(writes.program),
+        program.write_half.eq(writes.program_half),
+        program.write_address.eq(writes.address),
+        program.write_data.eq(writes.data),
+        back.row_write_mask.eq(writes.rows),
+        back.row_write_address.eq(writes.address),
+        back.row_write_data.eq(writes.data),
+    ]
+    for cluster, mask in zip(blocks.clusters, writes.trits, strict=True):
+        m.d.comb += [
+            cluster.trit_write_mask.eq(mask),
+            cluster.trit_write_address.eq(writes.address),
+            cluster.host_data.eq(writes.data),
+        ]
+    for index, part in enumerate(blocks.slices):
+        m.d.comb += [
+            part.host_data.eq(given.data),
+            part.host_write_valid.eq(writes.activations_valid[index]),
+            part.host_write_address.eq(given.address),
+            part.host_write_chunk.eq(given.chunk),
+            writes.activations_ready[index].eq(part.host_write_ready),
+        ]
+
+
+def _share_activations(m: Module, blocks: _Blocks) -> None:
+    """Every slice's memory for the walkers of all sets, and for host reads."""
+    sequencer, reads = blocks.sequencer, blocks.reads
+    for index, part in enumerate(blocks.slices):
+        m.d.comb += [
+            part.restart.eq(sequencer.layer_start),
+            part.step_x.eq(sequencer.layer.step_x),
+            part.step_y.eq(sequencer.layer.step_y),
+            part.host_read_address.eq(reads.i.payload.address),
+            reads.activations_ready[index].eq(part.host_read_ready),
+            reads.activations[index].eq(part.read_data),
+        ]
+        for number, cluster in enumerate(blocks.clusters[index :: blocks.config.clusters]):
             m.d.comb += [
-                part.host_data.eq(given.data),
-                part.host_write_valid.eq(
-                    host.writes.valid
-                    & free
-                    & _is(given.memory, "activations")
-                    & (given.cluster == index)
-                ),
-                part.host_write_address.eq(given.address),
-                part.host_write_chunk.eq(given.chunk),
+                part.read_valid[number].eq(cluster.read_valid),
+                part.read_address[number].eq(cluster.read_address),
+                cluster.read_ready.eq(part.read_ready[number]),
+                cluster.read_data.eq(part.read_data),
             ]
+
+
+def _drain(m: Module, blocks: _Blocks) -> None:
+    """Drain, chains of partial sums, write-back, activation slices."""
+    drain, back = blocks.drain, blocks.write_back
+    # The drain command passes the clusters of a set; their partial sums follow it.
+    for number, members in enumerate(blocks.sets):
         m.d.comb += [
-            program.fetch_address.eq(sequencer.fetch_address),
-            program.fetch_half.eq(sequencer.fetch_half),
-            sequencer.fetch_data.eq(program.fetch_data),
-            program.write_address.eq(write.address),
-            program.write_data.eq(write.data),
+            members[0].command_i.eq(drain.command),
+            members[0].command_i.take.eq(drain.command.take & drain.selected[number]),
+            members[0].command_i.last.eq(drain.command.last & drain.selected[number]),
         ]
-        # With one port a word is written in two halves.
-        program_ready: Value = Const(1)
-        if self.config.program_reads == 2:
-            program_ready = second = Signal()
-            m.d.sync += second.eq(program_write & ~second)
-            m.d.comb += program.write_half.eq(write.late("second", second))
-        with m.Switch(given.memory):
-            with m.Case(MEMORIES.index("activations")):
-                m.d.comb += host.writes.ready.eq(
-                    free & Array(part.host_write_ready for part in slices)[given.cluster]
-                )
-            with m.Case(MEMORIES.index("program")):
-                m.d.comb += host.writes.ready.eq(free & program_ready)
-            with m.Default():
-                m.d.comb += host.writes.ready.eq(free)
+        for before, after in pairwise(members):
+            m.d.comb += after.command_i.eq(before.command_o)
+            m.d.comb += [i.eq(o) for i, o in zip(after.sums_i, before.sums_o, strict=True)]
+        m.d.comb += [i.eq(o) for i, o in zip(back.sums[number], members[-1].sums_o, strict=True)]
+    m.d.comb += [
+        back.layer.eq(blocks.sequencer.layer),
+        back.layer_start.eq(blocks.sequencer.layer_start),
+        back.step.eq(drain.step),
+        drain.stop.eq(Cat(part.full for part in blocks.slices).any()),
+    ]
+    m.d.comb += [
+        part.write_back.eq(one) for part, one in zip(blocks.slices, back.write_backs, strict=True)
+    ]
 
-    def _by_set(self, clusters: list[Cluster]) -> list[list[Cluster]]:
-        size = self.config.clusters
-        return [clusters[first : first + size] for first in range(0, len(clusters), size)]
 
-    def _share_activations(
-        self,
-        m: Module,
-        host: HostPort,
-        sequencer: Sequencer,
-        clusters: list[Cluster],
-        slices: list[ActivationSlice],
-    ) -> None:
-        """Every slice's memory for the walkers of all sets, and for host reads."""
-        for index, part in enumerate(slices):
-            m.d.comb += [
-                part.restart.eq(sequencer.layer_start),
-                part.step_x.eq(sequencer.layer.step_x),
-                part.step_y.eq(sequencer.layer.step_y),
-                part.host_read_address.eq(host.reads.payload.address),
-            ]
-            for number, cluster in enumerate(clusters[index :: self.config.clusters]):
-                m.d.comb += [
-                    part.read_valid[number].eq(cluster.read_valid),
-                    part.read_address[number].eq(cluster.read_address),
-                    cluster.read_ready.eq(part.read_ready[number]),
-                    cluster.read_data.eq(part.read_data),
-                ]
-
-    def _count(
-        self,
-        m: Module,
-        sequencer: Sequencer,
-        drain: Drain,
-        counters: Counters | NoCounters,
-        clusters: list[Cluster],
-        slices: list[ActivationSlice],
-    ) -> None:
+def _keep_results(m: Module, blocks: _Blocks) -> None:
+    """Results in a memory of their own, or in the packet buffer's."""
+    config, host, back, reads = blocks.config, blocks.host, blocks.write_back, blocks.reads
+    if config.shared_results:
         m.d.comb += [
-            counters.run.eq(sequencer.running),
-            counters.prepare.eq(sequencer.dump_prepare),
-            counters.dump.eq(sequencer.dump),
-            sequencer.dump_done.eq(counters.done),
-            counters.layer.eq(sequencer.counter_layer),
-            counters.drain_steps.eq(drain.step.valid),
-            counters.stall_write_back.eq(drain.stalled),
-            counters.stall_refill.eq(sequencer.refilling),
-            counters.merge_reads.eq(_sum([part.merge_read for part in slices])),
-            counters.write_backs.eq(_sum([part.written for part in slices])),
+            host.result_writes.valid.eq(back.result_valid),
+            host.result_writes.payload.address.eq(back.result_address),
+            host.result_writes.payload.data.eq(back.result),
+            reads.results.eq(host.result_word),
         ]
-        for index, cluster in enumerate(clusters):
-            m.d.comb += counters.events[index].eq(cluster.events)
-
-    def _write_back(
-        self,
-        m: Module,
-        sequencer: Sequencer,
-        drain: Drain,
-        counters: Counters | NoCounters,
-        clusters: list[Cluster],
-        slices: list[ActivationSlice],
-        host: HostPort,
-        write: "_LateWrites",
-    ) -> Value:
-        """Drain, chains of partial sums, write-back, activation slices and result memory."""
-        config = self.config
-        m.submodules.write_path = back = WriteBack(config)
-        # The drain command passes the clusters of a set; their partial sums follow it.
-        for number, members in enumerate(self._by_set(clusters)):
-            m.d.comb += [
-                members[0].command_i.eq(drain.command),
-                members[0].command_i.take.eq(drain.command.take & drain.selected[number]),
-                members[0].command_i.last.eq(drain.command.last & drain.selected[number]),
-            ]
-            for before, after in pairwise(members):
-                m.d.comb += after.command_i.eq(before.command_o)
-                m.d.comb += [i.eq(o) for i, o in zip(after.sums_i, before.sums_o, strict=True)]
-            m.d.comb += [
-                i.eq(o) for i, o in zip(back.sums[number], members[-1].sums_o, strict=True)
-            ]
-        m.d.comb += [
-            back.layer.eq(sequencer.layer),
-            back.layer_start.eq(sequencer.layer_start),
-            back.step.eq(drain.step),
-            back.row_write_address.eq(write.address),
-            back.row_write_data.eq(write.data),
-            back.row_write_mask.eq(write.late("rows", write.mask("rows"))),
-            drain.stop.eq(Cat(part.full for part in slices).any()),
-            counters.result_writes.eq(back.result_valid),
-        ]
-        m.d.comb += [
-            part.write_back.eq(one) for part, one in zip(slices, back.write_backs, strict=True)
-        ]
-        if config.shared_results:
-            m.d.comb += [
-                host.result_writes.valid.eq(back.result_valid),
-                host.result_writes.payload.address.eq(back.result_address),
-                host.result_writes.payload.data.eq(back.result),
-            ]
-            shared: Value = host.result_word
-            return shared
-        width = config.memory_width("results")
-        m.submodules.results = results = ChunkMemory(
-            width=width,
-            depth=config.result_depth,
-            chunk_width=width,
-            register_address=config.few_stages,
-        )
-        m.d.comb += [
-            results.write_address.eq(back.result_address),
-            results.write_data.eq(back.result),
-            results.write_mask.eq(back.result_valid),
-            results.read_address.eq(host.reads.payload.address),
-        ]
-        word: Value = results.read_data
-        return word
-
-    def _host_reads(
-        self,
-        m: Module,
-        host: HostPort,
-        counters: Counters | NoCounters,
-        results: Value,
-        slices: list[ActivationSlice],
-    ) -> None:
-        """Host reads: all memories answer after ``ChunkMemory.latency`` cycles."""
-        asked = host.reads.payload
-        activations = asked.memory == MEMORIES.index("activations")
-        m.d.comb += [
-            counters.read_address.eq(asked.address),
-            host.reads.ready.eq(
-                Mux(
-                    activations,
-                    Array(part.host_read_ready for part in slices)[asked.cluster],
-                    1,
-                )
-            ),
-        ]
-        valid: Signal = host.reads.valid & host.reads.ready
-        for stage in range(ChunkMemory.latency):
-            after = Signal(name=f"read_valid_{stage}")
-            m.d.sync += after.eq(valid)
-            valid = after
-        m.d.comb += host.read_data.valid.eq(valid)
-        with m.Switch(asked.memory):
-            with m.Case(MEMORIES.index("activations")):
-                m.d.comb += host.read_data.payload.eq(
-                    Array(part.read_data for part in slices)[asked.cluster]
-                )
-            with m.Case(MEMORIES.index("results")):
-                m.d.comb += host.read_data.payload.eq(results)
-            with m.Default():
-                m.d.comb += host.read_data.payload.eq(counters.read_data)
+        return
+    width = config.memory_width("results")
+    m.submodules.results = results = ChunkMemory(
+        width=width,
+        depth=config.result_depth,
+        chunk_width=width,
+        register_address=config.few_stages,
+    )
+    m.d.comb += [
+        results.write_address.eq(back.result_address),
+        results.write_data.eq(back.result),
+        results.write_mask.eq(back.result_valid),
+        results.read_address.eq(reads.i.payload.address),
+        reads.results.eq(results.read_data),
+    ]
 
 
-class _LateWrites:
-    """The host's writes to memories that are always ready, two cycles later: they go far, so they
-    are decoded in front of the registers. Where stages are few they are not late, and these are the
-    port's own."""
-
-    def __init__(self, m: Module, host: HostPort, free: Value) -> None:
-        self.m, self.host, self.free = m, host, free
-        self.address, self.data = (
-            self.late(name, getattr(host.writes.payload, name), reset_less=True)
-            for name in ("address", "data")
-        )
-
-    def mask(self, memory: str, cluster: int | None = None) -> Value:
-        """By chunk of its words: a write to ``memory``, of ``cluster``, in this cycle."""
-        host = self.host
-        given = host.writes.payload
-        valid = host.writes.valid & self.free & _is(given.memory, memory)
-        if cluster is not None:
-            valid &= given.cluster == cluster
-        chunks = host.config.memory_chunks(memory)
-        return Cat(
-            valid & (given.chunk == chunk) if chunks > 1 else valid for chunk in range(chunks)
-        )
-
-    def late(self, name: str, value: Value, *, reset_less: bool = False) -> Value:
-        stages = 0 if self.host.config.few_stages else 2
-        return delayed(self.m, f"late_{name}", value, stages, reset_less=reset_less)
-
-
-def _is(memory: Value, name: str) -> Value:
-    return memory == MEMORIES.index(name)
+def _count(m: Module, blocks: _Blocks) -> None:
+    """Events for the counters, and the counters for the host."""
+    sequencer, drain, counters = blocks.sequencer, blocks.drain, blocks.counters
+    m.d.comb += [
+        counters.run.eq(sequencer.running),
+        counters.prepare.eq(sequencer.dump_prepare),
+        counters.dump.eq(sequencer.dump),
+        sequencer.dump_done.eq(counters.done),
+        counters.layer.eq(sequencer.counter_layer),
+        counters.drain_steps.eq(drain.step.valid),
+        counters.stall_write_back.eq(drain.stalled),
+        counters.stall_refill.eq(sequencer.refilling),
+        counters.merge_reads.eq(_sum([part.merge_read for part in blocks.slices])),
+        counters.write_backs.eq(_sum([part.written for part in blocks.slices])),
+        counters.result_writes.eq(blocks.write_back.result_valid),
+        counters.read_address.eq(blocks.reads.i.payload.address),
+        blocks.reads.counters.eq(counters.read_data),
+    ]
+    for index, cluster in enumerate(blocks.clusters):
+        m.d.comb += counters.events[index].eq(cluster.events)
 
 
 def _sum(terms: list[Signal]) -> object:

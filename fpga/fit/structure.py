@@ -50,6 +50,8 @@ BLOCKS: dict[str, str] = {
     "host": "host port",
     "host.buffer": "packet buffer",
     "host.unpacker": "unpacker",
+    "writes": "top",
+    "reads": "top",
     "program_memory": "top",
     "program_memory.program": "memories",
     "results": "memories",
