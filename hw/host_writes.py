@@ -68,7 +68,7 @@ class HostWrites(wiring.Component):
         free = ~self.running if one_port else Const(1)
         valid = self.i.valid & free
 
-        def late(name: str, value: Value, *, reset_less: bool = False) -> Signal:
+        def late(name: str, value: Value, *, reset_less: bool = False) -> Value:
             stages = 0 if config.few_stages else 2
             return delayed(m, f"late_{name}", value, stages, reset_less=reset_less)
 
