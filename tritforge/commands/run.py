@@ -107,7 +107,7 @@ def command(
     from tritforge.fpga.run.backend import BoardBackend
     from tritforge.fpga.run.virtual import virtual_board
     from tritforge.sim.report import check_run_folder, write_run
-    from tritforge.tables.board_run import board_run_sentences
+    from tritforge.tables.run import board_run_sentences
 
     clock, baud = (0, 3_000_000) if board_name is None else _clock(board_name)
     if port is None:

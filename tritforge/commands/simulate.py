@@ -76,7 +76,7 @@ def command(
     """
     from tritforge.flows.inputs import opened
     from tritforge.flows.simulate import report_of, simulate
-    from tritforge.tables.run import layer_tables, summary
+    from tritforge.tables.simulate import layer_tables, summary
 
     loaded = opened(image, config)
     with progress_bar() as progress:

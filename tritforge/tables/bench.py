@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tritforge.flows.bench import ALL, MARKER, TERNARY_CONVS
 from tritforge.sim.result import RunReport
-from tritforge.tables.run import causes_table, loading_sentence, transfer_tables
+from tritforge.tables.simulate import causes_table, loading_sentence, transfer_tables
 from tritforge.tables.table import captioned_table
 
 __all__ = ["bench_parts"]

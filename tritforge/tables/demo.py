@@ -9,7 +9,7 @@ from tritforge.flows.demo import MARKER
 from tritforge.model_export.image.manifest import Manifest
 from tritforge.sim.result import RunReport
 from tritforge.tables.export import export_parts
-from tritforge.tables.run import layer_tables, summary
+from tritforge.tables.simulate import layer_tables, summary
 from tritforge.tables.table import captioned_table
 
 __all__ = ["demo_parts"]

@@ -5,7 +5,7 @@ import pytest
 from tests.sim.test_backend import make
 from tritforge.sim.backend import create, port_word_count
 from tritforge.sim.report import build_report
-from tritforge.tables.run import layer_tables, summary
+from tritforge.tables.simulate import layer_tables, summary
 
 pytestmark = pytest.mark.compiles
 
