@@ -52,6 +52,8 @@ __all__ = ["load_model", "running"]
 #: First part of the names of private packages.
 _PREFIX = "_tritforge_model_"
 _numbers = itertools.count()
+#: Characters of a user's exception that a message quotes.
+_LONGEST = 2000
 
 
 def load_model(spec: str) -> nn.Module:
@@ -138,8 +140,18 @@ class _Home:
 
     def build(self, name: str) -> nn.Module:
         """Run the file and give what it calls ``name``."""
-        place = self.path
         module = self._run()
+        try:
+            return self._made(module, name)
+        except (KeyboardInterrupt, ModelError):
+            raise
+        except BaseException as error:
+            raise ModelError(
+                f"building {name} of {self.path} failed: {self._reason(error)}"
+            ) from error
+
+    def _made(self, module: ModuleType, name: str) -> nn.Module:
+        place = self.path
         if not hasattr(module, name):
             raise ModelError(f"model file {place} defines no {name!r}")
         made = getattr(module, name)
@@ -149,14 +161,7 @@ class _Home:
                     f"{name} in {place} is of type {type(made).__name__}, not a "
                     f"class or function that gives an nn.Module"
                 )
-            try:
-                made = made()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                raise ModelError(
-                    f"building {name} of {place} failed: {self._reason(error)}"
-                ) from error
+            made = made()
         if not isinstance(made, nn.Module):
             raise ModelError(
                 f"{name} in {place} gives an object of type {type(made).__name__}, not an nn.Module"
@@ -188,7 +193,8 @@ class _Home:
         """One line: what was raised, and its message."""
         try:
             message = " ".join(str(error).split()).replace(f"{self.name}.", "")
-        except Exception:  # an exception of the user's that cannot be printed
+            message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} .."
+        except BaseException:  # an exception of the user's that cannot be printed
             message = ""
         return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
@@ -251,6 +257,8 @@ class _Home:
             known = {*self.search_path, *first, *last}
             begun = False
             for entry in sys.path:
+                if not isinstance(entry, str):  # Python's import ignores it too
+                    continue
                 begun |= entry in self.search_path
                 folder = os.path.abspath(entry)
                 if entry not in known and folder not in known:
@@ -277,32 +285,32 @@ class _Home:
     @contextmanager
     def running(self) -> Iterator[None]:
         """See :func:`running`."""
-        argv, before, outer = sys.argv, [*sys.path], self.search_path
+        argv, paths, before, outer = sys.argv, sys.path, [*sys.path], self.search_path
+        folder, modules = _current_folder(), sys.modules.copy()
         for finder in self.finders.values():
             finder.invalidate_caches()
         tops = {top for name in sys.modules if self.answers(top := name.partition(".")[0])}
         neighbours = {top for top in tops if self.has(top)}
-        hidden = {
-            name: module
-            for name, module in sys.modules.items()
-            if name.partition(".")[0] in neighbours
-        }
-        for name in hidden:
-            del sys.modules[name]
+        for name in modules:
+            if name.partition(".")[0] in neighbours:
+                del sys.modules[name]
         sys.argv, self.search_path = [str(self.path)], before
         _active.append(self)
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stderr(sys.stderr), contextlib.redirect_stdout(sys.stderr):
                 yield
         finally:
             _active.pop()
             self.first, self.last = self._added()
-            sys.argv, sys.path[:], self.search_path = argv, before, outer
+            sys.argv, sys.path, self.search_path = argv, paths, outer
+            sys.path[:] = before
+            if folder is not None and folder != _current_folder():
+                os.chdir(folder)
             for name, module in [*sys.modules.items()]:
                 own = str(getattr(module, "__name__", "")).partition(".")[0] == self.name
                 if own and name.partition(".")[0] != self.name:
                     del sys.modules[name]
-            sys.modules.update(hidden)
+            sys.modules.update(modules)
 
     @staticmethod
     def answers(name: str) -> bool:
@@ -310,6 +318,13 @@ class _Home:
         belongs to Python must stay what it is for all others."""
         top = name.partition(".")[0]
         return top not in sys.stdlib_module_names and not top.startswith(_PREFIX)
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return None
 
 
 @functools.cache
@@ -334,6 +349,11 @@ class _ModelLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = self._home.builtins
         super().exec_module(module)
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Keeps compiled files out: none is written into the user's folder, and none is taken for
+        that of a source that was edited within the same second."""
+        raise OSError(f"{path} is always compiled")
 
 
 class _Finder(MetaPathFinder):

@@ -1,8 +1,10 @@
 """Model files of a user's: their neighbours, what they leave behind, and how they fail."""
 
+import contextlib
 import copy
 import importlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -54,6 +56,14 @@ def test_model_file(tmp_path):
         ("import sys\nsys.exit(3)\n", "f", r"running model file .* failed: SystemExit: 3"),
         ("def f(:\n", "f", r"running model file .* failed: SyntaxError"),
         ("import no_such_package\n", "f", "failed: ModuleNotFoundError: .*no_such_package"),
+        ("def __getattr__(name):\n    raise OSError(name)\n", "f", "building f .* OSError: f"),
+        (
+            "class E(Exception):\n    def __str__(self):\n        raise SystemExit\nraise E\n",
+            "f",
+            "failed: E$",
+        ),
+        ("raise OSError(5000 * 'x')\n", "f", r"failed: OSError: x{2000} \.\.$"),
+        ("import sys\nsys.path.insert(0, None)\nx = 1\n", "x", "x in .* is of type int"),
     ],
 )
 def test_model_file_errors(tmp_path, text, name, message):
@@ -260,13 +270,33 @@ def test_a_file_sees_no_arguments_and_prints_to_standard_error(tmp_path, capsys,
 
 @pytest.mark.usefixtures("unchanged")
 def test_edits_are_seen(tmp_path):
-    for width in (3, 4):
+    """Also within a second; and no compiled files are left in the user's folder."""
+    for width in (3, 4, 5):
         write(
             tmp_path,
-            widths=f"WIDTH = {width}\n" + "#" * width,
+            widths=f"WIDTH = {width}\n",
             net="from torch import nn\nfrom widths import WIDTH\nnet = nn.Linear(WIDTH, 1)\n",
         )
         assert load_model(f"{tmp_path / 'net.py'}:net").in_features == width
+        assert {path.name for path in tmp_path.iterdir()} == {"net.py", "widths.py"}
+
+
+@pytest.mark.parametrize("end", ["", "raise KeyboardInterrupt\n", "raise ValueError\n"])
+def test_what_a_file_changes_in_the_interpreter_is_undone(tmp_path, end):
+    def state():
+        return sys.path, [*sys.path], sys.argv, sys.stdout, sys.stderr, os.getcwd(), json
+
+    before = state()
+    write(
+        tmp_path,
+        net="import io, os, sys\nfrom torch import nn\nos.chdir('/')\n"
+        "sys.path = [None, '/']\nsys.argv = []\nsys.stdout = sys.stderr = io.StringIO()\n"
+        f"del sys.modules['json']\nnet = nn.Linear(3, 1)\n{end}",
+    )
+    with pytest.raises((KeyboardInterrupt, ModelError)) if end else contextlib.nullcontext():
+        load_model(f"{tmp_path / 'net.py'}:net")
+    after = state()
+    assert after == before and after[0] is before[0] and sys.modules["json"] is json
 
 
 @pytest.mark.usefixtures("unchanged")
