@@ -299,6 +299,10 @@ class _Home:
         try:
             with contextlib.redirect_stderr(sys.stderr), contextlib.redirect_stdout(sys.stderr):
                 yield
+        except SystemExit as error:
+            raise ModelError(
+                f"model file {self.path} ends the program: {self._reason(error)}"
+            ) from error
         finally:
             _active.pop()
             self.first, self.last = self._added()

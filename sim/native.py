@@ -339,13 +339,15 @@ def run_tool(command: Sequence[str], environment: dict[str, str] | None = None) 
             env={**os.environ, **(environment or {})},
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
     except OSError as error:
         raise SimulatorError(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise SimulatorError(f"{Path(command[0]).name} failed: {' / '.join(lines[-3:])}")
+        said = " / ".join(lines[-3:]) or f"exit code {done.returncode}"
+        raise SimulatorError(f"{Path(command[0]).name} failed: {said}")
 
 
 class NativeLink(Link):

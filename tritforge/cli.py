@@ -73,7 +73,9 @@ def cli() -> None:
 
 
 def _sentence(message: str) -> str:
-    return " ".join(message.split())
+    """One line that a terminal shows as it is."""
+    line = " ".join(message.split())
+    return "".join(one if one.isprintable() else "?" for one in line)
 
 
 def _fail(message: str, code: int) -> int:

@@ -77,13 +77,15 @@ def trace(
     ------
     ExportError
         An operation that is not supported (named, with what is), shapes that do not match, NaN
-        or infinite weights, weights that are not ternary while ``digits`` is 0.
+        or infinite weights or none, weights that are not ternary while ``digits`` is 0.
     """
     shape = tuple(sample_shape)
     if len(shape) not in (1, 3) or any(size < 1 for size in shape):
         raise ExportError(
             f"sample shape must be (channels, height, width) with positive sizes, not {shape}"
         )
+    if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
+        raise ExportError(f"network {name} has weights on the device meta, which have no values")
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

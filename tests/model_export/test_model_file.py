@@ -269,6 +269,20 @@ def test_a_file_sees_no_arguments_and_prints_to_standard_error(tmp_path, capsys,
 
 
 @pytest.mark.usefixtures("unchanged")
+def test_a_network_that_ends_the_program_when_it_is_run(tmp_path):
+    write(
+        tmp_path,
+        net="import sys\nfrom torch import nn\nclass Net(nn.Linear):\n"
+        "    def __init__(self):\n        super().__init__(3, 2)\n"
+        "    def forward(self, x):\n        sys.exit(0)\n",
+    )
+    model = load_model(f"{tmp_path / 'net.py'}:Net")
+    message = r"net\.py ends the program: SystemExit: 0$"
+    with pytest.raises(ModelError, match=message), running(model):
+        model(torch.ones(1, 3))
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_edits_are_seen(tmp_path):
     """Also within a second; and no compiled files are left in the user's folder."""
     for width in (3, 4, 5):

@@ -87,3 +87,8 @@ def test_without_a_compiler_it_is_said_what_works(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(native.SimulatorError, match=r"no C\+\+ compiler .* golden .* pysim"):
         native.compiler()
+
+
+def test_a_tool_that_fails_and_says_nothing():
+    with pytest.raises(native.SimulatorError, match=r"^false failed: exit code 1$"):
+        native.run_tool(["false"])

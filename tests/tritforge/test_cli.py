@@ -134,8 +134,8 @@ def test_an_error_of_a_user_is_a_sentence_and_a_fault_of_ours_is_not(capsys, mon
 
         return get_help
 
-    monkeypatch.setattr(cli, "get_help", failing(OfAUserError("it is\n  broken")))
-    assert refused(capsys, "--help") == "tritforge: it is broken"
+    monkeypatch.setattr(cli, "get_help", failing(OfAUserError("it is\n  \x1b[2Jbroken")))
+    assert refused(capsys, "--help") == "tritforge: it is ?[2Jbroken"
     monkeypatch.setattr(cli, "get_help", failing(ValueError("ours")))
     with pytest.raises(ValueError, match="ours"):
         call(capsys, "--help")

@@ -400,6 +400,7 @@ def test_unsupported():
     refused(lambda m, x: x @ x, "operation matmul")
     refused(lambda m, x: F.relu(x) if x.sum() > 0 else x, "cannot be traced: .* control flow")
     refused(lambda m, x: x.clamp(-1, 1), "lower end must be 0")
+    refused(nn.Conv2d(3, 2, 1, device="meta"), "weights on the device meta, which have no values")
     refused(lambda m, x: x.mean(1), "a mean over 1")
     refused(lambda m, x: torch.cat([x, x], 2), "concatenation on axis 2")
     refused(lambda m, x: x.view(1, 9, 8, 3), "which is no flattening")
