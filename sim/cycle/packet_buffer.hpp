@@ -24,17 +24,17 @@ class PacketBuffer {
         const bool room = waiting < c.packet_places && received - consumed < c.buffer_words
                           && !result;
         bool arrived = false;
-        if (sending < count && !holding && room) {
+        if (sending < count && wanted <= 0 && room) {
             ++received;
             if (++index == packets[sending].length + HEADER_WORDS) {
                 index = 0;
                 arrived = true;
-                wanted = packets[sending].answers;
+                wanted += packets[sending].answers;
                 ++sending;
-                holding = wanted > 0;
             }
         }
-        if (answered && wanted > 0 && --wanted == 0) holding = false;
+        // Answers to the first of several reads can come before the last is sent.
+        wanted -= answered;
         fresh = valid && !end;
         consumed += taken;
         waiting += int32_t(arrived) - int32_t(end);
@@ -45,10 +45,9 @@ class PacketBuffer {
     const Machine& c;
     const Packet* packets;
     int64_t count;
-    // The host: packet and word, answers that it wants before it goes on.
+    // The host: packet and word, answers that must still come before it goes on.
     int64_t sending = 0;
     int32_t index = 0, wanted = 0;
-    bool holding = false;
     // The buffer: words, whole packets.
     int64_t received = 0, consumed = 0, done = 0;
     int32_t waiting = 0;
