@@ -184,7 +184,9 @@ class Config:
         for field, (low, high) in LIMITS.items():
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigError(f"configuration field {field} must be an integer, not {value!r}")
+                raise ConfigError(
+                    f"configuration field {field} must be an integer, not {value!r:.60}"
+                )
             if not low <= value <= high:
                 raise ConfigError(
                     f"configuration field {field} is {value}; it must be between {low} and {high}"
@@ -193,13 +195,13 @@ class Config:
             if getattr(self, field) not in choices:
                 raise ConfigError(
                     f"configuration field {field} must be {' or '.join(choices)}, "
-                    f"not {getattr(self, field)!r}"
+                    f"not {getattr(self, field)!r:.60}"
                 )
         for one in dataclasses.fields(self):
             if one.type is bool and not isinstance(getattr(self, one.name), bool):
                 raise ConfigError(
                     f"configuration field {one.name} must be true or false, "
-                    f"not {getattr(self, one.name)!r}"
+                    f"not {getattr(self, one.name)!r:.60}"
                 )
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError("configuration field name must be a non-empty string")

@@ -110,7 +110,7 @@ def load_config(name: str) -> Config:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"configuration file {name} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also integers and nesting without end
         raise ConfigError(f"configuration file {name} is not TOML: {error}") from error
     base: dict[str, Any] = {}
     if "preset" in values:

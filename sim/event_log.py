@@ -358,7 +358,7 @@ def _header(line: str) -> LogHeader:
         raise EventLogError(f"is not a {FORMAT}")
     if values.get("format_version") != FORMAT_VERSION:
         raise EventLogError(
-            f"is a {FORMAT} of version {values.get('format_version')!r}; this "
+            f"is a {FORMAT} of version {values.get('format_version')!r:.40}; this "
             f"program reads version {FORMAT_VERSION}"
         )
     try:

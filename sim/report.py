@@ -199,6 +199,12 @@ def read_run(path: Path) -> RunReport:
         raise ReportError(f"{file} {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ReportError(f"{file} is not a {FORMAT}")
+    version = document.get("format_version")
+    if type(version) is int and version != FORMAT_VERSION:
+        raise ReportError(
+            f"{file} is a {FORMAT} of version {version!r:.40}; this program reads version "
+            f"{FORMAT_VERSION}, so simulate again"
+        )
     try:
         return RunReport.from_json(document, str(file))
     except JsonError as error:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tritforge.common.files import new_folder, obstacle
-from tritforge.common.json_types import JsonError, dump, parse
+from tritforge.common.json_types import dump, parse
 from tritforge.common.progress import Progress
 from tritforge.fpga.bitstream.netlist_report import (
     blocks,
@@ -176,7 +176,7 @@ def former_report(folder: Path) -> BuildReport:
                 raise BuildError(f"the {what} in {folder} is not the one that was built there")
     except PermissionError as error:
         raise BuildError(f"{folder} cannot be read: {error.strerror}") from error
-    except (OSError, JsonError) as error:
+    except (OSError, ValueError) as error:  # also names that no file can have
         raise BuildError(f"{folder} is not a {FORMAT}") from error
     return report
 

@@ -42,9 +42,8 @@ class LayoutDocument:
 
 def dump(document: Json, indent: int | None = None) -> bytes:
     """JSON of an image's file."""
-    return (
-        json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
-    ).encode()
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace")  # as JSON has what UTF-8 has not
 
 
 def network_files(network: Network) -> tuple[bytes, bytes, list[list[ArrayEntry]]]:

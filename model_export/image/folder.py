@@ -167,7 +167,9 @@ def load_image(path: str | os.PathLike[str]) -> Image:
             network = network_from_files(files["network.json"], files["network.bin"])
         memory = unpacking.result()
     except ConfigError as error:
-        raise ImageError(f"image {path} has no valid configuration: {error}") from error
+        raise ImageError(
+            f"image {path} has no valid configuration: {error}; export it again"
+        ) from error
     except ImageError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

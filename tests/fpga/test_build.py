@@ -435,6 +435,11 @@ def test_former_report(built):
         path.write_text(json.dumps(changed))
         with pytest.raises(BuildError, match=sentence):
             former_report(built.folder)
+    for file in ("\ud800", "a\0b"):
+        changed = {**report, "netlist": {**report["netlist"], "file": file}}
+        path.write_text(json.dumps(changed | {"digest": digest(changed)}))
+        with pytest.raises(BuildError, match=r"is not a tritforge build$"):
+            former_report(built.folder)
     path.write_text(json.dumps(signed))
     for name, what in ((built.bitstream.name, "bitstream"), ("top.json", "netlist")):
         kept = (built.folder / name).read_bytes()

@@ -298,6 +298,8 @@ class TestLoad:
             ("clusters = ", r"mine\.toml is not TOML: "),
             ("clusters = 1\nclusters = 2", r"mine\.toml is not TOML: "),
             (b"\xff\xfe", r"mine\.toml is not TOML: "),
+            ("clusters = " + 3000 * "[", r"mine\.toml is not TOML: "),
+            ("clusters = " + 5000 * "1", r"mine\.toml is not TOML: "),
             ("lanes = 3", r"mine\.toml has unknown fields lanes; known are "),
             (
                 "[clusters]\na = 1",

@@ -380,7 +380,10 @@ def test_other_version_and_configuration(folder):
     with pytest.raises(ImageError, match="configuration does not match its identity"):
         load_image(folder)
     reseal(folder, lambda manifest: manifest["configuration"].update(rows=99))
-    with pytest.raises(ImageError, match=r"no valid configuration: .*rows is 99"):
+    with pytest.raises(ImageError, match=r"no valid configuration: .*rows is 99.* export it again"):
+        load_image(folder)
+    reseal(folder, lambda manifest: manifest["configuration"].update(single_port=False))
+    with pytest.raises(ImageError, match=r"field single_port, which is now .*; export it again$"):
         load_image(folder)
     reseal(folder, lambda manifest: manifest.update(format_version=1))
     with pytest.raises(ImageError, match="format version 1; this tritforge reads version 3"):
@@ -431,6 +434,15 @@ def test_forged_contents_are_refused(folder, text):
     reseal(folder, lambda manifest: manifest["sha256"].update({"network.json": digest}))
     with pytest.raises(ImageError, match="cannot be understood"):
         load_image(folder)
+
+
+def test_names_that_are_no_unicode_survive(tmp_path):
+    """As the names of files may be."""
+    network, _ = bound_network(np.random.default_rng(0), Config())
+    network.name = "\udcff"
+    memory = compile_network(network, Config())
+    image = load_image(write_image(tmp_path / "image", CompiledNetwork(network, memory)))
+    assert image.network.name == image.manifest.network == "\udcff"
 
 
 def test_loading_runs_no_code(folder, tmp_path):

@@ -131,6 +131,10 @@ def test_a_missing_field_is_named():
         ("[]", "is not a tritforge report"),
         ('{"format": "tritforge image"}', "is not a tritforge report"),
         ('{"format": "tritforge report"}', "report.json lacks 'format_version'"),
+        (
+            '{"format": "tritforge report", "format_version": 2}',
+            "of version 2; this program reads version 1, so simulate again$",
+        ),
     ],
 )
 def test_run_that_is_none(tmp_path, text, complaint):
