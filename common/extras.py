@@ -9,7 +9,7 @@ __all__ = ["MissingExtraError", "extra"]
 
 
 class MissingExtraError(TritforgeError, ImportError):
-    """A package that a task needs is not installed; the message says how to install it."""
+    """A package that a task needs is missing or broken; the message says how to install it."""
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def extra(name: str, what_for: str) -> Iterator[None]:
     Raises
     ------
     MissingExtraError
-        One of them is not installed.
+        One of them is not installed, or cannot be imported.
     """
     try:
         yield
@@ -30,4 +30,10 @@ def extra(name: str, what_for: str) -> Iterator[None]:
         raise MissingExtraError(
             f"{what_for} needs the package {error.name}, which is not installed; install it with: "
             f"pip install 'tritforge[{name}]'"
+        ) from error
+    except ImportError as error:  # of another Python or numpy, or a system's library is missing
+        reason = " ".join(str(error).split())
+        raise MissingExtraError(
+            f"{what_for} needs a package that cannot be imported ({reason}); it comes with "
+            f"tritforge[{name}], reinstall it"
         ) from error

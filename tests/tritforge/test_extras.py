@@ -51,6 +51,15 @@ def test_the_error():
         extra("fpga", "a board"),
     ):
         importlib.import_module("no_such_package")
+    with (
+        pytest.raises(
+            MissingExtraError,
+            match=r"^a board needs a package that cannot be imported \(libX\.so: no such file\); "
+            r"it comes with tritforge\[fpga\], reinstall it$",
+        ),
+        extra("fpga", "a board"),
+    ):
+        raise ImportError("libX.so:\nno such file")
 
 
 def test_extras_are_those_of_the_project():
