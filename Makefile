@@ -24,10 +24,10 @@ demo: $(VENV)/.installed
 	$(BIN)/tritforge demo -o demo-out
 
 check: lint
-	$(PYTEST) -m "not compiles and not slow"
+	$(PYTEST) -m "not compiles and not long and not slow"
 
 test: check
-	$(PYTEST) -m "compiles and not slow"
+	$(PYTEST) -m "(compiles or long) and not slow"
 
 test-slow: $(VENV)/.installed-test
 	$(PYTEST) -m slow

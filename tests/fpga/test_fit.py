@@ -20,6 +20,9 @@ from tritforge.model_export.memory.emit import DoesNotFitError
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 BOARD = board("ulx3s_85f")
 CONFIG = Config(
     name="small",

@@ -8,6 +8,9 @@ from tritforge.fpga.link.frame_receiver import FrameReceiver
 from tritforge.fpga.link.frames import ESCAPE, FLAG, SYNC, frame
 from tritforge.fpga.link.noise import Noise
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 #: Cycles from a byte to the next, as with the fastest UART.
 PACE = 40
 

@@ -18,6 +18,9 @@ from tritforge.hw.config import Config
 from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet
 from tritforge.sim.device import Device, DeviceError
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 CONFIG = Config()
 
 

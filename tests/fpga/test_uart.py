@@ -10,6 +10,9 @@ from amaranth.lib.wiring import In, Out
 from tests.hw.benches import lint, simulate
 from tritforge.fpga.link.uart import LEAST_DIVISOR, Receiver, Transmitter
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 
 class Wires(wiring.Component):
     """A transmitter at the receiver."""

@@ -10,6 +10,9 @@ from tritforge.hw.payloads import EVENTS, event_layout
 from tritforge.hw.program import COUNTERS
 from tritforge.hw.widths import COUNTER_SLOTS
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 CONFIGS = [
     Config(clusters=3, elements=5, scan_width=3, layer_count=4),
     Config(clusters=1, elements=1, scan_width=1, layer_count=1, packet_words=126),

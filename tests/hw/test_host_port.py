@@ -16,6 +16,9 @@ from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
 from tritforge.hw.unpacker import can_unpack
 from tritforge.model_export.image.packing import pack_columns
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 CONFIG = Config(
     sets=2,
     clusters=3,

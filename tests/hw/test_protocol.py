@@ -21,6 +21,9 @@ from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.pysim import PythonLink
 from tritforge.sim.records import decode
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 CONFIG = Config(
     clusters=2,
     elements=2,

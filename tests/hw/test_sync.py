@@ -14,6 +14,9 @@ from tritforge.sim.device import Device, DeviceError
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.pysim import PythonLink
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 CONFIG = Config(
     clusters=2,
     elements=2,

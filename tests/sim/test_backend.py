@@ -29,6 +29,9 @@ from tritforge.sim.device import DeviceError
 from tritforge.sim.report import build_report
 from tritforge.sim.result import CLUSTER_CYCLES, Loading
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 TINY = PRESETS["tiny"]
 
 

@@ -13,6 +13,9 @@ from tritforge.hw.protocol import HEADER_WORDS, Opcode
 from tritforge.sim.device import Device
 from tritforge.sim.pysim import PythonLink
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 CONFIG = Config(
     sets=2,
     clusters=2,

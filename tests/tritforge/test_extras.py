@@ -12,6 +12,9 @@ import pytest
 from tests.tritforge.support import export_arguments
 from tritforge.common.extras import MissingExtraError, extra
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 #: Module -> package, of all that extras install as modules.
 EXTRAS = {
     "amaranth_boards": "amaranth-boards",

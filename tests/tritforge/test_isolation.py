@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 NAMES = ("common", "hw", "sim", "model_export", "fpga", "tests", "benchmarks")
 SCRIPT = Path(sys.executable).with_name("tritforge")
 

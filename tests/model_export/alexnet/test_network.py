@@ -24,6 +24,9 @@ from tritforge.model_export.formats.checkpoint import CheckpointError
 from tritforge.model_export.passes.trace import trace
 from tritforge.model_export.reference import FloatReference
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 NAMES = ("conv0", "conv1", "conv2", "conv3", "conv4", "fc0", "fc1", "fct")
 TERNARY = NAMES[1:-1]
 NORMS = {

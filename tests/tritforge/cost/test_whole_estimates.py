@@ -21,6 +21,9 @@ from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.sim.backend import CycleBackend
 from tritforge.sim.report import build_report
 
+#: Seconds of simulation, or of programs that are started: not a part of `make check`.
+pytestmark = pytest.mark.long
+
 KEYS = ("low", "typical", "high")
 
 
