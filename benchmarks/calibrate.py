@@ -3,10 +3,11 @@
     python benchmarks/calibrate.py [--cache FOLDER] [--check]
 
 Synthesizes and packs the configurations below, some for the fit of the coefficients and others,
-held out, to see what they are worth; writes ``fpga/calibration.json``. A build that the cache has
-is not made again, so that a run that was interrupted goes on where it was. Some 20 minutes of one
-core without a cache. Packing, which is the first step of place and route, decides how many cells of
-the chip are in use; ``--check`` writes nothing and fails where an estimate is too far off.
+held out, to see what they are worth; writes ``fpga/fit/calibration.json``. A build that the cache
+has is not made again, so that a run that was interrupted goes on where it was. Some 20 minutes of
+one core without a cache. Packing, which is the first step of place and route, decides how many
+cells of the chip are in use; ``--check`` writes nothing and fails where an estimate is too far
+off.
 """
 
 import dataclasses
