@@ -110,8 +110,8 @@ def test_the_search_sees_the_package():
     """A search that finds little would pass for ever: so many files and arrows there are at
     least, some of them known."""
     arrows = graph()
-    assert len(arrows) >= 150
-    assert sum(map(len, arrows.values())) >= 650
+    assert len(arrows) >= 240
+    assert sum(map(len, arrows.values())) >= 1000
     assert "tritforge.hw.config" in arrows["tritforge.hw.timing"]
     assert "tritforge.sim.backend" in arrows["tritforge.fpga.run.backend"]
 
