@@ -21,6 +21,7 @@ from tritforge.hw.payloads import (
 from tritforge.hw.program import MEMORIES
 from tritforge.hw.responder import Responder
 from tritforge.hw.run_record import RunRecord
+from tritforge.hw.timing import write_places
 from tritforge.hw.unpacker import Unpacker, can_unpack
 from tritforge.hw.widths import PORT_WIDTH
 from tritforge.hw.write_buffer import WriteBuffer
@@ -125,7 +126,7 @@ class HostPort(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), buffer.i)
         wiring.connect(m, buffer.packets, executor.packets)
         wiring.connect(m, buffer.words, executor.words)
-        if config.few_stages:
+        if not write_places(config):
             # A packet's words wait in the packet buffer until they are taken.
             wiring.connect(m, executor.writes, wiring.flipped(self.writes))
             m.d.comb += executor.written.eq(1)

@@ -6,8 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.config import Config
 from tritforge.hw.payloads import host_write
+from tritforge.hw.timing import WRITE_PLACES
 
 __all__ = ["WriteBuffer"]
+
+assert WRITE_PLACES == 2, "the buffer has a register at its end and one in front of it"
 
 
 class WriteBuffer(wiring.Component):
