@@ -14,7 +14,8 @@ annotation                        JSON
 ``tuple[T, ...]``                 a list; for ``tuple[T, U]`` of that length
 ``dict[str, T]``, ``Mapping``     an object with any keys
 another dataclass                 an object with its fields
-``T | U``                         either; at most one of them an object, and one a list
+``T | U``                         either; at most one of them an object, one a list, one none of
+                                  all these
 :data:`Json`                      anything
 ================================  ================================================================
 
@@ -177,6 +178,9 @@ class _Reader:
             for one in arguments:
                 if _is_scalar(one, value) or _container(one) is type(value):
                     return self.read(one, value, path)
+            for one in arguments:
+                if self.other is not None and not _is_known(one):
+                    return self.other(one, value, self.at(path))
         elif isinstance(value, dict) and _container(kind) is dict:
             if isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 return self.fields(kind, value, path)

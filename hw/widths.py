@@ -1,9 +1,18 @@
 """Widths and counts that are the same in every configuration."""
 
-__all__ = ["ACTIVATION_WIDTH", "COUNTER_SLOTS", "PORT_WIDTH", "RESULT_WIDTH", "SHIFT_WIDTH"]
+__all__ = [
+    "ACTIVATION_WIDTH",
+    "COUNTER_SLOTS",
+    "PORT_WIDTH",
+    "RESULT_WIDTH",
+    "SHIFT_WIDTH",
+    "TABLE_ENTRIES",
+]
 
 #: Bits of one activation.
 ACTIVATION_WIDTH = 8
+#: Entries of an activation table: one for every code.
+TABLE_ENTRIES = 1 << ACTIVATION_WIDTH
 #: Bits of one word of the host port.
 PORT_WIDTH = 32
 #: Bits of a result (one accumulator of a network's last layer, bias included).

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.hw.widths import TABLE_ENTRIES
+
 __all__ = ["ColumnGroup", "Fold", "Layer", "Network", "Pool", "Requantization", "Tensor"]
 
 
@@ -173,8 +175,12 @@ class Pool:
 class Requantization:
     """Integers per row: ``clamp((acc * multiplier + bias + half) >> shift, low, high)``.
 
+    Where there is a ``table``, the clamped code c is an index, and the activation is
+    ``table[c & 0xFF]``: any function of one value. The clamp is then within -128..127 or within
+    0..255, and the entries are codes of the layer's output.
+
     For the last layer (``Layer.final``): the result is ``acc * multiplier + bias``, 32 bits,
-    neither shifted nor clamped.
+    neither shifted nor clamped nor looked up.
     """
 
     multiplier: NDArray[np.int64]  # (rows,)
@@ -182,6 +188,21 @@ class Requantization:
     shift: NDArray[np.int64]  # (rows,), 0..63
     low: int
     high: int
+    table: NDArray[np.int64] | None = None  # (256,)
+
+    def __post_init__(self) -> None:
+        if self.table is None:
+            return
+        if self.table.shape != (TABLE_ENTRIES,):
+            raise ValueError(
+                f"an activation table has {TABLE_ENTRIES} entries, not the shape {self.table.shape}"
+            )
+        least, most = int(self.table.min()), int(self.table.max())
+        if not (-128 <= least <= most <= 127 or 0 <= least <= most <= 255):
+            raise ValueError(
+                f"an activation table holds codes from {least} to {most}; codes go from 0 to 255 "
+                f"or from -128 to 127"
+            )
 
 
 @dataclass

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Network, Requantization, Tensor
 from tritforge.model_export.reference import Convolution, batch_size, checked_images, max_pool
@@ -17,6 +18,7 @@ from tritforge.model_export.reference import Convolution, batch_size, checked_im
 __all__ = [
     "GoldenModel",
     "LayerResult",
+    "look_up",
     "quantize_input",
     "requantize",
     "requantize_rows",
@@ -55,11 +57,19 @@ def requantize(
 
 
 def requantize_rows(acc: NDArray[np.int64], rows: Requantization) -> NDArray[np.int64]:
-    """:func:`requantize` of accumulators (images, rows, height, width)."""
+    """:func:`requantize` of accumulators (images, rows, height, width), then the table if there
+    is one."""
     multiplier, bias, shift = (
         values[:, None, None] for values in (rows.multiplier, rows.bias, rows.shift)
     )
-    return requantize(acc, multiplier, bias, shift, rows.low, rows.high)
+    codes = requantize(acc, multiplier, bias, shift, rows.low, rows.high)
+    return codes if rows.table is None else look_up(rows.table, codes)
+
+
+def look_up(table: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``table[code & 0xFF]`` of requantized codes: an activation table (256,), entry by entry."""
+    found: NDArray[np.int64] = table[codes & (TABLE_ENTRIES - 1)]
+    return found
 
 
 def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:

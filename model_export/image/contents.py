@@ -60,7 +60,10 @@ def network_files(network: Network) -> tuple[bytes, bytes, list[list[ArrayEntry]
         values["groups"] = to_json(layer.groups, arrays.to_json)
         trits.append(arrays.entries[before:])
         values["pool"] = to_json(layer.pool, arrays.to_json)
-        values["requantization"] = to_json(layer.requantization, arrays.to_json)
+        rule = to_json(layer.requantization, arrays.to_json)
+        if isinstance(rule, dict) and rule["table"] is None:
+            del rule["table"]
+        values["requantization"] = rule
         layers.append(values)
     document = {
         "name": network.name,

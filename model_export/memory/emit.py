@@ -410,6 +410,10 @@ class Emitter:
                     f"layer {layer.name} has results up to {int(abs(total).max())}; "
                     f"a result is a signed 32-bit integer"
                 )
+        if rule.table is not None:
+            raise ExportError(
+                f"layer {layer.name} has an activation table; the hardware has no such tables"
+            )
         if layer.final and rule.shift.any():
             raise ExportError(f"layer {layer.name} is the last; its results cannot be shifted")
 

@@ -176,5 +176,7 @@ def test_types_that_json_does_not_have():
     assert document == {"a": [["x", "y"]]}
     assert from_json(dict[str, list[set[str]]], document, "sets.json", other) == made
     assert seen == [(set[str], "sets.json: a[0]")]
+    assert from_json(list[set[str] | None], [None, ["z"]], "sets.json", other) == [None, {"z"}]
+    assert seen[1:] == [(set[str], "sets.json: [1]")]
     with pytest.raises(JsonError, match=r"^sets\.json: a\[0\] is a list of 2, not set"):
         from_json(dict[str, list[set[str]]], document, "sets.json")

@@ -12,11 +12,18 @@ from torch import nn
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
+from tritforge.model_export.network import (
+    ColumnGroup,
+    Layer,
+    Network,
+    Pool,
+    Requantization,
+    Tensor,
+)
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import trace
-from tritforge.sim.golden import GoldenModel, quantize_input, requantize
+from tritforge.sim.golden import GoldenModel, quantize_input, requantize, requantize_rows
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -58,6 +65,31 @@ def test_halves_round_up():
     ]
     assert requantize(np.array([5]), 3, -20, 0, -128, 127).tolist() == [-5]
     assert requantize(np.array([5, -5]), 300, 0, 0, 0, 255).tolist() == [255, 0]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-128, 127), (0, 255)])
+def test_a_table_replaces_codes(low, high):
+    """Entry ``c & 0xFF`` is what code c becomes, whatever the range of the output."""
+    rng = np.random.default_rng(3)
+    acc = rng.integers(-400, 400, (2, 3, 4, 5))
+    ones, zeros = np.ones(3, np.int64), np.zeros(3, np.int64)
+    plain = Requantization(ones, zeros, zeros, low, high)
+    for output_low, output_high in ((-128, 127), (0, 255)):
+        table = rng.integers(output_low, output_high + 1, 256)
+        found = requantize_rows(acc, dataclasses.replace(plain, table=table))
+        for index, code in np.ndenumerate(requantize_rows(acc, plain)):
+            assert found[index] == table[code if code >= 0 else code + 256]
+
+
+def test_bad_tables():
+    ones = np.ones(3, np.int64)
+    with pytest.raises(ValueError, match=r"has 256 entries, not the shape \(255,\)"):
+        Requantization(ones, ones, ones, 0, 255, np.zeros(255, np.int64))
+    for least, most in ((-1, 128), (0, 256), (-129, 0)):
+        table = np.zeros(256, np.int64)
+        table[[3, 200]] = least, most
+        with pytest.raises(ValueError, match=f"holds codes from {least} to {most}; codes go from"):
+            Requantization(ones, ones, ones, 0, 255, table)
 
 
 # ----- input
