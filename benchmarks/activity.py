@@ -23,7 +23,7 @@ from tritforge.cost.netlist.activity import switching_activity
 from tritforge.cost.netlist.agreement import compare_blocks
 from tritforge.cost.technology_file import load_technology
 from tritforge.flows.export import export
-from tritforge.flows.inputs import input_codes
+from tritforge.flows.inputs import read_inputs
 from tritforge.model_export.training.digits import digits_data
 
 
@@ -39,9 +39,9 @@ def main(config: str, technology: str, images: int, output: Path | None) -> None
             image = export(
                 checkpoint, "zoo:digits", train[:256], config, Path(scratch) / "image"
             ).image
-        codes, figures = input_codes(image, test[:images]), load_technology(technology)
+        codes, figures = read_inputs(image, test[:images]).codes, load_technology(technology)
         told = switching_activity(image, codes, figures, progress=progress)
-        events = estimate(image, codes, figures, baselines=False, progress=progress)
+        events = estimate(image, test[:images], figures, baselines=False, progress=progress)
     comparison = compare_blocks(
         events.terms, [layer.events for layer in events.layers], told.blocks, len(codes), figures
     )

@@ -1,6 +1,8 @@
-"""The base of all errors that a user can cause."""
+"""The base of all errors that a user can cause, and of what users are warned of."""
 
-__all__ = ["TritforgeError"]
+import warnings
+
+__all__ = ["TritforgeError", "TritforgeWarning", "warn"]
 
 
 class TritforgeError(Exception):
@@ -9,3 +11,15 @@ class TritforgeError(Exception):
     Every error class of the package derives from it: ``except TritforgeError`` catches what the
     command line prints without a traceback.
     """
+
+
+class TritforgeWarning(UserWarning):
+    """What was done as asked, but is probably not what was meant; the message is one sentence.
+
+    The command line prints it on standard error, and in the ``warnings`` of its JSON.
+    """
+
+
+def warn(sentence: str) -> None:
+    """Warn the user, by :mod:`warnings`."""
+    warnings.warn(sentence, TritforgeWarning, stacklevel=3)

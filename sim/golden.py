@@ -18,6 +18,7 @@ from tritforge.model_export.reference import Convolution, batch_size, checked_im
 __all__ = [
     "GoldenModel",
     "LayerResult",
+    "check_codes",
     "look_up",
     "quantize_input",
     "requantize",
@@ -73,13 +74,13 @@ def look_up(table: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.in
 
 
 def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
-    """Activation codes of an input array.
+    """Activation codes of real numbers.
 
     Parameters
     ----------
     x : array (images, channels, height, width); (images, features) for one pixel
-        As users give it, not folded. Real numbers become ``clamp(round(x / scale))``, halves
-        rounded to even. Integers are codes already.
+        As users give it, not folded. Numbers of any type, integers too, are real numbers as the
+        network was trained on: they become ``clamp(round(x / scale))``, halves rounded to even.
     tensor : Tensor
         Calibrated.
 
@@ -90,17 +91,9 @@ def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
     Raises
     ------
     ExportError
-        Another shape, no images, NaN or infinite numbers, codes out of range, not numbers.
+        Another shape, no images, NaN or infinite numbers, not numbers.
     """
     x = checked_images(x, tensor, "input")
-    if x.dtype.kind in "iu":
-        low, high = int(x.min()), int(x.max())
-        if low < tensor.low or high > tensor.high:
-            raise ExportError(
-                f"input holds activation codes from {low} to {high}; codes of tensor "
-                f"{tensor.name} go from {tensor.low} to {tensor.high} (pass real numbers as float)"
-            )
-        return x.astype(np.int64)
     if not tensor.scale > 0:
         raise ExportError(f"tensor {tensor.name} has no scale; calibrate the network first")
     # Clamped in real numbers first: a quotient may be beyond any number.
@@ -108,6 +101,27 @@ def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
         x.astype(np.float64), tensor.scale * (tensor.low - 1), tensor.scale * (tensor.high + 1)
     )
     return np.clip(np.rint(reach / tensor.scale), tensor.low, tensor.high).astype(np.int64)
+
+
+def check_codes(codes: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
+    """Activation codes (images, channels, height, width), as they are.
+
+    Raises
+    ------
+    ExportError
+        Another shape, no images, no integers, codes that the tensor does not have.
+    """
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu":
+        raise ExportError(f"activation codes must be integers, not {codes.dtype}")
+    codes = checked_images(codes, tensor, "input")
+    low, high = int(codes.min()), int(codes.max())
+    if low < tensor.low or high > tensor.high:
+        raise ExportError(
+            f"input holds activation codes from {low} to {high}; codes of tensor "
+            f"{tensor.name} go from {tensor.low} to {tensor.high}"
+        )
+    return codes.astype(np.int64)
 
 
 @dataclass
@@ -201,13 +215,13 @@ class GoldenModel:
             if source not in sources:
                 raise ExportError(f"layer {name} reads tensor {source}, which is not given")
             tensor = self.network.tensors[source]
-            codes = quantize_input(_integers(sources[source]), tensor)
+            codes = check_codes(sources[source], tensor)
             tensors[source] = torch.from_numpy(tensor.stored(codes))
         with torch.no_grad():
             return self._layer(index, tensors)
 
     def _codes(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
-        return quantize_input(_integers(codes), self.network.tensors[self.network.input])
+        return check_codes(codes, self.network.tensors[self.network.input])
 
     def _batch(
         self, codes: NDArray[np.int64], accumulators: bool = False, unpooled: bool = False
@@ -236,10 +250,3 @@ class GoldenModel:
             pooled = max_pool(torch.from_numpy(output).float(), layer.pool)
             output = pooled.to(torch.int64).numpy()
         return LayerResult(acc, codes, output)
-
-
-def _integers(codes: NDArray[np.generic]) -> NDArray[np.generic]:
-    codes = np.asarray(codes)
-    if codes.dtype.kind not in "iu":
-        raise ExportError(f"activation codes must be integers, not {codes.dtype}")
-    return codes

@@ -64,6 +64,8 @@ UNITS = {
     "pixels": "output height, width before pooling",
     "cycles_per_image": "clock cycles of each image, in order",
     "mac_count": "dense multiply-accumulates per image",
+    "input": "real numbers; clipped: share of the values given that are beyond range, 0..1; "
+    "sha256: of the activation codes",
     "wall_seconds": "seconds of simulation on this computer, loading included",
 }
 
@@ -117,6 +119,7 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> Ru
         ),
         layers=[_layer_report(layer, config) for layer in simulation.layers],
         units=UNITS,
+        input=simulation.input,
     )
 
 

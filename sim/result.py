@@ -13,6 +13,7 @@ from tritforge.hw.program import COUNTERS
 
 __all__ = [
     "CLUSTER_CYCLES",
+    "InputFacts",
     "LayerReport",
     "LayerRun",
     "Loading",
@@ -117,6 +118,43 @@ class Loading(JsonObject):
     cycles: int | None = None
 
 
+@dataclass(frozen=True)
+class InputFacts(JsonObject):
+    """What a run was given, against what its network was calibrated for, in real numbers.
+
+    Members
+    -------
+    sha256
+        Of the activation codes, int64.
+    codes
+        They were given as activation codes, not as real numbers.
+    lowest, highest
+        Of all values given.
+    range
+        Least and greatest value that a code stands for.
+    clipped
+        Share of the values that are beyond it and became its ends, 0..1.
+    """
+
+    sha256: str
+    codes: bool
+    lowest: float
+    highest: float
+    range: tuple[float, float]
+    clipped: float
+
+    @property
+    def farthest(self) -> float:
+        """The value that is farthest beyond the range, or an end where none is."""
+        low, high = self.range
+        return self.lowest if low - self.lowest > self.highest - high else self.highest
+
+    @property
+    def factor(self) -> float:
+        """Largest magnitude given / largest magnitude that a code stands for."""
+        return max(abs(self.lowest), abs(self.highest)) / max(map(abs, self.range))
+
+
 @dataclass(eq=False)
 class Simulation:
     """Result of one run.
@@ -138,6 +176,7 @@ class Simulation:
     cycles_per_image: list[int]  # of the whole run, by image
     loading: Loading  # of trits, rows and program; not in total_cycles
     seconds: float  # wall time of the simulation, loading included
+    input: InputFacts | None = None  # what it was given, where a flow knows
 
     @property
     def loading_cycles(self) -> int | None:
@@ -202,6 +241,8 @@ class RunReport(JsonObject):
         The layer that ran alone; None: the whole network.
     total_cycles, utilization
         None where the backend has no cycles.
+    input : InputFacts or None
+        None in reports of earlier versions.
     """
 
     format: str
@@ -228,3 +269,4 @@ class RunReport(JsonObject):
     output: OutputFile
     layers: list[LayerReport]
     units: dict[str, str]
+    input: InputFacts | None = None

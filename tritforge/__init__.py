@@ -20,6 +20,7 @@
 * ``ternarize_model``, ``bake``: ordinary model -> ternary; ternary -> plain layers
 * ``load_checkpoint``, ``load_into``: checkpoints, read without running code
 * ``TritforgeError``: the base of all errors that a user can cause
+* ``TritforgeWarning``: what was done as asked, but is probably not what was meant
 
 The command ``tritforge`` offers the same. Names are imported when they are first used, so that
 ``import tritforge`` does not wait for PyTorch.
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from tritforge.common.version import tritforge_version
 
 if TYPE_CHECKING:
-    from tritforge.common.errors import TritforgeError
+    from tritforge.common.errors import TritforgeError, TritforgeWarning
     from tritforge.cost.errors import CostError
     from tritforge.cost.estimate import estimate
     from tritforge.cost.technology import Technology
@@ -83,6 +84,7 @@ __all__ = [
     "TernaryConv2d",
     "TernaryLinear",
     "TritforgeError",
+    "TritforgeWarning",
     "Verification",
     "bake",
     "compare_logs",
@@ -101,7 +103,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "tritforge.common.errors": ("TritforgeError",),
+    "tritforge.common.errors": ("TritforgeError", "TritforgeWarning"),
     "tritforge.hw.config": ("Config", "ConfigError"),
     "tritforge.hw.presets": ("PRESETS", "load_config"),
     "tritforge.model_export.formats.checkpoint": (

@@ -15,6 +15,7 @@ import click
 
 from tritforge.common.errors import TritforgeError
 from tritforge.common.version import tritforge_version
+from tritforge.console import sentence, warnings_shown
 
 __all__ = ["main"]
 
@@ -72,14 +73,8 @@ def cli() -> None:
 # ----- errors
 
 
-def _sentence(message: str) -> str:
-    """One line that a terminal shows as it is."""
-    line = " ".join(message.split())
-    return "".join(one if one.isprintable() else "?" for one in line)
-
-
 def _fail(message: str, code: int) -> int:
-    print(f"tritforge: {_sentence(message)}", file=sys.stderr)
+    print(f"tritforge: {sentence(message)}", file=sys.stderr)
     return code
 
 
@@ -95,7 +90,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with cli.make_context("tritforge", given) as context:
+        with (
+            warnings_shown() as told,
+            cli.make_context("tritforge", given, obj=told) as context,
+        ):
             cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as error:

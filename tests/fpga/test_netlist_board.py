@@ -8,7 +8,7 @@ import pytest
 
 from tritforge.flows import demo
 from tritforge.flows.export import export
-from tritforge.flows.inputs import input_codes
+from tritforge.flows.inputs import read_inputs
 from tritforge.fpga.bitstream.plan import make_plan
 from tritforge.fpga.link.serial_link import SerialLink
 from tritforge.fpga.platform.board import board
@@ -45,7 +45,7 @@ def test_icebreaker(tmp_path):
     kinds = {cell["type"] for cell in cells}
     assert {"SB_RAM40_4K", "SB_RAM40_4KNR", "SB_SPRAM256KA", "SB_MAC16"} <= kinds
     text = netlist_verilog(tmp_path / f"{TOP}.json", "ice40")
-    codes = input_codes(image, np.asarray(tests[:10]))
+    codes = read_inputs(image, np.asarray(tests[:10])).codes
     with (
         VirtualBoard([text], TOP, plan.clocking.divisor) as simulated,
         BoardBackend(

@@ -23,7 +23,13 @@ from tritforge.model_export.network import (
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import trace
-from tritforge.sim.golden import GoldenModel, quantize_input, requantize, requantize_rows
+from tritforge.sim.golden import (
+    GoldenModel,
+    check_codes,
+    quantize_input,
+    requantize,
+    requantize_rows,
+)
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -103,8 +109,12 @@ def test_quantize_input():
     x = np.array([-9, -0.25, 0.25, 0.75, 1.2, 1000], np.float32).reshape(1, 2, 1, 3)
     assert quantize_input(x, tensor()).ravel().tolist() == [0, 0, 0, 2, 2, 255]
     assert quantize_input(x * 10, tensor(True)).ravel().tolist() == [-128, -5, 5, 15, 24, 127]
-    codes = np.array([0, 1, 2, 3, 4, 255], np.uint8).reshape(1, 2, 1, 3)
-    assert quantize_input(codes, tensor()).ravel().tolist() == [0, 1, 2, 3, 4, 255]
+
+
+def test_integers_are_real_numbers_too():
+    x = np.array([0, 1, 2, 3, 4, 255], np.uint8).reshape(1, 2, 1, 3)
+    assert quantize_input(x, tensor()).ravel().tolist() == [0, 2, 4, 6, 8, 255]
+    assert check_codes(x, tensor()).ravel().tolist() == [0, 1, 2, 3, 4, 255]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +124,6 @@ def test_quantize_input():
         (np.zeros((4, 2, 3, 1)), r"expected is \(images, 2, 1, 3\)"),
         (np.zeros((0, 2, 1, 3)), "input is empty"),
         (np.full((1, 2, 1, 3), np.nan), "6 values that are NaN"),
-        (np.full((1, 2, 1, 3), 256), r"codes from 256 to 256; .* from 0 to 255"),
-        (np.full((1, 2, 1, 3), -1), r"codes from -1 to -1"),
         (np.full((1, 2, 1, 3), True), "must be an array of numbers"),
         (np.full((1, 2, 1, 3), 1j), "must be an array of numbers"),
     ],
@@ -123,6 +131,20 @@ def test_quantize_input():
 def test_bad_input(x, message):
     with pytest.raises(ExportError, match=message):
         quantize_input(x, tensor())
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (np.full((1, 2, 1, 3), 256), r"codes from 256 to 256; .* from 0 to 255"),
+        (np.full((1, 2, 1, 3), -1), r"codes from -1 to -1"),
+        (np.zeros((1, 2, 1, 3)), "must be integers, not float64"),
+        (np.zeros((4, 2, 3, 1), int), r"expected is \(images, 2, 1, 3\)"),
+    ],
+)
+def test_bad_codes(codes, message):
+    with pytest.raises(ExportError, match=message):
+        check_codes(codes, tensor())
 
 
 def test_input_without_scale():

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tritforge.commands.options import (
+    codes_option,
     cost_figures,
     cost_options,
     image_argument,
@@ -19,6 +20,7 @@ __all__ = ["command"]
 @click.command("estimate")
 @image_argument
 @input_option
+@codes_option
 @click.option(
     "--config",
     metavar="NAME|FILE.toml",
@@ -53,6 +55,7 @@ __all__ = ["command"]
 def command(
     image: Path,
     inputs: Path,
+    codes: bool,
     config: str | None,
     run_folder: Path | None,
     technology_name: str,
@@ -77,7 +80,7 @@ def command(
     from tritforge.common.json_types import dump
     from tritforge.cost.errors import CostError
     from tritforge.cost.estimate import estimate, run_estimate
-    from tritforge.flows.inputs import input_codes, opened
+    from tritforge.flows.inputs import opened, read_inputs
     from tritforge.hw.presets import load_config
     from tritforge.sim.report import ReportError, read_run
     from tritforge.tables.estimate import estimate_parts
@@ -90,13 +93,13 @@ def command(
         if progress is not None:
             progress("loading image", 0.0)
         loaded = opened(image)
-        codes = input_codes(loaded, inputs)
         chosen = None if config is None else load_config(config)
         if run is None:
             document = estimate(
                 loaded,
-                codes,
+                inputs,
                 technology,
+                codes=codes,
                 config=chosen,
                 library=library,
                 clock=clock,
@@ -113,7 +116,7 @@ def command(
                 run,
                 loaded,
                 technology,
-                codes=codes,
+                codes=read_inputs(loaded, inputs, codes=codes).codes,
                 library=library,
                 clock=clock,
                 baselines=baselines,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tritforge.commands.options import FiniteRange, image_argument, json_option
+from tritforge.commands.options import FiniteRange, codes_option, image_argument, json_option
 from tritforge.console import progress_bar, show
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ SHOWN = 5
     help="Inputs whose mean cycles count, as for simulate; the fewer zeros there are in "
     "the activations, the more cycles. [default: one input of random codes]",
 )
+@codes_option
 @click.option(
     "-o",
     "--output",
@@ -63,6 +64,7 @@ def command(
     target: float | None,
     clock: float | None,
     inputs: Path | None,
+    codes: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -75,7 +77,9 @@ def command(
     and route reaches the clock, only tritforge build can say. docs/fit.md has what the estimates
     are worth.
     """
-    from tritforge.flows.inputs import input_codes, opened
+    if codes and inputs is None:
+        raise click.UsageError("--codes goes with --input", click.get_current_context())
+    from tritforge.flows.inputs import opened, read_inputs
     from tritforge.fpga.fit.report import FitReport
     from tritforge.fpga.fit.search import Search, random_codes
     from tritforge.fpga.platform.board import board as named_board
@@ -89,8 +93,12 @@ def command(
         if progress is not None:
             progress("loading image", 0.0)
         loaded = opened(image)
-        codes = random_codes(loaded.network) if inputs is None else input_codes(loaded, inputs)
-        search = Search(board, loaded.network, codes, clock_hz, progress)
+        given = (
+            random_codes(loaded.network)
+            if inputs is None
+            else read_inputs(loaded, inputs, codes=codes).codes
+        )
+        search = Search(board, loaded.network, given, clock_hz, progress)
         found = search.fastest() if target is None else search.smallest(target)
     best = found[0]
     if output is not None:
@@ -102,7 +110,7 @@ def command(
         fill=board.fill,
         target=target,
         input="random codes" if inputs is None else str(inputs),
-        inputs=len(codes),
+        inputs=len(given),
         chosen=best.report(board),
         others=tuple(one.report(board) for one in found[1:SHOWN]),
         file=None if output is None else str(output),

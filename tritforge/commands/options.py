@@ -17,6 +17,7 @@ __all__ = [
     "CONFIG_HELP",
     "FiniteRange",
     "clock_option",
+    "codes_option",
     "config_check",
     "cost_figures",
     "cost_options",
@@ -52,8 +53,13 @@ input_option = click.option(
     required=True,
     metavar="X.npy",
     type=click.Path(path_type=Path),
-    help="Images, (N, C, H, W), or one, (C, H, W). Float arrays hold real numbers as the network "
-    "was trained on, and are quantized; integer arrays hold activation codes.",
+    help="Images, (N, C, H, W), or one, (C, H, W): real numbers as the network was trained on, "
+    "whatever the type of the array.",
+)
+codes_option = click.option(
+    "--codes",
+    is_flag=True,
+    help="The input holds activation codes instead: integers that are taken as they are.",
 )
 config_check = click.option(
     "--config",

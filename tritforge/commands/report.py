@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tritforge.commands.options import cost_figures, cost_options, json_option
+from tritforge.commands.options import codes_option, cost_figures, cost_options, json_option
 from tritforge.common.json_types import JsonObject
 from tritforge.console import progress_bar, show
 
@@ -63,6 +63,7 @@ class _Origin(JsonObject):
     help="The input of the run: its additions are compared with it, and activation "
     "densities and baselines are added.",
 )
+@codes_option
 @cost_options
 @click.option(
     "-o",
@@ -76,6 +77,7 @@ def command(
     run: Path,
     image_path: Path | None,
     inputs: Path | None,
+    codes: bool,
     technology_name: str,
     clock: float | None,
     liberty: Path | None,
@@ -90,10 +92,12 @@ def command(
     The file needs nothing else: no network, no other file. --json prints the estimate. Energies are
     estimates before layout; docs/report.md says what stands where.
     """
+    if codes and inputs is None:
+        raise click.UsageError("--codes goes with --input", click.get_current_context())
     target = output or run.resolve().with_name(f"{run.resolve().name}.html")
     _check_target(target)
     from tritforge.cost.estimate import run_estimate
-    from tritforge.flows.inputs import input_codes, opened
+    from tritforge.flows.inputs import opened, read_inputs
     from tritforge.report.facts import image_facts, kernels_of
     from tritforge.report.numbers import rounded
     from tritforge.report.page import build_page
@@ -105,15 +109,15 @@ def command(
         if progress is not None:
             progress("loading image", 0.0)
         image = opened(_image_of(report, run, image_path))
-        codes = None if inputs is None else input_codes(image, inputs)
+        given = None if inputs is None else read_inputs(image, inputs, codes=codes).codes
         estimate = run_estimate(
             report,
             image,
             technology,
-            codes=codes,
+            codes=given,
             library=library,
             clock=clock,
-            baselines=codes is not None,
+            baselines=given is not None,
             progress=progress,
         )
         if progress is not None:
@@ -243,7 +247,7 @@ def _commands(
             and parameter.name not in ("as_json", "output")
             and value != parameter.default
         ):
-            own += [max(parameter.opts, key=len), str(value)]
+            own += [max(parameter.opts, key=len), *([] if parameter.is_flag else [str(value)])]
     return [
         (
             "Compile the network (names in capitals are not known to the image; the image may "

@@ -6,7 +6,12 @@ from typing import Any
 
 import click
 
-from tritforge.commands.options import FiniteRange, input_option, json_option
+from tritforge.commands.options import (
+    FiniteRange,
+    codes_option,
+    input_option,
+    json_option,
+)
 from tritforge.console import progress_bar, show
 
 __all__ = ["command"]
@@ -26,6 +31,7 @@ _OUTPUTS = 10
     help="Image folder, as written by tritforge export.",
 )
 @input_option
+@codes_option
 @click.option(
     "--board",
     "board_name",
@@ -74,6 +80,7 @@ _OUTPUTS = 10
 def command(
     image: Path,
     inputs: Path,
+    codes: bool,
     board_name: str | None,
     port: str | None,
     virtual: bool,
@@ -101,7 +108,7 @@ def command(
         raise click.UsageError("--noise goes with --virtual", context)
     import numpy as np
 
-    from tritforge.flows.inputs import input_codes, opened
+    from tritforge.flows.inputs import opened, read_inputs
     from tritforge.flows.simulate import report_of
     from tritforge.fpga.link.serial_link import SerialLink
     from tritforge.fpga.run.backend import BoardBackend
@@ -114,7 +121,7 @@ def command(
         clock = 0  # a simulated board's is nobody's
     checked = port is None if check is None else check
     loaded = opened(image)
-    codes = input_codes(loaded, inputs)
+    given = read_inputs(loaded, inputs, codes=codes)
     if output is not None:
         check_run_folder(output)
     with progress_bar() as progress, ExitStack() as stack:
@@ -129,12 +136,15 @@ def command(
         path = simulated.port if port is None else port
         link = SerialLink.open(loaded.config, path, baud, clock_hz=clock, progress=progress)
         backend = stack.enter_context(BoardBackend(loaded, link))
-        simulation = backend.run(codes, progress=progress)
+        simulation = backend.run(given.codes, progress=progress)
+        simulation.input = given.facts
         link_statistics = link.statistics.to_dict()
         differences = 0
         if checked:
-            expected = backend.golden.run(codes)
-            differences = int((expected != simulation.output).reshape(len(codes), -1).any(1).sum())
+            expected = backend.golden.run(given.codes)
+            differences = int(
+                (expected != simulation.output).reshape(len(given.codes), -1).any(1).sum()
+            )
     report = report_of(simulation, loaded)
     document: dict[str, Any] = {
         "board": "virtual" if virtual else "netlist" if netlist else board_name,
@@ -147,7 +157,7 @@ def command(
     }
     if output is not None and not differences:
         write_run(output, report, simulation)
-    rows = simulation.output.reshape(len(codes), -1)
+    rows = simulation.output.reshape(len(given.codes), -1)
     shown = [
         f"image {number}: class {int(row.argmax())}, outputs "
         f"{np.array2string(row[:_OUTPUTS], separator=', ')}"
@@ -165,7 +175,7 @@ def command(
     )
     if differences:
         raise click.ClickException(
-            f"{differences} of {len(codes)} images differ from the golden model"
+            f"{differences} of {len(given.codes)} images differ from the golden model"
         )
 
 

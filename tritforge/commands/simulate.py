@@ -6,6 +6,7 @@ import click
 
 from tritforge.commands.options import (
     clock_option,
+    codes_option,
     config_check,
     image_argument,
     input_option,
@@ -19,6 +20,7 @@ __all__ = ["command"]
 @click.command("simulate")
 @image_argument
 @input_option
+@codes_option
 @click.option(
     "--backend",
     type=click.Choice(["golden", "cycle", "rtl", "pysim"]),
@@ -54,6 +56,7 @@ __all__ = ["command"]
 def command(
     image: Path,
     inputs: Path,
+    codes: bool,
     backend: str,
     layer: str | None,
     output: Path,
@@ -81,7 +84,14 @@ def command(
     loaded = opened(image, config)
     with progress_bar() as progress:
         simulation = simulate(
-            loaded, inputs, backend, layer=layer, output=output, log=log, progress=progress
+            loaded,
+            inputs,
+            backend,
+            codes=codes,
+            layer=layer,
+            output=output,
+            log=log,
+            progress=progress,
         )
     report = report_of(simulation, loaded)
     show(

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from tritforge.commands.options import config_check, image_argument, input_option, json_option
+from tritforge.commands.options import (
+    codes_option,
+    config_check,
+    image_argument,
+    input_option,
+    json_option,
+)
 from tritforge.console import progress_bar, show
 
 __all__ = ["command"]
@@ -13,6 +19,7 @@ __all__ = ["command"]
 @click.command("verify")
 @image_argument
 @input_option
+@codes_option
 @click.option(
     "--backend",
     "backends",
@@ -32,6 +39,7 @@ __all__ = ["command"]
 def command(
     image: Path,
     inputs: Path,
+    codes: bool,
     backends: tuple[str, ...],
     pysim_images: int,
     config: str | None,
@@ -53,7 +61,12 @@ def command(
     loaded = opened(image, config)
     with progress_bar() as progress:
         result = verify(
-            loaded, inputs, backends=backends or None, pysim_images=pysim_images, progress=progress
+            loaded,
+            inputs,
+            codes=codes,
+            backends=backends or None,
+            pysim_images=pysim_images,
+            progress=progress,
         )
     show(as_json, result.to_json(), verification_table(result))
     for one in result.comparisons:

@@ -35,7 +35,7 @@ from tritforge.cost.technology import Technology
 from tritforge.cost.technology_file import load_technology
 from tritforge.cost.terms.term import Term
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
-from tritforge.flows.inputs import input_codes, opened
+from tritforge.flows.inputs import array_digest, opened, read_inputs
 from tritforge.flows.simulate import report_of
 from tritforge.flows.wall_clock import WallClock
 from tritforge.hw.config import Config
@@ -84,6 +84,7 @@ def estimate(
     inputs: str | Path | NDArray[Any],
     technology: str | Technology = "45nm",
     *,
+    codes: bool = False,
     config: Config | None = None,
     library: Library | None = None,
     clock: float | None = None,
@@ -97,7 +98,9 @@ def estimate(
     ----------
     image : path or Image
     inputs : path or array (images, channels, height, width)
-        Real numbers are quantized, integers are activation codes.
+        Real numbers as the network was trained on, whatever the type of the array.
+    codes : bool
+        The inputs are activation codes instead.
     technology : name, path of a TOML file, or Technology
     config : Config, optional
         Estimate the image's network on this configuration; it is compiled anew where the image
@@ -121,19 +124,20 @@ def estimate(
     if not isinstance(technology, Technology):
         technology = load_technology(str(technology))
     loaded = opened(image)
-    codes = input_codes(loaded, inputs)
+    given = read_inputs(loaded, inputs, codes=codes)
     compiled: CompiledNetwork = loaded
     if config is not None:
         if progress is not None:
             progress(f"compiling for {config.name}", 0.0)
-        compiled = recompiled(loaded, config, codes)
+        compiled = recompiled(loaded, config, given.codes)
     timer = WallClock(progress)
     with timer.step("cycle model"), CycleBackend(compiled, progress) as backend:
-        simulation = backend.run(codes, progress=progress)
+        simulation = backend.run(given.codes, progress=progress)
+    simulation.input = given.facts
     return _estimate(
         report_of(simulation, loaded),
         compiled,
-        codes,
+        given.codes,
         technology,
         library,
         clock,
@@ -161,9 +165,14 @@ def run_estimate(
     Raises
     ------
     CostError
-        The run is of another configuration or image, or its counters do not add up.
+        The run is of another configuration, image or input, or its counters do not add up.
     """
     check_image(report, image)
+    if codes is not None and report.input is not None:
+        if len(codes) != report.images:
+            raise CostError(f"the run is of {report.images} images, the input has {len(codes)}")
+        if report.input.sha256 != array_digest(codes):
+            raise CostError("the run is of other inputs than these: their activation codes differ")
     return _estimate(
         report,
         image,

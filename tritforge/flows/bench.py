@@ -20,7 +20,7 @@ from tritforge.common.json_types import dump
 from tritforge.common.progress import Progress
 from tritforge.flows.drawn import DRAWN_SAMPLES
 from tritforge.flows.export import export
-from tritforge.flows.inputs import input_codes
+from tritforge.flows.inputs import read_inputs
 from tritforge.flows.pictures import utilization_picture
 from tritforge.flows.wall_clock import WallClock
 from tritforge.hw import config as config_module
@@ -299,7 +299,8 @@ def _measure(
     clock: float,
     timer: WallClock,
 ) -> dict[str, Any]:
-    codes = input_codes(image, pixels)
+    given = read_inputs(image, pixels)
+    codes = given.codes
     with timer.step("golden model"):
         golden = {
             name: values[0]
@@ -309,6 +310,7 @@ def _measure(
         runner = create(backend, image, timer.progress)
     with timer.step(f"backend {backend}"), runner:
         simulation = runner.run(codes, progress=timer.progress)
+    simulation.input = given.facts
     if not np.array_equal(simulation.output[0], golden[image.network.final.output]):
         raise ReportError(
             f"the results of backend {backend} differ from the golden model's; "

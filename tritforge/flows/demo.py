@@ -13,7 +13,7 @@ from tritforge.common.files import new_folder, obstacle
 from tritforge.common.json_types import dump
 from tritforge.common.progress import Progress
 from tritforge.flows.export import export
-from tritforge.flows.inputs import input_codes
+from tritforge.flows.inputs import read_inputs
 from tritforge.flows.pictures import kernels_picture, utilization_picture
 from tritforge.flows.simulate import simulate
 from tritforge.flows.wall_clock import WallClock
@@ -137,7 +137,8 @@ def _run(
             folder / CHECKPOINT, MODEL, calibration, config, folder / "image", progress=progress
         )
     image = made.image
-    codes = input_codes(image, test_x)
+    given = read_inputs(image, test_x)
+    codes = given.codes
     with clock.step("float model"), torch.no_grad():
         plain = load_into(load_model(MODEL), str(folder / CHECKPOINT))
         float_class = plain(torch.from_numpy(test_x)).argmax(dim=1).numpy()
@@ -149,6 +150,7 @@ def _run(
         runner = create("rtl", image, progress)
     with clock.step("RTL"), runner:
         simulation = runner.run(codes, progress=progress)
+    simulation.input = given.facts
     report = build_report(simulation, str(output / "image"), image.manifest.manifest_sha256)
     write_run(folder / "run", report, simulation)
     wrong = np.flatnonzero((simulation.output != golden).any(axis=(1, 2, 3)))

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from tritforge.common.errors import warn
 from tritforge.common.json_types import Json
 from tritforge.common.progress import Progress
+from tritforge.flows.arrays import StrPath, read_array
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
 from tritforge.flows.export_checks import (
     check_count,
@@ -23,7 +25,7 @@ from tritforge.flows.export_checks import (
     check_quantized,
     check_trace,
 )
-from tritforge.flows.inputs import StrPath, array_digest, read_array
+from tritforge.flows.inputs import array_digest
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.compiled import CompiledNetwork
@@ -41,6 +43,8 @@ from tritforge.model_export.reference import FloatReference
 from tritforge.sim.golden import GoldenModel, quantize_input
 
 __all__ = ["Export", "Step", "export"]
+
+_REAL_ONES = "activation scales come from their values, and some 100 training samples give better"
 
 
 @dataclass
@@ -162,8 +166,7 @@ def export(
     chosen = load_config(config) if isinstance(config, str) else config
     target = Path(output)
     check_image_target(target)
-    array = read_array(samples, "calibration")
-    _check_samples(array)
+    array = _checked_samples(read_array(samples, "calibration"))
     steps = _Steps(progress)
     with steps.step("load model"):
         module = load_model(model) if isinstance(model, str) else model
@@ -188,7 +191,7 @@ def export(
         checked = array[: check_count(network)]
         # Calibration and quantization change nothing for it. It and the golden model hold the
         # weights in floating point: one after the other.
-        real = reference.run(checked.astype(np.float32)) if check else None
+        real = reference.run(checked) if check else None
         del reference
         golden = GoldenModel(network)
         if real is not None:
@@ -249,19 +252,34 @@ def check_image_target(path: Path) -> None:
         raise ImageError(f"{path} exists and is not a tritforge image; it is left as it is")
 
 
-def _check_samples(array: NDArray[Any]) -> None:
-    if array.dtype.kind not in "iuf":
-        raise ExportError(f"calibration samples must be numbers, not of type {array.dtype}")
+def _checked_samples(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Calibration samples, in single precision, in which the network computes."""
     if array.size == 0:
         raise ExportError(f"calibration samples are empty (shape {array.shape})")
-    if array.ndim not in (2, 4):
+    if array.ndim < 2:
         raise ExportError(
-            f"calibration samples have shape {array.shape}; expected is (samples, channels, "
-            f"height, width), or (samples, features)"
+            f"calibration samples have shape {array.shape}; expected is (samples, ..), such as "
+            f"(samples, channels, height, width) or (samples, features)"
         )
-    broken = int(np.count_nonzero(~np.isfinite(array)))
+    with np.errstate(over="ignore"):
+        samples = array.astype(np.float32)
+    broken = int(np.count_nonzero(~np.isfinite(samples)))
     if broken:
-        raise ExportError(f"calibration samples have {broken} values that are NaN or infinite")
+        raise ExportError(
+            f"calibration samples have {broken} values that are NaN or infinite in single precision"
+        )
+    if not samples.any():
+        raise ExportError(
+            "calibration samples are all zero, so no scale can be taken from them; "
+            "some 100 inputs as the network was trained on would be right"
+        )
+    if samples.min() == samples.max():
+        warn(f"calibration samples are all {samples.flat[0]:.4g}: {_REAL_ONES}")
+    elif len(samples) == 1:
+        warn(f"there is one calibration sample: {_REAL_ONES}")
+    elif all(np.array_equal(one, samples[0]) for one in samples[1:]):
+        warn(f"all {len(samples)} calibration samples are the same: {_REAL_ONES}")
+    return samples
 
 
 def _provenance(checkpoint: StrPath | Mapping[str, Any] | None) -> dict[str, Json] | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tritforge.flows.inputs import StrPath
+from tritforge.flows.arrays import StrPath
 from tritforge.hw.bodies import Target
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config

@@ -1,24 +1,39 @@
-"""What flows are given: images and arrays, by path or as they are."""
+"""What flows are given: images and inputs, by path or as they are."""
 
 import hashlib
-import os
-import tokenize
-import zipfile
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.errors import warn
+from tritforge.flows.arrays import StrPath, read_array
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.compiled import CompiledNetwork
-from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image, load_image
-from tritforge.sim.golden import quantize_input
+from tritforge.model_export.network import Tensor
+from tritforge.sim.golden import check_codes, quantize_input
+from tritforge.sim.result import InputFacts
 
-__all__ = ["StrPath", "array_digest", "input_codes", "opened", "read_array"]
+__all__ = ["Inputs", "array_digest", "clipping_sentence", "opened", "read_inputs"]
 
-StrPath = str | os.PathLike[str]
+#: Share of clipped values, and how far beyond the range one may be, from which on a user is warned.
+#: A test set has now and then a value that is larger than all of the calibration samples.
+MOST_CLIPPED = 0.01
+MOST_BEYOND = 2.0
+#: Inputs that use less than this part of the range are of another normalization: pixels of 0 to 1
+#: where calibration had 0 to 255 use 0.4 %.
+LEAST_USED = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Activation codes (images, channels, height, width), int64, and what they were made from."""
+
+    codes: NDArray[np.int64]
+    facts: InputFacts
 
 
 def opened(image: StrPath | Image, config: str | Config | None = None) -> Image:
@@ -34,52 +49,15 @@ def opened(image: StrPath | Image, config: str | Config | None = None) -> Image:
     return loaded
 
 
-def read_array(source: StrPath | NDArray[Any], what: str) -> NDArray[Any]:
-    """An array, or that of a ``.npy`` file; no code from the file is run.
+def read_inputs(
+    image: CompiledNetwork, source: StrPath | NDArray[Any], *, codes: bool = False
+) -> Inputs:
+    """Inputs of an image: an array, or that of a ``.npy`` file.
 
-    Raises
-    ------
-    ExportError
-        The file is missing, damaged, of another kind, or holds Python objects.
-    """
-    if isinstance(source, np.ndarray):
-        return source
-    if not isinstance(source, str | os.PathLike):
-        return np.asarray(source)
-    try:
-        array = np.load(source, allow_pickle=False)
-    except OSError as error:
-        raise ExportError(
-            f"{what} {source} cannot be read: {error.strerror or 'it is no .npy file'}"
-        ) from error
-    except (
-        ValueError,
-        EOFError,
-        MemoryError,
-        SyntaxError,
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-    ) as error:
-        if "allow_pickle" in str(error) or "Object arrays" in str(error):
-            raise ExportError(
-                f"{what} {source} is refused: it holds Python objects or is no .npy "
-                f"file; only arrays of numbers are read"
-            ) from error
-        raise ExportError(f"{what} {source} is truncated or no .npy file") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ExportError(
-            f"{what} {source} is an archive of arrays (.npz); one array in a .npy "
-            f"file would be right"
-        )
-    return array
-
-
-def input_codes(image: CompiledNetwork, source: StrPath | NDArray[Any]) -> NDArray[np.int64]:
-    """Activation codes (images, channels, height, width) of an input array or ``.npy`` file.
-
-    One image may come without the first dimension. Real numbers are quantized with the scale of
-    the network's input; integers are codes already.
+    One input may come without the first dimension. Numbers of any type are real numbers as the
+    network was trained on, and are quantized with the scale of the network's input; with ``codes``
+    they are integers, and activation codes already. Warns of inputs that are clipped, or that use
+    next to nothing of the range that calibration set.
 
     Raises
     ------
@@ -91,9 +69,54 @@ def input_codes(image: CompiledNetwork, source: StrPath | NDArray[Any]) -> NDArr
     shape = tensor.shape
     if array.shape == shape or (array.shape == shape[:1] and shape[1:] == (1, 1)):
         array = array[np.newaxis]
-    return quantize_input(array, tensor)
+    given = check_codes(array, tensor) if codes else quantize_input(array, tensor)
+    facts = _facts(array, tensor, given, codes)
+    if not codes:
+        _check_range(facts, array.dtype, tensor)
+    return Inputs(given, facts)
 
 
 def array_digest(array: NDArray[Any]) -> str:
     """SHA-256 of an array's values."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def clipping_sentence(facts: InputFacts) -> str:
+    """Which share of the inputs is clipped, and how far they are beyond the range."""
+    low, high = facts.range
+    share = "less than 0.01 %" if facts.clipped < 1e-4 else f"{facts.clipped:.2%}"
+    return (
+        f"{share} of the values are beyond the range that calibration set "
+        f"({low:.4g} to {high:.4g}) and are clipped, the farthest is {facts.farthest:.4g}"
+    )
+
+
+def _facts(
+    array: NDArray[Any], tensor: Tensor, given: NDArray[np.int64], codes: bool
+) -> InputFacts:
+    reach = (tensor.scale * tensor.low, tensor.scale * tensor.high)
+    lowest, highest = float(array.min()), float(array.max())
+    clipped = 0.0
+    if codes:
+        lowest, highest = lowest * tensor.scale, highest * tensor.scale
+    else:
+        half = tensor.scale / 2  # it is rounded to the range's end, not clipped
+        low, high = np.float64(reach[0] - half), np.float64(reach[1] + half)
+        beyond = (array < low) | (array > high)
+        clipped = float(np.count_nonzero(beyond)) / array.size
+    return InputFacts(array_digest(given), codes, lowest, highest, reach, clipped)
+
+
+def _check_range(facts: InputFacts, dtype: np.dtype[Any], tensor: Tensor) -> None:
+    """Warn of what looks like activation codes, or like another normalization."""
+    question = "are they normalized as the calibration samples were?"
+    if facts.clipped >= MOST_CLIPPED or (facts.clipped and facts.factor >= MOST_BEYOND):
+        if dtype.kind in "iu" and tensor.low <= facts.lowest and facts.highest <= tensor.high:
+            question = "integers are real numbers too; activation codes are given with --codes"
+        warn(f"input: {clipping_sentence(facts)}; {question}")
+    elif 0 < facts.factor < LEAST_USED:
+        low, high = facts.range
+        warn(
+            f"input: the values, {facts.lowest:.4g} to {facts.highest:.4g}, use {facts.factor:.2%} "
+            f"of the range that calibration set ({low:.4g} to {high:.4g}); {question}"
+        )

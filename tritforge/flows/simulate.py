@@ -6,7 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tritforge.common.progress import Progress
-from tritforge.flows.inputs import StrPath, array_digest, input_codes, opened
+from tritforge.flows.arrays import StrPath
+from tritforge.flows.inputs import opened, read_inputs
 from tritforge.hw.config import Config
 from tritforge.model_export.image.folder import Image
 from tritforge.sim.backend import BACKENDS, check_layer, check_log, create
@@ -22,6 +23,7 @@ def simulate(
     inputs: StrPath | NDArray[Any],
     backend: str = "rtl",
     *,
+    codes: bool = False,
     layer: str | None = None,
     config: str | Config | None = None,
     output: StrPath | None = None,
@@ -34,7 +36,9 @@ def simulate(
     ----------
     image : path or Image
     inputs : path or array (images, channels, height, width), or one image without the first
-        Real numbers are quantized, integers are activation codes.
+        Real numbers as the network was trained on, whatever the type of the array.
+    codes : bool
+        The inputs are activation codes instead: integers that are taken as they are.
     backend : str
         ``golden``, ``cycle``, ``rtl`` or ``pysim``.
     layer : str, optional
@@ -59,7 +63,7 @@ def simulate(
         One sentence each.
     """
     loaded = opened(image, config)
-    codes = input_codes(loaded, inputs)
+    given = read_inputs(loaded, inputs, codes=codes)
     if output is not None:
         check_run_folder(Path(output))
     if log is not None:
@@ -69,11 +73,12 @@ def simulate(
                 f"log {log} would lie in the run folder {output}; it belongs elsewhere"
             )
         if backend in BACKENDS:
-            check_log(backend, BACKENDS[backend].logs, len(codes))
+            check_log(backend, BACKENDS[backend].logs, len(given.codes))
     check_layer(loaded.network, layer)
     records: list[Record] = []
     with create(backend, loaded, progress) as runner:
-        simulation = runner.run(codes, layer, progress, None if log is None else records)
+        simulation = runner.run(given.codes, layer, progress, None if log is None else records)
+    simulation.input = given.facts
     if log is not None:
         write_log(
             log,
@@ -82,7 +87,7 @@ def simulate(
                 loaded.config.name,
                 loaded.config.identity,
                 loaded.manifest.manifest_sha256,
-                array_digest(codes),
+                given.facts.sha256,
                 layer,
                 simulation.backend,
                 records,

@@ -6,7 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tritforge.common.progress import Progress
-from tritforge.flows.inputs import StrPath, input_codes, opened
+from tritforge.flows.arrays import StrPath
+from tritforge.flows.inputs import opened, read_inputs
 from tritforge.hw.config import Config
 from tritforge.model_export.image.folder import Image
 from tritforge.sim import verify as verification
@@ -18,12 +19,15 @@ def verify(
     image: StrPath | Image,
     inputs: StrPath | NDArray[Any],
     *,
+    codes: bool = False,
     backends: Sequence[str] | None = None,
     pysim_images: int = verification.PYSIM_IMAGES,
     config: str | Config | None = None,
     progress: Progress | None = None,
 ) -> verification.Verification:
     """Compare every layer's integers on all backends; see :func:`tritforge.sim.verify.verify`.
+
+    Inputs are real numbers as the network was trained on; with ``codes``, activation codes.
 
     Raises
     ------
@@ -34,7 +38,7 @@ def verify(
     chosen = tuple(verification.CHECKED) if backends is None else tuple(backends)
     return verification.verify(
         loaded,
-        input_codes(loaded, inputs),
+        read_inputs(loaded, inputs, codes=codes).codes,
         backends=chosen,
         pysim_images=pysim_images,
         progress=progress,

@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from tritforge.flows.inputs import clipping_sentence
 from tritforge.sim.report import DEFAULT_CLOCK
 from tritforge.sim.result import CLUSTER_CYCLES, LayerReport, Loading, RunReport
 from tritforge.tables.table import captioned_table
@@ -18,15 +19,18 @@ def summary(report: RunReport, clock: float = DEFAULT_CLOCK) -> str:
         f"{what} on {images} {plural}, backend {report.backend}, "
         f"configuration {report.configuration} ({report.adders} adders)"
     )
+    clipping = ""
+    if report.input is not None and report.input.clipped:
+        clipping = f" Of the input, {clipping_sentence(report.input)}."
     if report.total_cycles is None:
-        return f"{head}: integers only, this backend has no clock."
+        return f"{head}: integers only, this backend has no clock.{clipping}"
     each = report.total_cycles / images
     rate = report.total_cycles / max(report.wall_seconds, 1e-3)
     return (
         f"{head}: {report.total_cycles:,} cycles in all, {each:,.0f} cycles an image, "
         f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
         f"{report.utilization or 0:.1%}. {loading_sentence(report.loading)} Simulated in "
-        f"{report.wall_seconds:.1f} s, loading included ({rate:,.0f} computing cycles/s)."
+        f"{report.wall_seconds:.1f} s, loading included ({rate:,.0f} computing cycles/s).{clipping}"
     )
 
 

@@ -18,6 +18,7 @@ from tests.tritforge.support import (
     leftovers,
     pickle_bomb,
     refused,
+    samples,
     small_model,
 )
 from tritforge.model_export.model_file import load_model
@@ -204,16 +205,34 @@ def test_export_refuses_weights_that_are_not_finite(capsys, files, value):
     ("array", "words"),
     [
         (np.zeros((0, 2, 4, 4), np.float32), "empty"),
-        (np.zeros((3, 2, 4), np.float32), "shape (3, 2, 4)"),
-        (np.zeros((3, 5, 4, 4), np.float32), "channels"),
+        (np.eye(80, dtype=np.float32).reshape(-1, 5, 4, 4), "channels"),
+        (np.zeros((3, 2, 4, 4), np.float32), "calibration samples are all zero"),
+        (np.full((3, 2, 4, 4), 1e300), "NaN or infinite in single precision"),
+        (np.zeros(32), "shape (32,)"),
         (np.full((3, 2, 4, 4), np.nan, np.float32), "NaN or infinite"),
-        (np.full((3, 2, 4, 4), "x"), "must be numbers"),
+        (np.full((3, 2, 4, 4), "x"), "must be an array of real numbers"),
     ],
 )
 def test_export_refuses_calibration(capsys, files, array, words):
     np.save(files / "calibration.npy", array)
     assert words in refused(capsys, *export_arguments(files, files / "image"))
     assert not leftovers(files)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.ones((4, 2, 4, 4), np.float32), "calibration samples are all 1"),
+        (samples()[:1], "there is one calibration sample"),
+        (samples()[[0, 0, 0]], "all 3 calibration samples are the same"),
+    ],
+)
+def test_export_warns_of_calibration(capsys, files, array, words):
+    np.save(files / "calibration.npy", array)
+    code, out, err = call(capsys, *export_arguments(files, files / "image"), "--json")
+    assert code == 0
+    assert f"tritforge: warning: {words}: activation scales come from their values" in err
+    assert any(one.startswith(words) for one in json.loads(out)["warnings"])
 
 
 def test_export_refuses_object_arrays_and_damaged_files(capsys, files):

@@ -101,6 +101,7 @@ def test_simulate_takes_one_image_and_codes(capsys, exported, tmp_path):
             "golden",
             "-o",
             tmp_path / name,
+            *(["--codes"] if name == "codes" else []),
         )
         assert code == 0, err
         outputs.append(np.load(tmp_path / name / "output.npy"))
@@ -114,7 +115,8 @@ def test_simulate_takes_one_image_and_codes(capsys, exported, tmp_path):
         (np.zeros((1, 3, 4, 4), np.float32), "(images, 2, 4, 4)"),
         (np.full((1, 2, 4, 4), np.inf, np.float32), "infinite"),
         (np.full((1, 2, 4, 4), 300), "activation codes from 300"),
-        (np.array(["a"]), "array of numbers"),
+        (np.zeros((1, 2, 4, 4)), "must be integers, not float64"),
+        (np.array(["a"]), "array of real numbers"),
     ],
 )
 def test_simulate_refuses_input(capsys, exported, tmp_path, array, words):
@@ -129,6 +131,7 @@ def test_simulate_refuses_input(capsys, exported, tmp_path, array, words):
         tmp_path / "run",
         "--backend",
         "golden",
+        *(["--codes"] if "codes" in words or "integers" in words else []),
     )
     assert words in said
     assert not (tmp_path / "run").exists()

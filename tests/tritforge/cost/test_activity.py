@@ -15,7 +15,7 @@ from tritforge.cost.netlist.flat import Group, cell_expression, flat_netlist, ma
 from tritforge.cost.netlist.simulator import NetlistLink, compile_counting
 from tritforge.cost.technology_file import load_technology
 from tritforge.flows.export import export
-from tritforge.flows.inputs import input_codes
+from tritforge.flows.inputs import read_inputs
 from tritforge.hw import protocol
 from tritforge.hw.presets import load_config
 from tritforge.model_export.training.digits import digits_data
@@ -257,7 +257,7 @@ def test_digits_network_runs_on_the_netlist(technology, tmp_path):
     checkpoint.write_bytes((files("tritforge") / "data" / "digits_ttq.pt").read_bytes())
     image = export(checkpoint, "zoo:digits", train[:256], "tiny", tmp_path / "image").image
     # Raises where integers or cycles are not the models'.
-    told = switching_activity(image, input_codes(image, test[:2]), technology).to_json()
+    told = switching_activity(image, read_inputs(image, test[:2]).codes, technology).to_json()
     assert told["images"] == 2
     assert 0 <= told["counted_cycles"] - told["cycles"] < 100
     blocks = map_design(image.config, built_in_library(technology))

@@ -16,6 +16,7 @@ from tritforge.cost.counts import HOST
 from tritforge.cost.errors import CostError
 from tritforge.cost.estimate import estimate, recompiled, run_estimate
 from tritforge.cost.results import Estimate
+from tritforge.flows.inputs import read_inputs
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.sim.backend import CycleBackend
@@ -43,7 +44,7 @@ def example(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def document(example, technology):
-    return estimate(*example, technology).to_json()
+    return estimate(*example, technology, codes=True).to_json()
 
 
 def test_document(document):
@@ -193,11 +194,20 @@ def test_a_run_gives_the_same(document, example, technology):
         run_estimate(other, image, technology, codes=codes)
     with pytest.raises(CostError, match="run is of 3 images, the input has 2"):
         run_estimate(report, image, technology, codes=codes[:2])
+    given = read_inputs(image, codes, codes=True)
+    told = dataclasses.replace(report, input=given.facts)
+    assert run_estimate(told, image, technology, codes=given.codes).adds_checked
+    for inputs, words in (
+        (codes[::-1], "of other inputs than these"),
+        (codes[:2], "run is of 3 images, the input has 2"),
+    ):
+        with pytest.raises(CostError, match=words):
+            run_estimate(told, image, technology, codes=inputs.astype(np.int64))
 
 
 @pytest.mark.compiles
 def test_clock(document, example, technology):
-    slow = estimate(*example, technology, clock=80.0, baselines=False).to_json()
+    slow = estimate(*example, technology, codes=True, clock=80.0, baselines=False).to_json()
     assert slow["baselines"] == {}
     assert slow["microseconds"] == pytest.approx(10 * document["microseconds"])
     for one, other in zip(slow["layers"], document["layers"], strict=True):
@@ -212,7 +222,7 @@ def test_streamed(tmp_path, technology, area, monkeypatch):
     """All that is sent in a run is counted off the chip, 32 bits a word."""
     monkeypatch.setattr("tritforge.cost.estimate.measure_area", lambda *args, **options: area)
     image, codes = made(tmp_path, stream=True)
-    found = estimate(image, codes, technology, baselines=False).to_json()
+    found = estimate(image, codes, technology, codes=True, baselines=False).to_json()
     assert found["loading"] is None
     schedule = image.memory.schedule
     words = sum(
@@ -238,7 +248,7 @@ def test_another_configuration(example, technology, area, monkeypatch):
     wide = dataclasses.replace(MINI, name="wide", elements=4, trit_depth=512)
     other = recompiled(image, wide, codes)
     assert other.config == wide
-    found = estimate(image, codes, technology, config=wide, baselines=False).to_json()
+    found = estimate(image, codes, technology, codes=True, config=wide, baselines=False).to_json()
     assert found["image_manifest_sha256"] == image.manifest.manifest_sha256
     assert found["adders"] == 8
     assert found["adds_checked"]

@@ -8,7 +8,7 @@ from torch import nn
 import tritforge
 from tests.tritforge.support import prepare, samples, small_model
 from tritforge.flows.export import _Steps
-from tritforge.flows.inputs import input_codes, opened
+from tritforge.flows.inputs import opened, read_inputs
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
@@ -76,11 +76,12 @@ def test_strided_first_layer(tmp_path):
         real = model(torch.from_numpy(x)).numpy()
     scaled = golden[:, :, 0, 0] * manifest.output.result_scale
     assert np.abs(scaled - real).max() < 0.03 * np.abs(real).max()
-    one = tritforge.simulate(made.image, input_codes(made.image, x[0]), "golden").output
+    codes = read_inputs(made.image, x[0]).codes
+    one = tritforge.simulate(made.image, codes, "golden", codes=True).output
     np.testing.assert_array_equal(one, golden[:1])
     alone = tritforge.simulate(made.image, x[:1], "golden", layer="0").output
     with InterpreterBackend(made.image) as memory:
-        np.testing.assert_array_equal(memory.run(input_codes(made.image, x[0]), "0").output, alone)
+        np.testing.assert_array_equal(memory.run(codes, "0").output, alone)
     with pytest.raises(ExportError, match=r"expected is \(images, 3, 15, 17\)"):
         tritforge.simulate(made.image, np.zeros((1, 48, 5, 5)), "golden")
 
