@@ -41,7 +41,8 @@ def calibrate(
     -------
     Network
         Tensors without negative values are unsigned, codes 0 to 255, the others signed, codes
-        -128 to 127. A tensor that is zero for all samples gets scale 1.
+        -128 to 127. A tensor that is zero for all samples gets the scale of what it is added to,
+        or 1.
 
     Raises
     ------
@@ -65,12 +66,27 @@ def calibrate(
             )
     ranges = (reference or FloatReference(network)).ranges(samples, percentile)
     tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
+    _scale_dead_sources(network, tensors, ranges)
     for layer in network.layers:
         source, output = tensors[layer.groups[0].source], tensors[layer.output]
         # what only copies values must not round them: it keeps its source's codes
         if _is_copy(layer) and source.signed == output.signed:
             tensors[layer.output] = dataclasses.replace(output, scale=source.scale)
     return dataclasses.replace(network, tensors=tensors)
+
+
+def _scale_dead_sources(
+    network: Network, tensors: dict[str, Tensor], ranges: dict[str, tuple[float, float]]
+) -> None:
+    """Give tensors that are zero for all samples a scale at which layers with other sources keep
+    the precision of these: they have one unit for all of them."""
+    dead = {name for name, ends in ranges.items() if max(map(abs, ends)) < _SMALLEST}
+    for layer in network.layers if dead else ():
+        sources = {group.source for group in layer.groups}
+        scales = [tensors[name].scale for name in sources - dead]
+        for name in sources & dead if scales else ():
+            scale = min([*scales, tensors[name].scale])
+            tensors[name] = dataclasses.replace(tensors[name], scale=scale)
 
 
 def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:

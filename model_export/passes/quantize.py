@@ -29,6 +29,8 @@ _SAME_ROUNDING = 1e-4
 #: Accumulator bits that a last layer should keep to where its rows have different gains, so
 #: that 8 bits of its 32-bit results are left for the gains.
 _FINAL_ACCUMULATOR_WIDTH = RESULT_WIDTH - 8
+#: What single precision rounds a number by, as a part of it.
+_SINGLE_PRECISION = 2.0**-24
 
 
 @dataclass
@@ -96,21 +98,37 @@ def quantize(network: Network, config: Config) -> Network:
             raise ExportError(f"tensor {tensor.name} has no scale; calibrate the network first")
     layers = []
     for layer in network.layers:
-        if layer.final and np.unique(np.abs(layer.gain)).size > 1:
-            narrow = min(config.accumulator_max, (1 << (_FINAL_ACCUMULATOR_WIDTH - 1)) - 1)
-            try:
-                result = _coefficients(network, layer, config, narrow)
-            except ExportError:
-                result = _coefficients(network, layer, config, config.accumulator_max)
-        else:
-            result = _coefficients(network, layer, config, config.accumulator_max)
-        _set_bounds(network, result)
         if layer.final:
-            _set_result(network, result, config)
-        else:
-            _set_requantization(network, result, config)
+            layers.append(_final(network, layer, config))
+            continue
+        result = _coefficients(network, layer, config, config.accumulator_max)
+        _set_bounds(network, result)
+        _set_requantization(network, result, config)
         layers.append(result)
     return dataclasses.replace(network, layers=layers)
+
+
+def _final(network: Network, layer: Layer, config: Config) -> Layer:
+    """The last layer quantized, with accumulators as wide as its results leave room for."""
+    width = config.accumulator_width
+    limits = [config.accumulator_max]
+    if np.unique(np.abs(layer.gain)).size > 1 and width > _FINAL_ACCUMULATOR_WIDTH:
+        limits.insert(0, (1 << (_FINAL_ACCUMULATOR_WIDTH - 1)) - 1)
+    # A bias that is far larger than the sums leaves them fewer bits.
+    limits += [(1 << (bits - 1)) - 1 for bits in range(width - 4, 4, -4)]
+    refusal: ExportError | None = None
+    for limit in limits:
+        try:
+            result = _coefficients(network, layer, config, limit)
+            _set_bounds(network, result)
+            _set_result(network, result, config)
+        except ExportError as error:
+            if limit == config.accumulator_max:
+                refusal = error
+            continue
+        return result
+    assert refusal is not None
+    raise refusal
 
 
 # ----- coefficients
@@ -358,13 +376,19 @@ def _set_result(network: Network, layer: Layer, config: Config) -> None:
     most_multiplier = (1 << (config.multiplier_width - 1)) - 1
     lo, hi = partial_bounds(network, layer)
     reach = np.maximum(-lo, hi).astype(np.float64)
-    largest = float(np.abs(layer.gain).max())
+    # Rows whose sums are zero, or vanish beside the bias in single precision, are their bias.
+    sums = reach * np.abs(layer.gain) * layer.accumulator_scale
+    gain = np.where(sums > np.abs(layer.offset) * _SINGLE_PRECISION, layer.gain, 0.0)
+    largest = float(np.abs(gain).max())
+    steps = 1
     if largest == 0:
-        gain, steps, unit = np.zeros(layer.rows), 1, layer.accumulator_scale
+        most_bias = float(np.abs(layer.offset).max())
+        unit = most_bias / (1 << (most.bit_length() - 1)) or layer.accumulator_scale
+        note = "its results are its bias, whatever the input"
+        layer.note = f"{layer.note}; {note}" if layer.note else note
     else:
-        gain, unit = layer.gain / largest, layer.accumulator_scale * largest
-        steps = 1
-        if (np.abs(gain) != 1).any():
+        gain, unit = gain / largest, layer.accumulator_scale * largest
+        if not np.isin(np.abs(gain), (0, 1)).all():
             # rounding the multiplier adds at most reach / 2, rounding the bias 1/2
             room = most - reach / 2 - 1
             size = np.maximum(reach * np.abs(gain) + np.abs(layer.offset) / unit, 1.0)
@@ -377,7 +401,8 @@ def _set_result(network: Network, layer: Layer, config: Config) -> None:
         row = int(total.argmax())
         raise ExportError(
             f"layer {layer.name}: results of row {row} need "
-            f"{int(total[row]).bit_length() + 1} bits, available are {most.bit_length() + 1}"
+            f"{int(total[row]).bit_length() + 1} bits, available are {most.bit_length() + 1}; "
+            f"its bias is {layer.offset[row]:.3g}, its weights add at most {sums[row]:.3g}"
         )
     if steps > 1:
         error = float(np.abs(multiplier - gain * steps).max() / steps)

@@ -14,7 +14,7 @@ from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Te
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import effective_groups, partial_bounds, quantize
 from tritforge.model_export.passes.trace import trace
-from tritforge.sim.golden import GoldenModel, requantize
+from tritforge.sim.golden import GoldenModel, quantize_input, requantize
 
 TINY = PRESETS["tiny"]
 
@@ -355,11 +355,41 @@ def test_final_with_gains(width):
 
 
 def test_final_that_does_not_fit():
-    network = one_layer([[1, -1]], 1e-6, 1e-6, offset=1e6)
+    network = one_layer([[1, 1], [1, -1]], 1e-6, 1e-6, offset=[1e6, 0.0])
     with pytest.raises(
-        ExportError, match=r"layer fc: results of row 0 need \d+ bits, available are 32"
+        ExportError,
+        match=r"layer fc: results of row 0 need \d+ bits, available are 32; "
+        r"its bias is 1e\+06, its weights add at most 2e-06",
     ):
         quantize(network, TINY)
+
+
+@pytest.mark.parametrize(
+    ("trits", "options"),
+    [
+        ([[0, 0], [0, 0], [0, 0]], {}),
+        ([[1, -1], [1, 1], [0, 1]], {"gain": [0.0, 0.0, 0.0]}),
+        ([[1, -1], [0, 0], [0, 1]], {}),
+        ([[1, -1], [0, 0], [0, 1]], {"gain": [1.0, 1e6, 0.5]}),
+        ([[1, -1], [1, 1], [0, 1]], {"gain": [1.0, 0.0, 0.5]}),
+        ([[1, -1], [1, 1], [0, 1]], {"offset": [1e3, -1e3, 2e2]}),
+        ([[1, -1], [1, 1], [0, 1]], {"offset": [1e6, -1e6, 2e5]}),
+        ([[1, -1], [1, 1], [0, 1]], {"offset": [1e12, -1e12, 1e12]}),
+        ([[0, 0], [0, 0], [0, 0]], {"offset": [-4.595, -4.595, -4.595]}),
+        ([[0, 0], [0, 0], [0, 0]], {"offset": [0.0, 0.0, 0.0]}),
+    ],
+)
+def test_bias_of_a_last_layer(trits, options):
+    """Whatever its size beside the sums: within rounding of the largest result."""
+    options = {"offset": [0.1, -0.3, 0.5], "gain": [1.0, 1.0, 1.0], **options}
+    network = quantize(one_layer(trits, 0.5, 0.7, **options), TINY)
+    codes = np.random.default_rng(5).integers(0, 256, (20, 2, 1, 1))
+    signs = np.array(trits)
+    weights = np.where(signs > 0, 0.5, np.where(signs < 0, -0.7, 0))
+    sums = (codes[:, :, 0, 0] / 255) @ weights.T
+    expected = sums * np.array(options["gain"]) + np.array(options["offset"])
+    found = GoldenModel(network).run(codes)[:, :, 0, 0] * network.final.result_scale
+    assert np.abs(found - expected).max() <= 2e-3 * np.abs(expected).max()
 
 
 # ----- whole networks
@@ -391,7 +421,52 @@ def test_all_zero_weights():
         expected = model(torch.from_numpy(x)).numpy()
     codes = np.zeros(x.shape, np.int64)
     found = GoldenModel(network).run(codes) * network.final.result_scale
-    assert np.allclose(found, expected, atol=0.5 * network.final.result_scale)
+    assert np.allclose(found, expected, rtol=1e-6)
+    assert "its results are its bias" in network.final.note
+
+
+@pytest.mark.parametrize("bias", [0.3, 40.0, -0.3])
+def test_hidden_rows_of_zeros_keep_their_bias(bias):
+    """A row of zeros, all rows of zeros, and a bias that is far larger than the sums."""
+    for rows in (slice(0, 1), slice(None)):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 1))
+        with torch.no_grad():
+            model[0].weight[rows] = 0
+            model[0].bias[:] = bias
+        network, x = export(model, (2, 6, 6))
+        with torch.no_grad():
+            expected = model(torch.from_numpy(x)).numpy()
+        codes = quantize_input(x, network.tensors["input"])
+        found = GoldenModel(network).run(codes) * network.final.result_scale
+        assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+
+
+class Dead(nn.Module):
+    """A sum of a live branch and of one that is zero for all inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.dead, self.last = (nn.Conv2d(2, 2, 1) for _ in range(3))
+
+    def forward(self, x):
+        return self.last(torch.relu(self.live(x)) + torch.relu(self.dead(x)))
+
+
+def test_a_dead_branch_costs_the_others_no_precision():
+    torch.manual_seed(2)
+    model = Dead()
+    with torch.no_grad():
+        model.dead.weight[:], model.dead.bias[:] = 0, -1
+        model.live.weight *= 0.01
+        model.live.bias *= 0.01
+        model.last.bias[:] = 0
+    network, x = export(model, (2, 6, 6))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x)).numpy()
+    codes = quantize_input(x, network.tensors["input"])
+    found = GoldenModel(network).run(codes) * network.final.result_scale
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_pool_is_part_of_its_layer():
