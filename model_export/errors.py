@@ -2,7 +2,11 @@
 
 from tritforge.common.errors import TritforgeError
 
-__all__ = ["ExportError", "ImageError", "ModelError"]
+__all__ = ["CheckpointError", "ExportError", "ImageError", "ModelError"]
+
+
+class CheckpointError(TritforgeError, ValueError):
+    """A checkpoint that cannot be read or does not fit; the message is one sentence."""
 
 
 class ExportError(TritforgeError, ValueError):
@@ -14,4 +18,4 @@ class ImageError(TritforgeError, ValueError):
 
 
 class ModelError(TritforgeError, ValueError):
-    """A model specification that gives no ``nn.Module``; the message is one sentence."""
+    """A model that cannot be had or copied; the message is one sentence."""

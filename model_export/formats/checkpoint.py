@@ -1,73 +1,55 @@
-"""Checkpoints as people have them, read without running code, loaded into a plain network.
+"""Checkpoints as people have them, read without running code, loaded into a copy of a model.
 
-:func:`load_checkpoint` reads a file into named tensors. :func:`load_into` puts them into the
-user's model and gives back a network of ordinary PyTorch layers whose weights are those that the
-network computes with. It knows
+:func:`load_checkpoint` reads a file into named tensors. :func:`load_into` puts them into a copy
+of the user's model, whatever its layers and hooks are. It knows
 
-* the modules of :mod:`tritforge.model_export.training.ttq` (latent weights, ``wp``, ``wn`` and the
-threshold);
+* the state dict of the model itself, and of the same network under other names or in other parts
+  (:mod:`tritforge.model_export.formats.names`,
+  :mod:`tritforge.model_export.formats.computed_weights`);
 * ordinary state dicts with ternary values baked into the weights;
 * latent weights with Wp and Wn beside them, as PyTorch names (``conv2.weight``, ``conv2.Wp``) or
   as those of the authors' TensorFlow code (``conv1/W:0``, ``conv1/Wp:0``).
 """
 
-import math
-import pickle
-import re
-import struct
-import warnings
-import zipfile
-import zlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from tritforge.common.errors import TritforgeError
-from tritforge.model_export.formats.pickled_arrays import RefusedPickleError, read_pickled_arrays
-from tritforge.model_export.training.ttq import (
-    ConstantSparsity,
-    FractionOfMax,
-    TernaryLayer,
-    bake,
-    heuristic_for,
-    ternarize,
+from tritforge.model_export.copying import (
+    copy_model,
+    refresh_weights,
+    remove_wrappers,
+    settle_lazy,
+    uninitialized,
+    unwrapped,
 )
+from tritforge.model_export.errors import CheckpointError, ModelError
+from tritforge.model_export.formats.computed_weights import fit_parts
+from tritforge.model_export.formats.files import read_file
+from tritforge.model_export.formats.names import align, common_prefix, is_beside, join
+from tritforge.model_export.formats.tensorflow_names import from_tensorflow, is_tensorflow
+from tritforge.model_export.formats.ternary_state import (
+    SPELLINGS,
+    TernaryState,
+    distinct_values,
+    has_ternary_values,
+    split_scales,
+)
+from tritforge.model_export.training.ttq import TernaryLayer, replace_ternary
 
 __all__ = ["CheckpointError", "distinct_values", "load_checkpoint", "load_into"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
-DEEPEST_WRAPPING = 3
 PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and torch.compile
-SPELLINGS = {
-    "wp": ("wp", "Wp", "WP", "W_p", "w_p", "pos"),
-    "wn": ("wn", "Wn", "WN", "W_n", "w_n", "neg"),
-    "threshold": ("threshold", "t"),
-    "threshold_kind": ("threshold_kind",),
-}
-TENSORFLOW_NAMES = {
-    "W": "weight",
-    "b": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "mean/EMA": "running_mean",
-    "variance/EMA": "running_var",
-    "Wp": "wp",
-    "Wn": "wn",
-}
-TENSORFLOW_KEY = re.compile(
-    rf"^(?:tower\d+/)?(?P<layer>.+)/(?P<name>{'|'.join(TENSORFLOW_NAMES)})(?::0)?$"
-)
-TENSORFLOW_TRAINING = re.compile(
-    r"(/(Adam|Momentum|RMSProp)(_\d+)?|(^|/)(global_step|learning_rate|beta[12]_power))(:0)?$"
-)
-
-
-class CheckpointError(TritforgeError, ValueError):
-    """A checkpoint that cannot be read or does not fit; the message is one sentence."""
+_DEEPEST = 8  # dictionaries in dictionaries
+#: Characters of one list of names in a message.
+_LONGEST = 64
+_SPELLINGS = {spelling for spellings in SPELLINGS.values() for spelling in spellings}
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -77,195 +59,166 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     of pickles), ``.npz`` archives of plain arrays, and ``.npy`` files of a dictionary of arrays,
     as tensorpack wrote them. The state dict may be inside a dictionary,
     under ``state_dict``, ``model`` and the like; prefixes that ``nn.DataParallel`` and
-    ``torch.compile`` put before every name are removed. Python numbers become scalar tensors.
+    ``torch.compile`` put before every name are removed. Python numbers become scalar tensors;
+    other entries are left out.
 
     Raises
     ------
     CheckpointError
-        The file is missing, truncated or of another kind, holds Python objects other than
-        tensors in containers, or holds no tensors.
+        The file is missing, damaged or of another kind, asks for Python objects that are not
+        known to be harmless, or holds no tensors.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            content = _read(file, path)
-    except OSError as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read: {error.strerror or error}"
-        ) from error
-    return _named_tensors(content, f"checkpoint {path}")
+    where = f"checkpoint {path}"
+    tensors = _unwrapped(read_file(Path(path)), where)
+    for name, tensor in tensors.items():
+        tensors[name] = _ordinary(name, tensor, where)
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
 
 
 def load_into(
     model: nn.Module,
-    source: str | Path | Mapping[str, object],
+    source: str | os.PathLike[str] | Mapping[str, object] | None,
     threshold: float | None = None,
     *,
     label: str | None = None,
+    notes: list[str] | None = None,
 ) -> nn.Module:
-    """A copy of ``model`` with the weights of ``source``: plain layers, eval mode.
+    """A copy of ``model`` with the weights of ``source``: eval mode, float32, on the CPU.
+
+    The copy has the model's hooks, parametrizations and ternary layers; wrappers of
+    ``torch.compile`` and ``nn.DataParallel`` are left out, and so is nothing else. ``model`` is
+    unchanged. The names of ``source`` may differ from the model's by prefixes and wrappers.
 
     A layer that has Wp and Wn beside its weight gets ``+Wp where weight > delta, -Wn where
     weight < -delta, else 0`` (both strict) with ``delta = t * max |weight|``. Weights under the
     TensorFlow names follow the authors' code also where ``|weight| = delta``: +-1 there. A weight
-    whose values are already among +Wp, 0, -Wn, or all of one magnitude, needs no t.
+    whose values are already among +Wp, 0, -Wn, or all of one magnitude, needs no t. A ternary
+    layer keeps latent weight, Wp and Wn; where ``source`` has ternary values, a plain layer takes
+    its place.
 
-    ``model`` may be plain or have ternary modules where the checkpoint has ternary layers; it is
-    unchanged. Under the TensorFlow names, conv kernels are transposed from HWIO and matrices from
+    Under the TensorFlow names, conv kernels are transposed from HWIO and matrices from
     (in, out), and the first linear layer after a conv is taken to follow a square map flattened
     as height, width, channel.
 
     Parameters
     ----------
     source
-        A file for :func:`load_checkpoint`, or names and tensors.
+        A file for :func:`load_checkpoint`, names and tensors, or None: the model's own weights.
     threshold
         t as a fraction of max |weight|, where the checkpoint does not hold it.
     label
         What errors call names and tensors.
+    notes
+        Gets a line for what was ignored or computed.
 
     Raises
     ------
     CheckpointError
         As :func:`load_checkpoint`; or tensors are missing, unexpected, of a wrong shape, NaN or
-        infinite (one message names them all); or t is needed and absent, or contradicts the one
-        in the checkpoint.
+        infinite (one message says how many fit and names the first); or t is needed and absent,
+        or contradicts the one in the checkpoint.
+    ModelError
+        The model is quantized, cannot be copied, or has no values of its own.
     """
-    if isinstance(source, Mapping):
-        where = label or "the state dict"
-        state = _named_tensors(source, where)
-    else:
-        where = f"checkpoint {source}"
-        state = load_checkpoint(source)
     if threshold is not None and not 0 <= threshold < 1:
         raise CheckpointError(f"threshold must be a fraction of max |w| in [0, 1), not {threshold}")
-    target = bake(model)
-    author = any(re.search(r"/W(:0)?$", name) for name in state)
-    if author:
-        state = _from_tensorflow(state, target, where)
-    state, companions = _split(state, model, where)
-    _check_fit(state, companions, model, target, where)
-
-    common = companions.pop("", {}) if "weight" not in state else {}
-    without = []
-    for layer, values in companions.items():
-        if "wp" not in values:  # a threshold alone, beside baked weights
-            continue
-        name = _join(layer, "weight")
-        if "threshold" not in values and _is_baked(state[name], values):
-            continue
-        rule = _rule(state[name], {**common, **values}, threshold, layer, where)
-        if rule is None:
-            without.append(layer)
-        else:
-            state[name] = _ternary(state[name], values["wp"], values["wn"], rule, author)
-    if without:
-        raise CheckpointError(
-            f"{where} has latent weights, Wp and Wn for {', '.join(without)}, but not the "
-            f"threshold t; give it with --threshold (the paper uses 0.05)"
-        )
-    target.load_state_dict(state, strict=False)
+    _refuse_quantized(model)
+    target = copy_model(unwrapped(model)).eval()
+    remove_wrappers(target)
+    _to_float32(target)
+    said: list[str] = [] if notes is None else notes
+    if source is None:
+        _own_weights(target, threshold)
+    else:
+        target = _loaded(target, source, threshold, label, said)
+    settle_lazy(target)
+    refresh_weights(target)
     return target
 
 
-# ---- reading files ----------------------------------------------------------------------------
-
-
-def _read(file: BinaryIO, path: Path) -> object:
-    """Whatever the file holds; nothing but tensors, numbers, strings and containers is built."""
-    start = file.read(4)
-    file.seek(0)
-    is_zip = start == b"PK\x03\x04"
-    try:
-        if is_zip:
-            with zipfile.ZipFile(file) as archive:
-                names = archive.namelist()
-                broken = archive.testzip()
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise CheckpointError(
-                    f"checkpoint {path} is a TorchScript program; "
-                    f"save the state_dict() of the model instead"
-                )
-            if broken is not None:
-                raise CheckpointError(
-                    f"checkpoint {path} is damaged: {broken} has a wrong checksum"
-                )
-            file.seek(0)
-            if names and all(name.endswith(".npy") for name in names):
-                with np.load(file, allow_pickle=False) as arrays:
-                    return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        if start == b"\x93NUM":
-            return _tensors(read_pickled_arrays(file))
-        with warnings.catch_warnings():
-            # It warns of pickle protocols it may not know. It reads them, or we raise.
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except OSError:
-        raise
-    except RefusedPickleError as error:
+def _loaded(
+    target: nn.Module,
+    source: str | os.PathLike[str] | Mapping[str, object],
+    threshold: float | None,
+    label: str | None,
+    notes: list[str],
+) -> nn.Module:
+    """``target``, or what replaces it, with the weights of ``source``."""
+    if isinstance(source, Mapping):
+        where, content = label or "the state dict", source
+    elif isinstance(source, str | os.PathLike):
+        where = label or f"checkpoint {os.fspath(source)}"
+        read = read_file(Path(source))
+        content = _dictionary(read, where)
+    else:
         raise CheckpointError(
-            f"checkpoint {path} is refused: it asks for {error}, but no code is run, only "
-            f"dictionaries of arrays of numbers are read from .npy files"
-        ) from error
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL:? (\w+(?:\.\w+)+)", str(error))
-        if refused:
-            raise CheckpointError(
-                f"checkpoint {path} is refused: it asks for {refused[1]}, but no code is run, "
-                f"only tensors in dictionaries are read, such as a state_dict()"
-            ) from error
-        raise CheckpointError(_no_checkpoint(path)) from error
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise CheckpointError(
-                f"checkpoint {path} is refused: it holds arrays of Python "
-                f"objects; only arrays of numbers are read"
-            ) from error
-        raise CheckpointError(_no_checkpoint(path)) from error
-    except (
-        RuntimeError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        AssertionError,
-        EOFError,
-        MemoryError,
-        struct.error,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        # What a file of arbitrary bytes makes the readers raise.
-        raise CheckpointError(_no_checkpoint(path)) from error
+            f"a checkpoint is a file or a state dict, not an object of type {type(source).__name__}"
+        )
+    expected = _expected(target)
+    tensors = dict(_flat(content, expected))
+    if not tensors:
+        raise CheckpointError(f"{where} holds no tensors")
+    author = is_tensorflow(tensors)
+    if author:
+        tensors = from_tensorflow(_unwrapped(content, where), target, where)
+    layers = dict(target.named_modules())
+    aligned = align(tensors, expected, layers, where)
+    notes += aligned.notes
+    for name in list(aligned.beside):
+        parent, _, last = name.rpartition(".")
+        above = aligned.prefix[: len(parent.split("."))] if parent else ()
+        if last in SPELLINGS["threshold"] and ".".join(above) == parent:
+            aligned.tensors[last] = aligned.beside.pop(name)  # a threshold beside the state dict
+    state = {name: _ordinary(name, value, where) for name, value in aligned.tensors.items()}
+    state = fit_parts(state, expected, target, notes)
+    ignored = [*aligned.beside]
+    ternary = split_scales(state, target, where)
+    for name in [name for name in ternary.state if name not in expected]:
+        if is_beside(name, ternary.state[name]):
+            ignored.append(name)
+            del ternary.state[name]
+    _add_tied(ternary.state, expected)
+    _check_fit(ternary, target, expected, where)
+    ternary.settle(layers, threshold, author, where)
+    target = replace_ternary(target, ternary.plain)
+    if ignored := [name for name in ignored if not name.endswith("num_batches_tracked")]:
+        notes.append(f"ignored: {_ignored(ignored)}")
+    _load(target, ternary.state, content, where)
+    return target
 
 
-def _no_checkpoint(path: Path) -> str:
-    return (
-        f"checkpoint {path} is truncated, or not a PyTorch checkpoint, .npz archive or .npy "
-        f"file of a dictionary"
+def _ignored(names: list[str]) -> str:
+    """Names, those that begin alike as one."""
+    groups: dict[str, list[str]] = {}
+    shared = common_prefix(tuple(name.split(".")) for name in names)
+    for name in names:
+        parts = name.split(".")[len(shared) :]
+        groups.setdefault(parts[0], []).append(".".join(parts))
+    return _some(
+        group[0] if len(group) == 1 else f"{first}.* ({len(group)})"
+        for first, group in groups.items()
     )
 
 
-def _tensors(content: object) -> object:
-    """The dictionary with arrays as tensors."""
-    if not isinstance(content, dict):
-        return content
-    return {
-        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for key, value in content.items()
-    }
+# ---- what a checkpoint holds ------------------------------------------------------------------
 
 
-def _named_tensors(content: object, where: str) -> dict[str, Tensor]:
-    """The state dict inside ``content``, without wrappers and prefixes."""
+def _dictionary(content: object, where: str) -> Mapping[str, object]:
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{where} holds an object of type {type(content).__name__}, not a dictionary of tensors"
         )
+    return content
+
+
+def _unwrapped(content: object, where: str) -> dict[str, Tensor]:
+    """The tensors and numbers of the state dict that stands under the usual names."""
     common: dict[str, object] = {}  # a threshold beside the state dict
-    for _ in range(DEEPEST_WRAPPING):
+    content = _dictionary(content, where)
+    for _ in range(_DEEPEST):
         inner: object = next(
             (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None
         )
@@ -273,163 +226,235 @@ def _named_tensors(content: object, where: str) -> dict[str, Tensor]:
             break
         common |= {name: content[name] for name in SPELLINGS["threshold"] if name in content}
         content = inner
-    content = {**common, **content}
-    tensors: dict[str, Tensor] = {}
-    for key, value in content.items():
-        if isinstance(value, bool | int | float):
-            value = torch.tensor(value, dtype=torch.float64)
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{where} is no state dict: its entry {key!r} is of type "
-                f"{type(value).__name__}, not a tensor"
-            )
-        if (
-            value.layout != torch.strided
-            or value.is_quantized
-            or value.is_complex()
-            or value.device.type != "cpu"
-        ):
-            raise CheckpointError(
-                f"{where} holds {key} as a sparse, quantized, complex or "
-                f"absent tensor; save it as an ordinary tensor of real numbers"
-            )
-        tensors[key] = value.detach()
-    if not tensors:
-        raise CheckpointError(f"{where} holds no tensors")
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    return tensors
-
-
-def _from_tensorflow(state: dict[str, Tensor], target: nn.Module, where: str) -> dict[str, Tensor]:
-    """``state`` under PyTorch names and in PyTorch's layouts; the optimizer's share is dropped."""
-    first_linear, channels = _first_linear(target)
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if TENSORFLOW_TRAINING.search(key):
-            continue
-        match = TENSORFLOW_KEY.match(key)
-        if match is None:
-            renamed[key] = value
-            continue
-        layer = match["layer"].replace("/", ".")
-        if match["name"] == "W" and value.dim() == 4:
-            value = value.permute(3, 2, 0, 1)
-        elif match["name"] == "W" and value.dim() == 2:
-            if layer == first_linear and channels and len(value) != channels:
-                side = math.isqrt(len(value) // channels)
-                if side * side * channels != len(value):
-                    raise CheckpointError(
-                        f"{where} has {len(value)} inputs for {layer}, which is no square map of "
-                        f"the {channels} channels before it, so their order is unknown"
-                    )
-                value = value.reshape(side, side, channels, -1).permute(2, 0, 1, 3).flatten(0, 2)
-            value = value.t()
-        renamed[f"{layer}.{TENSORFLOW_NAMES[match['name']]}"] = value.contiguous()
-    return renamed
-
-
-def _first_linear(model: nn.Module) -> tuple[str | None, int]:
-    """Name of the first linear layer after a conv, and that conv's output channels."""
-    channels = 0
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            channels = module.out_channels
-        elif isinstance(module, nn.Linear) and channels:
-            return name, channels
-    return None, 0
-
-
-# ---- fitting them to a model ------------------------------------------------------------------
-
-
-def _join(layer: str, name: str) -> str:
-    return f"{layer}.{name}" if layer else name
-
-
-def _split(
-    state: dict[str, Tensor], model: nn.Module, where: str
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """Apart: what plain layers have, and per layer Wp, Wn and threshold, in our spelling.
-
-    A threshold for all layers is under the name "".
-    """
-    own = {name for name, _ in model.named_parameters()} | {
-        name for name, _ in model.named_buffers()
+    found = {
+        str(key): tensor
+        for key, value in {**common, **content}.items()
+        if (tensor := _tensor(value)) is not None
     }
-    ternary = {name for name, module in model.named_modules() if isinstance(module, TernaryLayer)}
-    canonical = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
-    rest: dict[str, Tensor] = {}
-    companions: dict[str, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        layer, _, last = key.rpartition(".")
-        name = canonical.get(last)
-        belongs = _join(layer, "weight") in state or (not layer and name == "threshold")
-        if name is None or not belongs or (key in own and layer not in ternary):
-            rest[key] = value
+    if not any(isinstance(value, Tensor | np.ndarray) for value in content.values()):
+        raise CheckpointError(f"{where} holds no tensors")
+    return found
+
+
+def _flat(
+    content: Mapping[str, object], expected: Mapping[str, Tensor], path: str = "", depth: int = 0
+) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by their names, those in inner dictionaries after the names of these; numbers where
+    the name says that they belong to the weights."""
+    for key, value in content.items():
+        name = join(path, str(key))
+        if isinstance(value, nn.Module):
+            value = value.state_dict()
+        if isinstance(value, Mapping):
+            if depth < _DEEPEST and not name.endswith("_extra_state"):
+                yield from _flat(value, expected, name, depth + 1)
             continue
-        found = companions.setdefault(layer, {})
-        if name in found:
-            raise CheckpointError(
-                f"{where} has {name} of {layer or 'the layer'} twice, under two spellings"
+        tensor = _tensor(value)
+        known = name in expected or str(key).rpartition(".")[2] in _SPELLINGS
+        if tensor is not None and (isinstance(value, Tensor | np.ndarray) or known):
+            yield name, tensor
+
+
+def _tensor(value: object) -> Tensor | None:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, np.ndarray):
+        numbers = value.dtype.kind in "fiub"
+        return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="))) if numbers else None
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | int | float):
+        return torch.tensor(value, dtype=torch.float64)
+    return None
+
+
+def _ordinary(name: str, tensor: Tensor, where: str) -> Tensor:
+    """A tensor of real numbers on the CPU; those of few bits as float32."""
+    if (
+        tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.is_complex()
+        or tensor.device.type == "meta"
+        or is_lazy(tensor)
+    ):
+        raise CheckpointError(
+            f"{where} holds {name} as a sparse, quantized, complex or absent tensor; save it as "
+            f"an ordinary tensor of real numbers"
+        )
+    tensor = tensor.cpu()
+    few_bits = tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64)
+    return tensor.float() if few_bits else tensor
+
+
+# ---- the model --------------------------------------------------------------------------------
+
+
+def _refuse_quantized(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        kind = type(module)
+        of_torch = kind.__module__.startswith(("torch.ao.nn.", "torch.nn.quantized"))
+        tensors = [*module._parameters.values(), *module._buffers.values()]
+        if (of_torch and "quantized" in kind.__module__) or any(
+            tensor is not None and not is_lazy(tensor) and tensor.is_quantized for tensor in tensors
+        ):
+            raise ModelError(
+                f"layer {name or 'itself'} is a quantized {kind.__name__} of PyTorch; give the "
+                f"floating-point model that it was made from"
             )
-        found[name] = value
-    return rest, companions
+
+
+def _to_float32(model: nn.Module) -> None:
+    """Convert floating-point tensors in place, and bring them to the CPU.
+
+    The thresholds of ternary layers keep their precision: a weight may equal them.
+    """
+    kept = {m: m.threshold for m in model.modules() if isinstance(m, TernaryLayer)}
+    own = [
+        tensor
+        for tensor in (*model.parameters(), *model.buffers())
+        if not any(tensor is threshold for threshold in kept.values())
+    ]
+    if any(tensor.device.type not in ("cpu", "meta") for tensor in own):
+        model.cpu()
+    others = {
+        tensor.dtype for tensor in own if tensor.is_floating_point() and not _is_float32(tensor)
+    }
+    if not others:
+        return
+    model.float()
+    for layer, threshold in kept.items():
+        layer.threshold = threshold.cpu()
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name, value in vars(module).items():  # tensors that are not registered
+            if isinstance(value, Tensor) and value.dtype in others:
+                vars(module)[name] = value.float()
+
+
+def _is_float32(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32
+
+
+def _own_weights(target: nn.Module, threshold: float | None) -> None:
+    """Check the weights that a model is built with."""
+    tensors = {
+        name: tensor
+        for name, tensor in (*target.named_parameters(), *target.named_buffers())
+        if not is_lazy(tensor)
+    }
+    if absent := [name for name, tensor in tensors.items() if tensor.is_meta]:
+        raise ModelError(
+            f"the model is on the meta device, where {_some(absent)} have no values; give a "
+            f"checkpoint"
+        )
+    if broken := [name for name, tensor in tensors.items() if not _is_finite(tensor)]:
+        raise ModelError(f"the model has values that are NaN or infinite in {_some(broken)}")
+    state = {name: _ordinary(name, value, "the model") for name, value in tensors.items()}
+    scales = split_scales(state, target, "the model")
+    scales.settle(dict(target.named_modules()), threshold, False, "the model")
+
+
+def _expected(target: nn.Module) -> dict[str, Tensor]:
+    """The model's state dict; tied tensors are the same objects."""
+    state = target.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def _add_tied(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Tensors that the model has under two names need one of them."""
+    names: dict[int, str] = {id(expected[name]): name for name in state if name in expected}
+    for name, tensor in expected.items():
+        if name not in state and id(tensor) in names:
+            state[name] = state[names[id(tensor)]]
+
+
+def _load(
+    target: nn.Module, state: Mapping[str, Tensor], content: Mapping[str, object], where: str
+) -> None:
+    """Give ``state`` to the model's own ``load_state_dict``."""
+    if any(tensor.is_meta for tensor in (*target.parameters(), *target.buffers())):
+        persistent = target.state_dict().keys()
+        absent = [n for n, b in target.named_buffers() if b.is_meta and n not in persistent]
+        if absent:
+            raise ModelError(
+                f"the model is on the meta device, and no checkpoint has its buffers "
+                f"{_some(absent)}; build it on the CPU"
+            )
+        target._apply(lambda t: torch.zeros_like(t, device="cpu") if t.is_meta else t)
+    # what get_extra_state gives may be anything
+    own = target.state_dict()
+    extra = {n: v for n, v in content.items() if n in own and n.endswith("_extra_state")}
+    try:
+        result = target.load_state_dict({**state, **extra}, strict=False)
+        lacking = [*(result.missing_keys if result is not None else ())]
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{where} fits the model by its names, but its load_state_dict raises "
+            f"{type(error).__name__}: {text}"
+        ) from error
+    lacking = [name for name in lacking if not name.endswith("num_batches_tracked")]
+    if lacking:
+        raise CheckpointError(f"{where} does not fit the model: missing {_some(lacking)}")
+    if lazy := uninitialized(target):
+        raise CheckpointError(f"{where} does not fit the model: {lazy[0]}")
+
+
+# ---- whether they fit -------------------------------------------------------------------------
 
 
 def _check_fit(
-    state: dict[str, Tensor],
-    companions: dict[str, dict[str, Tensor]],
-    model: nn.Module,
-    target: nn.Module,
-    where: str,
+    ternary: TernaryState, target: nn.Module, expected: Mapping[str, Tensor], where: str
 ) -> None:
     """Raise one error for everything that does not fit."""
-    expected = {
-        name: tensor for name, tensor in target.state_dict().items() if isinstance(tensor, Tensor)
+    state = ternary.state
+    layers = dict(target.named_modules())
+    apart = {
+        join(layer, scale)
+        for layer, module in layers.items()
+        if isinstance(module, TernaryLayer)
+        and (layer in ternary.scales or join(layer, "weight") in state)
+        for scale in SPELLINGS
     }
+    needed = {name: tensor for name, tensor in expected.items() if name not in apart}
     missing = [
-        name for name in expected if name not in state and not name.endswith("num_batches_tracked")
+        name for name in needed if name not in state and not name.endswith("num_batches_tracked")
     ]
-    unexpected = [name for name in state if name not in expected]
+    unexpected = [name for name in state if name not in needed]
+    known = [name for name in state if name in needed]
     wrong = [
-        f"{name} {_shape(tensor)} instead of {_shape(expected[name])}"
-        for name, tensor in state.items()
-        if name in expected
-        and tensor.shape != expected[name].shape
-        and not (name.endswith("num_batches_tracked") and tensor.numel() == 1)
+        f"{name} {_shape(state[name])} instead of {_shape(needed[name])}"
+        for name in known
+        if not _same_shape(state[name], needed[name])
     ]
     infinite = [
         name
-        for name, tensor in state.items()
-        if name in expected
-        and tensor.shape == expected[name].shape
-        and not bool(torch.isfinite(tensor).all())
+        for name in known
+        if _same_shape(state[name], needed[name]) and not _is_finite(state[name])
     ]
-    layers = dict(target.named_modules())
-    for layer, values in companions.items():
+    for layer, values in ternary.scales.items():
         scales = {"wp", "wn"} & values.keys()
         if scales and not isinstance(layers.get(layer), nn.Conv2d | nn.Linear):
-            unexpected += [_join(layer, name) for name in sorted(scales)]
+            unexpected += [join(layer, name) for name in sorted(scales)]
         elif scales:
-            missing += [_join(layer, name) for name in sorted({"wp", "wn"} - scales)]
+            missing += [join(layer, name) for name in sorted({"wp", "wn"} - scales)]
         for name, tensor in values.items():
             if tensor.numel() != 1:
-                wrong.append(f"{_join(layer, name)} {_shape(tensor)} instead of ()")
-            elif not bool(torch.isfinite(tensor).all()):
-                infinite.append(_join(layer, name))
-    for layer, module in model.named_modules():
-        weight = state.get(_join(layer, "weight"))
+                wrong.append(f"{join(layer, name)} {_shape(tensor)} instead of ()")
+            elif not _is_finite(tensor):
+                infinite.append(join(layer, name))
+    for layer, module in layers.items():
+        weight = state.get(join(layer, "weight"))
         if (
             isinstance(module, TernaryLayer)
             and weight is not None
-            and "wp" not in companions.get(layer, {})
-            and not _is_ternary(weight)
+            and "wp" not in ternary.scales.get(layer, {})
+            and not has_ternary_values(weight)
         ):
-            missing += [_join(layer, "wp"), _join(layer, "wn")]
+            missing += [join(layer, "wp"), join(layer, "wn")]
     clauses = [
-        f"{title} {', '.join(dict.fromkeys(names))}"
+        f"{title} {_some(dict.fromkeys(names))}"
         for title, names in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -439,78 +464,36 @@ def _check_fit(
         if names
     ]
     if clauses:
-        raise CheckpointError(f"{where} does not fit the model: {'; '.join(clauses)}")
+        right = len(known) - len(wrong) - len(infinite)
+        raise CheckpointError(
+            f"{where} does not fit the model (tensors that do: {max(right, 0)} of "
+            f"{len(expected)}): {'; '.join(clauses)}"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    every = [*names]
+    shown: list[str] = []
+    for name in every:
+        short = name if len(name) <= _LONGEST else f"{name[:20]}..{name[-40:]}"
+        if shown and len(", ".join(shown)) + len(short) > _LONGEST:
+            return f"{', '.join(shown)} .. and {len(every) - len(shown)} more"
+        shown.append(short)
+    return ", ".join(shown)
+
+
+def _same_shape(given: Tensor, wanted: Tensor) -> bool:
+    return (
+        is_lazy(wanted)
+        or given.shape == wanted.shape
+        or (wanted.dim() == 0 and given.numel() == 1 and given.dim() == 1)
+    )
 
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(str(length) for length in tensor.shape) or "()"
 
 
-def distinct_values(tensor: Tensor, most: int) -> list[float] | None:
-    """Distinct values, in ascending order, or None if there are more than ``most``; -0 is 0."""
-    rest = tensor.flatten()
-    found: set[float] = set()
-    while rest.numel():
-        if len(found) == most:
-            return None
-        value = rest[0]
-        found.add(value.item() + 0.0)
-        rest = rest[rest != value]
-    return sorted(found)
-
-
-def _is_ternary(weight: Tensor) -> bool:
-    """Has at most one positive and at most one negative value."""
-    values = distinct_values(weight, 3)
-    return (
-        values is not None and sum(v > 0 for v in values) <= 1 and sum(v < 0 for v in values) <= 1
-    )
-
-
-def _rule(
-    weight: Tensor, values: dict[str, Tensor], threshold: float | None, layer: str, where: str
-) -> FractionOfMax | ConstantSparsity | None:
-    """How ``weight`` becomes ternary; None if that takes a t which nobody gave."""
-    if "threshold" in values:
-        stored = values["threshold"].item()
-        kind = values["threshold_kind"].item() if "threshold_kind" in values else 0
-        if kind not in (0, 1) or not 0 <= stored < 1:
-            raise CheckpointError(
-                f"{where} has threshold {stored} of kind {kind} for {layer}; "
-                f"a fraction of max |w| (kind 0) or a sparsity (kind 1), "
-                f"in [0, 1), would be right"
-            )
-        if threshold is not None and (kind == 1 or abs(threshold - stored) > 1e-6):
-            meaning = "sparsity" if kind == 1 else "threshold"
-            raise CheckpointError(
-                f"{where} was trained with {meaning} {stored:g} in {layer}, "
-                f"which a threshold of {threshold:g} contradicts; give none"
-            )
-        return heuristic_for(stored, stored if kind == 1 else None)
-    found = distinct_values(weight, 3)
-    if found is not None and len({abs(value) for value in found} - {0.0}) <= 1:
-        return FractionOfMax(0.0)  # all of one magnitude: the same result for any t
-    return None if threshold is None else FractionOfMax(threshold)
-
-
-def _is_baked(weight: Tensor, values: dict[str, Tensor]) -> bool:
-    """Consists of +Wp, 0 and -Wn already."""
-    wp, wn = (values[name].reshape(()).to(weight.dtype).item() for name in ("wp", "wn"))
-    found = distinct_values(weight, 3)
-    return found is not None and set(found) <= {wp, 0.0, -wn}
-
-
-def _ternary(
-    weight: Tensor, wp: Tensor, wn: Tensor, rule: FractionOfMax | ConstantSparsity, author: bool
-) -> Tensor:
-    """The weights that the layer computes with; shape and dtype of ``weight``."""
-    if not weight.is_floating_point():
-        weight = weight.float()
-    wp, wn = (scale.reshape(()).to(weight.dtype) for scale in (wp, wn))
-    delta = rule.delta(weight)
-    result = ternarize(weight, wp, wn, delta)
-    if author:
-        # ``tw_ternarize`` starts from sign(W) and overwrites it where |W| is above or below the
-        # threshold; a weight that equals it keeps +-1.
-        result = torch.where(weight.abs() == delta, weight.sign(), result)
-    return result
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Never
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RefusedPickleError", "read_pickled_arrays"]
+__all__ = ["RefusedPickleError", "numpy_stand_ins", "plain_numbers", "read_pickled_arrays"]
 
 
 _MAGIC = b"\x93NUMPY"
@@ -53,6 +53,15 @@ def read_pickled_arrays(file: BinaryIO) -> object:
     if not isinstance(content, _Array) or not isinstance(content.value, list):
         raise ValueError("it holds no array")
     return _plain(content.value[0])
+
+
+def numpy_stand_ins() -> list[tuple[Any, str]]:
+    """What stands for NumPy's names in a pickle, and those names, for
+    ``torch.serialization.safe_globals``: what is read then goes through :func:`plain_numbers`."""
+    named = [(made(), f"{module}.{name}") for (module, name), made in _NAMES.items()]
+    # whose instances may be given a state
+    built = [(kind, f"{__name__}.{kind.__name__}") for kind in (_Type, _Array)]
+    return [entry for entry in named if not entry[1].startswith("_codecs")] + built
 
 
 class _Type:
@@ -125,7 +134,7 @@ class _MakeScalar:
     def __call__(self, kind: object, data: object) -> Any:
         if not isinstance(kind, _Type) or not isinstance(data, bytes | str):
             raise RefusedPickleError("a scalar of Python objects")
-        return kind.array(data, (), False)
+        return kind.array(data, (), False).item()
 
 
 class _Encode:
@@ -172,16 +181,18 @@ class _Unpickler(pickle._Unpickler):
         raise RefusedPickleError("a persistent object")
 
 
-def _plain(content: object) -> object:
-    """A dictionary with arrays in place of their stand-ins."""
+def plain_numbers(content: object) -> object:
+    """``content``, or the array that it stands for."""
     if isinstance(content, _Array):
         return _number_array(content)
+    return content
+
+
+def _plain(content: object) -> object:
+    """A dictionary with arrays in place of their stand-ins."""
     if not isinstance(content, dict):
-        return content
-    return {
-        key: _number_array(value) if isinstance(value, _Array) else value
-        for key, value in content.items()
-    }
+        return plain_numbers(content)
+    return {key: plain_numbers(value) for key, value in content.items()}
 
 
 def _number_array(array: _Array) -> NDArray[Any]:

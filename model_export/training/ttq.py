@@ -11,7 +11,6 @@ threshold, and 0 elsewhere. Either scalar may become negative in training.
 Equation numbers are the paper's.
 """
 
-import copy
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,6 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from tritforge.model_export.copying import WEIGHT_HOOKS, copy_model, uninitialized
 
 __all__ = [
     "ConstantSparsity",
@@ -29,6 +31,7 @@ __all__ = [
     "TernaryLinear",
     "bake",
     "heuristic_for",
+    "replace_ternary",
     "ternarize",
     "ternarize_model",
 ]
@@ -234,15 +237,14 @@ class TernaryConv2d(nn.Conv2d, TernaryLayer):
         Wp and Wn start as the mean magnitudes of the weights that they replace.
         """
         layer = cls(**_conv_arguments(plain), device="meta")
-        _take_over(layer, plain)
+        _take_over(layer, plain, plain.weight)
         layer._add_scales(heuristic)
         return layer
 
     def to_plain(self) -> nn.Conv2d:
         """The same convolution as :class:`torch.nn.Conv2d`, weights +Wp, 0 or -Wn."""
         plain = nn.Conv2d(**_conv_arguments(self), device="meta")
-        _take_over(plain, self)
-        plain.weight = nn.Parameter(self.ternary_weight().detach())
+        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
         return plain
 
     def forward(self, input: Tensor) -> Tensor:
@@ -278,15 +280,14 @@ class TernaryLinear(nn.Linear, TernaryLayer):
         Wp and Wn start as the mean magnitudes of the weights that they replace.
         """
         layer = cls(plain.in_features, plain.out_features, plain.bias is not None, device="meta")
-        _take_over(layer, plain)
+        _take_over(layer, plain, plain.weight)
         layer._add_scales(heuristic)
         return layer
 
     def to_plain(self) -> nn.Linear:
         """The same layer as :class:`torch.nn.Linear`, weights +Wp, 0 or -Wn."""
         plain = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
-        _take_over(plain, self)
-        plain.weight = nn.Parameter(self.ternary_weight().detach())
+        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
         return plain
 
     def forward(self, input: Tensor) -> Tensor:
@@ -320,13 +321,19 @@ def ternarize_model(
     Raises
     ------
     ValueError
-        A number is out of range, ``keep`` names something that is no such layer, or no layer
-        is left to make ternary.
+        A number is out of range, ``keep`` names something that is no such layer, no layer
+        is left to make ternary, or a hook or parametrization computes the weight of one, as
+        ``weight_norm``, ``spectral_norm`` and pruning do.
+    ModelError
+        The model cannot be copied.
     """
     heuristic = heuristic_for(threshold, sparsity)
-    result = copy.deepcopy(model)
+    result = copy_model(model)
+    plain_types = (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear)
     names = [
-        name for name, module in result.named_modules() if type(module) in (nn.Conv2d, nn.Linear)
+        name
+        for name, module in result.named_modules()
+        if parametrize.type_before_parametrizations(module) in plain_types
     ]
     unknown = sorted(set(keep) - set(names))
     if unknown:
@@ -347,11 +354,42 @@ def ternarize_model(
     replacements: dict[int, nn.Module] = {}
     for name in chosen:
         module = result.get_submodule(name)
+        _refuse_computed_weight(module, name)
         if isinstance(module, nn.Conv2d):
             replacements[id(module)] = TernaryConv2d.from_plain(module, heuristic)
         elif isinstance(module, nn.Linear):
             replacements[id(module)] = TernaryLinear.from_plain(module, heuristic)
     return _replaced(result, replacements)
+
+
+def _refuse_computed_weight(module: nn.Module, name: str) -> None:
+    """A layer that has no weight of its own has no latent weight either."""
+    lazy = uninitialized(module)
+    if lazy:
+        kind = type(module).__name__
+        raise ValueError(
+            f"{name or 'the model'} is a {kind} that has seen no input; run the model once first"
+        )
+    if parametrize.is_parametrized(module):
+        tensor, what = next(iter(module.parametrizations.items()))  # type: ignore[operator, union-attr]
+        kind = " and ".join(type(step).__name__.lstrip("_") for step in what)
+        remove = f"torch.nn.utils.parametrize.remove_parametrizations(layer, {tensor!r})"
+    else:
+        hook = next(
+            (hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WEIGHT_HOOKS)),
+            None,
+        )
+        if hook is None:
+            return
+        kind = type(hook).__name__
+        remove = {
+            "WeightNorm": "torch.nn.utils.remove_weight_norm(layer)",
+            "SpectralNorm": "torch.nn.utils.remove_spectral_norm(layer)",
+        }.get(kind, "torch.nn.utils.prune.remove(layer, 'weight')")
+    raise ValueError(
+        f"layer {name or 'itself'} has {kind}, which computes its weight; call {remove} first, or "
+        f"leave the layer in full precision (keep)"
+    )
 
 
 def bake(model: nn.Module) -> nn.Module:
@@ -360,12 +398,17 @@ def bake(model: nn.Module) -> nn.Module:
     Each :class:`TernaryConv2d` or :class:`TernaryLinear` becomes a plain layer whose weights hold
     exactly +Wp, 0 or -Wn.
     """
-    result = copy.deepcopy(model)
+    return replace_ternary(copy_model(model).eval())
+
+
+def replace_ternary(model: nn.Module, names: Collection[str] | None = None) -> nn.Module:
+    """``model`` itself with plain layers where it had ternary ones: those of the given names, or
+    all."""
     replacements: dict[int, nn.Module] = {}
-    for module in result.modules():
-        if isinstance(module, TernaryConv2d | TernaryLinear):
+    for name, module in model.named_modules():
+        if isinstance(module, TernaryConv2d | TernaryLinear) and (names is None or name in names):
             replacements[id(module)] = module.to_plain()
-    return _replaced(result, replacements).eval()
+    return _replaced(model, replacements)
 
 
 def _replaced(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
@@ -400,6 +443,18 @@ def _mean_magnitudes(
     return wp, wn
 
 
+#: Where a module keeps hooks on its calls, and what goes with them.
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_is_full_backward_hook",
+)
+
+
 def _conv_arguments(conv: nn.Conv2d) -> dict[str, Any]:
     return {
         "in_channels": conv.in_channels,
@@ -414,11 +469,20 @@ def _conv_arguments(conv: nn.Conv2d) -> dict[str, Any]:
     }
 
 
-def _take_over(target: nn.Conv2d | nn.Linear, source: nn.Conv2d | nn.Linear) -> None:
-    """Give ``target`` (built without memory, on the meta device) the parameters of ``source``.
+def _take_over(
+    target: nn.Conv2d | nn.Linear, source: nn.Conv2d | nn.Linear, weight: Tensor
+) -> None:
+    """Give ``target`` (built without memory, on the meta device) the weight and all else that
+    ``source`` has, hooks on its calls included.
 
     Building it that way draws no random numbers: converting a model leaves the seed alone.
     """
-    target.weight = source.weight
+    target.weight = weight
     target.bias = source.bias
     target.train(source.training)
+    for hooks in _HOOKS:
+        setattr(target, hooks, getattr(source, hooks))
+    # the weight that those of pruning and the like would compute is known
+    for key, hook in source._forward_pre_hooks.items():
+        if not isinstance(hook, WEIGHT_HOOKS):
+            target._forward_pre_hooks[key] = hook

@@ -174,7 +174,7 @@ def export(
             source = module.state_dict() if checkpoint is None else checkpoint
             if isinstance(source, os.PathLike):
                 source = os.fspath(source)
-            plain = load_into(module, source, threshold)
+            plain = bake(load_into(module, source, threshold))
     with steps.step("trace") as step, running(module):
         if name is None:
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__

@@ -149,7 +149,9 @@ def test_truncated_anywhere(tmp_path, zipped):
     cut = tmp_path / "cut.pt"
     for length in [*range(0, len(data), 97), len(data) - 1]:
         cut.write_bytes(data[:length])
-        with pytest.raises(CheckpointError, match=r"truncated, or not a|is refused: it asks"):
+        with pytest.raises(
+            CheckpointError, match=r"truncated or damaged, or not a|is refused: it asks"
+        ):
             load_checkpoint(cut)
 
 
@@ -210,8 +212,8 @@ def test_missing_file_and_folder(tmp_path):
         (torch.ones(2), "object of type Tensor, not a dictionary"),
         ({}, "holds no tensors"),
         ({"state_dict": {}}, "holds no tensors"),
-        ({"a": "text"}, "entry 'a' is of type str, not a tensor"),
-        ({3: torch.ones(2)}, "entry 3 is of type Tensor"),
+        ({"a": "text"}, "holds no tensors"),
+        ({"a": 3, "b": [torch.ones(2)]}, "holds no tensors"),
         ({"a": torch.ones(2, device="meta")}, "holds a as a sparse, quantized, complex or absent"),
         ({"a": torch.ones(2, dtype=torch.complex64)}, "holds a as a sparse, quantized, complex"),
     ],
@@ -226,7 +228,7 @@ def test_a_dictionary_that_holds_itself(tmp_path):
     content: dict[str, object] = {}
     content["state_dict"] = content
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="entry 'state_dict' is of type dict"):
+    with pytest.raises(CheckpointError, match="holds no tensors"):
         load_checkpoint(tmp_path / "x.pt")
 
 
@@ -240,9 +242,10 @@ def test_our_own_modules(tmp_path, options, model_is_ternary):
     torch.save(trained.state_dict(), tmp_path / "net.pt")
     model = ternarize_model(small_net()) if model_is_ternary else small_net()
     loaded = load_into(model, tmp_path / "net.pt")
-    assert same(loaded, bake(trained))
     assert not loaded.training and model.training
-    assert type(loaded.conv1) is nn.Conv2d
+    assert type(loaded.conv1) is type(model.conv1)
+    loaded = bake(loaded)
+    assert same(loaded, bake(trained))
     assert set(loaded.conv1.weight.unique().tolist()) == {-0.75, 0.0, -1.5}
 
 
@@ -362,7 +365,8 @@ def test_one_error_names_everything_that_does_not_fit():
     with pytest.raises(CheckpointError) as caught:
         load_into(small_net(), state, 0.05)
     assert str(caught.value) == (
-        "the state dict does not fit the model: missing bn0.running_var, fc.bias; "
+        "the state dict does not fit the model (tensors that do: 5 of 10): "
+        "missing bn0.running_var, fc.bias; "
         "unexpected extra.weight; of a wrong shape conv0.weight 3x1x5x5 instead of 3x1x3x3; "
         "NaN or infinite conv1.weight, conv1.wn"
     )
@@ -433,5 +437,5 @@ def test_the_digits_network_that_ships():
     assert path.stat().st_size < 200_000
     loaded = load_into(zoo.digits(), path)
     assert len(loaded.conv2.weight.unique()) == len(loaded.conv3.weight.unique()) == 3
-    with pytest.raises(CheckpointError, match=r"digits_ttq\.pt does not fit the model: missing "):
+    with pytest.raises(CheckpointError, match=r"digits_ttq\.pt does not fit the model \(tensors that do: 1 of 16\): missing "):
         load_into(zoo.mnist(), path)
