@@ -1,7 +1,6 @@
 """From a trained network to an image: the passes in their order, and checks between them."""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import Planes, trace
 from tritforge.model_export.reference import FloatReference
+from tritforge.model_export.training.ttq import bake
 from tritforge.sim.golden import GoldenModel, quantize_input
 
 __all__ = ["Export", "Step", "export"]
@@ -168,13 +168,12 @@ def export(
     check_image_target(target)
     array = _checked_samples(read_array(samples, "calibration"))
     steps = _Steps(progress)
-    with steps.step("load model"):
+    with steps.step("load model") as step:
         module = load_model(model) if isinstance(model, str) else model
         with running(module):
-            source = module.state_dict() if checkpoint is None else checkpoint
-            if isinstance(source, os.PathLike):
-                source = os.fspath(source)
-            plain = bake(load_into(module, source, threshold))
+            notes: list[str] = []
+            plain = bake(load_into(module, checkpoint, threshold, notes=notes))
+            step.check = "; ".join(notes)
     with steps.step("trace") as step, running(module):
         if name is None:
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__

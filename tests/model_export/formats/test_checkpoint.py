@@ -437,5 +437,8 @@ def test_the_digits_network_that_ships():
     assert path.stat().st_size < 200_000
     loaded = load_into(zoo.digits(), path)
     assert len(loaded.conv2.weight.unique()) == len(loaded.conv3.weight.unique()) == 3
-    with pytest.raises(CheckpointError, match=r"digits_ttq\.pt does not fit the model \(tensors that do: 1 of 16\): missing "):
+    with pytest.raises(
+        CheckpointError,
+        match=r"digits_ttq\.pt does not fit the model \(tensors that do: 1 of 16\): missing ",
+    ):
         load_into(zoo.mnist(), path)
