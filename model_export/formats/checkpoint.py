@@ -119,7 +119,7 @@ def load_into(
     CheckpointError
         As :func:`load_checkpoint`; or tensors are missing, unexpected, of a wrong shape, NaN or
         infinite (one message says how many fit and names the first); or t is needed and absent,
-        or contradicts the one in the checkpoint.
+        contradicts the one in the checkpoint, or changes nothing.
     ModelError
         The model is quantized, cannot be copied, or has no values of its own.
     """

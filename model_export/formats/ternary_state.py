@@ -62,10 +62,11 @@ class TernaryState:
         Raises
         ------
         CheckpointError
-            t is needed and absent, or contradicts the one in the checkpoint.
+            t is needed and absent, contradicts the one in the checkpoint, or changes nothing.
         """
         common = self.scales.pop("", {}) if "weight" not in self.state else {}
         without = []
+        latent = 0
         for layer, values in self.scales.items():
             if "wp" not in values:  # a threshold alone, beside baked weights
                 continue
@@ -75,6 +76,7 @@ class TernaryState:
             if "threshold" not in values and _is_baked(weight, values):
                 self.plain += [layer] if ternary else []
                 continue
+            latent += 1
             rule = _rule(weight, {**common, **values}, threshold, layer, where)
             if rule is None:
                 without.append(layer)
@@ -91,6 +93,11 @@ class TernaryState:
             raise CheckpointError(
                 f"{where} has latent weights, Wp and Wn for {', '.join(without)}, but not the "
                 f"threshold t; give it with --threshold (the paper uses 0.05)"
+            )
+        if threshold is not None and not latent:
+            raise CheckpointError(
+                f"no layer of {where} has Wp and Wn beside latent weights, so a threshold of "
+                f"{threshold:g} changes nothing; leave it out"
             )
         self.plain += [
             layer

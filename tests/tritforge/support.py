@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tritforge.cli import run
-from tritforge.model_export.training.ttq import ternarize_model
+from tritforge.model_export.training.ttq import bake, ternarize_model
 
 #: The command line as another process.
 PYTHON = [sys.executable, "-m", "tritforge"]
@@ -23,6 +23,9 @@ def small():
     return nn.Sequential(
         nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(5, 6, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3))
+
+def all_ternary():
+    return small()
 
 def with_lstm():
     return nn.Sequential(nn.Flatten(), nn.LSTM(32, 4))
@@ -36,7 +39,7 @@ class Wide(nn.Sequential):
 """
 
 
-def small_model(seed=0):
+def small_model(seed=0, threshold=0.3):
     """A ternary network with random weights; input (N, 2, 4, 4), output (N, 3)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -50,7 +53,12 @@ def small_model(seed=0):
             nn.Flatten(),
             nn.Linear(6, 3),
         )
-    return ternarize_model(plain, threshold=0.3).eval()
+    return ternarize_model(plain, threshold=threshold).eval()
+
+
+def ternary_model():
+    """The same with all layers ternary."""
+    return ternarize_model(bake(small_model()), threshold=0.3, first_last=True).eval()
 
 
 def samples(count=12, seed=1):

@@ -72,9 +72,7 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
 @click.option(
     "--digits",
     type=click.IntRange(0, 16),
-    default=8,
-    show_default=True,
-    help="Bits of weights in layers that are not ternary; 0 refuses such layers.",
+    help="Bits of weights in layers that are not ternary; 0 refuses such layers. [default: 8]",
 )
 @click.option(
     "--percentile",
@@ -111,7 +109,7 @@ def command(
     samples: Path | None,
     config: str,
     threshold: float | None,
-    digits: int,
+    digits: int | None,
     percentile: float | None,
     name: str | None,
     resident: bool,
@@ -137,7 +135,7 @@ def command(
             click.get_current_context(),
         )
     from tritforge.flows.export import export
-    from tritforge.tables.export import export_parts, export_sentence
+    from tritforge.tables.export import error_tables, export_parts, export_sentence
 
     provenance = None
     with progress_bar() as progress:
@@ -170,6 +168,7 @@ def command(
         made.to_dict(),
         *([] if provenance is None else [str(provenance)]),
         *export_parts(manifest),
+        *error_tables(made.errors),
         *(f"{step.name}: {step.check}" for step in made.steps if step.check),
         export_sentence(manifest, output),
     )

@@ -25,6 +25,7 @@ from tritforge.flows.export_checks import (
     check_trace,
 )
 from tritforge.flows.inputs import array_digest
+from tritforge.flows.layer_errors import LayerError, measure_errors
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.compiled import CompiledNetwork
@@ -34,6 +35,7 @@ from tritforge.model_export.image.folder import Image, load_image, write_image
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.model_file import load_model, running
+from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
@@ -44,6 +46,10 @@ from tritforge.sim.golden import GoldenModel, quantize_input
 
 __all__ = ["Export", "Step", "export"]
 
+#: Bits of weights that are not ternary, where nothing else is said.
+DIGITS = 8
+#: Share of a ternary layer's trits beyond which zeros are too few to save time.
+DENSEST = 0.9
 _REAL_ONES = "activation scales come from their values, and some 100 training samples give better"
 
 
@@ -58,10 +64,12 @@ class Step:
 
 @dataclass(eq=False)
 class Export:
-    """A finished export: the image as loaded from disk, and the steps that made it."""
+    """A finished export: the image as loaded from disk, the steps that made it, and what integers
+    cost in every layer (nothing where it was not checked)."""
 
     image: Image
     steps: list[Step] = field(default_factory=list)
+    errors: list[LayerError] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: the manifest's, steps and path."""
@@ -114,7 +122,7 @@ def export(
     output: StrPath,
     *,
     threshold: float | None = None,
-    digits: int = 8,
+    digits: int | None = None,
     percentile: float | None = None,
     name: str | None = None,
     check: bool = True,
@@ -140,8 +148,9 @@ def export(
         The image folder. A former image there is replaced, anything else is left alone.
     threshold : float, optional
         t of TTQ, as a fraction of max |w|, where the checkpoint has latent weights but no t.
-    digits : int
-        Bits of the weights of layers that are not ternary; 0 refuses such layers.
+    digits : int, optional
+        Bits of the weights of layers that are not ternary, 8 where it is not given; 0 refuses such
+        layers.
     percentile : float, optional
         Calibrate to this percentile instead of the largest value.
     check : bool
@@ -166,8 +175,10 @@ def export(
     chosen = load_config(config) if isinstance(config, str) else config
     target = Path(output)
     check_image_target(target)
+    bits = DIGITS if digits is None else digits
     array = _checked_samples(read_array(samples, "calibration"))
     steps = _Steps(progress)
+    errors: list[LayerError] = []
     with steps.step("load model") as step:
         module = load_model(model) if isinstance(model, str) else model
         with running(module):
@@ -178,11 +189,11 @@ def export(
         if name is None:
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
         planes: Planes = {}
-        traced = trace(plain, array.shape[1:], digits=digits, name=name, known=planes)
+        traced = trace(plain, array.shape[1:], digits=bits, name=name, known=planes)
         reference = FloatReference(traced)
         if check:
             checked = array[: check_count(traced)]
-            step.check = check_trace(reference, plain, checked, digits, planes)
+            step.check = check_trace(reference, plain, checked, bits, planes)
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
     with steps.step("quantize") as step:
@@ -190,11 +201,16 @@ def export(
         checked = array[: check_count(network)]
         # Calibration and quantization change nothing for it. It and the golden model hold the
         # weights in floating point: one after the other.
-        real = reference.run(checked) if check else None
+        real = reference.run_all(checked) if check else None
         del reference
+        _check_options(network, digits, percentile)
         golden = GoldenModel(network)
         if real is not None:
-            step.check = check_quantized(golden, checked, real)
+            codes = quantize_input(checked, network.tensors[network.input])
+            integers = golden.run_all(codes)
+            errors = measure_errors(network, real, integers)
+            step.check = check_quantized(network, real, integers, errors[-1])
+            del real, integers
     with steps.step("fold") as step:
         unfolded, network = network, fold_input(network)
         sample = quantize_input(array[:1].astype(np.float64), network.tensors[network.input])
@@ -224,7 +240,11 @@ def export(
                 "percentile": percentile,
             },
             "threshold": threshold,
-            "digits": digits,
+            "digits": bits,
+            "errors": {
+                "samples": len(checked) if check else 0,
+                "layers": [error.to_json() for error in errors],
+            },
             "checks": {step.name: step.check for step in steps.done if step.check},
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
@@ -232,7 +252,7 @@ def export(
         image = load_image(target)
     if progress is not None:
         progress("done", 1.0)
-    return Export(image, steps.done)
+    return Export(image, steps.done, errors)
 
 
 def check_image_target(path: Path) -> None:
@@ -279,6 +299,27 @@ def _checked_samples(array: NDArray[Any]) -> NDArray[np.float32]:
     elif all(np.array_equal(one, samples[0]) for one in samples[1:]):
         warn(f"all {len(samples)} calibration samples are the same: {_REAL_ONES}")
     return samples
+
+
+def _check_options(network: Network, digits: int | None, percentile: float | None) -> None:
+    """Warn of options that change nothing, and of ternary layers with next to no zeros."""
+    weighted = [layer for layer in network.layers if layer.weight_count]
+    if digits and all(layer.is_ternary for layer in weighted):
+        warn("all layers are ternary, so --digits changes nothing")
+    if percentile == 100:
+        warn("--percentile 100 is the largest value, as it is without the option")
+    dense = {
+        layer.name: layer.nonzero_trits / layer.weight_count
+        for layer in weighted
+        if layer.is_ternary and layer.nonzero_trits > DENSEST * layer.weight_count
+    }
+    if dense:
+        least, most = min(dense.values()), max(dense.values())
+        share = f"{most:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
+        warn(
+            f"{share} of the trits of {', '.join(dense)} are nonzero, which leaves next to nothing "
+            f"to skip; ternarize_model(model, sparsity=0.6), for instance, trains with more zeros"
+        )
 
 
 def _provenance(checkpoint: StrPath | Mapping[str, Any] | None) -> dict[str, Json] | None:

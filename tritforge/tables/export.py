@@ -1,13 +1,15 @@
 """What became of a network's weights, and how large its image is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+from tritforge.flows.layer_errors import LayerError
 from tritforge.model_export.image.manifest import Manifest, Streaming
 from tritforge.tables.table import captioned_table
 
-__all__ = ["export_parts", "export_sentence"]
+__all__ = ["error_tables", "export_parts", "export_sentence"]
 
 
 def export_parts(manifest: Manifest) -> list[str | Table]:
@@ -42,6 +44,24 @@ def export_parts(manifest: Manifest) -> list[str | Table]:
         table,
         *(f"{layer.name}: {layer.note}" for layer in manifest.layers if layer.note),
     ]
+
+
+def error_tables(errors: Sequence[LayerError]) -> list[Table]:
+    """Where accuracy is lost: a row per layer; no table where nothing was compared."""
+    if not errors:
+        return []
+    table = captioned_table(
+        "what integers cost, on the samples that were checked",
+        "rms: of the difference from real numbers, over the rms of these; worst: largest "
+        "difference over the largest magnitude; clipped: values beyond the scale's range. Every "
+        "layer has in it what those before it have lost",
+        ("layer", "kind"),
+        ("rms error, %", "worst, %", "clipped, %"),
+    )
+    for error in errors:
+        shares = (error.rms, error.worst, error.clipped)
+        table.add_row(error.name, error.kind, *(f"{100 * share:.2f}" for share in shares))
+    return [table]
 
 
 def export_sentence(manifest: Manifest, output: Path) -> str:

@@ -20,6 +20,7 @@ from tests.tritforge.support import (
     refused,
     samples,
     small_model,
+    ternary_model,
 )
 from tritforge.model_export.model_file import load_model
 
@@ -233,6 +234,62 @@ def test_export_warns_of_calibration(capsys, files, array, words):
     assert code == 0
     assert f"tritforge: warning: {words}: activation scales come from their values" in err
     assert any(one.startswith(words) for one in json.loads(out)["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "options", "words"),
+    [
+        (0.3, ["--percentile", "100"], "--percentile 100 is the largest value"),
+        (0.01, [], "98% of the trits of 4 are nonzero, which leaves next to nothing to skip"),
+    ],
+)
+def test_export_warns_of_what_changes_nothing(capsys, files, threshold, options, words):
+    torch.save(small_model(threshold=threshold).state_dict(), files / "small.pt")
+    code, out, err = call(capsys, *export_arguments(files, files / "image"), *options)
+    assert code == 0 and err.startswith(f"tritforge: warning: {words}") and err.count("\n") == 1
+    assert words not in out
+
+
+def test_digits_of_a_ternary_network(capsys, files):
+    torch.save(ternary_model().state_dict(), files / "all.pt")
+    arguments = export_arguments(
+        files,
+        files / "image",
+        checkpoint=files / "all.pt",
+        **{"--model": f"{files / 'models.py'}:all_ternary"},
+    )
+    assert call(capsys, *arguments)[::2] == (0, "")
+    assert call(capsys, *arguments, "--digits", "0")[::2] == (0, "")
+    code, _, err = call(capsys, *arguments, "--digits", "4")
+    assert code == 0
+    assert err == "tritforge: warning: all layers are ternary, so --digits changes nothing\n"
+
+
+def test_a_threshold_without_latent_weights(capsys, files):
+    model = eval_model(files, "small")
+    torch.save(model.state_dict(), files / "plain.pt")
+    said = refused(
+        capsys,
+        *export_arguments(files, files / "image", checkpoint=files / "plain.pt"),
+        "--threshold",
+        "0.05",
+    )
+    assert "has Wp and Wn beside latent weights, so a threshold of 0.05 changes nothing" in said
+    assert not leftovers(files, "plain.pt")
+
+
+def test_export_shows_where_accuracy_is_lost(capsys, files):
+    code, out, _ = call(capsys, *export_arguments(files, files / "image"))
+    assert code == 0
+    lines = out[out.index("what integers cost") :].splitlines()
+    assert [line.split()[0] for line in lines[4:8]] == ["input", "0", "4", "7"]
+    code, out, _ = call(capsys, *export_arguments(files, files / "image"), "--json")
+    errors = json.loads(out)["extra"]["errors"]
+    assert errors["samples"] == 12
+    assert [one["name"] for one in errors["layers"]] == ["input", "0", "4", "7"]
+    assert all(0 < one["rms"] < 0.05 for one in errors["layers"])
+    code, out, _ = call(capsys, *export_arguments(files, files / "image"), "--no-check")
+    assert code == 0 and "what integers cost" not in out
 
 
 def test_export_refuses_object_arrays_and_damaged_files(capsys, files):
