@@ -66,6 +66,7 @@ UNITS = {
     "mac_count": "dense multiply-accumulates per image",
     "input": "real numbers; clipped: share of the values given that are beyond range, 0..1; "
     "sha256: of the activation codes",
+    "accuracy": "images whose largest output is that of their label / all, 0..1",
     "wall_seconds": "seconds of simulation on this computer, loading included",
 }
 
@@ -120,6 +121,7 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> Ru
         layers=[_layer_report(layer, config) for layer in simulation.layers],
         units=UNITS,
         input=simulation.input,
+        accuracy=simulation.accuracy(),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tritforge.common.json_types import JsonObject
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
+from tritforge.sim.accuracy import accuracy
 
 __all__ = [
     "CLUSTER_CYCLES",
@@ -177,6 +178,19 @@ class Simulation:
     loading: Loading  # of trits, rows and program; not in total_cycles
     seconds: float  # wall time of the simulation, loading included
     input: InputFacts | None = None  # what it was given, where a flow knows
+    labels: NDArray[np.int64] | None = None  # (images,): the classes, where they were given
+
+    def accuracy(self, labels: NDArray[np.integer] | None = None) -> float | None:
+        """Share of the images whose largest output is that of their label, 0..1; of the labels that
+        the run was given where there are none here, None where it was given none.
+
+        Raises
+        ------
+        ExportError
+            As :func:`tritforge.sim.accuracy.check_labels`.
+        """
+        chosen = self.labels if labels is None else labels
+        return None if chosen is None else accuracy(self.output, chosen)
 
     @property
     def loading_cycles(self) -> int | None:
@@ -243,6 +257,8 @@ class RunReport(JsonObject):
         None where the backend has no cycles.
     input : InputFacts or None
         None in reports of earlier versions.
+    accuracy : float or None
+        Share of the images whose largest output is that of their label; None without labels.
     """
 
     format: str
@@ -270,3 +286,4 @@ class RunReport(JsonObject):
     layers: list[LayerReport]
     units: dict[str, str]
     input: InputFacts | None = None
+    accuracy: float | None = None

@@ -4,7 +4,7 @@
 >>> model = tritforge.ternarize_model(float_model)        # then train it as usual
 >>> made = tritforge.export(model.state_dict(), model, samples, "ulx3s_85f", "image")
 >>> result = tritforge.simulate("image", images, backend="rtl")
->>> result.output[:, :, 0, 0].argmax(axis=1), result.total_cycles, result.utilization
+>>> result.accuracy(labels), result.total_cycles, result.utilization
 
 * :func:`~tritforge.flows.export.export`: network and calibration samples -> image folder
 * :func:`~tritforge.model_export.image.folder.load_image`: image folder -> ``Image``, checksums

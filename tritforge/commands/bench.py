@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from tritforge.commands.options import CONFIG_HELP, clock_option, json_option
+from tritforge.commands.options import CONFIG_HELP, clock_option, is_given, json_option
+from tritforge.common.errors import warn
 from tritforge.console import progress_bar, show
 
 __all__ = ["command"]
@@ -102,6 +103,13 @@ def bench_alexnet(
     whose memories are too small (ulx3s_85f) all that is sent while the array computes, and is in
     the cycles.
     """
+    if is_given("clock") and backend == "golden":
+        warn("backend golden has no cycles, so --clock changes nothing")
+    if is_given("seed") and checkpoint is not None:
+        raise click.UsageError(
+            "--seed is of drawn weights: it does not go with --checkpoint",
+            click.get_current_context(),
+        )
     from tritforge.flows.bench import run
     from tritforge.tables.bench import bench_parts
 

@@ -61,6 +61,13 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     help="Sample inputs (N, C, H, W), or (N, features), as the network was trained on: "
     "activation scales come from them. Some 100 training images do.",
 )
+@click.option(
+    "--labels",
+    metavar="Y.npy",
+    type=click.Path(path_type=Path),
+    help="Integers (N,), the class of each sample of --calibrate: accuracies in real numbers and "
+    "in integers are shown.",
+)
 @click.option("--config", required=True, metavar="NAME|FILE.toml", help=CONFIG_HELP)
 @click.option(
     "--threshold",
@@ -107,6 +114,7 @@ def command(
     checkpoint: Path | None,
     model: str,
     samples: Path | None,
+    labels: Path | None,
     config: str,
     threshold: float | None,
     digits: int | None,
@@ -129,13 +137,20 @@ def command(
     What does not fit the memories is streamed: trits, rows and program are sent while the array
     computes, and activations too large for the chip come and go in strips of rows.
     """
+    if labels is not None and samples is None:
+        raise click.UsageError("--labels goes with --calibrate", click.get_current_context())
     if seed is not None and (checkpoint is not None or threshold is not None):
         raise click.UsageError(
             "--drawn draws all weights: it goes with neither CHECKPOINT nor --threshold",
             click.get_current_context(),
         )
     from tritforge.flows.export import export
-    from tritforge.tables.export import error_tables, export_parts, export_sentence
+    from tritforge.tables.export import (
+        accuracy_sentence,
+        error_tables,
+        export_parts,
+        export_sentence,
+    )
 
     provenance = None
     with progress_bar() as progress:
@@ -153,6 +168,7 @@ def command(
             inputs,
             config,
             output,
+            labels=labels,
             threshold=threshold,
             digits=digits,
             percentile=percentile,
@@ -169,6 +185,7 @@ def command(
         *([] if provenance is None else [str(provenance)]),
         *export_parts(manifest),
         *error_tables(made.errors),
+        *([] if made.accuracy is None else [accuracy_sentence(made.accuracy)]),
         *(f"{step.name}: {step.check}" for step in made.steps if step.check),
         export_sentence(manifest, output),
     )

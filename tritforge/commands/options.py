@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tritforge.hw.presets import PRESETS
 
@@ -23,7 +24,9 @@ __all__ = [
     "cost_options",
     "image_argument",
     "input_option",
+    "is_given",
     "json_option",
+    "labels_option",
 ]
 
 CONFIG_HELP = f"Preset ({', '.join(PRESETS)}) or a .toml file."
@@ -41,6 +44,12 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+def is_given(name: str) -> bool:
+    """Whether the user gave this parameter of the running command, and it is not its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
 json_option = click.option(
     "--json",
     "as_json",
@@ -55,6 +64,12 @@ input_option = click.option(
     type=click.Path(path_type=Path),
     help="Images, (N, C, H, W), or one, (C, H, W): real numbers as the network was trained on, "
     "whatever the type of the array.",
+)
+labels_option = click.option(
+    "--labels",
+    metavar="Y.npy",
+    type=click.Path(path_type=Path),
+    help="Integers (N,), each image's class: accuracy is shown.",
 )
 codes_option = click.option(
     "--codes",

@@ -10,7 +10,9 @@ from tritforge.commands.options import (
     FiniteRange,
     codes_option,
     input_option,
+    is_given,
     json_option,
+    labels_option,
 )
 from tritforge.console import progress_bar, show
 
@@ -32,6 +34,7 @@ _OUTPUTS = 10
 )
 @input_option
 @codes_option
+@labels_option
 @click.option(
     "--board",
     "board_name",
@@ -81,6 +84,7 @@ def command(
     image: Path,
     inputs: Path,
     codes: bool,
+    labels: Path | None,
     board_name: str | None,
     port: str | None,
     virtual: bool,
@@ -106,9 +110,13 @@ def command(
         raise click.UsageError("--port goes with --board NAME", context)
     if noise and not virtual:
         raise click.UsageError("--noise goes with --virtual", context)
+    if is_given("seed") and not noise:
+        raise click.UsageError("--seed goes with --noise", context)
+    if board_name is not None and port is None:
+        raise click.UsageError("--board goes with --port: what is simulated has no board", context)
     import numpy as np
 
-    from tritforge.flows.inputs import opened, read_inputs
+    from tritforge.flows.inputs import opened, read_inputs, read_labels
     from tritforge.flows.simulate import report_of
     from tritforge.fpga.link.serial_link import SerialLink
     from tritforge.fpga.run.backend import BoardBackend
@@ -122,6 +130,9 @@ def command(
     checked = port is None if check is None else check
     loaded = opened(image)
     given = read_inputs(loaded, inputs, codes=codes)
+    known = None
+    if labels is not None:
+        known = read_labels(labels, len(given.codes), loaded.manifest.output.shape)
     if output is not None:
         check_run_folder(output)
     with progress_bar() as progress, ExitStack() as stack:
@@ -137,7 +148,7 @@ def command(
         link = SerialLink.open(loaded.config, path, baud, clock_hz=clock, progress=progress)
         backend = stack.enter_context(BoardBackend(loaded, link))
         simulation = backend.run(given.codes, progress=progress)
-        simulation.input = given.facts
+        simulation.input, simulation.labels = given.facts, known
         link_statistics = link.statistics.to_dict()
         differences = 0
         if checked:

@@ -10,8 +10,11 @@ from tritforge.commands.options import (
     config_check,
     image_argument,
     input_option,
+    is_given,
     json_option,
+    labels_option,
 )
+from tritforge.common.errors import warn
 from tritforge.console import progress_bar, show
 
 __all__ = ["command"]
@@ -21,6 +24,7 @@ __all__ = ["command"]
 @image_argument
 @input_option
 @codes_option
+@labels_option
 @click.option(
     "--backend",
     type=click.Choice(["golden", "cycle", "rtl", "pysim"]),
@@ -57,6 +61,7 @@ def command(
     image: Path,
     inputs: Path,
     codes: bool,
+    labels: Path | None,
     backend: str,
     layer: str | None,
     output: Path,
@@ -77,6 +82,8 @@ def command(
     and the input and reading results is not included, unless the image does not fit the memories:
     then it is sent in every run, and that is in the cycles.
     """
+    if is_given("clock") and backend == "golden":
+        warn("backend golden has no cycles, so --clock changes nothing")
     from tritforge.flows.inputs import opened
     from tritforge.flows.simulate import report_of, simulate
     from tritforge.tables.simulate import layer_tables, summary
@@ -88,6 +95,7 @@ def command(
             inputs,
             backend,
             codes=codes,
+            labels=labels,
             layer=layer,
             output=output,
             log=log,

@@ -9,6 +9,7 @@ from tritforge.commands.options import (
     config_check,
     image_argument,
     input_option,
+    is_given,
     json_option,
 )
 from tritforge.console import progress_bar, show
@@ -54,6 +55,10 @@ def command(
     The first difference is named by layer, row (output channel), pixel and image; the exit code
     is then 1.
     """
+    if is_given("pysim_images") and backends and "pysim" not in backends:
+        raise click.UsageError(
+            "--pysim-images goes with --backend pysim", click.get_current_context()
+        )
     from tritforge.flows.inputs import opened
     from tritforge.flows.verify import verify
     from tritforge.tables.verify import verification_table

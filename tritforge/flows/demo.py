@@ -23,6 +23,7 @@ from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image
 from tritforge.model_export.model_file import load_model
 from tritforge.model_export.training.digits import digits_data
+from tritforge.sim.accuracy import accuracy
 from tritforge.sim.backend import create
 from tritforge.sim.report import (
     ReportError,
@@ -183,8 +184,8 @@ def _run(
         "images": images,
         "accuracy": {
             "float": float((float_class == test_y).mean()),
-            "golden": _accuracy(golden, test_y),
-            "rtl": _accuracy(simulation.output, test_y),
+            "golden": accuracy(golden, test_y),
+            "rtl": simulation.accuracy(test_y),
         },
         "export": made.to_dict(),
         "report": report.to_json(),
@@ -193,12 +194,6 @@ def _run(
         "seconds": clock.summary(),
         "commands": _commands(output, config_name, checked, baseline),
     }
-
-
-def _accuracy(
-    logits: np.ndarray[Any, np.dtype[np.int64]], labels: np.ndarray[Any, np.dtype[np.int64]]
-) -> float:
-    return float((logits[:, :, 0, 0].argmax(axis=1) == labels).mean())
 
 
 def _baseline(

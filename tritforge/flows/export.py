@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tritforge.common.errors import warn
-from tritforge.common.json_types import Json
+from tritforge.common.json_types import Json, JsonObject
 from tritforge.common.progress import Progress
 from tritforge.flows.arrays import StrPath, read_array
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
@@ -24,7 +24,7 @@ from tritforge.flows.export_checks import (
     check_quantized,
     check_trace,
 )
-from tritforge.flows.inputs import array_digest
+from tritforge.flows.inputs import array_digest, read_labels
 from tritforge.flows.layer_errors import LayerError, measure_errors
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
@@ -42,9 +42,10 @@ from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import Planes, trace
 from tritforge.model_export.reference import FloatReference
 from tritforge.model_export.training.ttq import bake
+from tritforge.sim.accuracy import accuracy
 from tritforge.sim.golden import GoldenModel, quantize_input
 
-__all__ = ["Export", "Step", "export"]
+__all__ = ["Accuracy", "Export", "Step", "export"]
 
 #: Bits of weights that are not ternary, where nothing else is said.
 DIGITS = 8
@@ -62,14 +63,26 @@ class Step:
     check: str = ""
 
 
+@dataclass(frozen=True)
+class Accuracy(JsonObject):
+    """Share of the calibration samples whose largest output is that of their label, 0..1, of the
+    network in real numbers and in integers."""
+
+    samples: int
+    real: float
+    integers: float
+
+
 @dataclass(eq=False)
 class Export:
     """A finished export: the image as loaded from disk, the steps that made it, and what integers
-    cost in every layer (nothing where it was not checked)."""
+    cost in every layer (nothing where it was not checked) and, where there are labels, in
+    accuracy."""
 
     image: Image
     steps: list[Step] = field(default_factory=list)
     errors: list[LayerError] = field(default_factory=list)
+    accuracy: Accuracy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: the manifest's, steps and path."""
@@ -121,6 +134,7 @@ def export(
     config: str | Config,
     output: StrPath,
     *,
+    labels: StrPath | NDArray[Any] | None = None,
     threshold: float | None = None,
     digits: int | None = None,
     percentile: float | None = None,
@@ -146,6 +160,8 @@ def export(
         As :func:`tritforge.hw.presets.load_config`.
     output : path
         The image folder. A former image there is replaced, anything else is left alone.
+    labels : path or array (samples,), optional
+        Each calibration sample's class: accuracies in real numbers and in integers are measured.
     threshold : float, optional
         t of TTQ, as a fraction of max |w|, where the checkpoint has latent weights but no t.
     digits : int, optional
@@ -178,7 +194,6 @@ def export(
     bits = DIGITS if digits is None else digits
     array = _checked_samples(read_array(samples, "calibration"))
     steps = _Steps(progress)
-    errors: list[LayerError] = []
     with steps.step("load model") as step:
         module = load_model(model) if isinstance(model, str) else model
         with running(module):
@@ -196,40 +211,25 @@ def export(
             step.check = check_trace(reference, plain, checked, bits, planes)
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
-    with steps.step("quantize") as step:
-        network = quantize(calibrated, chosen)
-        checked = array[: check_count(network)]
-        # Calibration and quantization change nothing for it. It and the golden model hold the
-        # weights in floating point: one after the other.
-        real = reference.run_all(checked) if check else None
+        known = None
+        if labels is not None:
+            known = read_labels(labels, len(array), traced.tensors[traced.final.output].shape)
+        # It and the golden model hold the weights in floating point: one after the other.
+        real = _Real(
+            reference.run_all(array[: check_count(traced)]) if check else None,
+            None if known is None else accuracy(reference.run(array), known),
+        )
         del reference
-        _check_options(network, digits, percentile)
-        golden = GoldenModel(network)
-        if real is not None:
-            codes = quantize_input(checked, network.tensors[network.input])
-            integers = golden.run_all(codes)
-            errors = measure_errors(network, real, integers)
-            step.check = check_quantized(network, real, integers, errors[-1])
-            del real, integers
-    with steps.step("fold") as step:
-        unfolded, network = network, fold_input(network)
-        sample = quantize_input(array[:1].astype(np.float64), network.tensors[network.input])
-        expected = golden.run_all(sample) if check else {}
-        if network is not unfolded:
-            del golden  # up to half a gigabyte for AlexNet
-            golden = GoldenModel(network)
-            if check:
-                step.check = check_folded(network, expected, golden.run_all(sample))
-    with steps.step("densities"):
-        densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
-        del golden
+    made = _in_integers(steps, calibrated, array, chosen, real, known)
+    network = made.network
+    _check_options(network, digits, percentile)
     with steps.step("place"):
-        placement = place(network, chosen, densities)
+        placement = place(network, chosen, made.densities)
     with steps.step("emit"):
         compiled = CompiledNetwork(network, fit(network, placement, chosen, resident=resident))
     if check:
         with steps.step("check") as step:
-            step.check = check_memory(compiled, sample, expected)
+            step.check = check_memory(compiled, made.sample, made.expected)
     with steps.step("write"):
         extra: dict[str, Json] = {
             "model": model if isinstance(model, str) else type(model).__name__,
@@ -242,9 +242,10 @@ def export(
             "threshold": threshold,
             "digits": bits,
             "errors": {
-                "samples": len(checked) if check else 0,
-                "layers": [error.to_json() for error in errors],
+                "samples": made.checked,
+                "layers": [error.to_json() for error in made.errors],
             },
+            "accuracy": None if made.accuracy is None else made.accuracy.to_json(),
             "checks": {step.name: step.check for step in steps.done if step.check},
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
@@ -252,7 +253,68 @@ def export(
         image = load_image(target)
     if progress is not None:
         progress("done", 1.0)
-    return Export(image, steps.done, errors)
+    return Export(image, steps.done, made.errors, made.accuracy)
+
+
+@dataclass(eq=False)
+class _Real:
+    """What the network in real numbers gives: tensors by name of the samples that are checked, and
+    its accuracy; None where nobody asks for it."""
+
+    tensors: dict[str, NDArray[np.float32]] | None
+    accuracy: float | None
+
+
+@dataclass(eq=False)
+class _Integers:
+    """A network in integers, what its golden model says of it, and what its memory contents are to
+    give: every tensor of one sample."""
+
+    network: Network
+    densities: dict[str, NDArray[np.float64]]
+    sample: NDArray[np.int64]
+    expected: dict[str, NDArray[np.int64]]
+    checked: int  # samples that the errors are of
+    errors: list[LayerError]
+    accuracy: Accuracy | None
+
+
+def _in_integers(
+    steps: _Steps,
+    calibrated: Network,
+    array: NDArray[np.float32],
+    config: Config,
+    real: _Real,
+    labels: NDArray[np.int64] | None,
+) -> _Integers:
+    """The steps in which there is a golden model: quantize, fold, densities."""
+    errors: list[LayerError] = []
+    count, measured = 0, None
+    with steps.step("quantize") as step:
+        network = quantize(calibrated, config)
+        golden = GoldenModel(network)
+        source = network.tensors[network.input]
+        if real.tensors is not None:
+            count = len(real.tensors[network.input])
+            integers = golden.run_all(quantize_input(array[:count], source))
+            errors = measure_errors(network, real.tensors, integers)
+            step.check = check_quantized(network, real.tensors, integers, errors[-1])
+            del integers
+        if labels is not None and real.accuracy is not None:
+            found = golden.run(quantize_input(array, source))
+            measured = Accuracy(len(array), real.accuracy, accuracy(found, labels))
+    with steps.step("fold") as step:
+        unfolded, network = network, fold_input(network)
+        sample = quantize_input(array[:1], network.tensors[network.input])
+        expected = golden.run_all(sample) if real.tensors is not None else {}
+        if network is not unfolded:
+            del golden  # up to half a gigabyte for AlexNet
+            golden = GoldenModel(network)
+            if expected:
+                step.check = check_folded(network, expected, golden.run_all(sample))
+    with steps.step("densities"):
+        densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
+    return _Integers(network, densities, sample, expected, count, errors, measured)
 
 
 def check_image_target(path: Path) -> None:

@@ -14,10 +14,11 @@ from tritforge.hw.presets import load_config
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import Image, load_image
 from tritforge.model_export.network import Tensor
+from tritforge.sim.accuracy import check_labels
 from tritforge.sim.golden import check_codes, quantize_input
 from tritforge.sim.result import InputFacts
 
-__all__ = ["Inputs", "array_digest", "clipping_sentence", "opened", "read_inputs"]
+__all__ = ["Inputs", "array_digest", "clipping_sentence", "opened", "read_inputs", "read_labels"]
 
 #: Share of clipped values, and how far beyond the range one may be, from which on a user is warned.
 #: A test set has now and then a value that is larger than all of the calibration samples.
@@ -74,6 +75,21 @@ def read_inputs(
     if not codes:
         _check_range(facts, array.dtype, tensor)
     return Inputs(given, facts)
+
+
+def read_labels(
+    source: StrPath | NDArray[Any], images: int, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Labels of so many images, from an array or a ``.npy`` file; ``shape`` is that of an image's
+    output.
+
+    Raises
+    ------
+    ExportError
+        As :func:`tritforge.flows.arrays.read_array` and
+        :func:`tritforge.sim.accuracy.check_labels`.
+    """
+    return check_labels(read_array(source, "labels"), images, shape)
 
 
 def array_digest(array: NDArray[Any]) -> str:

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from tritforge.common.progress import Progress
 from tritforge.flows.arrays import StrPath
-from tritforge.flows.inputs import opened, read_inputs
+from tritforge.flows.inputs import opened, read_inputs, read_labels
 from tritforge.hw.config import Config
 from tritforge.model_export.image.folder import Image
-from tritforge.sim.backend import BACKENDS, check_layer, check_log, create
+from tritforge.sim.backend import BACKENDS, SimulationError, check_layer, check_log, create
 from tritforge.sim.event_log import EventLog, EventLogError, Record, check_log_file, write_log
 from tritforge.sim.report import build_report, check_run_folder, write_run
 from tritforge.sim.result import RunReport, Simulation
@@ -24,6 +24,7 @@ def simulate(
     backend: str = "rtl",
     *,
     codes: bool = False,
+    labels: StrPath | NDArray[Any] | None = None,
     layer: str | None = None,
     config: str | Config | None = None,
     output: StrPath | None = None,
@@ -41,6 +42,8 @@ def simulate(
         The inputs are activation codes instead: integers that are taken as they are.
     backend : str
         ``golden``, ``cycle``, ``rtl`` or ``pysim``.
+    labels : path or array (images,), optional
+        Each image's class, for the accuracy in the report and :meth:`Simulation.accuracy`.
     layer : str, optional
         Run this layer alone, on the golden activations before it.
     config : optional
@@ -64,6 +67,11 @@ def simulate(
     """
     loaded = opened(image, config)
     given = read_inputs(loaded, inputs, codes=codes)
+    known = None
+    if labels is not None:
+        if layer is not None:
+            raise SimulationError(f"labels go with the whole network, not with layer {layer} alone")
+        known = read_labels(labels, len(given.codes), loaded.manifest.output.shape)
     if output is not None:
         check_run_folder(Path(output))
     if log is not None:
@@ -78,7 +86,7 @@ def simulate(
     records: list[Record] = []
     with create(backend, loaded, progress) as runner:
         simulation = runner.run(given.codes, layer, progress, None if log is None else records)
-    simulation.input = given.facts
+    simulation.input, simulation.labels = given.facts, known
     if log is not None:
         write_log(
             log,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from rich.table import Table
 
+from tritforge.flows.export import Accuracy
 from tritforge.flows.layer_errors import LayerError
 from tritforge.model_export.image.manifest import Manifest, Streaming
 from tritforge.tables.table import captioned_table
 
-__all__ = ["error_tables", "export_parts", "export_sentence"]
+__all__ = ["accuracy_sentence", "error_tables", "export_parts", "export_sentence"]
 
 
 def export_parts(manifest: Manifest) -> list[str | Table]:
@@ -62,6 +63,14 @@ def error_tables(errors: Sequence[LayerError]) -> list[Table]:
         shares = (error.rms, error.worst, error.clipped)
         table.add_row(error.name, error.kind, *(f"{100 * share:.2f}" for share in shares))
     return [table]
+
+
+def accuracy_sentence(accuracy: Accuracy) -> str:
+    """What integers cost in accuracy."""
+    return (
+        f"accuracy on {accuracy.samples:,} calibration samples: {accuracy.real:.2%} in real "
+        f"numbers, {accuracy.integers:.2%} in integers"
+    )
 
 
 def export_sentence(manifest: Manifest, output: Path) -> str:

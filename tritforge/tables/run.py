@@ -3,6 +3,7 @@
 from typing import Any
 
 from tritforge.sim.result import RunReport
+from tritforge.tables.simulate import input_sentences
 
 __all__ = ["board_run_sentences"]
 
@@ -24,6 +25,7 @@ def board_run_sentences(document: dict[str, Any], report: RunReport, clock: int)
         f"{link['crc_errors']:,} damaged answers, {link['requests_repeated']:,} requests "
         f"repeated, {link['timeouts']:,} timeouts",
     ]
+    sentences += input_sentences(report)
     if document["checked"] and not document["different_images"]:
         sentences.append("all outputs equal the golden model's")
     return sentences

@@ -7,7 +7,14 @@ from tritforge.sim.report import DEFAULT_CLOCK
 from tritforge.sim.result import CLUSTER_CYCLES, LayerReport, Loading, RunReport
 from tritforge.tables.table import captioned_table
 
-__all__ = ["causes_table", "layer_tables", "loading_sentence", "summary", "transfer_tables"]
+__all__ = [
+    "causes_table",
+    "input_sentences",
+    "layer_tables",
+    "loading_sentence",
+    "summary",
+    "transfer_tables",
+]
 
 
 def summary(report: RunReport, clock: float = DEFAULT_CLOCK) -> str:
@@ -19,19 +26,28 @@ def summary(report: RunReport, clock: float = DEFAULT_CLOCK) -> str:
         f"{what} on {images} {plural}, backend {report.backend}, "
         f"configuration {report.configuration} ({report.adders} adders)"
     )
-    clipping = ""
-    if report.input is not None and report.input.clipped:
-        clipping = f" Of the input, {clipping_sentence(report.input)}."
+    more = "".join(f" {sentence}" for sentence in input_sentences(report))
     if report.total_cycles is None:
-        return f"{head}: integers only, this backend has no clock.{clipping}"
+        return f"{head}: integers only, this backend has no clock.{more}"
     each = report.total_cycles / images
     rate = report.total_cycles / max(report.wall_seconds, 1e-3)
     return (
         f"{head}: {report.total_cycles:,} cycles in all, {each:,.0f} cycles an image, "
         f"{each / clock / 1000:.3f} ms at {clock:g} MHz, utilization "
         f"{report.utilization or 0:.1%}. {loading_sentence(report.loading)} Simulated in "
-        f"{report.wall_seconds:.1f} s, loading included ({rate:,.0f} computing cycles/s).{clipping}"
+        f"{report.wall_seconds:.1f} s, loading included ({rate:,.0f} computing cycles/s).{more}"
     )
+
+
+def input_sentences(report: RunReport) -> list[str]:
+    """How many images are in their class, where there are labels; how much of them is clipped."""
+    told = []
+    if report.accuracy is not None:
+        right = round(report.accuracy * report.images)
+        told.append(f"Accuracy {report.accuracy:.2%}: {right:,} of {report.images:,} images.")
+    if report.input is not None and report.input.clipped:
+        told.append(f"Of the input, {clipping_sentence(report.input)}.")
+    return told
 
 
 def loading_sentence(loading: Loading) -> str:

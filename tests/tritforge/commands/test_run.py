@@ -100,6 +100,8 @@ def test_noise(exported_run, capsys):
             ["--port", "/dev/null", "--board", "icebreaker", "--noise", "0.01"],
             "--noise goes with --virtual",
         ),
+        (["--virtual", "--board", "icebreaker"], "--board goes with --port"),
+        (["--virtual", "--seed", "1"], "--seed goes with --noise"),
     ],
 )
 def test_wrong_usage(exported_run, capsys, arguments, sentence):
@@ -109,11 +111,13 @@ def test_wrong_usage(exported_run, capsys, arguments, sentence):
     )
 
 
-@pytest.mark.parametrize("where", [("--port", "/dev/null"), ("--virtual",)])
-def test_unknown_board(exported_run, capsys, where):
+def test_unknown_board(exported_run, capsys):
     image, inputs = exported_run
     assert "board 'toaster' is not known; known are icebreaker, ulx3s_85f" in refused(
-        capsys, "run", *where, "--board", "toaster", "--image", image, "--input", inputs
+        capsys,
+        "run",
+        *("--port", "/dev/null", "--board", "toaster"),
+        *("--image", image, "--input", inputs),
     )
 
 
