@@ -4,6 +4,8 @@ A user's mistake gives one sentence on standard error and an exit code other tha
 standard output, progress to standard error, and only where that is a terminal.
 """
 
+import contextlib
+import fcntl
 import importlib
 import io
 import os
@@ -95,7 +97,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             cli.make_context("tritforge", given, obj=told) as context,
         ):
             cli.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is closed
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -122,12 +125,31 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _keep_standard_output() -> None:
+    """Keep standard output for what this program itself prints: whatever else writes to its file
+    descriptor, such as C code that a model file calls, writes to standard error."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):  # it is closed
+        return
+    own = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)  # not 2, which may be closed
+    try:
+        os.dup2(2, 1)
+    except OSError:  # standard error is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stdout = os.fdopen(own, "w", encoding=stream.encoding, errors="replace")
+
+
 def main() -> None:
     """Entry point of the command ``tritforge``."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # told to end, or the terminal was closed
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _terminated)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    sys.exit(run())
+    _keep_standard_output()
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
+    code = run()
+    if sys.stdout is not None and sys.stderr is not None:
+        with contextlib.suppress(OSError):  # whoever read it has enough
+            sys.stdout.close()
+        sys.stdout = sys.stderr  # for what a model file prints when the program ends
+    sys.exit(code)

@@ -65,7 +65,7 @@ def warnings_shown() -> Iterator[list[str]]:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, float], None] | None]:
     """A progress bar on standard error, or nothing where that is no terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

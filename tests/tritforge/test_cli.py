@@ -1,5 +1,6 @@
 """The command line: what it writes, what it prints, and how it refuses."""
 
+import json
 import os
 import subprocess
 import sys
@@ -165,3 +166,13 @@ def test_output_that_nobody_reads_is_no_error(exported, tmp_path):
         env={**os.environ},
     )
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("closed", "printed"), [("2>&-", True), (">&-", False)])
+def test_closed_streams(tmp_path, closed, printed):
+    command = f"{' '.join(PYTHON)} generate --config tiny -o {tmp_path / 'out'} --json {closed}"
+    done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert (json.loads(done.stdout)["warnings"] == []) if printed else done.stdout == ""
+    assert (tmp_path / "out" / "accelerator.v").exists()

@@ -62,6 +62,34 @@ def test_what_a_model_file_prints_goes_to_standard_error(capsys, files):
     assert "helper" not in sys.modules
 
 
+#: Prints by Python, by the system, by C, from a thread, and when the program ends.
+LOUD = """
+import atexit, ctypes, os, sys, threading
+
+def say(what):
+    print(what)
+    os.write(1, what.encode())
+    ctypes.CDLL(None).puts(what.encode())
+    print(what, file=sys.__stdout__, flush=True)
+
+say("loading")
+atexit.register(say, "ending")
+speaker = threading.Thread(target=say, args=("thread",))
+speaker.start()
+speaker.join()
+"""
+
+
+@pytest.mark.long
+def test_standard_output_is_json_alone_whoever_prints(files):
+    text = (files / "models.py").read_text()
+    (files / "models.py").write_text(LOUD + text)
+    arguments = [*PYTHON, *export_arguments(files, files / "image"), "--json"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["network"] == "small"
+    assert [done.stderr.count(word) for word in ("loading", "thread", "ending")] == [4, 4, 4]
+
+
 def test_export_is_reproducible(capsys, files):
     for name in ("one", "two"):
         assert call(capsys, *export_arguments(files, files / name))[0] == 0
