@@ -5,12 +5,12 @@ have seen no input yet. :func:`copy_model` copies them all as they are.
 """
 
 import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
@@ -37,8 +37,8 @@ _LONGEST = 120
 
 
 class _DetachedCopies(TorchFunctionMode):
-    """While it is active, ``copy.deepcopy`` copies tensors that were computed with gradients too;
-    PyTorch copies only those that a user made."""
+    """While it is active, ``copy.deepcopy`` copies all tensors: also those that were computed with
+    gradients, and buffers that have no shape yet."""
 
     def __torch_function__(
         self,
@@ -47,8 +47,13 @@ class _DetachedCopies(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is Tensor.__deepcopy__ and args[0].grad_fn is not None:
-            return args[0].detach().clone()
+        if func is Tensor.__deepcopy__:
+            tensor = args[0]
+            if is_lazy(tensor):  # a buffer: lazy parameters copy themselves
+                make: Callable[..., Tensor] = type(tensor)
+                return make(False, tensor.data.device, tensor.data.dtype)
+            if tensor.grad_fn is not None:
+                return tensor.detach().clone()
         return func(*args, **(kwargs or {}))
 
 
@@ -109,7 +114,9 @@ def remove_wrappers(model: nn.Module) -> None:
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
     inner: object = None
-    if isinstance(module, OptimizedModule):
+    # Importing it takes seconds; where nobody has, nothing is compiled.
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
         inner = module._orig_mod
     elif type(module) in (nn.DataParallel, DistributedDataParallel):
         inner = module.module
@@ -153,6 +160,9 @@ def settle_lazy(model: nn.Module) -> None:
         shape = _input_shape(module)
         if shape is not None and hasattr(module, "_initialize_hook"):
             module._infer_parameters(module, (torch.empty(shape, device="meta"),), {})
+            for count in ("in_features", "in_channels", "num_features"):
+                if getattr(module, count, None) == 0:  # PyTorch leaves some of them so
+                    setattr(module, count, shape[1])
 
 
 def _input_shape(module: nn.Module) -> list[int] | None:

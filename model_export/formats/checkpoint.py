@@ -31,7 +31,7 @@ from tritforge.model_export.copying import (
 from tritforge.model_export.errors import CheckpointError, ModelError
 from tritforge.model_export.formats.computed_weights import fit_parts
 from tritforge.model_export.formats.files import read_file
-from tritforge.model_export.formats.names import align, common_prefix, is_beside, join
+from tritforge.model_export.formats.names import align, common_prefix, is_beside, join, printable
 from tritforge.model_export.formats.tensorflow_names import from_tensorflow, is_tensorflow
 from tritforge.model_export.formats.ternary_state import (
     SPELLINGS,
@@ -185,18 +185,19 @@ def _loaded(
     ternary.settle(layers, threshold, author, where)
     target = replace_ternary(target, ternary.plain)
     if ignored := [name for name in ignored if not name.endswith("num_batches_tracked")]:
-        notes.append(f"ignored: {_ignored(ignored)}")
+        notes.append(f"ignored: {_ignored(ignored, aligned.prefix)}")
     _load(target, ternary.state, content, where)
     return target
 
 
-def _ignored(names: list[str]) -> str:
-    """Names, those that begin alike as one."""
+def _ignored(names: Iterable[str], prefix: tuple[str, ...]) -> str:
+    """Names without what they have in common with the network's prefix, groups of them as one."""
     groups: dict[str, list[str]] = {}
-    shared = common_prefix(tuple(name.split(".")) for name in names)
     for name in names:
-        parts = name.split(".")[len(shared) :]
-        groups.setdefault(parts[0], []).append(".".join(parts))
+        parts = name.split(".")
+        shared = common_prefix([tuple(parts), (*prefix, "")])
+        rest = parts[len(shared) :]
+        groups.setdefault(rest[0], []).append(".".join(rest))
     return _some(
         group[0] if len(group) == 1 else f"{first}.* ({len(group)})"
         for first, group in groups.items()
@@ -278,8 +279,8 @@ def _ordinary(name: str, tensor: Tensor, where: str) -> Tensor:
         or is_lazy(tensor)
     ):
         raise CheckpointError(
-            f"{where} holds {name} as a sparse, quantized, complex or absent tensor; save it as "
-            f"an ordinary tensor of real numbers"
+            f"{where} holds {printable(name)} as a sparse, quantized, complex or absent tensor; "
+            f"save it as an ordinary tensor of real numbers"
         )
     tensor = tensor.cpu()
     few_bits = tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64)
@@ -476,7 +477,7 @@ def _some(names: Iterable[str]) -> str:
     every = [*names]
     shown: list[str] = []
     for name in every:
-        short = name if len(name) <= _LONGEST else f"{name[:20]}..{name[-40:]}"
+        short = printable(name, _LONGEST)
         if shown and len(", ".join(shown)) + len(short) > _LONGEST:
             return f"{', '.join(shown)} .. and {len(every) - len(shown)} more"
         shown.append(short)

@@ -5,6 +5,7 @@ other name. Beside a state dict people save settings, paths, dates and numbers o
 those few names stand objects that hold nothing, so that the rest can be read.
 """
 
+import errno
 import pickle
 import re
 import struct
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from tritforge.model_export.errors import CheckpointError
+from tritforge.model_export.formats.names import printable
 from tritforge.model_export.formats.pickled_arrays import (
     RefusedPickleError,
     numpy_stand_ins,
@@ -61,6 +63,8 @@ def read_file(path: Path) -> object:
     except CheckpointError:
         raise
     except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # a place outside the file, a broken stream
+            raise CheckpointError(_damaged(path)) from error
         reason = error.strerror or " ".join(str(error).split())
         raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
     except RefusedPickleError as error:
@@ -146,11 +150,13 @@ def _check_archive(archive: zipfile.ZipFile, names: list[str], path: Path) -> No
     inner = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".npz"))]
     if inner:
         raise CheckpointError(
-            f"checkpoint {path} is an archive that holds {inner[0]}; unpack it first"
+            f"checkpoint {path} is an archive that holds {printable(inner[0])}; unpack it first"
         )
     broken = archive.testzip()
     if broken is not None:
-        raise CheckpointError(f"checkpoint {path} is damaged: {broken} has a wrong checksum")
+        raise CheckpointError(
+            f"checkpoint {path} is damaged: {printable(broken)} has a wrong checksum"
+        )
 
 
 def _arrays(archive: zipfile.ZipFile, names: list[str], path: Path) -> dict[str, NDArray[Any]]:
@@ -171,6 +177,8 @@ def _arrays(archive: zipfile.ZipFile, names: list[str], path: Path) -> dict[str,
                     f"of numbers are read"
                 )
             data = member.read()
+        if min(shape, default=0) < 0:
+            raise ValueError("an array with a negative length")
         array = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
         arrays[name.removesuffix(".npy")] = array.astype(kind.newbyteorder("="))
     return arrays

@@ -17,7 +17,16 @@ from torch.nn.parameter import is_lazy
 
 from tritforge.model_export.errors import CheckpointError
 
-__all__ = ["Aligned", "align", "common_prefix", "is_beside", "join", "split_name", "weight_of"]
+__all__ = [
+    "Aligned",
+    "align",
+    "common_prefix",
+    "is_beside",
+    "join",
+    "printable",
+    "split_name",
+    "weight_of",
+]
 
 #: Modules that wrap another one and have no tensors of their own.
 WRAPPERS = {
@@ -68,6 +77,12 @@ class Aligned:
     beside: dict[str, Tensor] = field(default_factory=dict)  # outside the network, by full name
     prefix: Name = ()
     notes: list[str] = field(default_factory=list)
+
+
+def printable(name: str, longest: int = 64) -> str:
+    """A name from a file, as a message may quote it."""
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return name if len(name) <= longest else f"{name[: longest // 3]}..{name[-longest // 2 :]}"
 
 
 def join(layer: str, name: str) -> str:
@@ -135,7 +150,7 @@ def _without_copies(
     ]
     if extra:
         found = _Alignment({name: tensors[name] for name in extra}, expected, layers, frozenset())
-        whole = {found.weight(name) for name in expected}
+        whole = {found.weight(name) for name in expected if not name.endswith("batches_tracked")}
         copies = {prefix for (prefix, own), votes in found.votes.items() if votes == len(whole)}
         for name in extra:
             if any(found.given[name][: len(prefix)] == prefix for prefix in copies):
@@ -167,7 +182,7 @@ class _Alignment:
         for count in range(len(shared) + 1):
             short = {name[count:] for name in wanted}
             found: dict[Name, set[Name]] = defaultdict(set)
-            for name in set(self.given.values()):
+            for name in dict.fromkeys(self.given.values()):
                 for start in range(len(name)):
                     if name[start:] in short:
                         found[name[:start]].add(name[start:])
@@ -221,7 +236,7 @@ class _Alignment:
             new = self._renamed(self._parts(layer)[len(prefix) :], last, by_layer)
             if new in aligned.tensors:
                 raise CheckpointError(
-                    f"{where} has {new} twice, under names that differ in a wrapper"
+                    f"{where} has {printable(new)} twice, under names that differ in a wrapper"
                 )
             aligned.tensors[new] = tensor
         return aligned
@@ -231,7 +246,7 @@ class _Alignment:
         unusual = [sum(part not in USUAL for part in prefix) for prefix, _ in prefixes]
         best = min(unusual)
         if unusual.count(best) > 1 and not self._all_equal([prefix for prefix, _ in prefixes]):
-            names = [".".join(prefix) or "the top" for prefix, _ in prefixes]
+            names = [printable(".".join(prefix)) or "the top" for prefix, _ in prefixes]
             raise CheckpointError(
                 f"{where} has the network's tensors {len(names)} times, under "
                 f"{', '.join(names[:-1])} and {names[-1]}; give the state dict of one of them"

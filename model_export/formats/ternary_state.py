@@ -132,6 +132,8 @@ def split_scales(state: Mapping[str, Tensor], model: nn.Module, where: str) -> T
     for key, value in state.items():
         layer, last = split_name(key)
         name = canonical.get(last)
+        if name == "threshold" and all(own_name.startswith(f"{layer}.") for own_name in own):
+            layer = ""  # beside the network's own prefix
         belongs = join(layer, "weight") in state or (not layer and name == "threshold")
         if name is None or not belongs or (key in own and layer not in ternary):
             result.state[key] = value

@@ -5,6 +5,7 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from tritforge.model_export.training.ttq import (
     ConstantSparsity,
@@ -180,6 +181,52 @@ def test_ternarize_model_errors():
         ternarize_model(small_net(), keep=["conv9"])
     with pytest.raises(ValueError, match="no layer is left to make ternary"):
         ternarize_model(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (weight_norm, r"layer 3 has WeightNorm, .* call torch\.nn\.utils\.remove_weight_norm"),
+        (spectral_norm, r"layer 3 has SpectralNorm, .*remove_spectral_norm\(layer\) first"),
+        (parametrizations.weight_norm, r"layer 3 has WeightNorm, .*\(layer, 'weight'\) first, or"),
+        (parametrizations.spectral_norm, r"layer 3 has SpectralNorm, .*remove_parametrizations"),
+        (
+            lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+            r"layer 3 has L1Unstructured, .*prune\.remove\(layer, 'weight'\) first",
+        ),
+    ],
+)
+def test_layers_whose_weights_a_hook_computes(wrap, message):
+    model = small_net()
+    wrap(model[3])
+    with pytest.raises(ValueError, match=message):
+        ternarize_model(model)
+    kept = ternarize_model(model, keep=["3"])  # it is copied as it is
+    assert isinstance(kept[5][1], TernaryLinear)
+    x = torch.randn(2, 2, 6, 6)
+    assert torch.equal(bake(kept)[3](model[0](x)), model[3].eval()(model[0](x)))
+    first = small_net()
+    wrap(first[0])
+    assert isinstance(ternarize_model(first)[3], TernaryConv2d)
+
+
+def test_lazy_layers_are_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(2), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="1 is a LazyLinear that has seen no input; run the model"):
+        ternarize_model(model)
+    model(torch.ones(1, 2))
+    assert isinstance(ternarize_model(model)[1], TernaryLinear)
+
+
+def test_hooks_on_calls_go_with_a_layer():
+    seen = []
+    model = small_net()
+    model[3].register_forward_hook(lambda module, args, output: seen.append(type(module)))
+    ternary = ternarize_model(model)
+    ternary(torch.randn(2, 2, 6, 6))
+    bake(ternary)(torch.randn(2, 2, 6, 6))
+    assert seen == [TernaryConv2d, nn.Conv2d]
 
 
 def test_conversions_draw_no_random_numbers_and_keep_sharing():
