@@ -57,6 +57,9 @@ _VERILATOR_FLAGS = (
 # Hidden symbols: calls between the simulator's functions would otherwise go through the
 # linkage table, a quarter of the speed (docs/decisions/native-simulation.md).
 _CXX_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
+#: Names of C compilers, with the prefix of a target and a version, and of their C++ siblings.
+_C_COMPILER = re.compile(r"((?:.*-)?)(gcc|clang|cc)((?:-[\d.]+)?)")
+_CXX_NAMES = {"gcc": "g++", "clang": "clang++", "cc": "c++"}
 #: Up to so many elements Verilator makes one program of all, every module copied into its parent:
 #: the fastest. Beyond, that would not fit a processor's caches, and the cluster becomes a library
 #: of its own, whose one code serves all clusters (docs/decisions/native-simulation.md).
@@ -98,10 +101,23 @@ def compiler() -> str:
     Raises
     ------
     SimulatorError
-        There is none.
+        There is none, or ``$CXX`` is none.
     """
-    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
-        if name and (path := shutil.which(name)):
+    if given := os.environ.get("CXX"):
+        path = shutil.which(given)
+        if path is None:
+            raise SimulatorError(
+                f"CXX is {given!r}, which is no program; the name or path of a C++ compiler would "
+                f"be right, without options"
+            )
+        if match := _C_COMPILER.fullmatch(Path(given).name):
+            better = f"{match[1]}{_CXX_NAMES[match[2]]}{match[3]}"
+            raise SimulatorError(
+                f"CXX is {given}, which compiles C; a C++ compiler such as {better} would be right"
+            )
+        return path
+    for name in ("g++", "clang++", "c++"):
+        if path := shutil.which(name):
             return path
     raise SimulatorError(
         "no C++ compiler was found: install g++ or clang++, or set CXX; without one there are "

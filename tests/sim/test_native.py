@@ -1,6 +1,7 @@
 """The native simulation: its back door equals the port, in one program and with apart clusters."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,29 @@ def test_without_a_compiler_it_is_said_what_works(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(native.SimulatorError, match=r"no C\+\+ compiler .* golden .* pysim"):
         native.compiler()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("gcc", r"CXX is gcc, which compiles C; a C\+\+ compiler such as g\+\+ would"),
+        ("clang-18", r"such as clang\+\+-18 would"),
+        ("x86_64-linux-gnu-gcc-13", r"such as x86_64-linux-gnu-g\+\+-13 would"),
+        ("cc", r"such as c\+\+ would"),
+        ("g++ -O2", "CXX is 'g\\+\\+ -O2', which is no program; .* without options"),
+        ("absent", "CXX is 'absent', which is no program"),
+    ],
+)
+def test_what_cxx_must_not_be(monkeypatch, tmp_path, given, words):
+    for name in ("gcc", "clang-18", "x86_64-linux-gnu-gcc-13", "cc", "g++", "clang++-18"):
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", given)
+    with pytest.raises(native.SimulatorError, match=words):
+        native.compiler()
+    for right in ("clang++-18", str(tmp_path / "g++")):
+        monkeypatch.setenv("CXX", right)
+        assert native.compiler() == str(tmp_path / Path(right).name)
 
 
 def test_a_tool_that_fails_and_says_nothing():

@@ -181,7 +181,7 @@ def check_adds(report: RunReport, compiled: CompiledNetwork, expected: Mapping[s
         if adds != want if compiled.memory.schedule is None else adds < want:
             raise CostError(
                 f"counters of layer {layer.name} do not add up: {adds:,} adds, but nonzero "
-                f"trits meet nonzero activations {want:,} times"
+                f"trits meet nonzero activations {want:,} times; is the run of these inputs?"
             )
 
 
