@@ -19,8 +19,9 @@ another dataclass                 an object with its fields
 :data:`Json`                      anything
 ================================  ================================================================
 
-``field(metadata=named("key"))`` has another key. A key may be missing where its field has a
-default; keys that no field has are ignored, so that a later version may add some.
+``field(metadata=named("key"))`` has another key, and one with ``metadata=SPARSE`` is left out where
+it has its default. A key may be missing where its field has a default; keys that no field has are
+ignored, so that a later version may add some.
 """
 
 import dataclasses
@@ -43,12 +44,25 @@ from typing import (
 
 from tritforge.common.errors import TritforgeError
 
-__all__ = ["Json", "JsonError", "JsonObject", "dump", "from_json", "named", "parse", "to_json"]
+__all__ = [
+    "SPARSE",
+    "Json",
+    "JsonError",
+    "JsonObject",
+    "dump",
+    "from_json",
+    "named",
+    "parse",
+    "to_json",
+]
 
 if TYPE_CHECKING:
     Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 else:
     Json = object
+
+#: Metadata of a dataclass's field that is left out of JSON where it has its default.
+SPARSE: Mapping[str, bool] = {"sparse": True}
 
 T = TypeVar("T")
 _SCALARS = {bool: "true or false", str: "a string", NoneType: "null"}
@@ -95,8 +109,8 @@ def to_json(value: object, default: Callable[[object], object] | None = None) ->
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if dataclasses.is_dataclass(value):
-        parts = ((_key(one), getattr(value, one.name)) for one in dataclasses.fields(value))
-        return {key: to_json(part, default) for key, part in parts}
+        parts = ((one, getattr(value, one.name)) for one in dataclasses.fields(value))
+        return {_key(one): to_json(part, default) for one, part in parts if _is_shown(one, part)}
     if isinstance(value, Mapping):
         return {key: to_json(one, default) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -157,6 +171,13 @@ def _not_finite(name: str) -> float:
 
 def _key(field: "dataclasses.Field[object]") -> str:
     return str(field.metadata.get("json", field.name))
+
+
+def _is_shown(field: "dataclasses.Field[object]", value: object) -> bool:
+    """Whether JSON has a field with this value."""
+    if not field.metadata.get("sparse", False):
+        return True
+    return type(value) is not type(field.default) or value != field.default
 
 
 @functools.cache

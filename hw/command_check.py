@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.command_registers import command
 from tritforge.hw.config import Config
-from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.program import READABLE_MEMORIES, WRITABLE_MEMORIES, memories
 from tritforge.hw.protocol import ERROR_WIDTH, PACKED_ARGUMENTS, ErrorCode, Opcode
 from tritforge.hw.unpacker import can_unpack
 
@@ -89,7 +89,7 @@ class CommandCheck(wiring.Component):
         early = m.d.comb if config.few_stages else m.d.sync
         early += [depth.eq(0), self.chunks.eq(0), copies.eq(0), allowed.eq(0)]  # no such memory
         with m.Switch(given.memory):
-            for index, name in enumerate(MEMORIES):
+            for name, index in memories(config).items():
                 with m.Case(index):
                     m.d.comb += size.eq(
                         times(few, config.memory_chunks(name)) if name in WRITABLE_MEMORIES else 0

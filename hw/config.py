@@ -17,6 +17,7 @@ from tritforge.hw.widths import (
     PORT_WIDTH,
     RESULT_WIDTH,
     SHIFT_WIDTH,
+    TABLE_ENTRIES,
 )
 
 __all__ = ["CHOICES", "LIMITS", "Config", "ConfigError"]
@@ -53,11 +54,15 @@ LIMITS: dict[str, tuple[int, int]] = {
     "pixel_places": (2, 16),
     "packet_places": (2, 16),
     "response_places": (1, 8),
+    "activation_tables": (0, 32),
 }
 
 #: Values of every field that names one of several.
 CHOICES: dict[str, tuple[str, ...]] = {"register_stages": ("full", "few")}
 
+#: Fields that came later, and what all hardware before them was: where they say that, they are left
+#: out of documents and of the identity, so that what was made before stays valid.
+_LATER: dict[str, int] = {"activation_tables": 0}
 #: Fields of earlier versions, and those that say the same now.
 _REPLACED = {
     "single_port": "memory_ports, register_stages and shared_results",
@@ -145,6 +150,9 @@ class Config:
     gate_clocks : bool
         Wide registers of the clusters are clocked only when something is on its way, and trit
         memories register their address instead of the word: for chips, where a clock costs energy.
+    activation_tables : int
+        Activation tables that are on the chip at once: a layer with one replaces every requantized
+        code by an entry of it, which makes any function of one value. 0: the hardware has none.
     """
 
     name: str = "custom"
@@ -179,6 +187,7 @@ class Config:
     skip_zero_weights: bool = True
     skip_zero_activations: bool = True
     gate_clocks: bool = False
+    activation_tables: int = 0
 
     def __post_init__(self) -> None:
         for field, (low, high) in LIMITS.items():
@@ -314,10 +323,11 @@ class Config:
             "rows": self.drain_width * self.row_entry_width,
             "results": self.drain_width * RESULT_WIDTH,
             "counters": 32,
+            "tables": ACTIVATION_WIDTH,
         }[kind]
 
     def memory_depth(self, kind: str) -> int:
-        """Words of a memory (per cluster or slice where each has its own)."""
+        """Words of a memory (per cluster or slice where each has its own); 0: there is none."""
         return {
             "program": self.program_depth,
             "trits": self.trit_depth,
@@ -325,6 +335,7 @@ class Config:
             "rows": self.row_depth,
             "results": self.result_depth,
             "counters": COUNTER_SLOTS * self.layer_count,
+            "tables": TABLE_ENTRIES * self.activation_tables,
         }[kind]
 
     def memory_count(self, kind: str) -> int:
@@ -338,14 +349,19 @@ class Config:
     # ----- identity and files
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Fields by name; those that came later only where hardware is another for them."""
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in _LATER or value != _LATER[name]
+        }
 
     def differences(self, other: "Config") -> dict[str, Any]:
         """Fields that ``other`` has another value in, the name apart."""
-        values = other.to_dict()
+        values = dataclasses.asdict(other)
         return {
             name: value
-            for name, value in self.to_dict().items()
+            for name, value in dataclasses.asdict(self).items()
             if name != "name" and value != values[name]
         }
 

@@ -14,12 +14,12 @@ __all__ = ["HostWrites"]
 
 
 class HostWrites(wiring.Component):
-    """Routes each word to program, trits, rows or a slice of the activations.
+    """Routes each word to program, trits, rows, activation tables or a slice of the activations.
 
-    Program, trits and rows always take a word, and are far away: unless stages are few what they
-    get is two cycles late, decoded in front of the registers. Slices of the activations get the
-    word at hand, and take it when they can. With one port a program word is written in two halves,
-    and nothing is written while a program runs: the port is the program's.
+    All but the last always take a word, and are far away: unless stages are few what they get is
+    two cycles late, decoded in front of the registers. Slices of the activations get the word at
+    hand, and take it when they can. With one port a program word is written in two halves, and
+    nothing is written while a program runs: the port is the program's.
 
     Timing: one word per cycle; with one port two cycles for a program word.
 
@@ -39,6 +39,8 @@ class HostWrites(wiring.Component):
         Of the late writes that follow.
     program, program_half : Out(1)
     rows : Out, a bit for each chunk
+    tables : Out(1)
+        Where there are activation tables.
     trits : Out, a bit for each chunk, array of all clusters
     activations_valid : Out(1), activations_ready : In(1), arrays of ``clusters``
         The word at hand is for this slice, and the slice takes it.
@@ -55,6 +57,7 @@ class HostWrites(wiring.Component):
                 "program": Out(1),
                 "program_half": Out(1),
                 "rows": Out(config.memory_chunks("rows")),
+                **({"tables": Out(1)} if config.activation_tables else {}),
                 "trits": Out(config.memory_chunks("trits")).array(config.cluster_count),
                 "activations_valid": Out(1).array(config.clusters),
                 "activations_ready": In(1).array(config.clusters),
@@ -94,6 +97,9 @@ class HostWrites(wiring.Component):
             self.program.eq(late("program", program)),
             self.rows.eq(late("rows", mask("rows", rows))),
         ]
+        if config.activation_tables:
+            tables = valid & (given.memory == MEMORIES.index("tables"))
+            m.d.comb += self.tables.eq(late("tables", tables))
         for index, port in enumerate(self.trits):
             chosen = mask("trits", trits & (given.cluster == index))
             m.d.comb += port.eq(late(f"trits_{index}", chosen))

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for
 
 from tritforge.hw.config import Config
-from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES, memories
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 
 __all__ = [
@@ -85,7 +85,7 @@ def command_word() -> data.StructLayout:
 
 def memory_address_width(config: Config) -> int:
     """Bits of an address into the deepest memory."""
-    return max(address_width(config.memory_depth(kind)) for kind in MEMORIES)
+    return max(address_width(config.memory_depth(kind)) for kind in memories(config))
 
 
 def host_read(config: Config) -> data.StructLayout:

@@ -38,16 +38,19 @@ __all__ = [
     "SYNC_OPCODE",
     "TILE",
     "encode",
+    "layer_layout",
+    "memories",
     "record_words",
     "row_layout",
 ]
 
-#: Memory names; the index is the memory's number on the host port.
-MEMORIES = ("program", "trits", "activations", "rows", "results", "counters")
+#: Memory names; the index is the memory's number on the host port. Of activation tables there need
+#: not be any.
+MEMORIES = ("program", "trits", "activations", "rows", "results", "counters", "tables")
 #: Memories that READ answers; the others can only be written.
 READABLE_MEMORIES = ("activations", "results", "counters")
 #: Memories that WRITE accepts.
-WRITABLE_MEMORIES = ("program", "trits", "activations", "rows")
+WRITABLE_MEMORIES = ("program", "trits", "activations", "rows", "tables")
 
 #: First byte of a layer record, and of a SYNC record.
 LAYER_OPCODE = 0xA1
@@ -84,7 +87,9 @@ def _record(**fields: ShapeLike) -> data.StructLayout:
 LAYER = _record(
     opcode=unsigned(8),  # LAYER_OPCODE
     raw=1,  # results (last layer) instead of requantized activations
-    reserved_0=unsigned(7),
+    look_up=1,  # requantized activations are replaced by entries of an activation table
+    table=unsigned(5),  # which one, modulo the next power of two of their number
+    table_signed=1,  # its entries are signed; without a table activations are where low is negative
     tile_count=unsigned(16),
     low=signed(16),  # clamp of the requantizer
     high=signed(16),
@@ -96,6 +101,9 @@ LAYER = _record(
     step_y=unsigned(16),  # and between pooled rows
     base=unsigned(32),  # activation word (or result entry) of the output tensor
 )
+
+#: Bits of LAYER that are about activation tables.
+_TABLE_BITS = sum(LAYER[name].width for name in ("look_up", "table", "table_signed"))
 
 SYNC = _record(
     opcode=unsigned(8),  # SYNC_OPCODE
@@ -149,12 +157,31 @@ DESTINATION = _record(
 MOST_WINDOWS = (1 << DESTINATION["count"].width) - 1
 
 
+def layer_layout(config: Config) -> data.StructLayout:
+    """LAYER as the hardware of a configuration has it: without activation tables, what is said of
+    them is reserved."""
+    if config.activation_tables:
+        return LAYER
+    fields: dict[str, ShapeLike] = {}
+    for name, field in LAYER:
+        if name == "look_up":
+            fields["reserved_0"] = unsigned(_TABLE_BITS)
+        elif name not in ("table", "table_signed"):
+            fields[name] = field.shape
+    return _record(**fields)
+
+
+def memories(config: Config) -> dict[str, int]:
+    """Numbers on the host port of the memories that a configuration has, by name."""
+    return {name: number for number, name in enumerate(MEMORIES) if config.memory_depth(name)}
+
+
 def row_layout(config: Config) -> data.StructLayout:
     """One lane of a row-memory entry: how a drained accumulator becomes an activation.
 
-    ``clamp((acc * multiplier + offset) >> shift, low, high)`` goes to word ``word``, lane
-    ``lane`` of the destination pixel in slice ``cluster``. ``offset`` holds the bias plus half
-    of the shift's unit.
+    ``clamp((acc * multiplier + offset) >> shift, low, high)``, or what an activation table has for
+    it, goes to word ``word``, lane ``lane`` of the destination pixel in slice ``cluster``.
+    ``offset`` holds the bias plus half of the shift's unit.
     """
     widths = config.row_field_widths
     return data.StructLayout(

@@ -19,6 +19,7 @@ from tritforge.hw.program import (
     SYNC,
     SYNC_OPCODE,
     TILE,
+    layer_layout,
     record_words,
 )
 from tritforge.hw.protocol import ErrorCode
@@ -114,7 +115,7 @@ class Sequencer(wiring.Component):
     drain_idle : In(1)
     layer_start : Out(1)
         A layer's record is in ``layer`` from this cycle on.
-    layer : Out(LAYER)
+    layer : Out(layer_layout)
     dump_prepare : Out(1), dump : Out(1), dump_done : In(1)
         Counters.
     probe : Out(probe)
@@ -148,7 +149,7 @@ class Sequencer(wiring.Component):
                 "drain": Out(stream.Signature(drain_job(config))),
                 "drain_idle": In(1),
                 "layer_start": Out(1),
-                "layer": Out(LAYER),
+                "layer": Out(layer_layout(config)),
                 "dump_prepare": Out(1),
                 "dump": Out(1),
                 "dump_done": In(1),
@@ -166,7 +167,10 @@ class Sequencer(wiring.Component):
         # arrive ``latency`` cycles later, told apart by what travels beside them.
         latency = fetch_latency(config)
         records = {
-            kind: Signal(layout, name=kind.name.lower()) for kind, layout in _LAYOUTS.items()
+            kind: Signal(
+                layer_layout(config) if kind is _Record.LAYER else layout, name=kind.name.lower()
+            )
+            for kind, layout in _LAYOUTS.items()
         }
         request = Signal()
         kind = Signal(range(len(_Record)))

@@ -30,8 +30,8 @@ __all__ = [
     "STOP_LATENCY",
     "UNPACKER_LATENCY",
     "WORD_LATENCY",
-    "WRITE_BACK_FLIGHT",
     "WRITE_PLACES",
+    "activation_latency",
     "buffer_words",
     "chain_latency",
     "clear_cycles",
@@ -51,6 +51,8 @@ __all__ = [
     "room_latency",
     "settle",
     "sums_latency",
+    "table_latency",
+    "write_back_flight",
     "write_back_latency",
     "write_places",
 ]
@@ -190,8 +192,19 @@ def result_latency(config: Config) -> int:
 
 
 def requantizer_latency(config: Config) -> int:
-    """Cycles from an accumulator to its activation: result, shift and clamp."""
+    """Cycles from an accumulator to its requantized code: result, shift and clamp."""
     return result_latency(config) + 2
+
+
+def table_latency(config: Config) -> int:
+    """Cycles from a requantized code to the activation: the tables' where there are any, in layers
+    without one too."""
+    return MEMORY_LATENCY if config.activation_tables else 0
+
+
+def activation_latency(config: Config) -> int:
+    """Cycles from an accumulator to its activation."""
+    return requantizer_latency(config) + table_latency(config)
 
 
 # ----- write-back and merge
@@ -203,17 +216,21 @@ MERGE_LATENCY = MERGE_WRITE_LATENCY + 1
 #: Cycles from the level of a merge queue to ``full``, and from there to a drain that stands still.
 MERGE_FULL_LATENCY = 1
 STOP_LATENCY = 1
-#: Drain steps that may follow after a queue has reached ``merge_level``, besides those on the
-#: chain of clusters: registers of drain, sums, requantizer and write-back, and of ``full``.
-WRITE_BACK_FLIGHT = 12
 #: Write-backs that a queue holds at least before it stops the drain.
 _LEAST_LEVEL = 8
 
 
+def write_back_flight(config: Config) -> int:
+    """Drain steps that may follow after a queue has reached ``merge_level``, besides those on the
+    chain of clusters: registers of drain, sums, requantizer, table and write-back, and of
+    ``full``."""
+    return 12 + table_latency(config)
+
+
 def write_back_latency(config: Config) -> int:
     """Cycles from a step of the drain to its write-backs in front of the merge queues: a register
-    of the drain and, unless stages are few, one behind the requantizers."""
-    return 1 + chain_latency(config) + requantizer_latency(config) + (not config.few_stages)
+    of the drain and, unless stages are few, one behind requantizers and tables."""
+    return 1 + chain_latency(config) + activation_latency(config) + (not config.few_stages)
 
 
 def result_write_latency(config: Config) -> int:
@@ -230,12 +247,12 @@ def merge_head_latency(config: Config) -> int:
 
 def merge_places(config: Config) -> int:
     """Places of a write-back queue."""
-    return 1 << (config.clusters + WRITE_BACK_FLIGHT + _LEAST_LEVEL - 1).bit_length()
+    return 1 << (config.clusters + write_back_flight(config) + _LEAST_LEVEL - 1).bit_length()
 
 
 def merge_level(config: Config) -> int:
     """Write-backs in a queue from which on the drain is stopped."""
-    return merge_places(config) - config.clusters - WRITE_BACK_FLIGHT
+    return merge_places(config) - config.clusters - write_back_flight(config)
 
 
 # ----- counters and the end of a layer
@@ -251,4 +268,4 @@ DRAIN_IDLE_LATENCY = 1
 def settle(config: Config) -> int:
     """Cycles that a layer waits after its last event has been seen, a cycle later: every drain step
     is in memory by then."""
-    return chain_latency(config) + requantizer_latency(config) + MERGE_LATENCY + 2 + COUNTERS_SETTLE
+    return chain_latency(config) + activation_latency(config) + MERGE_LATENCY + 2 + COUNTERS_SETTLE

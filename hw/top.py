@@ -36,7 +36,7 @@ class Accelerator(wiring.Component):
                         |  start
                     sequencer -> jobs -> sets of clusters (N x G)  <- drain command
                                             | partial sums, from the sets in turn
-                                         requantizers (W) -> activation slices (G)
+                                         requantizers (W) -> [tables] -> activation slices (G)
                                                           -> result memory
 
     Parameters
@@ -208,7 +208,7 @@ def _hand_out(m: Module, blocks: _Blocks) -> None:
 
 
 def _write(m: Module, blocks: _Blocks) -> None:
-    """The host's writes to program, rows, trits and activations."""
+    """The host's writes to program, rows, tables, trits and activations."""
     writes, program, back = blocks.writes, blocks.program, blocks.write_back
     given = writes.i.payload
     m.d.comb += [
@@ -221,6 +221,12 @@ def _write(m: Module, blocks: _Blocks) -> None:
         back.row_write_address.eq(writes.address),
         back.row_write_data.eq(writes.data),
     ]
+    if blocks.config.activation_tables:
+        m.d.comb += [
+            back.table_write_enable.eq(writes.tables),
+            back.table_write_address.eq(writes.address),
+            back.table_write_data.eq(writes.data),
+        ]
     for cluster, mask in zip(blocks.clusters, writes.trits, strict=True):
         m.d.comb += [
             cluster.trit_write_mask.eq(mask),

@@ -18,7 +18,7 @@ from tritforge.hw.bodies import Target, sources
 from tritforge.hw.config import Config
 from tritforge.hw.hierarchy import SharedModules
 from tritforge.hw.payloads import command_word, port_word, probe
-from tritforge.hw.program import COUNTERS, MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.program import COUNTERS, READABLE_MEMORIES, WRITABLE_MEMORIES, memories
 from tritforge.hw.top import Accelerator
 from tritforge.hw.widths import ACTIVATION_WIDTH
 
@@ -191,7 +191,7 @@ def sidecar(config: Config) -> dict[str, Any]:
                 "readable": name in READABLE_MEMORIES,
                 "writable": name in WRITABLE_MEMORIES,
             }
-            for number, name in enumerate(MEMORIES)
+            for name, number in memories(config).items()
         },
         "activation_bits": ACTIVATION_WIDTH,
         "processing_elements": config.adders,

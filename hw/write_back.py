@@ -1,17 +1,18 @@
 """Write-back: requantizes drained sums and brings them to activation slices and result memory."""
 
-from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tritforge.hw.activation_table import ActivationTable
 from tritforge.hw.config import Config
 from tritforge.hw.delay import delayed
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, drain_step, write_back
-from tritforge.hw.program import LAYER, row_layout
+from tritforge.hw.program import layer_layout, row_layout
 from tritforge.hw.requantizer import CODE_WIDTH, Requantizer
-from tritforge.hw.timing import chain_latency, requantizer_latency, result_latency
-from tritforge.hw.widths import PORT_WIDTH, RESULT_WIDTH
+from tritforge.hw.timing import activation_latency, chain_latency, result_latency
+from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH
 
 __all__ = ["WriteBack"]
 
@@ -21,19 +22,20 @@ class WriteBack(wiring.Component):
 
     ::
 
-        step -> [chain's delay] -> row memory -> requantizers (W) -> write-backs, one per slice
-                                 partial sums -----^        +-> results
+        step -> [chain's delay] -> row memory -> requantizers (W) -> tables (W) -> write-backs,
+                                 partial sums -----^        +-> results            one per slice
 
     A step's sums arrive at the end of the chain of clusters; the row memory says how each is
     requantized and where it goes: activations to a word of a slice, or, in a layer of raw results,
-    all of them to the next entry of the result memory.
+    all of them to the next entry of the result memory. Where there are activation tables, each
+    requantizer has a copy of them behind it.
 
     Timing: one step per cycle. Sums arrive ``chain_latency`` cycles after their step, results
-    leave ``result_latency`` and write-backs ``requantizer_latency`` cycles later, a cycle more
+    leave ``result_latency`` and write-backs ``activation_latency`` cycles later, a cycle more
     unless stages are few.
 
-    Cost: ``drain_width`` requantizers; row memory of ``row_depth`` entries; registers for what a
-    step needs beside the chain and the requantizers.
+    Cost: ``drain_width`` requantizers, and activation tables where there are any; row memory of
+    ``row_depth`` entries; registers for what a step needs beside the chain and the requantizers.
 
     Parameters
     ----------
@@ -41,13 +43,15 @@ class WriteBack(wiring.Component):
 
     Members
     -------
-    layer : In(LAYER), layer_start : In(1)
+    layer : In(layer_layout), layer_start : In(1)
         The layer, and the cycle from which on it is this one.
     step : In(drain_step)
     sums : In, arrays of ``sets`` and ``drain_width``
         Partial sums at the ends of the chains.
     row_write_address, row_write_mask, row_write_data
         Host: 32 bits for chunks of the row memory; always taken.
+    table_write_enable : In(1), table_write_address : In, table_write_data : In(8)
+        Host: an entry of the activation tables, where there are any; always taken.
     write_backs : Out(write_back), array of ``clusters``
     result_valid : Out(1), result_address : Out, result : Out
         An entry for the result memory.
@@ -57,13 +61,22 @@ class WriteBack(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "layer": In(LAYER),
+                "layer": In(layer_layout(config)),
                 "layer_start": In(1),
                 "step": In(drain_step(config)),
                 "sums": In(signed(config.accumulator_width)).array(config.sets, config.drain_width),
                 "row_write_address": In(address_width(config.row_depth)),
                 "row_write_mask": In(config.memory_chunks("rows")),
                 "row_write_data": In(PORT_WIDTH),
+                **(
+                    {
+                        "table_write_enable": In(1),
+                        "table_write_address": In(address_width(config.memory_depth("tables"))),
+                        "table_write_data": In(ACTIVATION_WIDTH),
+                    }
+                    if config.activation_tables
+                    else {}
+                ),
                 "write_backs": Out(write_back(config)).array(config.clusters),
                 "result_valid": Out(1),
                 "result_address": Out(address_width(config.result_depth)),
@@ -75,7 +88,7 @@ class WriteBack(wiring.Component):
         m = Module()
         config = self.config
         layer = self.layer
-        chain, latency = chain_latency(config), requantizer_latency(config)
+        chain, latency = chain_latency(config), activation_latency(config)
         m.submodules.rows = rows = ChunkMemory(
             width=config.memory_width("rows"),
             depth=config.row_depth,
@@ -124,6 +137,7 @@ class WriteBack(wiring.Component):
                 requantizer.high.eq(high),
                 self.result.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
             ]
+            activation = self._look_up(m, lane, requantizer.activation)
             enable, cluster, place = (
                 delayed(m, f"{name}_{lane}", row[name], latency)
                 for name in ("enable", "cluster", "lane")
@@ -137,9 +151,9 @@ class WriteBack(wiring.Component):
                 back.window.eq(counts),
                 back.window.address.eq(delayed(m, f"address_{lane}", address, latency - 1)),
                 back.lane.eq(place),
-                back.value.eq(requantizer.activation),
-                back.signed.eq(low < 0),
-                back.nothing.eq(~requantizer.activation.any() & (low >= 0)),
+                back.value.eq(activation),
+                back.signed.eq(self._among_signed(low < 0, 1)),
+                back.nothing.eq(~activation.any() & self._among_signed(low >= 0, 0)),
             ]
             for number in range(lane, config.clusters, config.drain_width):
                 valid = Signal(name=f"write_back_valid_{number}")
@@ -149,6 +163,30 @@ class WriteBack(wiring.Component):
                     self.write_backs[number].valid.eq(valid),
                 ]
         return m
+
+    def _look_up(self, m: Module, lane: int, code: Signal) -> Signal:
+        """What a lane's requantized code becomes: its entry where the layer has a table."""
+        if not self.config.activation_tables:
+            return code
+        m.submodules[f"activation_table_{lane}"] = table = ActivationTable(self.config)
+        m.d.comb += [
+            table.code.eq(code),
+            table.look_up.eq(self.layer.look_up),
+            table.table.eq(self.layer.table),
+            table.write_enable.eq(self.table_write_enable),
+            table.write_address.eq(self.table_write_address),
+            table.write_data.eq(self.table_write_data),
+        ]
+        activation: Signal = table.activation
+        return activation
+
+    def _among_signed(self, requantized: Value, value: int) -> Value:
+        """Whether the layer's activations are signed (1), or are not (0): as its requantized codes
+        are, unless there is a table."""
+        if not self.config.activation_tables:
+            return requantized
+        of_table = self.layer.table_signed == value
+        return Value.cast(Mux(self.layer.look_up, of_table, requantized))
 
 
 def _held(m: Module, name: str, begin: Signal, value: Signal, cycles: int) -> tuple[Signal, Signal]:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.json_types import SPARSE
 from tritforge.hw.widths import TABLE_ENTRIES
 
 __all__ = ["ColumnGroup", "Fold", "Layer", "Network", "Pool", "Requantization", "Tensor"]
@@ -188,7 +189,7 @@ class Requantization:
     shift: NDArray[np.int64]  # (rows,), 0..63
     low: int
     high: int
-    table: NDArray[np.int64] | None = None  # (256,)
+    table: NDArray[np.int64] | None = field(default=None, metadata=SPARSE)  # (256,)
 
     def __post_init__(self) -> None:
         if self.table is None:

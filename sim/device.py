@@ -192,8 +192,8 @@ class Device:
         return np.array(packet.payload, np.uint32).reshape(count, chunks)
 
     def load(self, image: MemoryImage, *, back_door: bool = False) -> int:
-        """Write trits, row memory and program; the number of port words that it took. Of a
-        streamed image only what is resident: the rest is part of every run.
+        """Write trits, row memory, program and activation tables; the number of port words that it
+        took. Of a streamed image only what is resident: the rest is part of every run.
 
         Trits go packed, each memory of them where that is fewer words. With ``back_door`` all is
         put into the memories without a clock cycle and a port word, where the link can do that.
@@ -204,6 +204,8 @@ class Device:
             for cluster in range(self.config.cluster_count)
         ]
         contents += [(kind, 0, image.port_words(kind)) for kind in ("rows", "program")]
+        if self.config.activation_tables:
+            contents.append(("tables", 0, image.port_words("tables")))
         if self._loaded:
             empty = np.zeros(
                 (self.config.activation_depth, self.config.memory_chunks("activations")), np.uint32
@@ -212,7 +214,7 @@ class Device:
         streamed = (
             set()
             if image.schedule is None
-            else {"trits", "rows", "program"} - set(image.schedule.resident)
+            else {"trits", "rows", "program", "tables"} - set(image.schedule.resident)
         )
         for memory, number, words in contents:
             if memory in streamed:

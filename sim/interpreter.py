@@ -24,10 +24,11 @@ from tritforge.hw.program import (
     TILE,
     record_words,
 )
+from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.memory.schedule import Await, Load, Schedule, Signal, Store, Write, lap
-from tritforge.sim.golden import requantize
+from tritforge.sim.golden import look_up, requantize
 from tritforge.sim.host import HostTensors
-from tritforge.sim.records import Records
+from tritforge.sim.records import Records, writes_signed
 
 __all__ = ["Interpreter"]
 
@@ -54,8 +55,8 @@ class Interpreter:
     config : Config
         The accelerator.
     memories : object
-        Has ``program`` (words,) uint32, ``trits`` (sets * clusters, columns, bytes) uint8 and
-        ``rows`` (entries, port words) uint32, such as
+        Has ``program`` (words,) uint32, ``trits`` (sets * clusters, columns, bytes) uint8,
+        ``rows`` (entries, port words) uint32 and ``tables`` (entries,) uint8, such as
         :class:`tritforge.model_export.memory.emit.MemoryImage`. Where it has a schedule, only what
         is resident is in the memories from the beginning.
 
@@ -71,6 +72,7 @@ class Interpreter:
             "program": np.asarray(memories.program, np.uint32),
             "trits": np.asarray(memories.trits, np.uint8),
             "rows": np.asarray(memories.rows, np.uint32),
+            "tables": np.asarray(memories.tables, np.uint8),
         }
         self.schedule: Schedule | None = getattr(memories, "schedule", None)
         self._host: _Host | None = None
@@ -86,6 +88,7 @@ class Interpreter:
                 shape = (*contents.shape[:axis], self._lap[name], *contents.shape[axis + 1 :])
                 held[name] = np.zeros(shape, contents.dtype)
         self.program, self.trits, self.rows = held["program"], held["trits"], held["rows"]
+        self.tables = held["tables"]
         self._records = Records(config, self.program, self._lap["program"])
         self.activations = np.zeros(
             (config.clusters, config.activation_depth, config.scan_width), np.uint8
@@ -178,6 +181,17 @@ class Interpreter:
             table["word"],
             table["lane"],
         )
+
+    def _activation_table(self, layer: dict[str, int]) -> NDArray[np.int64]:
+        """Codes (256,) of a layer's activation table."""
+        first = layer["table"] * TABLE_ENTRIES % self._lap["tables"]
+        entries = self.tables[first : first + TABLE_ENTRIES]
+        if len(entries) < TABLE_ENTRIES:
+            raise ValueError(
+                f"activation table {layer['table']} is read; "
+                f"{len(self.tables) // TABLE_ENTRIES} exist"
+            )
+        return entries.view(np.int8 if layer["table_signed"] else np.uint8).astype(np.int64)
 
     def _trit_columns(
         self,
@@ -279,6 +293,8 @@ class Interpreter:
                     layer["low"],
                     layer["high"],
                 )
+                if layer["look_up"]:
+                    codes = look_up(self._activation_table(layer), codes)
                 self._write_back(layer, rows, columns, pixels, table, codes, counters)
         return address, counters
 
@@ -381,7 +397,8 @@ class Interpreter:
         if np.any(table.cluster[on] % config.drain_width != element % config.drain_width):
             raise ValueError("a row is drained beside another that goes to the same cluster")
         places = (table.cluster[on], table.word[on], table.lane[on])
-        memory = self.activations.view(np.int8) if layer["low"] < 0 else self.activations
+        signed = writes_signed(layer)
+        memory = self.activations.view(np.int8) if signed else self.activations
         for index, (oy, ox) in enumerate(zip(pixels[0].tolist(), pixels[1].tolist(), strict=True)):
             values = codes[index, on].astype(memory.dtype)
             for back_y in range(int(rows["count"][oy])):
@@ -398,7 +415,7 @@ class Interpreter:
                         counters["write_backs"] += len(on)
                         continue
                     # A zero changes no maximum, unless values may be negative.
-                    kept = np.flatnonzero(values) if layer["low"] >= 0 else np.arange(len(on))
+                    kept = np.arange(len(on)) if signed else np.flatnonzero(values)
                     where = (places[0][kept], address + places[1][kept], places[2][kept])
                     memory[where] = np.maximum(memory[where], values[kept])
                     counters["write_backs"] += len(kept)
@@ -454,6 +471,7 @@ class _Host:
                 target = {
                     "program": machine.program,
                     "rows": machine.rows,
+                    "tables": machine.tables,
                     "trits": machine.trits[step.number],
                 }[step.memory]
                 source = machine.contents[step.memory]

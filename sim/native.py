@@ -72,6 +72,7 @@ _INSTANCES = {
     "rows": "write_path.rows.storage",
     "trits": "cluster_{}.{}contents.trit_memory.storage",
     "activations": "activation_slice_{}.contents.memory.storage",
+    "tables": "write_path.activation_table_{}.tables.storage",
 }
 #: Cycles simulated before Python looks for an interrupt.
 _SLICE = 20_000
@@ -455,17 +456,19 @@ class NativeLink(Link):
             address *= 2
         # A cluster that is a library of its own is a top module there.
         level = "cluster." if self.config.adders > _INLINE_LIMIT else ""
-        name = f"TOP.{TOP_NAME}.{TOP_NAME}.{place.format(number, level)}"
-        return bool(
+        # Every lane of the drain has a copy of the tables.
+        copies = range(self.config.drain_width) if memory == "tables" else (number,)
+        return all(
             self._poke(
                 self._handle,
-                name.encode(),
+                f"TOP.{TOP_NAME}.{TOP_NAME}.{place.format(copy, level)}".encode(),
                 memory == "trits",
                 address,
                 len(given),
                 given.shape[1],
                 given,
             )
+            for copy in copies
         )
 
     def observe(self, observer: Observer | None) -> bool:

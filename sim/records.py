@@ -1,7 +1,7 @@
 """Decoding of program and row memory: the inverse of :func:`tritforge.hw.program.encode`,
 vectorised."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from amaranth.lib import data
@@ -11,7 +11,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.program import record_words, row_layout, to_words
 from tritforge.hw.widths import PORT_WIDTH
 
-__all__ = ["Records", "decode"]
+__all__ = ["Records", "decode", "writes_signed"]
 
 
 class Records:
@@ -68,6 +68,11 @@ def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
     names = [name for name, _ in layout]
     words = np.array([to_words(packed, record_words(layout))], np.uint32)
     return dict(zip(names, _fields(layout, words, names)[0].tolist(), strict=True))
+
+
+def writes_signed(layer: Mapping[str, int]) -> bool:
+    """Whether the activations that a layer writes are signed, from the fields of its LAYER."""
+    return bool(layer["table_signed"] if layer["look_up"] else layer["low"] < 0)
 
 
 def _fields(

@@ -14,10 +14,8 @@ from tritforge.hw.config import Config
 from tritforge.hw.widths import PORT_WIDTH
 from tritforge.model_export.compiled import CompiledNetwork
 
-__all__ = ["PRELOADED", "Contents", "contents_of", "obstacle"]
+__all__ = ["Contents", "contents_of", "obstacle"]
 
-#: Memories whose contents belong to an image.
-PRELOADED = ("program", "trits", "rows")
 #: Width of the chunks in which a word is written.
 _CHUNK = PORT_WIDTH
 
@@ -103,4 +101,15 @@ def contents_of(image: CompiledNetwork) -> list[Contents]:
                 memory.port_words("trits", cluster),
             )
         )
+    if config.activation_tables:
+        found += [
+            _memory(
+                config,
+                "tables",
+                f"activation tables of lane {lane}",
+                f"*.activation_table_{lane}.*storage",
+                memory.port_words("tables"),
+            )
+            for lane in range(config.drain_width)
+        ]
     return found

@@ -8,6 +8,7 @@ import numpy as np
 
 from tritforge.common.json_types import Json, from_json, parse, to_json
 from tritforge.hw.config import Config
+from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.image.arrays import ArrayEntry, ArrayReader, ArrayWriter
 from tritforge.model_export.image.packing import unpack_memories
 from tritforge.model_export.memory.emit import LayerPlace, MemoryImage, ResultPlace, TensorPlace
@@ -60,10 +61,7 @@ def network_files(network: Network) -> tuple[bytes, bytes, list[list[ArrayEntry]
         values["groups"] = to_json(layer.groups, arrays.to_json)
         trits.append(arrays.entries[before:])
         values["pool"] = to_json(layer.pool, arrays.to_json)
-        rule = to_json(layer.requantization, arrays.to_json)
-        if isinstance(rule, dict) and rule["table"] is None:
-            del rule["table"]
-        values["requantization"] = rule
+        values["requantization"] = to_json(layer.requantization, arrays.to_json)
         layers.append(values)
     document = {
         "name": network.name,
@@ -123,13 +121,21 @@ def memory_from_files(config: Config, files: Mapping[str, bytes]) -> MemoryImage
     )
     rows = np.frombuffer(files["rows.bin"], "<u4").astype(np.uint32)
     rows = rows.reshape(-1, config.memory_chunks("rows"))
+    tables = np.frombuffer(files.get("tables.bin", b""), np.uint8)
+    if len(tables) % TABLE_ENTRIES:
+        raise ValueError(f"activation tables cannot take {len(tables)} bytes")
     places = {place.name: place for place in layout.tensors}
     if layout.schedule is not None:
         layout.schedule.check(
             config,
             places,
             {place.name: place.output for place in layout.layers},
-            {"program": len(program), "rows": len(rows), "trits": trits.shape[1]},
+            {
+                "program": len(program),
+                "rows": len(rows),
+                "trits": trits.shape[1],
+                "tables": len(tables),
+            },
         )
     return MemoryImage(
         config,
@@ -143,6 +149,7 @@ def memory_from_files(config: Config, files: Mapping[str, bytes]) -> MemoryImage
         layout.activation_words,
         layout.stale_lanes,
         layout.schedule,
+        tables,
     )
 
 

@@ -7,6 +7,7 @@ file                contents
 ``program.bin``     program memory, 32-bit words
 ``trits.bin``       trit memories, packed (:mod:`tritforge.model_export.image.packing`)
 ``rows.bin``        row memory, 32-bit words
+``tables.bin``      activation tables, a byte an entry; where the configuration has any
 ``layout.json``     where tensors, layers and results are in the memories
 ``layout.bin``      arrays that ``layout.json`` points to
 ``network.json``    the network, independent of any configuration
@@ -36,11 +37,12 @@ from tritforge.model_export.image.contents import (
     network_from_files,
 )
 from tritforge.model_export.image.manifest import (
-    FILES,
     FORMAT,
     FORMAT_VERSION,
+    MOST_FILES,
     Manifest,
     build_manifest,
+    files_of,
     seal,
 )
 from tritforge.model_export.image.packing import pack_memories
@@ -98,7 +100,7 @@ def write_image(
         Something that is not an image is in the way, or the folder cannot be written.
     """
     path = Path(path)
-    if sentence := obstacle(path, MANIFEST, FORMAT, {MANIFEST, *FILES}):
+    if sentence := obstacle(path, MANIFEST, FORMAT, {MANIFEST, *MOST_FILES}):
         raise ImageError(sentence)
     memory, config = compiled.memory, compiled.config
     with ThreadPoolExecutor(1) as pool:  # two large arrays to pack, on two cores
@@ -114,6 +116,8 @@ def write_image(
         "rows.bin": memory.rows.astype("<u4").tobytes(),
         "trits.bin": packing.result(),
     }
+    if config.activation_tables:
+        files["tables.bin"] = memory.tables.tobytes()
     manifest = build_manifest(compiled, extra or {}, trits, files)
     try:
         with new_folder(path) as folder:
@@ -141,15 +145,16 @@ def load_image(path: str | os.PathLike[str]) -> Image:
             else f"{path} is not a folder, so it is no image"
         )
     manifest = _read_manifest(path)
+    names = files_of(manifest.configuration)
     present = {entry.name for entry in path.iterdir()}
-    for name in FILES:
+    for name in names:
         if name not in present:
             raise ImageError(f"image {path} is incomplete: {name} is missing")
-    foreign = sorted(present - {MANIFEST, *FILES})
+    foreign = sorted(present - {MANIFEST, *names})
     if foreign:
         raise ImageError(f"image {path} holds {foreign[0]}, which is no part of an image")
     files: dict[str, bytes] = {}
-    for name in FILES:
+    for name in names:
         try:
             files[name] = (path / name).read_bytes()
         except OSError as error:

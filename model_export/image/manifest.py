@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tritforge.common.json_types import Json, JsonObject
+from tritforge.common.json_types import SPARSE, Json, JsonObject
 from tritforge.common.version import tritforge_version
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.arrays import ArrayEntry
@@ -15,11 +15,12 @@ from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.network import ColumnGroup, Fold, Layer, Pool
 
 __all__ = [
-    "FILES",
     "FORMAT",
     "FORMAT_VERSION",
+    "MOST_FILES",
     "Manifest",
     "build_manifest",
+    "files_of",
     "seal",
 ]
 
@@ -27,21 +28,22 @@ __all__ = [
 FORMAT = "tritforge image"
 #: Raised whenever an older reader would misunderstand the folder.
 FORMAT_VERSION = 3
-#: The folder's files besides the manifest.
-FILES = (
+#: Files that a folder can have besides the manifest.
+MOST_FILES = (
     "layout.bin",
     "layout.json",
     "network.bin",
     "network.json",
     "program.bin",
     "rows.bin",
+    "tables.bin",
     "trits.bin",
 )
 #: Which of them describe the network, which the accelerator is loaded with, all.
 _PARTS = {
     "network": ("network.bin", "network.json"),
-    "accelerator": ("program.bin", "rows.bin", "trits.bin"),
-    "folder": FILES,
+    "accelerator": ("program.bin", "rows.bin", "tables.bin", "trits.bin"),
+    "folder": MOST_FILES,
 }
 
 
@@ -98,6 +100,7 @@ class Sizes(JsonObject):
     files: dict[str, FileSize]
     whole: Compression
     ternary_layers: Compression
+    tables_bytes: int = field(default=0, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,7 @@ class LayerEntry(JsonObject):
     bits_per_weight: float | None
     memory: LayerMemory
     groups: list[GroupEntry]
+    activation_table: bool = field(default=False, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,12 @@ class Manifest(JsonObject):
     manifest_sha256: str
 
 
+def files_of(configuration: Mapping[str, Json]) -> tuple[str, ...]:
+    """The folder's files besides the manifest, for a configuration as a manifest has it."""
+    has_tables = bool(configuration.get("activation_tables", 0))
+    return tuple(name for name in MOST_FILES if has_tables or name != "tables.bin")
+
+
 def seal(manifest: Mapping[str, object]) -> str:
     """Checksum of a manifest, as JSON values, without its own checksum."""
     rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
@@ -228,7 +238,7 @@ def build_manifest(
     trits
         Where the trits of each layer's groups are in ``network.bin``.
     files
-        Contents of all of :data:`FILES`.
+        Contents of all of :func:`files_of`.
     """
     network, config = compiled.network, compiled.config
     source, final = network.tensors[network.input], network.final
@@ -301,6 +311,8 @@ def _layer(layer: Layer, compiled: CompiledNetwork, entries: Sequence[ArrayEntry
             row_entries=place.row_entries,
         ),
         groups=[_group(group, entry) for group, entry in zip(layer.groups, entries, strict=True)],
+        activation_table=layer.requantization is not None
+        and layer.requantization.table is not None,
     )
 
 
@@ -336,16 +348,21 @@ def _streaming(memory: MemoryImage) -> Streaming | None:
 
 def _sizes(layers: Sequence[LayerEntry], memory: MemoryImage, files: Mapping[str, bytes]) -> Sizes:
     program, trits, rows = memory.program.nbytes, memory.trits.nbytes, memory.rows.nbytes
+    tables = memory.tables.nbytes
     float32 = 4 * sum(entry.weights for entry in layers)
-    sizes = {part: sum(len(files[name]) for name in names) for part, names in _PARTS.items()}
+    sizes = {
+        part: sum(len(files[name]) for name in names if name in files)
+        for part, names in _PARTS.items()
+    }
     ternary = [entry for entry in layers if entry.ternary]
     return Sizes(
         program,
         trits,
         rows,
         {part: FileSize(size, _quotient(float32, size)) for part, size in sizes.items()},
-        _compression(layers, program + trits + rows),
+        _compression(layers, program + trits + rows + tables),
         _compression(ternary, sum(entry.memory.trit_bytes for entry in ternary)),
+        tables,
     )
 
 

@@ -5,7 +5,7 @@ maps by which a host writes inputs and reads tensors and results.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from tritforge.hw.program import (
     row_layout,
     to_words,
 )
-from tritforge.hw.widths import PORT_WIDTH
+from tritforge.hw.widths import PORT_WIDTH, TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.geometry import (
     Tables,
@@ -35,7 +35,7 @@ from tritforge.model_export.memory.geometry import (
 )
 from tritforge.model_export.memory.placement import Placement, Tile, TileGroup
 from tritforge.model_export.memory.schedule import Schedule
-from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network
+from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization
 from tritforge.model_export.passes.quantize import partial_bounds
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "TensorPlace",
     "Window",
     "emit",
+    "table_bytes",
 ]
 
 
@@ -124,8 +125,8 @@ class MemoryImage:
 
     ``program`` is (words,) uint32. ``trits`` is (sets * clusters, columns, bytes) uint8: every
     column is ``2*P*R`` bits, lowest first, in whole bytes. ``rows`` is (entries, port words)
-    uint32. With a ``schedule`` the three are longer than the memories: addresses go on behind
-    their ends (:mod:`tritforge.model_export.memory.schedule`).
+    uint32, ``tables`` (256 * activation tables,) uint8. With a ``schedule`` these are longer than
+    the memories: addresses go on behind their ends (:mod:`tritforge.model_export.memory.schedule`).
     """
 
     config: Config
@@ -139,6 +140,7 @@ class MemoryImage:
     activation_words: int  # words of each activation memory in use
     stale_lanes: bool  # lanes that no channel owns may hold old values
     schedule: Schedule | None = None  # None: everything is in the memories at once
+    tables: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def layer(self, name: str) -> LayerPlace:
         """The layer called ``name``; ``KeyError`` if there is none."""
@@ -153,14 +155,17 @@ class MemoryImage:
     def port_words(self, kind: str, cluster: int = 0) -> NDArray[np.uint32]:
         """Memory words as the host port carries them: (words, ``memory_chunks``) uint32.
 
-        ``kind`` is ``program``, ``trits`` or ``rows``; only trits differ between clusters.
+        ``kind`` is ``program``, ``trits``, ``rows`` or ``tables``; only trits differ between
+        clusters.
         """
         if kind == "program":
             return self.program.reshape(-1, 1)
         if kind == "rows":
             return self.rows
+        if kind == "tables":
+            return self.tables.astype(np.uint32).reshape(-1, 1)
         if kind != "trits":
-            raise KeyError(f"an image holds program, trits and rows, not {kind}")
+            raise KeyError(f"an image holds program, trits, rows and tables, not {kind}")
         return _port_words(self.trits[cluster], self.config.memory_chunks("trits"))
 
     def activation_port_words(self, words: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -410,12 +415,44 @@ class Emitter:
                     f"layer {layer.name} has results up to {int(abs(total).max())}; "
                     f"a result is a signed 32-bit integer"
                 )
-        if rule.table is not None:
-            raise ExportError(
-                f"layer {layer.name} has an activation table; the hardware has no such tables"
-            )
         if layer.final and rule.shift.any():
             raise ExportError(f"layer {layer.name} is the last; its results cannot be shifted")
+        if rule.table is not None:
+            self._check_table(layer, rule, rule.table)
+
+    def _check_table(self, layer: Layer, rule: Requantization, table: NDArray[np.int64]) -> None:
+        if layer.final:
+            raise ExportError(
+                f"layer {layer.name} is the last and has an activation table; results are not "
+                f"looked up"
+            )
+        if not self.config.activation_tables:
+            raise ExportError(
+                f"layer {layer.name} has an activation table; configuration {self.config.name} "
+                f"has none, so set its field activation_tables to 1 or more"
+            )
+        if not (-128 <= rule.low <= rule.high <= 127 or 0 <= rule.low <= rule.high <= 255):
+            raise ExportError(
+                f"layer {layer.name} clamps to {rule.low} .. {rule.high} in front of its "
+                f"activation table; codes go from 0 to 255 or from -128 to 127"
+            )
+        tensor = self.network.tensors[layer.output]
+        least, most = int(table.min()), int(table.max())
+        if least < tensor.low or most > tensor.high:
+            raise ExportError(
+                f"layer {layer.name} has an activation table of codes from {least} to {most}; "
+                f"codes of tensor {tensor.name} go from {tensor.low} to {tensor.high}"
+            )
+
+    # ----- activation tables
+
+    def tables(self) -> list[tuple[str, NDArray[np.uint8]]]:
+        """Activation tables that differ, each with the first layer that has it."""
+        found: dict[bytes, str] = {}
+        for layer in self.network.layers:
+            if (table := table_bytes(layer)) is not None:
+                found.setdefault(table.tobytes(), layer.name)
+        return [(name, np.frombuffer(table, np.uint8)) for table, name in found.items()]
 
     # ----- activation memory
 
@@ -587,6 +624,8 @@ class Emitter:
         trits = _Trits(config)
         rows: list[list[int]] = []
         layers = []
+        different = self.tables()
+        number_of = {table.tobytes(): number for number, (_, table) in enumerate(different)}
         program_full: str | None = None
         trits_full: str | None = None
         rows_full: str | None = None
@@ -597,7 +636,15 @@ class Emitter:
             try:
                 address = len(program)
                 own_tiles = tiles[layer.name]
-                program += self.layer_record(layer, len(own_tiles), tables, held, window)
+                table = table_bytes(layer)
+                program += self.layer_record(
+                    layer,
+                    len(own_tiles),
+                    tables,
+                    held,
+                    window,
+                    table=None if table is None else number_of[table.tobytes()],
+                )
                 column_count = 0
                 row_start = len(rows)
                 for number, tile in enumerate(own_tiles):
@@ -649,10 +696,18 @@ class Emitter:
             if record_count + len(tables.words) > config.program_depth:
                 program_full = program_full or layer.name
         program += tables.words
+        tables_full = next((name for name, _ in different[config.activation_tables :]), None)
         for kind, at, needed, depth, unit in (
             ("trit memory", trits_full, trits.columns, config.trit_depth, "columns per cluster"),
             ("row memory", rows_full, len(rows), config.row_depth, "entries"),
             ("program memory", program_full, len(program), config.program_depth, "words"),
+            (
+                "memory of activation tables",
+                tables_full,
+                len(different),
+                config.activation_tables,
+                "tables",
+            ),
         ):
             if at is not None:
                 raise DoesNotFitError(
@@ -670,6 +725,7 @@ class Emitter:
             result_place,
             activation_words,
             stale_lanes,
+            tables=np.concatenate([np.zeros(0, np.uint8), *(table for _, table in different)]),
         )
 
     def pixels(self, layer: Layer, window: Window) -> int:
@@ -705,8 +761,11 @@ class Emitter:
         held: Held,
         window: Window,
         result_base: int = 0,
+        *,
+        table: int | None = None,
     ) -> list[int]:
-        """LAYER for the rows of ``window``; results go to entry ``result_base`` on."""
+        """LAYER for the rows of ``window``; results go to entry ``result_base`` on, ``table`` is
+        the number of its activation table if it has one."""
         rule = layer.requantization
         assert rule is not None
         pooled_width = layer.width if layer.pool is None else layer.pool.width
@@ -720,6 +779,9 @@ class Emitter:
             LAYER,
             opcode=LAYER_OPCODE,
             raw=int(layer.final),
+            look_up=int(table is not None),
+            table=(table or 0) % (1 << LAYER["table"].width),
+            table_signed=int(table is not None and self.network.tensors[layer.output].signed),
             tile_count=tile_count,
             low=0 if layer.final else rule.low,
             high=0 if layer.final else rule.high,
@@ -861,6 +923,15 @@ class Emitter:
                 f"{config.result_depth}"
             )
         return ResultPlace(layer.rows, layer.height, layer.width, 0, start, first, step, lane)
+
+
+def table_bytes(layer: Layer) -> NDArray[np.uint8] | None:
+    """A layer's activation table (256,) as memory holds it, if it has one."""
+    rule = layer.requantization
+    if rule is None or rule.table is None:
+        return None
+    assert len(rule.table) == TABLE_ENTRIES
+    return (rule.table & 0xFF).astype(np.uint8)
 
 
 def emit(network: Network, placement: Placement, config: Config) -> MemoryImage:

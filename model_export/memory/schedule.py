@@ -14,10 +14,10 @@ host *signals* that what comes next is there (:class:`tritforge.hw.sequencer.Seq
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from tritforge.common.json_types import JsonObject
+from tritforge.common.json_types import SPARSE, JsonObject
 from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width
 
@@ -93,6 +93,7 @@ class Pass:
     output: Strip | None  # where its output goes; None: results
     stored: tuple[int, ...]  # slices of the output to read back
     done: int  # releases counted when it is over
+    table_parts: tuple[Part, ...] = field(default=(), metadata=SPARSE)  # its activation table
 
     @property
     def before(self) -> int:
@@ -162,8 +163,8 @@ class _Place(Protocol):
 class Schedule(JsonObject):
     """All passes of a network, in the order of the program.
 
-    ``resident`` names the memories of program, rows and trits that hold all of theirs: they are
-    loaded once, not in every run.
+    ``resident`` names the memories of program, rows, trits and activation tables that hold all of
+    theirs: they are loaded once, not in every run.
 
     Raises
     ------
@@ -178,7 +179,8 @@ class Schedule(JsonObject):
         for one in self.passes:
             strips = one.loads if one.output is None else (*one.loads, one.output)
             units = [part for unit in one.units for part in unit]
-            _check_numbers([one, *one.program, *one.row_parts, *units, *strips])
+            parts = [*one.program, *one.row_parts, *one.table_parts, *units]
+            _check_numbers([one, *parts, *strips])
 
     def pass_name(self, number: int) -> str:
         """What event logs call a pass: its layer's name and its number in it, from 0 on."""
@@ -210,7 +212,7 @@ class Schedule(JsonObject):
         ----------
         tensors : by name
         outputs : output tensor by layer name, in order
-        sizes : words of ``program``, ``rows`` and ``trits``
+        sizes : words of ``program``, ``rows``, ``trits`` and ``tables``
 
         Raises
         ------
@@ -294,6 +296,7 @@ class Schedule(JsonObject):
                 for memory, copies, parts in (
                     ("program", 1, one.program),
                     ("rows", 1, one.row_parts),
+                    ("tables", 1, one.table_parts),
                     ("trits", one.sets * config.clusters, one.units[0]),
                 )
                 if memory not in self.resident
@@ -392,6 +395,7 @@ def _check_pass(
     )
     parts("program", one.program, done)
     parts("rows", one.row_parts, done)
+    parts("tables", one.table_parts, done)
     for index, unit in enumerate(one.units):
         parts("trits", unit, done + index)
     strips(one.loads)

@@ -7,6 +7,7 @@
 * *Activations.* Tensors keep their places on the chip while they fit. The largest of those
   that do not stay with the host; layers that read or write them work on strips of rows, in
   two buffers in turn where that pays, so that strips come and go while the array computes.
+* *Activation tables.* All stay on the chip if they fit; else each comes before its layer.
 * *Order.* Tiles before strips or strips before tiles: whichever moves fewer words.
 
 :mod:`tritforge.model_export.memory.schedule` has the outcome.
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from tritforge.hw.config import Config
 from tritforge.hw.program import GROUP, LAYER, SYNC, SYNC_OPCODE, TILE, encode_words, record_words
+from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import (
     Columns,
@@ -33,6 +35,7 @@ from tritforge.model_export.memory.emit import (
     MemoryImage,
     Window,
     emit,
+    table_bytes,
 )
 from tritforge.model_export.memory.geometry import Tables
 from tritforge.model_export.memory.placement import Placement, TileGroup
@@ -165,6 +168,8 @@ class _Plan:
     pieces: list[_Piece] = field(default_factory=list)  # of the units, or of the pass before
     program: tuple[Part, ...] = ()
     row_parts: tuple[Part, ...] = ()
+    table: int | None = None  # number of its activation table
+    table_parts: tuple[Part, ...] = ()
     trit_parts: list[tuple[Part, ...]] = field(default_factory=list)
 
     @property
@@ -354,6 +359,7 @@ class _Streamer:
         rings = self.place_memories(plans)
         program = self.program(plans)
         rows, trits = self.contents(plans)
+        activation_tables = self.table_contents(plans)
         tensors = {
             name: self.emitter.tensor_place(name, bases.get(name, 0), name not in bases)
             for name in self.strips.size
@@ -395,6 +401,7 @@ class _Streamer:
                     plan.output,
                     self.stored(plan, bases),
                     plan.done,
+                    plan.table_parts,
                 )
                 for plan in plans
             ),
@@ -424,6 +431,7 @@ class _Streamer:
             words,
             True,
             schedule,
+            activation_tables,
         )
 
     def stored(self, plan: _Plan, bases: dict[str, int]) -> tuple[int, ...]:
@@ -474,8 +482,11 @@ class _Streamer:
             plan.done = count
 
     def place_memories(self, plans: list[_Plan]) -> dict[str, _Ring]:
-        """Addresses in program, row and trit memory."""
+        """Addresses in program, row, table and trit memory."""
         rings = {memory: _Ring(self.config, memory) for memory in ("program", "rows", "trits")}
+        if self.config.activation_tables:
+            rings["tables"] = _Ring(self.config, "tables")
+            self.place_tables(plans, rings["tables"])
         rows = trits = _Object(0, 0, 0)
         for plan in plans:
             layer = plan.layer
@@ -503,6 +514,20 @@ class _Streamer:
                     shared += piece.columns.count
             trits.done = plan.done
         return rings
+
+    def place_tables(self, plans: list[_Plan], ring: _Ring) -> None:
+        """Numbers of activation tables: all are there at once if they fit."""
+        stay = len(self.emitter.tables()) <= self.config.activation_tables
+        known: dict[bytes, _Object] = {}
+        for plan in plans:
+            table = table_bytes(plan.layer)
+            if table is None:
+                continue
+            key = table.tobytes()
+            if plan.first and not (stay and key in known):
+                known[key], plan.table_parts = ring.place(TABLE_ENTRIES, plan.done)
+            known[key].done = plan.done
+            plan.table = known[key].start // TABLE_ENTRIES
 
     def place_strips(
         self, plans: list[_Plan], bases: dict[str, int], buffers: dict[str, Buffers]
@@ -584,7 +609,13 @@ class _Streamer:
         tables = Tables(plan.address + records)
         try:
             words = self.emitter.layer_record(
-                layer, len(tiles), tables, plan.held, plan.window, plan.result_base
+                layer,
+                len(tiles),
+                tables,
+                plan.held,
+                plan.window,
+                plan.result_base,
+                table=plan.table,
             )
             row = plan.row_start
             for tile in tiles:
@@ -671,6 +702,16 @@ class _Streamer:
                 else:
                     trits[: plan.sets, :, where] = part
         return rows, trits.reshape(config.cluster_count, column_count, -1)
+
+    def table_contents(self, plans: list[_Plan]) -> NDArray[np.uint8]:
+        """Activation tables, by address."""
+        numbers = [plan.table for plan in plans if plan.table is not None]
+        result = np.zeros((max(numbers, default=-1) + 1, TABLE_ENTRIES), np.uint8)
+        for plan in plans:
+            table = table_bytes(plan.layer)
+            if plan.table is not None and table is not None:
+                result[plan.table] = table
+        return result.reshape(-1)
 
     def block(self, layer: Layer, piece: _Piece, columns: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A piece's columns (clusters, count, bytes) of those of its whole group."""

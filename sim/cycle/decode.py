@@ -16,7 +16,7 @@ from tritforge.sim.cycle.structs import (
     TILES,
     Struct,
 )
-from tritforge.sim.records import Records
+from tritforge.sim.records import Records, writes_signed
 
 __all__ = ["DecodedLayer", "decode_layer"]
 
@@ -92,7 +92,7 @@ def decode_layer(records: Records, name: str, output: str, start: int) -> Decode
                 field = f"geometry_{axis}"
                 own[field] = entry(absolute(GROUP, field, tables[axis]), count)
             groups.append(GROUPS.row(group | own))
-    fields = layer | {"is_signed": layer["low"] < 0, "height": height, "width": width}
+    fields = layer | {"is_signed": writes_signed(layer), "height": height, "width": width}
     return DecodedLayer(
         name,
         output,

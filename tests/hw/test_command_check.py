@@ -8,7 +8,7 @@ from tests.hw.test_host_port import CONFIG, PACKED, Model
 from tritforge.hw.command_check import CommandCheck, times
 from tritforge.hw.command_registers import command
 from tritforge.hw.presets import PRESETS
-from tritforge.hw.program import MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.program import MEMORIES, WRITABLE_MEMORIES, memories
 from tritforge.hw.protocol import ErrorCode, Opcode
 
 
@@ -18,7 +18,7 @@ def random_packet(rng, config):
     memory = int(rng.integers(len(MEMORIES) + 1))
     if opcode == Opcode.WRITE_PACKED and rng.random() < 0.8:
         memory = MEMORIES.index("trits")
-    kind = MEMORIES[memory] if memory < len(MEMORIES) else "program"
+    kind = MEMORIES[memory] if memory in memories(config).values() else "program"
     cluster = int(rng.integers(config.memory_count(kind) + 1))
     depth = config.memory_depth(kind)
     address, count = int(rng.integers(depth + 1)), int(rng.integers(0, 4))

@@ -7,7 +7,7 @@ import pytest
 
 from tritforge.hw.config import LIMITS, Config, ConfigError
 from tritforge.hw.presets import PRESETS, load_config
-from tritforge.hw.program import MEMORIES, row_layout
+from tritforge.hw.program import MEMORIES, memories, row_layout
 from tritforge.hw.widths import COUNTER_SLOTS
 
 #: What must go along with an extreme value so that nothing else is out of its limits.
@@ -105,6 +105,7 @@ def test_memory_counts():
         "rows": 1,
         "results": 1,
         "counters": 1,
+        "tables": 1,
     }
 
 
@@ -134,7 +135,9 @@ def test_derived_sizes():
     assert config.memory_width("rows") == 2 * config.row_entry_width
     assert config.memory_width("results") == 64
     assert config.memory_depth("counters") == COUNTER_SLOTS * config.layer_count
-    for kind in MEMORIES:
+    assert (config.memory_width("tables"), config.memory_depth("tables")) == (8, 0)
+    assert Config(activation_tables=3).memory_depth("tables") == 3 * 256
+    for kind in memories(config):
         assert config.memory_depth(kind) >= 1
         chunks = config.memory_chunks(kind)
         assert 32 * (chunks - 1) < config.memory_width(kind) <= 32 * chunks
@@ -205,6 +208,7 @@ def test_identity():
         "skip_zero_weights": False,
         "skip_zero_activations": False,
         "gate_clocks": True,
+        "activation_tables": 1,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {
@@ -219,9 +223,21 @@ def test_dictionary_and_back():
     with pytest.raises(
         ConfigError,
         match=r"a\.toml has unknown fields cluster, depth; known are "
-        r"accumulator_width, activation_depth, banks, .*trit_d",
+        r"accumulator_width, activation_depth, activation_tables, banks, .*trit_d",
     ):
         Config.from_dict({"depth": 1, "cluster": 2}, "a.toml")
+
+
+def test_fields_that_came_later_are_left_out_where_they_are_off():
+    """Hardware, images and builds of before have the identity that they had."""
+    assert "activation_tables" not in Config().to_dict()
+    assert PRESETS["tiny"].identity.startswith("284e6ea800a8d90e")
+    config = Config(activation_tables=2)
+    assert config.to_dict()["activation_tables"] == 2
+    assert Config.from_dict(config.to_dict()) == config
+    assert config.identity != Config().identity
+    assert config.differences(Config()) == {"activation_tables": 2}
+    assert Config().differences(config) == {"activation_tables": 0}
 
 
 @pytest.mark.parametrize(

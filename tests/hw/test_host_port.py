@@ -11,7 +11,7 @@ from tritforge.hw import protocol
 from tritforge.hw.config import Config
 from tritforge.hw.host_port import HostPort
 from tritforge.hw.presets import PRESETS
-from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES
+from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES, memories
 from tritforge.hw.protocol import RESPONSE, ErrorCode, Opcode, Packet, Status
 from tritforge.hw.unpacker import can_unpack
 from tritforge.model_export.image.packing import pack_columns
@@ -32,9 +32,10 @@ CONFIG = Config(
     result_depth=9,
     layer_count=2,
     packet_words=40,
+    activation_tables=1,
 )
-#: With 8 rows, so that there is an unpacker; a column is a chunk and a half.
-PACKED = dataclasses.replace(CONFIG, rows=8)
+#: With 8 rows, so that there is an unpacker; a column is a chunk and a half. Without tables.
+PACKED = dataclasses.replace(CONFIG, rows=8, activation_tables=0)
 TOP = 0xFFFF_FFFF
 
 
@@ -94,7 +95,7 @@ class Model:
             (kind, cluster): [
                 [0] * config.memory_chunks(kind) for _ in range(config.memory_depth(kind))
             ]
-            for kind in MEMORIES
+            for kind in memories(config)
             for cluster in range(config.memory_count(kind))
         }
         self.errors = 0
@@ -195,7 +196,7 @@ class Model:
             if address >= config.program_depth:
                 return ErrorCode.ADDRESS, None
             return ErrorCode.OK, (address, count)
-        kind = MEMORIES[memory] if memory < len(MEMORIES) else None
+        kind = {number: name for name, number in memories(config).items()}.get(memory)
         if kind not in (
             ("trits",)
             if packed
@@ -533,9 +534,10 @@ def test_good_packed_packets(offered, willing, served):
     """Packed trits between writes to all memories."""
     rng = np.random.default_rng(int(100 * offered + 10 * willing + served))
     packets = []
+    kinds = [kind for kind in memories(PACKED) if kind in WRITABLE_MEMORIES]
     for _ in range(30):
         packets += [packed_write(rng) for _ in range(rng.integers(1, 3))]
-        kind = str(rng.choice(WRITABLE_MEMORIES))
+        kind = str(rng.choice(kinds))
         words = [1] * PACKED.memory_chunks(kind)
         packets.append(protocol.write(kind, 0, int(rng.integers(5)), 1, words).words())
     errors, _ = exchange(packets, rng, offered, willing, served, config=PACKED)

@@ -10,7 +10,9 @@ from tritforge.hw.program import MEMORIES
 
 
 def config_of(ports, stages):
-    return Config(memory_ports=ports, register_stages=stages, rows=8, elements=4)
+    return Config(
+        memory_ports=ports, register_stages=stages, rows=8, elements=4, activation_tables=2
+    )
 
 
 def clocked(block):
@@ -33,6 +35,7 @@ def test_words_reach_their_memories(ports, stages):
             ("rows", 0, 1, block.rows),
             ("trits", 1, 1, block.trits[1]),
             ("trits", 0, 0, block.trits[0]),
+            ("tables", 0, 0, block.tables),
         ):
             given = {"memory": MEMORIES.index(memory), "cluster": cluster, "chunk": chunk}
             ctx.set(block.i.payload, given | {"address": 5, "data": 77})
@@ -96,4 +99,8 @@ def test_slices_take_words_when_they_can(ports):
 
 def test_verilog(tmp_path):
     for stages in CHOICES["register_stages"]:
-        lint(HostWrites(config_of(1, stages)), f"writes_{stages}", tmp_path)
+        assert "tables" in lint(HostWrites(config_of(1, stages)), f"writes_{stages}", tmp_path)
+
+
+def test_without_tables_there_is_no_port_for_them(tmp_path):
+    assert "tables" not in lint(HostWrites(Config()), "writes", tmp_path)

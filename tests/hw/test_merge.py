@@ -19,10 +19,10 @@ from tritforge.hw.timing import (
     MERGE_LATENCY,
     MERGE_WRITE_LATENCY,
     QUEUE_LATENCY,
-    WRITE_BACK_FLIGHT,
     merge_head_latency,
     merge_level,
     merge_places,
+    write_back_flight,
     write_back_latency,
 )
 
@@ -345,11 +345,18 @@ def test_idle():
     assert seen.writes == [(1 + VISIT + WRITE, 0, 0)]
 
 
+@pytest.mark.parametrize("tables", [0, 1])
 @pytest.mark.parametrize("clusters", [1, 8, 64])
-def test_nothing_is_lost_when_the_drain_stops(clusters):
+def test_nothing_is_lost_when_the_drain_stops(clusters, tables):
     """The array's way from a step of the drain to the queue, and back to the drain."""
-    config = Config(clusters=clusters, rows=32, scan_width=1, activation_depth=1 << 12)
-    assert merge_places(config) == merge_level(config) + clusters + WRITE_BACK_FLIGHT
+    config = Config(
+        clusters=clusters,
+        rows=32,
+        scan_width=1,
+        activation_depth=1 << 12,
+        activation_tables=tables,
+    )
+    assert merge_places(config) == merge_level(config) + clusters + write_back_flight(config)
     merge, drain = Merge(config), Drain(config)
     # A register of the drain's is in it.
     way = write_back_latency(config) - 1

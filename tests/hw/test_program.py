@@ -2,7 +2,7 @@
 
 import pytest
 
-from tritforge.hw.config import Config
+from tritforge.hw.config import LIMITS, Config
 from tritforge.hw.payloads import window
 from tritforge.hw.presets import PRESETS
 from tritforge.hw.program import (
@@ -19,6 +19,8 @@ from tritforge.hw.program import (
     WRITABLE_MEMORIES,
     encode,
     encode_words,
+    layer_layout,
+    memories,
     record_words,
     row_layout,
     to_words,
@@ -72,6 +74,19 @@ def test_every_field_by_itself(name):
 def test_layer_opcode_is_the_lowest_byte():
     assert encode_words(LAYER, opcode=LAYER_OPCODE)[0] == 0xA1
     assert encode_words(LAYER, base=0x1234_5678)[-1] == 0x1234_5678
+
+
+def test_hardware_without_tables_has_what_is_said_of_them_in_reserve():
+    with_tables, without = layer_layout(Config(activation_tables=2)), layer_layout(Config())
+    assert with_tables == LAYER and "look_up" not in dict(without)
+    others = {name: field for name, field in LAYER if name in dict(without)}
+    assert len(others) == len(dict(LAYER)) - 3
+    assert {name: without[name] for name in others} == others
+    assert (without["reserved_0"].offset, without["reserved_0"].width) == (9, 7)
+
+
+def test_a_layer_can_name_every_table():
+    assert 1 << LAYER["table"].width == LIMITS["activation_tables"][1]
 
 
 def test_fields_add_up():
@@ -128,7 +143,17 @@ def test_to_words():
 
 
 def test_names():
-    assert MEMORIES == ("program", "trits", "activations", "rows", "results", "counters")
+    assert MEMORIES == (
+        "program",
+        "trits",
+        "activations",
+        "rows",
+        "results",
+        "counters",
+        "tables",
+    )
+    assert memories(Config()) == {name: number for number, name in enumerate(MEMORIES[:-1])}
+    assert memories(Config(activation_tables=1))["tables"] == 6
     for subset in (READABLE_MEMORIES, WRITABLE_MEMORIES):
         assert set(subset) <= set(MEMORIES)
     assert len(set(COUNTERS)) == len(COUNTERS) == COUNTER_SLOTS == 16

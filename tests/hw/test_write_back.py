@@ -15,11 +15,11 @@ CONFIG = Config(clusters=3, elements=3, sets=2)
 ROW = {"multiplier": 3, "offset": 4, "shift": 3, "enable": 1, "cluster": 2, "word": 6, "lane": 1}
 
 
-def run(config, raw):
+def run(config, raw, entries=None, **layer):
     """A step of row entry 9 whose sum is 40, of set 1; what comes out, by cycles after the drain's
-    decision."""
+    decision. ``entries`` are (address: value) of the activation tables."""
     block = WriteBack(config)
-    backs, results = [], []
+    backs, results, kinds = [], [], []
     entry = row_layout(config).const(ROW).as_value().value
 
     async def bench(ctx):
@@ -29,7 +29,13 @@ def run(config, raw):
             ctx.set(block.row_write_data, entry >> 32 * chunk & 0xFFFFFFFF)
             await ctx.tick()
         ctx.set(block.row_write_mask, 0)
-        ctx.set(block.layer, {"raw": raw, "low": 0, "high": 255, "base": 17})
+        for address, value in (entries or {}).items():
+            ctx.set(block.table_write_address, address)
+            ctx.set(block.table_write_data, value)
+            ctx.set(block.table_write_enable, 1)
+            await ctx.tick()
+            ctx.set(block.table_write_enable, 0)
+        ctx.set(block.layer, {"raw": raw, "low": 0, "high": 255, "base": 17} | layer)
         ctx.set(block.layer_start, 1)
         await ctx.tick()
         ctx.set(block.layer_start, 0)
@@ -42,18 +48,38 @@ def run(config, raw):
                 if ctx.get(back.valid):
                     found = (ctx.get(back.window.address), ctx.get(back.lane), ctx.get(back.value))
                     backs.append((cycle, number, *found))
+                    kinds.append((ctx.get(back.signed), ctx.get(back.nothing)))
             if ctx.get(block.result_valid):
                 results.append((cycle, ctx.get(block.result_address), ctx.get(block.result)))
             await ctx.tick()
 
     simulate(block, bench)
+    if kinds:
+        backs[0] += kinds[0]
     return backs, results
 
 
 @pytest.mark.parametrize("stages", CHOICES["register_stages"])
 def test_activations(stages):
     config = dataclasses.replace(CONFIG, register_stages=stages)
-    assert run(config, raw=0) == ([(write_back_latency(config), 2, 106, 1, 15)], [])
+    assert run(config, raw=0) == ([(write_back_latency(config), 2, 106, 1, 15, 0, 0)], [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "table_signed", "nothing"), [(200, 0, 0), (200, 1, 0), (0, 0, 1), (0, 1, 0)]
+)
+@pytest.mark.parametrize("low", [0, -128])
+@pytest.mark.parametrize("stages", CHOICES["register_stages"])
+def test_activations_of_a_table(stages, low, entry, table_signed, nothing):
+    """Code 15 is looked up; whether the activation is signed, the layer says apart."""
+    config = dataclasses.replace(CONFIG, register_stages=stages, activation_tables=3)
+    with_table = {"low": low, "high": 127, "look_up": 1, "table": 2, "table_signed": table_signed}
+    time = write_back_latency(config)
+    backs, results = run(config, raw=0, entries={512 + 15: entry}, **with_table)
+    assert (backs, results) == ([(time, 2, 106, 1, entry, table_signed, nothing)], [])
+    without = {"low": low, "high": 127, "table_signed": int(low >= 0)}
+    backs, results = run(config, raw=0, entries={15: entry}, **without)
+    assert (backs, results) == ([(time, 2, 106, 1, 15, int(low < 0), 0)], [])
 
 
 @pytest.mark.parametrize("stages", CHOICES["register_stages"])

@@ -65,6 +65,7 @@ def draw(seed: int) -> Iterator[Case]:
         gate_clocks=bool(seed & 4),
         unpack_trits=seed % 7 != 6,
         layer_count=1 + seed % 8 if is_streamed else 16,
+        activation_tables=(0, 2, 1, 0, 8, 3, 0)[seed % 7],
     )
     return _streamed_cases(rng, config) if is_streamed else _cases(rng, config, seed)
 
@@ -158,6 +159,16 @@ FEATURES = frozenset(
         "cropping",
         "several tiles",
         "accumulators near their bound",
+        "no activation tables",
+        "one activation table",
+        "several activation tables",
+        "activation tables in several lanes",
+        "activation tables with few stages",
+        "an activation table makes unsigned of signed",
+        "an activation table makes signed of unsigned",
+        "pooling behind an activation table",
+        "layers that share an activation table",
+        "streamed activation tables",
         *(
             f"layer {kind}"
             for kind in (
@@ -184,6 +195,10 @@ def features(case: Case) -> set[str]:
     skips = config.skip_zero_weights and config.skip_zero_activations
     groups = [group for layer in network.layers for group in layer.groups]
     pools = [layer.pool for layer in network.layers if layer.pool is not None]
+    tabled = [layer for layer in network.layers if layer.requantization.table is not None]
+    changes = {
+        (layer.requantization.low < 0, network.tensors[layer.output].signed) for layer in tabled
+    }
     has = {
         "sets": config.sets > 1,
         "one set": config.sets == 1,
@@ -243,6 +258,19 @@ def features(case: Case) -> set[str]:
         "cropping": any(min(group.padding) < 0 for group in groups),
         "several tiles": any(place.tiles > 1 for place in case.memory.layers),
         "accumulators near their bound": network.name == "bound",
+        "no activation tables": config.activation_tables == 0,
+        "one activation table": config.activation_tables == 1 and bool(tabled),
+        "several activation tables": len(case.memory.tables) > 256,
+        "activation tables in several lanes": config.drain_width > 1 and bool(tabled),
+        "activation tables with few stages": config.few_stages and bool(tabled),
+        "an activation table makes unsigned of signed": (True, False) in changes,
+        "an activation table makes signed of unsigned": (False, True) in changes,
+        "pooling behind an activation table": any(layer.pool is not None for layer in tabled),
+        "layers that share an activation table": not is_streamed
+        and len(tabled) > len(case.memory.tables) // 256,
+        "streamed activation tables": is_streamed
+        and bool(tabled)
+        and "tables" not in schedule.resident,
         **{f"layer {layer.kind}": True for layer in network.layers},
     }
     return {name for name, present in has.items() if present}

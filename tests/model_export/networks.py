@@ -91,6 +91,8 @@ def run_layer(layer, tensors):
     if layer.final:
         return scaled
     codes = np.clip((scaled + ((1 << shift) >> 1)) >> shift, rule.low, rule.high)
+    if rule.table is not None:
+        codes = rule.table[codes % 256]
     if layer.pool is None:
         return codes
     pool = layer.pool
@@ -148,6 +150,8 @@ def random_config(rng, **fixed):
             "packet_places": int(rng.choice([2, 3, 8])),
             "shared_results": bool(rng.integers(2)),
             "gate_clocks": bool(rng.integers(2)),
+            # from a generator of its own: networks without tables do not depend on it
+            "activation_tables": int(rng.spawn(1)[0].choice([0, 0, 1, 2, 3, 8])),
         }
         try:
             return Config(**(values | fixed))
@@ -163,6 +167,8 @@ class _Builder:
     def __init__(self, rng, config, max_layers, max_channels, max_size):
         self.rng = rng
         self.config = config
+        self.table_rng = rng.spawn(1)[0]
+        self.tables = []
         self.max_layers = max_layers
         self.max_channels = max_channels
         self.max_size = max_size
@@ -446,17 +452,43 @@ class _Builder:
         layer.accumulator_low, layer.accumulator_high = low, high
         signed = self.chance(0.35)
         sums = accumulate(layer, self.values)
+        table = None if final else self.table(signed)
+        requantized_signed = signed if table is None else bool(self.table_rng.integers(2))
         layer.requantization = (
             self.raw_rule(layer)
             if final
-            else self.rule(rows, np.abs(sums).max(axis=(1, 2)), signed)
+            else self.rule(rows, np.abs(sums).max(axis=(1, 2)), requantized_signed)
         )
+        layer.requantization.table = table
         self.network.layers.append(layer)
         pooled = layer.pool or Pool((1, 1), (1, 1), (0, 0), height, width)
         self.network.tensors[layer.output] = Tensor(
             layer.output, rows, pooled.height, pooled.width, 1.0, signed
         )
         self.values[layer.output] = run_layer(layer, self.values)
+
+    def table(self, signed):
+        """An activation table of a layer, where the configuration has any; not more different ones
+        than it holds."""
+        rng, most = self.table_rng, self.config.activation_tables
+        if not most or rng.random() < 0.35:
+            return None
+        low, high = (-128, 127) if signed else (0, 255)
+        known = [one for one in self.tables if low <= one.min() and one.max() <= high]
+        if len(self.tables) == most or (known and rng.random() < 0.2):
+            return known[int(rng.integers(len(known)))] if known else None
+        kind = int(rng.integers(3))
+        if kind == 0:
+            table = rng.integers(low, high + 1, 256)
+        elif kind == 1:  # many zeros
+            table = np.where(rng.random(256) < 0.8, 0, rng.integers(low, high + 1, 256))
+        else:  # a curve through zero
+            codes = np.arange(256)
+            codes[128:] -= 256
+            curve = 120 * np.tanh(codes / rng.uniform(10, 90))
+            table = np.clip(np.rint(curve), low, high).astype(np.int64)
+        self.tables.append(table)
+        return table
 
     def rule(self, rows, largest, signed):
         """Requantization that spreads the sums seen over the codes, some clamped."""
@@ -526,12 +558,15 @@ def streamed(rng, network, config):
         "program_depth": len(whole.program),
         "row_depth": len(whole.rows),
     }
+    if len(whole.tables):
+        used["activation_tables"] = len(whole.tables) // 256
     memory = None
     for field in rng.permutation(list(used)).tolist():
         for share in (1, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08):
             if memory is not None and rng.random() < 0.12:
                 break
-            depth = max({"program_depth": 64}.get(field, 2), int(used[field] * share))
+            least = {"program_depth": 64, "activation_tables": 1}.get(field, 2)
+            depth = max(least, int(used[field] * share))
             smaller = dataclasses.replace(config, **{field: depth})
             try:
                 memory = emit_streamed(network, place(network, smaller), smaller)

@@ -27,10 +27,13 @@ from tritforge.hw.config import Config
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ImageError
 from tritforge.model_export.image.folder import load_image, write_image
-from tritforge.model_export.image.manifest import FILES, Manifest, seal
+from tritforge.model_export.image.manifest import MOST_FILES, Manifest, files_of, seal
 from tritforge.model_export.image.packing import pack_flat, pack_plain
 from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
 from tritforge.model_export.passes.fold import fold_input
+
+#: Files of an image for a configuration without activation tables.
+FILES = files_of(Config().to_dict())
 
 
 @pytest.fixture
@@ -157,9 +160,60 @@ def test_reproducible(tmp_path):
         network = random_network(rng, config)
         write_image(tmp_path / name, CompiledNetwork(network, compile_network(network, config)))
     assert sorted(os.listdir(tmp_path)) == ["one", "two"]
-    assert sorted(os.listdir(tmp_path / "one")) == sorted(["manifest.json", *FILES])
+    names = files_of(config.to_dict())
+    assert sorted(os.listdir(tmp_path / "one")) == sorted(["manifest.json", *names])
     for name in os.listdir(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_activation_tables_survive(tmp_path):
+    """They are a file of their own where the configuration has any, and nowhere else."""
+    assert set(MOST_FILES) == {*FILES, "tables.bin"}
+    config = Config(activation_tables=3, trit_depth=1 << 14, activation_depth=1 << 12)
+    seen = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        network = random_network(rng, config, max_channels=12)
+        memory = compile_network(network, config)
+        path = write_image(tmp_path / f"{seed}", CompiledNetwork(network, memory))
+        image = load_image(path)
+        assert_same(image.network, network)
+        assert_same(image.memory, memory)
+        tabled = [layer for layer in network.layers if layer.requantization.table is not None]
+        assert (path / "tables.bin").stat().st_size == len(memory.tables)
+        assert image.manifest.sizes.tables_bytes == len(memory.tables)
+        assert [entry.name for entry in image.manifest.layers if entry.activation_table] == [
+            layer.name for layer in tabled
+        ]
+        seen += len(tabled)
+        forged = (path / "tables.bin").read_bytes() + b"\0"
+        (path / "tables.bin").write_bytes(forged)
+        digest = hashlib.sha256(forged).hexdigest()
+        reseal(path, lambda values, d=digest: values["sha256"].update({"tables.bin": d}))
+        with pytest.raises(ImageError, match="activation tables cannot take"):
+            load_image(path)
+        (path / "tables.bin").unlink()
+        with pytest.raises(ImageError, match=r"incomplete: tables\.bin is missing"):
+            load_image(path)
+    assert seen > 3
+
+
+def test_a_damaged_table_is_a_sentence(tmp_path):
+    config = Config(activation_tables=1)
+    network, _ = bound_network(np.random.default_rng(0), config)
+    network.layers[0].requantization.table = np.arange(256)
+    path = write_image(
+        tmp_path / "image", CompiledNetwork(network, compile_network(network, config))
+    )
+    document = json.loads((path / "network.json").read_text())
+    entry = document["layers"][0]["requantization"]["table"]
+    document["layers"][1]["requantization"]["table"] = {**entry, "shape": [16, 16]}
+    forged = json.dumps(document)
+    (path / "network.json").write_text(forged)
+    digest = hashlib.sha256(forged.encode()).hexdigest()
+    reseal(path, lambda values: values["sha256"].update({"network.json": digest}))
+    with pytest.raises(ImageError, match="has 256 entries, not the shape"):
+        load_image(path)
 
 
 def test_manifest(tmp_path):

@@ -159,6 +159,12 @@ def test_errors():
         other = Interpreter(narrow, memory)
         other.load(memory.tensors["input"].base, memory.input_words(codes))
         other.run(0, 1)
+    with_table = dataclasses.replace(config, activation_tables=1)
+    network.layers[0].requantization.table = np.arange(256)
+    other_memory = compile_network(network, with_table)
+    other_memory.tables = other_memory.tables[:255]
+    with pytest.raises(ValueError, match="activation table 0 is read; 0 exist"):
+        Interpreter(with_table, other_memory).run(0, 1)
     memory.trits = memory.trits[:, :0]
     with pytest.raises(ValueError, match="trit column"):
         Interpreter(config, memory).run(0, 1)

@@ -389,6 +389,73 @@ def test_shapes_that_do_not_fit():
         compile_network(network, ROOMY)
 
 
+def tabled(count, tables):
+    """A chain of layers, of which the first ones have these activation tables."""
+    network = chain([4] * (count + 1))
+    for layer, table in zip(network.layers, tables, strict=False):
+        layer.requantization.table = table
+    for layer in network.layers:
+        layer.accumulator_low, layer.accumulator_high = partial_bounds(network, layer)
+    rule = network.final.requantization
+    rule.low, rule.high = -1 << 31, (1 << 31) - 1
+    return network
+
+
+def test_equal_activation_tables_are_held_once():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 256, (2, 256))
+    network = tabled(6, [first, None, second, first.copy(), second])
+    network.tensors["t5"].signed = True  # -128 .. 127 there, the same bytes
+    network.layers[4].requantization.table = (second + 128) % 256 - 128
+    memory = compile_network(network, dataclasses.replace(ROOMY, activation_tables=2))
+    np.testing.assert_array_equal(memory.tables, np.concatenate([first, second]))
+    assert memory.port_words("tables").tolist() == [[entry] for entry in memory.tables.tolist()]
+    records = [
+        decode(LAYER, sum(int(word) << 32 * n for n, word in enumerate(words)))
+        for words in (memory.program[place.address :][:6] for place in memory.layers)
+    ]
+    assert [(one["look_up"], one["table"], one["table_signed"]) for one in records] == [
+        (1, 0, 0),
+        (0, 0, 0),
+        (1, 1, 0),
+        (1, 0, 0),
+        (1, 1, 1),
+        (0, 0, 0),
+    ]
+    with pytest.raises(
+        ExportError,
+        match="memory of activation tables is too small at layer layer2: network chain needs 2 "
+        "tables, configuration roomy has 1",
+    ):
+        compile_network(network, dataclasses.replace(ROOMY, activation_tables=1))
+
+
+def test_activation_tables_that_hardware_cannot_have():
+    table = np.arange(256)
+    config = dataclasses.replace(ROOMY, activation_tables=1)
+    network = tabled(2, [table])
+    compile_network(network, config)
+    with pytest.raises(
+        ExportError,
+        match="layer layer0 has an activation table; configuration roomy has none, so set its "
+        "field activation_tables to 1 or more",
+    ):
+        compile_network(network, ROOMY)
+    network.tensors["t1"].signed = True
+    with pytest.raises(
+        ExportError, match="layer0 has an activation table of codes from 0 to 255; codes of tensor"
+    ):
+        compile_network(network, config)
+    network = tabled(2, [table])
+    for low, high in ((-1, 200), (-129, 0), (3, 256), (5, 4)):
+        network.layers[0].requantization.low, network.layers[0].requantization.high = low, high
+        with pytest.raises(ExportError, match=f"layer0 clamps to {low} .. {high} in front of its"):
+            compile_network(network, config)
+    network = tabled(2, [None, table])
+    with pytest.raises(ExportError, match="layer1 is the last and has an activation table"):
+        compile_network(network, config)
+
+
 def test_bad_codes():
     memory = compile_network(chain([2, 2]), ROOMY)
     with pytest.raises(ValueError, match=r"tensor t0 has shape \(2, 4, 4\), not \(2, 4\)"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.model_export import networks
-from tests.model_export.memory.test_emit import ROOMY, chain
+from tests.model_export.memory.test_emit import ROOMY, chain, tabled
 from tests.model_export.networks import (
     compile_network,
     random_codes,
@@ -86,6 +86,8 @@ def test_random_networks_in_memories_too_small(seed):
     for eager in (False, True):
         check(network, memory, codes, golden, eager=eager)
     memories = [("program", memory.program), ("rows", memory.rows), ("trits", memory.trits[0])]
+    if memory.config.activation_tables:
+        memories.append(("tables", memory.tables))
     for name, contents in memories:
         fits = len(contents) <= memory.config.memory_depth(name)
         assert fits == (name in memory.schedule.resident)
@@ -309,6 +311,7 @@ def test_a_schedule_that_is_none_is_refused(path, value):
         "program": len(memory.program),
         "rows": len(memory.rows),
         "trits": memory.trits.shape[1],
+        "tables": len(memory.tables),
     }
     document = memory.schedule.to_json()
     Schedule.from_json(document).check(memory.config, memory.tensors, outputs, sizes)
@@ -316,6 +319,53 @@ def test_a_schedule_that_is_none_is_refused(path, value):
         Schedule.from_json(spoil(document, path, value)).check(
             memory.config, memory.tensors, outputs, sizes
         )
+
+
+@pytest.mark.parametrize(("held", "sent"), [(1, 5), (2, 5), (3, 0), (8, 0)])
+def test_activation_tables_come_before_their_layers(held, sent):
+    """Three different ones for five layers: all stay, or each layer's is sent before it."""
+    rng = np.random.default_rng(held)
+    a, b, c = rng.integers(0, 256, (3, 256))
+    config = dataclasses.replace(ROOMY, activation_tables=held)
+    network = tabled(6, [a, b, a, c, b])
+    if not sent:
+        emit(network, place(network, config), config)
+    memory = emit_streamed(network, place(network, config), config)
+    schedule = memory.schedule
+    assert ("tables" in schedule.resident) == (not sent)
+    writes = [
+        step
+        for step in schedule.steps(config, range(len(schedule.passes)))
+        if isinstance(step, Write) and step.memory == "tables"
+    ]
+    assert sum(step.count for step in writes) == 256 * sent
+    parts = [part for one in schedule.passes for part in one.table_parts]
+    layers = [one.layer for one in schedule.passes if one.table_parts]
+    if sent:
+        assert layers == [f"layer{number}" for number in range(5)]
+        assert {part.start // 256 % held for part in parts} == set(range(held))
+        # A table is free when the layer that had its place before is over.
+        over = {one.layer: one.done for one in schedule.passes}
+        for number, part in enumerate(parts):
+            before = number - held
+            assert part.after == (0 if before < 0 else over[f"layer{before}"])
+    else:
+        assert layers == ["layer0", "layer1", "layer3"]
+    codes = random_codes(rng, network)
+    golden = {name: values[0] for name, values in GoldenModel(network).run_all(codes[None]).items()}
+    for eager in (False, True):
+        check(network, memory, codes, golden, eager=eager)
+
+
+def test_more_activation_tables_than_there_are_need_two_ports():
+    network = tabled(3, list(np.random.default_rng(0).integers(0, 256, (2, 256))))
+    config = dataclasses.replace(ROOMY, activation_tables=1)
+    assert fit(network, place(network, config), config).schedule is not None
+    with pytest.raises(DoesNotFitError, match="memory of activation tables is too small"):
+        fit(network, place(network, config), config, resident=True)
+    config = dataclasses.replace(config, memory_ports=1)
+    with pytest.raises(ExportError, match="memories with one port cannot be refilled"):
+        fit(network, place(network, config), config)
 
 
 @pytest.mark.parametrize("seed", range(25))
