@@ -324,7 +324,7 @@ def _to_float32(model: nn.Module) -> None:
         return
     model.float()
     for layer, threshold in kept.items():
-        layer.threshold = threshold.cpu()
+        layer.threshold = threshold.cpu().double()
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
             continue

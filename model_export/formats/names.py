@@ -64,6 +64,8 @@ TRAINING = re.compile(
     r"^(criterion|loss|losses|loss_fn|loss_func|.*_loss|.*_criterion|metrics?"
     r"|(train|val|valid|test)_\w+|optimizers?|lr_schedulers?)$"
 )
+#: Of batch norm: a network computes without it, and old checkpoints have none.
+_COUNT = "num_batches_tracked"
 _PARTS = re.compile(r"_(orig|mask|g|v|u)$")
 
 Name = tuple[str, ...]
@@ -129,11 +131,11 @@ def align(
     CheckpointError
         The network is there twice, under prefixes neither of which is the usual one.
     """
-    needed = {name for name in expected if not name.endswith("num_batches_tracked")}
+    needed = {name for name in expected if not name.endswith(_COUNT)}
     if needed <= tensors.keys():
         return _without_copies(tensors, expected, layers)
     best = _Alignment(tensors, expected, layers, frozenset())
-    if best.count < len(needed):
+    if best.count < best.most:
         other = _Alignment(tensors, expected, layers, frozenset(WRAPPERS))
         if other.count > best.count:
             best = other
@@ -150,8 +152,7 @@ def _without_copies(
     ]
     if extra:
         found = _Alignment({name: tensors[name] for name in extra}, expected, layers, frozenset())
-        whole = {found.weight(name) for name in expected if not name.endswith("batches_tracked")}
-        copies = {prefix for (prefix, own), votes in found.votes.items() if votes == len(whole)}
+        copies = {prefix for (prefix, own), votes in found.votes.items() if votes == found.most}
         for name in extra:
             if any(found.given[name][: len(prefix)] == prefix for prefix in copies):
                 aligned.beside[name] = aligned.tensors.pop(name)
@@ -174,7 +175,8 @@ class _Alignment:
         self.tensors, self.expected, self.layers = tensors, expected, layers
         self.wrappers = wrappers
         self.given = {name: self.weight(name) for name in tensors}
-        wanted = {self.weight(name) for name in expected}
+        wanted = {self.weight(name) for name in expected if not name.endswith(_COUNT)}
+        self.most = len(wanted)
         self.votes: dict[tuple[Name, Name], int] = {}
         self.shapes: dict[tuple[Name, Name], int] = {}
         given_shapes, wanted_shapes = self._shapes(tensors), self._shapes(expected)
@@ -186,7 +188,11 @@ class _Alignment:
                 for start in range(len(name)):
                     if name[start:] in short:
                         found[name[:start]].add(name[start:])
+            # "weight" and "bias" alone say nothing: then no other layer may be there
+            alone = all(len(name) == 1 for name in short)
             for prefix, names in found.items():
+                if alone and not self._all_under(prefix):
+                    continue
                 pair = prefix, shared[:count]
                 self.votes[pair] = len(names)
                 self.shapes[pair] = sum(
@@ -201,6 +207,12 @@ class _Alignment:
     def weight(self, name: str) -> Name:
         layer, tensor = split_name(name)
         return (*self._parts(layer), weight_of(tensor))
+
+    def _all_under(self, prefix: Name) -> bool:
+        return all(
+            name[: len(prefix)] == prefix or is_beside(".".join(name), self.tensors[full])
+            for full, name in self.given.items()
+        )
 
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[Name, set[tuple[int, ...]]]:
         found: dict[Name, set[tuple[int, ...]]] = defaultdict(set)

@@ -410,9 +410,9 @@ def test_one_error_names_everything_that_does_not_fit(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         narrow(checkpoint=tmp_path / "x.npz", threshold=0.05)
     assert str(caught.value) == (
-        f"checkpoint {tmp_path / 'x.npz'} does not fit the model: missing bn3.running_mean, "
-        f"fct.bias, fc0.wn; unexpected conv9.weight; of a wrong shape conv2.weight 24x14x3x3 "
-        f"instead of 24x16x3x3; NaN or infinite fc1.weight"
+        f"checkpoint {tmp_path / 'x.npz'} does not fit the model (tensors that do: 29 of 39): "
+        f"missing bn3.running_mean, fct.bias, fc0.wn; unexpected conv9.weight; "
+        f"of a wrong shape conv2.weight 24x14x3x3 instead of 24x16x3x3; NaN or infinite fc1.weight"
     )
 
 

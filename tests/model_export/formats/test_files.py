@@ -157,6 +157,16 @@ def test_what_is_not_known_to_be_harmless_is_named(tmp_path, zipped, call):
     assert os.listdir(tmp_path) == ["x.pt"]
 
 
+def test_tensors_of_a_device_that_is_absent(tmp_path):
+    inner = zipfile.ZipFile(io.BytesIO(saved({"a": torch.ones(3)})))
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        for name in inner.namelist():
+            data = inner.read(name)
+            archive.writestr(name, data.replace(b"X\3\0\0\0cpu", b"X\6\0\0\0cuda:3"))
+    assert b"cuda:3" in (tmp_path / "x.pt").read_bytes()
+    assert load_checkpoint(tmp_path / "x.pt")["a"].tolist() == [1, 1, 1]
+
+
 def test_a_tensor_that_claims_more_than_the_file_has(tmp_path):
     inner = zipfile.ZipFile(io.BytesIO(saved({"a": torch.ones(3)})))
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:

@@ -223,6 +223,29 @@ def test_submodules_that_differ_in_a_wrapper_only():
     assert agree(load_into(Both(), under("model.", right.state_dict())), right)
 
 
+def test_a_single_layer_is_not_looked_for_among_others():
+    layer = nn.Linear(4, 3)
+    for model in (nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3))):
+        for state in (under("net.", layer.state_dict()), nn.Sequential(layer).state_dict()):
+            loaded = load_into(model, state | {"criterion.weight": torch.ones(3)})
+            assert torch.equal(loaded(torch.ones(4)), layer(torch.ones(4)))
+        two = under("head.", layer.state_dict()) | under("body.", nn.Linear(4, 4).state_dict())
+        with pytest.raises(CheckpointError, match=r"tensors that do: 0 of 2\): missing .*weight"):
+            load_into(model, two)
+
+
+def test_distributed_data_parallel():
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=store)
+    try:
+        right = trained()
+        model = nn.parallel.DistributedDataParallel(right)
+        assert agree(load_into(model, model.state_dict()), right)
+        assert agree(load_into(Net(), model.state_dict()), right)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_what_is_ignored_is_said():
     state = trained().state_dict()
     notes: list[str] = []
@@ -430,6 +453,13 @@ def test_ternary_values_in_the_weights(model):
         loaded = load_into(model(Net()), state)
         assert agree(loaded, right)
         assert type(layer_of(loaded)) is nn.Conv2d
+
+
+def test_a_ternary_model_in_half_precision_takes_the_checkpoints_threshold():
+    right = ternary(trained())
+    loaded = load_into(ternary(Net()).half(), right.state_dict())
+    assert layer_of(loaded).heuristic == layer_of(right).heuristic
+    assert agree(loaded, right)
 
 
 def test_a_pruned_ternary_layer_keeps_its_hook():
