@@ -152,6 +152,8 @@ def _loaded(
     elif isinstance(source, str | os.PathLike):
         where = label or f"checkpoint {os.fspath(source)}"
         read = read_file(Path(source))
+        if isinstance(read, list | tuple) and any(isinstance(item, Mapping) for item in read):
+            read = {str(n): item for n, item in enumerate(read)}
         content = _dictionary(read, where)
     else:
         raise CheckpointError(
@@ -349,9 +351,10 @@ def _own_weights(target: nn.Module, threshold: float | None) -> None:
             f"the model is on the meta device, where {_some(absent)} have no values; give a "
             f"checkpoint"
         )
-    if broken := [name for name, tensor in tensors.items() if not _is_finite(tensor)]:
+    kept = target.state_dict().keys()
+    state = {n: _ordinary(n, value, "the model") for n, value in tensors.items() if n in kept}
+    if broken := [name for name, tensor in state.items() if not _is_finite(tensor)]:
         raise ModelError(f"the model has values that are NaN or infinite in {_some(broken)}")
-    state = {name: _ordinary(name, value, "the model") for name, value in tensors.items()}
     scales = split_scales(state, target, "the model")
     scales.settle(dict(target.named_modules()), threshold, False, "the model")
 

@@ -40,6 +40,8 @@ _FOREIGN = {
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself; run git lfs pull",
 }
+#: What torch.save wrote before PyTorch 1.6, after the number of the pickle protocol.
+_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _SUPPORTED = "PyTorch checkpoint, .npz archive or .npy file of a dictionary"
 _DEEPEST = 8  # dictionaries in dictionaries
 _LONGEST_HEADER = 10_000  # of an array in a .npz archive, as NumPy has it
@@ -78,11 +80,6 @@ def read_file(path: Path) -> object:
             raise CheckpointError(_damaged(path)) from error
         raise CheckpointError(_refusal(path, refused[1])) from error
     except Exception as error:  # anything: readers meet arbitrary bytes
-        if "allow_pickle" in str(error):
-            raise CheckpointError(
-                f"checkpoint {path} is refused: it holds arrays of Python objects; only arrays "
-                f"of numbers are read"
-            ) from error
         raise CheckpointError(_damaged(path)) from error
 
 
@@ -98,6 +95,13 @@ def _refusal(path: Path, name: str) -> str:
     )
 
 
+def _other_pickle(path: Path) -> str:
+    return (
+        f"checkpoint {path} is a pickle of another kind than torch.save writes by itself; save the "
+        f"state_dict() with torch.save, or its arrays with numpy.savez"
+    )
+
+
 def _read(file: BinaryIO, path: Path) -> object:
     start = file.read(64)
     file.seek(0)
@@ -107,6 +111,8 @@ def _read(file: BinaryIO, path: Path) -> object:
             f"checkpoint {path} is {foreign}; a state_dict() saved by torch.save, or a .npz "
             f"archive, would be right"
         )
+    if start[:1] == b"\x80" and not start[2:].startswith(_LEGACY[: len(start) - 2]):
+        raise CheckpointError(_other_pickle(path))
     if start.startswith(b"\x93NUM"):
         return _tensors(read_pickled_arrays(file))
     sizes = None
@@ -152,6 +158,9 @@ def _check_archive(archive: zipfile.ZipFile, names: list[str], path: Path) -> No
         raise CheckpointError(
             f"checkpoint {path} is an archive that holds {printable(inner[0])}; unpack it first"
         )
+    for name in names:
+        if name.endswith("/data.pkl") and archive.open(name).read(2) in (b"\x80\4", b"\x80\5"):
+            raise CheckpointError(_other_pickle(path))
     broken = archive.testzip()
     if broken is not None:
         raise CheckpointError(

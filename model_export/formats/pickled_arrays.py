@@ -57,8 +57,14 @@ def read_pickled_arrays(file: BinaryIO) -> object:
 
 def numpy_stand_ins() -> list[tuple[Any, str]]:
     """What stands for NumPy's names in a pickle, and those names, for
-    ``torch.serialization.safe_globals``: what is read then goes through :func:`plain_numbers`."""
-    named = [(made(), f"{module}.{name}") for (module, name), made in _NAMES.items()]
+    ``torch.serialization.safe_globals``: what is read then goes through :func:`plain_numbers`.
+
+    Arrays of other things than numbers are read as nothing.
+    """
+    named: list[tuple[Any, str]] = [
+        (_MakeType(strict=False) if made is _MakeType else made(), f"{module}.{name}")
+        for (module, name), made in _NAMES.items()
+    ]
     # whose instances may be given a state
     built = [(kind, f"{__name__}.{kind.__name__}") for kind in (_Type, _Array)]
     return [entry for entry in named if not entry[1].startswith("_codecs")] + built
@@ -67,17 +73,21 @@ def numpy_stand_ins() -> list[tuple[Any, str]]:
 class _Type:
     """A ``numpy.dtype``, of numbers; or Python objects, for the outermost array alone."""
 
-    __slots__ = ("code", "order")
+    __slots__ = ("code", "order", "strict")
 
-    def __init__(self, code: object) -> None:
+    def __init__(self, code: object, strict: bool = True) -> None:
         self.code = code.decode("ascii") if isinstance(code, bytes) else str(code)
-        self.order = "="
-        if self.code != "O8" and not (
-            self.code[:1] in set("fiub") and self.code[1:] in ("1", "2", "4", "8")
-        ):
+        self.order, self.strict = "=", strict
+        if strict and self.code != "O8" and not self.of_numbers:
             raise RefusedPickleError(f"an array of type {self.code[:20]}")
 
+    @property
+    def of_numbers(self) -> bool:
+        return self.code[:1] in set("fiub") and self.code[1:] in ("1", "2", "4", "8")
+
     def __setstate__(self, state: Any) -> None:
+        if not self.of_numbers:
+            return
         order = state[1]
         order = order.decode("ascii") if isinstance(order, bytes) else order
         if order not in ("<", ">", "=", "|"):
@@ -106,19 +116,22 @@ class _Array:
         shape, kind, fortran, data = state[-4:]
         if not isinstance(kind, _Type) or not isinstance(shape, tuple):
             raise ValueError("an array without shape or type")
-        if kind.code != "O8":
+        if kind.of_numbers:
             self.value = kind.array(data, shape, bool(fortran))
         elif shape == () and isinstance(data, list) and len(data) == 1:
             self.value = data
-        else:
+        elif kind.strict:
             raise RefusedPickleError("an array of Python objects")
 
 
 class _MakeType:
-    __slots__ = ()
+    __slots__ = ("strict",)
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
 
     def __call__(self, code: object, *flags: object) -> _Type:
-        return _Type(code)
+        return _Type(code, self.strict)
 
 
 class _MakeArray:
@@ -132,7 +145,9 @@ class _MakeScalar:
     __slots__ = ()
 
     def __call__(self, kind: object, data: object) -> Any:
-        if not isinstance(kind, _Type) or not isinstance(data, bytes | str):
+        if isinstance(kind, _Type) and not kind.strict and not kind.of_numbers:
+            return None
+        if not isinstance(kind, _Type) or not isinstance(data, bytes | str) or kind.code == "O8":
             raise RefusedPickleError("a scalar of Python objects")
         return kind.array(data, (), False).item()
 
@@ -182,17 +197,22 @@ class _Unpickler(pickle._Unpickler):
 
 
 def plain_numbers(content: object) -> object:
-    """``content``, or the array that it stands for."""
+    """``content``, or the array that it stands for; None for one of other things than numbers."""
     if isinstance(content, _Array):
-        return _number_array(content)
+        return content.value if isinstance(content.value, np.ndarray) else None
     return content
 
 
 def _plain(content: object) -> object:
     """A dictionary with arrays in place of their stand-ins."""
+    if isinstance(content, _Array):
+        return _number_array(content)
     if not isinstance(content, dict):
-        return plain_numbers(content)
-    return {key: plain_numbers(value) for key, value in content.items()}
+        return content
+    return {
+        key: _number_array(value) if isinstance(value, _Array) else value
+        for key, value in content.items()
+    }
 
 
 def _number_array(array: _Array) -> NDArray[Any]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import struct
 import types
 import zipfile
@@ -25,9 +26,9 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
 
 
-def saved(content: object, zipped: bool = True) -> bytes:
+def saved(content: object, zipped: bool = True, protocol: int = 2) -> bytes:
     file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
     return file.getvalue()
 
 
@@ -70,6 +71,9 @@ def training() -> dict[str, object]:
         "best": np.float64(0.5),
         "count": np.int64(3),
         "history": np.arange(3.0),
+        "classes": np.array(["cat", "dog"]),
+        "when": np.datetime64("2020-01-01"),
+        "anything": np.array([None, "x"], object),
         "losses": collections.defaultdict(list, a=[1.0]),
         "window": collections.deque([1, 2], 5),
         "seen": {1, 2},
@@ -86,6 +90,8 @@ WHOLE = {
     "training.pt": lambda: saved(training()),
     "training_legacy.pt": lambda: saved(training(), False),
     "arrays.pt": lambda: saved({k: v.numpy() for k, v in net().state_dict().items()}),
+    "third.pt": lambda: saved(net().state_dict(), protocol=3),
+    "third_legacy.pt": lambda: saved(net().state_dict(), False, 3),
     "plain.npz": lambda: arrays(np.savez),
     "packed.npz": lambda: arrays(np.savez_compressed),
     "dictionary.npy": dictionary,
@@ -98,6 +104,9 @@ OTHERS = {
     "keras.h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, as Keras writes"),
     "net.pt.gz": (lambda: b"\x1f\x8b" + bytes(100), "is a gzip archive; unpack it first"),
     "lfs.pt": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    "other.pkl": (lambda: pickle.dumps({"a": 1}), "is a pickle of another kind than torch.save"),
+    "fourth.pt": (lambda: saved({}, protocol=4), "is a pickle of another kind than torch.save"),
+    "fourth_legacy.pt": (lambda: saved({}, False, protocol=4), "is a pickle of another kind"),
     "empty.pt": (lambda: b"", "is truncated or damaged, or not a PyTorch checkpoint, .npz"),
     "text.pt": (lambda: b"hello\n" * 30, "is truncated or damaged, or not a PyTorch checkpoint"),
 }
@@ -119,6 +128,13 @@ def test_other_files(tmp_path, name):
     (tmp_path / name).write_bytes(make())
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_in_a_list(tmp_path, zipped):
+    (tmp_path / "x.pt").write_bytes(saved([net().state_dict(), {"lr": 0.1}, 3], zipped))
+    loaded = load_into(net(), tmp_path / "x.pt").state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in net().state_dict().items())
 
 
 def test_an_archive_of_checkpoints(tmp_path):
