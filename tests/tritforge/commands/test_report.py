@@ -68,6 +68,7 @@ def test_report(ran, capsys):
     inside = first.decode().partition('<script type="application/json" id="estimate">')[2]
     embedded = json.loads(inside.partition("</script>")[0])
     seconds = shown.pop("seconds"), shown.pop("file")
+    assert shown.pop("warnings") == []
     assert seconds and embedded == shown
     assert f"tritforge report {ran / 'run'} --input {ran / 'x.npy'}" in first.decode()
     assert "--backend cycle" in first.decode()
@@ -107,6 +108,10 @@ def test_refusals(ran, tmp_path, capsys):
     assert "the run is of 3 images, the input has 2" in refused(
         capsys, "report", run, "--input", tmp_path / "other.npy"
     )
+    np.save(tmp_path / "other.npy", np.load(ran / "x.npy")[::-1])
+    for command in (["report", run], ["estimate", ran / "image", "--run", run]):
+        said = refused(capsys, *command, "--input", tmp_path / "other.npy")
+        assert "the run is of other inputs than these" in said
     assert not (tmp_path / "x.html").exists()
 
 
