@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tritforge.fpga.fit.memory_mapping import Memory, map_memory
 from tritforge.hw.config import LIMITS, Config
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
-from tritforge.model_export.memory.emit import MemoryImage, emit
+from tritforge.model_export.memory.emit import MemoryImage, emit, table_bytes
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit as fit_memories
 from tritforge.model_export.network import ColumnGroup, Layer, Network
@@ -43,6 +43,8 @@ DEPTHS = {
 ROOMY: dict[str, int] = {name: LIMITS[name][1] for name in DEPTHS}
 #: Words of a packet, at least and at most.
 PACKET_WORDS = LIMITS["packet_words"]
+#: Activation tables on the chip where they are sent: one is in use while the next one comes.
+_SENT_TABLES = 2
 #: Cycles that a layer takes beside its work: fetching its record, settling, writing counters.
 LAYER_OVERHEAD = 120
 
@@ -62,8 +64,12 @@ def changed(config: Config, fields: Mapping[str, int]) -> Config:
 
 
 def widths(network: Network) -> dict[str, int]:
-    """Fields of a configuration that the numbers of a quantized network ask for, at least."""
+    """Fields of a configuration that the numbers of a quantized network ask for, at least: of
+    activation tables as many as differ, or two that are sent in turn where those are too many."""
     coefficient, accumulator, multiplier, total, windows = 1, 8, 4, 0, 1
+    tables = {
+        table.tobytes() for layer in network.layers if (table := table_bytes(layer)) is not None
+    }
     for layer in network.layers:
         rule = layer.requantization
         assert rule is not None
@@ -92,6 +98,9 @@ def widths(network: Network) -> dict[str, int]:
         "accumulator_width": max(accumulator, total - multiplier),
         "multiplier_width": multiplier,
         "window_count": windows,
+        "activation_tables": (
+            len(tables) if len(tables) <= LIMITS["activation_tables"][1] else _SENT_TABLES
+        ),
     }
 
 

@@ -47,6 +47,7 @@ BLOCKS: dict[str, str] = {
     "write_path": "top",
     "write_path.requantizer": "requantizer",
     "write_path.rows": "memories",
+    "write_path.activation_table.tables": "memories",
     "host": "host port",
     "host.buffer": "packet buffer",
     "host.unpacker": "unpacker",

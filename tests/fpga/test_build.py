@@ -91,6 +91,21 @@ def test_contents(image):
         assert one.constant == f"{one.width * one.depth}'h{total:0{one.width * one.depth // 4}x}"
 
 
+def test_contents_of_activation_tables():
+    """Every lane of the drain has a copy."""
+    config = dataclasses.replace(CONFIG, drain_width=2, activation_tables=3)
+    rng = np.random.default_rng(4)
+    network = random_network(rng, config, max_layers=3, max_channels=6, max_size=4)
+    memory = compile_network(network, config)
+    found = contents_of(CompiledNetwork(network, memory))[-2:]
+    assert [one.memory for one in found] == [f"activation tables of lane {n}" for n in (0, 1)]
+    assert {(one.width, one.depth) for one in found} == {(8, 768)}
+    whole = memory.tables.tobytes()
+    assert whole and {one.value for one in found} == {int.from_bytes(whole, "little")}
+    without = dataclasses.replace(memory, tables=memory.tables[:0])
+    assert memory_label(memory) != memory_label(without)
+
+
 @pytest.mark.compiles
 def test_plan(image, plan):
     assert plan.label == memory_label(image.memory)

@@ -3,16 +3,19 @@
 
 import dataclasses
 import tomllib
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from tests.model_export.memory.test_emit import tabled
 from tests.model_export.networks import compile_network, random_network
 from tritforge.fpga.errors import BuildError
 from tritforge.fpga.fit import room, sizes
 from tritforge.fpga.fit import search as fit
 from tritforge.fpga.fit.estimate import Estimate
 from tritforge.fpga.fit.report import CandidateReport
+from tritforge.fpga.fit.structure import core_structure
 from tritforge.fpga.platform.board import board
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
@@ -94,6 +97,27 @@ def test_widths(network):
     total = least.accumulator_width + least.multiplier_width
     assert total <= CONFIG.accumulator_width + CONFIG.multiplier_width
     assert found["window_count"] <= CONFIG.window_count
+
+
+def test_as_many_activation_tables_as_differ():
+    """Or two, where even the largest configuration does not hold all: they are sent in turn."""
+    rng = np.random.default_rng(0)
+    tables = rng.integers(0, 256, (33, 256))
+    for given, count in (([], 0), ([tables[0], None, tables[0], tables[1]], 2), (tables, 2)):
+        assert sizes.widths(tabled(34, list(given)))["activation_tables"] == count
+    assert sizes.widths(tabled(34, list(tables[:32])))["activation_tables"] == 32
+
+
+@pytest.mark.parametrize(("tables", "lanes", "block_rams"), [(8, 1, 1), (9, 1, 2), (8, 2, 2)])
+def test_activation_tables_take_block_rams(tables, lanes, block_rams):
+    """2 048 bytes each on an ECP5, for every lane of the drain."""
+    config = dataclasses.replace(CONFIG, drain_width=lanes)
+    with_tables = dataclasses.replace(config, activation_tables=tables)
+    found, without = (
+        Counter({kind: block.resources["block_rams"] for kind, block in blocks.items()})
+        for blocks in (core_structure(BOARD, one) for one in (with_tables, config))
+    )
+    assert found - without == {"memories": block_rams}
 
 
 def test_depths(network):

@@ -33,6 +33,7 @@ CONFIG = Config(
     packet_words=40,
     response_places=2,
     unpack_trits=False,
+    activation_tables=1,
 )
 
 
@@ -45,7 +46,9 @@ def network():
 
 @pytest.fixture(scope="module")
 def memory(network):
-    return compile_network(network, CONFIG)
+    found = compile_network(network, CONFIG)
+    assert len(found.tables)
+    return found
 
 
 def image_of(network, memory):

@@ -178,8 +178,9 @@ def test_plain_where_a_trit_cannot_be_packed(monkeypatch):
 
 
 def test_a_back_door_takes_no_port_words(monkeypatch):
-    _, image, _ = work(CONFIG, 6)
-    with OpenLink(CONFIG, monkeypatch) as link:
+    config = dataclasses.replace(CONFIG, activation_tables=2)
+    _, image, _ = work(config, 6)
+    with OpenLink(config, monkeypatch) as link:
         poked = []
         link.poke = lambda *place: poked.append(place[:3]) or True
         assert Device(link).load(image, back_door=True) == 0
@@ -189,4 +190,5 @@ def test_a_back_door_takes_no_port_words(monkeypatch):
             *(("trits", number, 0) for number in range(4)),
             ("rows", 0, 0),
             ("program", 0, 0),
+            ("tables", 0, 0),
         ]

@@ -16,7 +16,14 @@ from tritforge.sim.native import NativeLink
 pytestmark = pytest.mark.compiles
 
 CONFIG = Config(
-    sets=2, clusters=2, elements=4, rows=4, scan_width=3, drain_width=2, packet_words=60
+    sets=2,
+    clusters=2,
+    elements=4,
+    rows=4,
+    scan_width=3,
+    drain_width=2,
+    packet_words=60,
+    activation_tables=2,
 )
 
 
@@ -35,6 +42,7 @@ def test_the_back_door_equals_the_port(apart):
     codes = random_codes(rng, network)
     codes = codes[0] if codes.ndim == 4 else codes
     memory = compile_network(network, CONFIG)
+    assert len(memory.tables)
     expected = GoldenModel(network).run(codes[None])[0]
     outcomes = []
     for back_door in (False, True):

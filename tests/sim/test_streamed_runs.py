@@ -21,15 +21,17 @@ from tritforge.sim.pysim import PythonLink
 pytestmark = pytest.mark.compiles
 
 
-def small_network(seed=1):
+def small_network(seed=1, tables=0):
     rng = np.random.default_rng(seed)
-    config = Config(clusters=2, elements=2, rows=2, scan_width=2)
+    config = Config(clusters=2, elements=2, rows=2, scan_width=2, activation_tables=tables)
     network = random_network(rng, config, max_layers=3, max_channels=9, max_size=4)
     return network, streamed(rng, network, config), random_codes(rng, network)
 
 
-def test_amaranths_simulator():
-    network, memory, codes = small_network()
+@pytest.mark.parametrize(("seed", "tables"), [(1, 0), (15, 2)])
+def test_amaranths_simulator(seed, tables):
+    network, memory, codes = small_network(seed, tables)
+    assert bool(tables) == ("tables" not in memory.schedule.resident and len(memory.tables) > 0)
     with PythonLink(memory.config) as link:
         assert check_streamed(link, Case(network, memory, (codes, codes)))
 

@@ -24,7 +24,7 @@ __all__ = [
 
 #: Memories that are written before a program runs and, unless the network is streamed, never
 #: while one does: a single port serves them.
-_WRITTEN_BEFORE = ("trits", "program", "rows")
+_WRITTEN_BEFORE = ("trits", "program", "rows", "tables")
 
 
 @dataclass(frozen=True)
@@ -236,8 +236,8 @@ def measure_area(
     library : Library, optional
         A user's cells.
     streamed : bool
-        Trits, program and rows are written while the array computes, so their memories have two
-        ports.
+        Trits, program, rows and activation tables are written while the array computes, so their
+        memories have two ports.
 
     Raises
     ------

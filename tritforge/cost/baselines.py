@@ -29,7 +29,7 @@ _WEIGHT_WIDTH = 8
 #: Events that cost the dense array what they cost the array it is compared with.
 _KEPT = ("drain_steps", "merge_reads", "write_backs", "result_writes")
 #: Memories that the dense array has too, by what they hold.
-_LEAKING = ("activations", "rows", "results", "program")
+_LEAKING = ("activations", "rows", "results", "program", "tables")
 
 
 def without_skipping(

@@ -68,7 +68,8 @@ class Memory:
     Members
     -------
     name : str
-        What it holds: trits, activations, program, rows, results, counters, or the block's name.
+        What it holds: trits, activations, program, rows, tables, results, counters, or the block's
+        name.
     width, depth : int
         Bits of a word, words.
     count : int

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tests.tritforge.cost.mini import MINI
-from tritforge.cost.area import area_of
+from tritforge.cost.area import area_of, measure_area
 from tritforge.cost.band import Band
 from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.energy import energy_terms, layer_energy
@@ -36,6 +36,21 @@ def test_terms(terms):
         assert 0 < term.energy.low <= term.energy.typical <= term.energy.high, term
         assert term.energy.typical == pytest.approx(sum(part.energy.typical for part in term.parts))
     assert {term.component for term in terms} == set(COMPONENTS)
+
+
+def test_activation_tables(technology):
+    """Every lane reads its tables in every step of the drain."""
+    config = dataclasses.replace(MINI, drain_width=2, activation_tables=1)
+    area = measure_area(config, technology)
+    (found,) = (
+        term for term in energy_terms(config, technology, area) if "activation tables" in term.what
+    )
+    assert (found.component, found.block, found.event) == (
+        "other memories",
+        "memories",
+        "drain_steps",
+    )
+    assert found.energy.typical == pytest.approx(2 * area.memory_of("tables").cost.read.typical)
 
 
 def test_parts_are_figure_times_number(terms, technology):

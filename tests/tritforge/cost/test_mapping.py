@@ -1,5 +1,6 @@
 """Cells and memories of a configuration."""
 
+import dataclasses
 import json
 
 import pytest
@@ -49,6 +50,14 @@ def test_counts(blocks):
 def test_large_memories(blocks, block, holds, width, depth, count):
     found = [one for one in blocks[block].memories if not one.answers_at_once]
     assert Memory(holds, width, depth, count, False, False) in found
+
+
+@pytest.mark.compiles
+def test_activation_tables_are_memories(blocks, technology):
+    config = dataclasses.replace(MINI, drain_width=2, activation_tables=3)
+    found = map_design(config, built_in_library(technology))
+    assert Memory("tables", 8, 768, 2, False, False) in found["top"].memories
+    assert not any(one.name == "tables" for block in blocks.values() for one in block.memories)
 
 
 @pytest.mark.compiles

@@ -105,6 +105,15 @@ def requantizers(prices: Prices) -> Iterator[Term]:
         "requantization and destination",
         prices.access(prices.area.memory_of("rows"), write=False),
     )
+    if config.activation_tables:
+        # Read in layers without a table too: what is read is then not used.
+        yield term(
+            "other memories",
+            "memories",
+            "drain_steps",
+            "activation tables, one in each lane",
+            prices.access(prices.area.memory_of("tables"), write=False, times=lanes),
+        )
 
 
 def write_back(prices: Prices) -> Iterator[Term]:
