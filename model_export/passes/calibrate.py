@@ -9,10 +9,10 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Layer, Network, Tensor
 from tritforge.model_export.reference import FloatReference
 
-__all__ = ["calibrate"]
+__all__ = ["SMALLEST", "calibrate"]
 
 #: A tensor whose largest magnitude is below this counts as all zero.
-_SMALLEST = 1e-30
+SMALLEST = 1e-30
 
 
 def calibrate(
@@ -80,7 +80,7 @@ def _scale_dead_sources(
 ) -> None:
     """Give tensors that are zero for all samples a scale at which layers with other sources keep
     the precision of these: they have one unit for all of them."""
-    dead = {name for name, ends in ranges.items() if max(map(abs, ends)) < _SMALLEST}
+    dead = {name for name, ends in ranges.items() if max(map(abs, ends)) < SMALLEST}
     for layer in network.layers if dead else ():
         sources = {group.source for group in layer.groups}
         scales = [tensors[name].scale for name in sources - dead]
@@ -92,7 +92,7 @@ def _scale_dead_sources(
 def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
     signed = low < 0
     scale = max(high / 127, -low / 128) if signed else high / 255
-    if max(high, -low) < _SMALLEST:
+    if max(high, -low) < SMALLEST:
         signed, scale = False, 1.0
     return dataclasses.replace(tensor, scale=scale, signed=signed)
 

@@ -36,7 +36,7 @@ from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.model_file import load_model, running
 from tritforge.model_export.network import Network
-from tritforge.model_export.passes.calibrate import calibrate
+from tritforge.model_export.passes.calibrate import SMALLEST, calibrate
 from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.passes.trace import Planes, trace
@@ -349,10 +349,12 @@ def _checked_samples(array: NDArray[Any]) -> NDArray[np.float32]:
         raise ExportError(
             f"calibration samples have {broken} values that are NaN or infinite in single precision"
         )
-    if not samples.any():
+    largest = float(np.abs(samples).max())
+    if largest < SMALLEST:
+        size = f"no larger than {largest:.2g}" if largest else "all zero"
         raise ExportError(
-            "calibration samples are all zero, so no scale can be taken from them; "
-            "some 100 inputs as the network was trained on would be right"
+            f"calibration samples are {size}, so no scale can be taken from them; "
+            f"some 100 inputs as the network was trained on would be right"
         )
     if samples.min() == samples.max():
         warn(f"calibration samples are all {samples.flat[0]:.4g}: {_REAL_ONES}")
