@@ -71,8 +71,8 @@ def read_file(path: Path) -> object:
         raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
     except RefusedPickleError as error:
         raise CheckpointError(
-            f"checkpoint {path} is refused: it asks for {error}, but no code is run, only "
-            f"dictionaries of arrays of numbers are read from .npy files"
+            f"checkpoint {path} is refused: it asks for {printable(str(error))}, but no code "
+            f"is run, only dictionaries of arrays of numbers are read from .npy files"
         ) from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL:? (\w+(?:\.\w+)*)", str(error))
@@ -89,9 +89,9 @@ def _damaged(path: Path) -> str:
 
 def _refusal(path: Path, name: str) -> str:
     return (
-        f"checkpoint {path} is refused: it asks for {name[:100]}, but no code is run, only tensors "
-        f"in dictionaries are read; where you trust it, load it and save the model's state_dict() "
-        f"alone"
+        f"checkpoint {path} is refused: it asks for {printable(name)}, but no code is run, only "
+        f"tensors in dictionaries are read; where you trust it, load it and save the model's "
+        f"state_dict() alone"
     )
 
 

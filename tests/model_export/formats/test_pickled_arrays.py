@@ -69,6 +69,18 @@ def test_nothing_is_run(tmp_path):
         assert not target.exists()
 
 
+def test_names_that_are_refused_are_printable(tmp_path):
+    content = npy({"x": np.zeros(2)}, 4).read()
+    name = b"numpy._core.multiarray" if b"numpy._core" in content else b"numpy.core.multiarray"
+    assert name in content
+    (tmp_path / "x.npy").write_bytes(content.replace(name, name.replace(b"c", b"\n")))
+    with pytest.raises(
+        CheckpointError, match=r"it asks for numpy\._?\?ore\.multiarray\._"
+    ) as caught:
+        load_checkpoint(tmp_path / "x.npy")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
