@@ -10,13 +10,13 @@ from tritforge.flows.densities import activation_densities
 from tritforge.hw.config import Config
 from tritforge.model_export.alexnet.network import alexnet
 from tritforge.model_export.alexnet.photographs import calibration_images, sample_photographs
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.memory.emit import MemoryImage, emit
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.trace import trace
 from tritforge.sim.golden import GoldenModel, quantize_input
 
 __all__ = ["Prepared", "prepare"]

@@ -18,6 +18,7 @@ Up to here the network depends on ``coefficient_width``, ``accumulator_width`` a
 :mod:`tritforge.model_export.memory.placement` and :mod:`tritforge.model_export.memory.emit`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +27,42 @@ from numpy.typing import NDArray
 
 from tritforge.common.json_types import SPARSE
 from tritforge.hw.widths import TABLE_ENTRIES
+from tritforge.model_export.functions import Function
 
-__all__ = ["ColumnGroup", "Fold", "Layer", "Network", "Pool", "Requantization", "Tensor"]
+__all__ = [
+    "Arrangement",
+    "ColumnGroup",
+    "Fold",
+    "Layer",
+    "Network",
+    "Pool",
+    "Requantization",
+    "Tensor",
+    "Window",
+]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How a sample as users give it becomes channels x height x width.
+
+    Value (c, y, x) is number ``c*steps[0] + y*steps[1] + x*steps[2]`` of the sample's values in
+    their own order. So images may come with their channels last, or as features in one row.
+    """
+
+    shape: tuple[int, ...]  # of a sample
+    steps: tuple[int, int, int]
+
+    def apply(self, samples: NDArray[Any], size: tuple[int, int, int]) -> NDArray[Any]:
+        """(samples, channels, height, width) of (samples, *shape*); ``size`` is the last three."""
+        return np.ascontiguousarray(samples.reshape(len(samples), -1)[:, self.numbers(size)])
+
+    def numbers(self, size: tuple[int, int, int]) -> NDArray[np.int64]:
+        """Number, among a sample's values, of each of channels x height x width values."""
+        c, y, x = (
+            np.arange(n, dtype=np.int64) * step for n, step in zip(size, self.steps, strict=True)
+        )
+        return c[:, None, None] + y[:, None] + x
 
 
 @dataclass(frozen=True)
@@ -114,13 +149,20 @@ class Tensor:
     width: int
     scale: float = 0.0  # 0 until calibrated
     signed: bool = False
-    limit: float = 0.0  # upper clamp in real numbers (ReLU6), 0: none; calibration respects it
     fold: Fold | None = None  # the input only: how it is rearranged on its way to the chip
+    arrangement: Arrangement | None = None  # the input only: where samples are shaped otherwise
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width of the codes that go in and out, before any fold."""
         return (self.channels, self.height, self.width) if self.fold is None else self.fold.shape
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one value of the tensor as users give it."""
+        if self.arrangement is not None:
+            return self.arrangement.shape
+        return self.shape if self.shape[1:] != (1, 1) else self.shape[:1]
 
     def stored(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Codes (.., *shape*) as layers read them: (.., channels, height, width), folded."""
@@ -133,6 +175,23 @@ class Tensor:
     @property
     def high(self) -> int:
         return 127 if self.signed else 255
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a kernel lies along one axis, where that follows no stride.
+
+    For output position o, the kernel's position k in [begin[o], end[o]) meets row (or column)
+    ``first[o] + k*dilation`` of the source. The others meet none.
+    """
+
+    first: tuple[int, ...]
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.first) == len(self.begin) == len(self.end):
+            raise ValueError("the parts of a window must be of one length")
 
 
 @dataclass
@@ -156,9 +215,40 @@ class ColumnGroup:
     padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right follow from the output
     dilation: tuple[int, int] = (1, 1)
     shared: bool = False  # same trits at every kernel position (average pooling)
+    windows: tuple[Window | None, Window | None] = (None, None)  # instead of stride and padding
     step: float = 0.0  # wp and wn are integers times this; 0: any two numbers
     coefficient_plus: int = 0  # integers that stand for wp and wn; set by ``quantize``
     coefficient_minus: int = 0  # stands for wn: a - trit adds -coefficient_minus * x
+
+    @property
+    def geometry(self) -> tuple[object, ...]:
+        """Equal for groups that read the same positions of their sources."""
+        return self.kernel, self.stride, self.padding, self.dilation, self.shared, self.windows
+
+    def positions(
+        self, axis: int, outputs: Sequence[int] | NDArray[np.int64], size: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """What the kernel meets along an axis (0: rows, 1: columns).
+
+        Returns
+        -------
+        places : int array (outputs, kernel)
+            Rows (columns) of the source, which has ``size`` of them.
+        inside : bool array (outputs, kernel)
+            Where there is one; the others add nothing.
+        """
+        outputs = np.asarray(outputs, np.int64)
+        taps = np.arange(self.kernel[axis])
+        window = self.windows[axis]
+        if window is None:
+            first = outputs * self.stride[axis] - self.padding[axis]
+            counted = np.ones((len(outputs), len(taps)), bool)
+        else:
+            first = np.array(window.first, np.int64)[outputs]
+            begin, end = (np.array(ends)[outputs, None] for ends in (window.begin, window.end))
+            counted = (taps >= begin) & (taps < end)
+        places = first[:, None] + taps * self.dilation[axis]
+        return places, counted & (places >= 0) & (places < size)
 
 
 @dataclass
@@ -210,8 +300,9 @@ class Requantization:
 class Layer:
     """A list of column groups, per-row requantization, an optional max-pool.
 
-    In real numbers: ``y = gain[r] * (sum of groups) + offset[r]``, then ReLU if ``relu``, then
-    max-pool. Rows are output channels.
+    In real numbers: ``y = gain[r] * (sum of groups) + offset[r]``, clamped to ``low`` and ``high``
+    where they are given, then ``function`` if there is one, then max-pool. Rows are output
+    channels.
     """
 
     name: str
@@ -223,7 +314,9 @@ class Layer:
     groups: list[ColumnGroup]
     gain: NDArray[np.float64]  # (rows,)
     offset: NDArray[np.float64]  # (rows,)
-    relu: bool = False
+    low: float | None = None  # clamp, in real numbers
+    high: float | None = None
+    function: Function | None = None
     pool: Pool | None = None
     final: bool = False  # last layer: its results are accumulators
     accumulator_scale: float = 0.0  # real value of one accumulator unit, before gain
@@ -236,6 +329,11 @@ class Layer:
     note: str = ""  # what became of the weights, for the reader of a report
     weight_count: int = 0  # weights of the trained layer, 0 if it has none
     weight_error: float = 0.0  # largest |stored - trained| / largest |trained| weight
+
+    @property
+    def relu(self) -> bool:
+        """Whether nothing negative comes out of the clamp."""
+        return self.low == 0
 
     @property
     def nonzero_trits(self) -> int:

@@ -1,15 +1,25 @@
 """A network in real numbers, and the parts that it shares with the golden model."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.network import Layer, Network, Pool, Tensor
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
 from tritforge.model_export.passes.quantize import EffectiveGroup, effective_groups
 
-__all__ = ["Convolution", "FloatReference", "batch_size", "checked_images", "max_pool"]
+__all__ = [
+    "Convolution",
+    "FloatReference",
+    "arranged",
+    "batch_size",
+    "before_function",
+    "checked_images",
+    "max_pool",
+]
 
 #: Values of a batch's largest tensor; limits memory, and keeps work in the cache.
 _BATCH_VALUES = 1 << 21
@@ -35,6 +45,26 @@ def checked_images(x: NDArray[np.generic], tensor: Tensor, what: str) -> NDArray
         if broken:
             raise ExportError(f"{what} has {broken} values that are NaN or infinite")
     return x
+
+
+def arranged(samples: NDArray[Any], tensor: Tensor, what: str) -> NDArray[Any]:
+    """Samples as users give them, (samples, ..), as (samples, channels, height, width).
+
+    Raises
+    ------
+    ExportError
+        A sample has another shape than the network takes.
+    """
+    expected = tensor.sample_shape
+    if samples.shape[1:] != expected and samples.shape[1:] != (
+        *expected,
+        *(1,) * (3 - len(expected)),
+    ):
+        wanted = "".join(f", {size}" for size in expected)
+        raise ExportError(f"{what} has shape {samples.shape}; expected is (samples{wanted})")
+    if tensor.arrangement is None:
+        return samples.reshape(len(samples), *tensor.shape)
+    return tensor.arrangement.apply(samples, tensor.shape)
 
 
 class Convolution:
@@ -66,15 +96,19 @@ class Convolution:
     ) -> torch.Tensor:
         group, layer = effective.group, self.layer
         source = tensors[group.source][:, group.channels[0] : group.channels[1]].to(self.dtype)
+        stride, dilation = list(group.stride), list(group.dilation)
         edges: list[int] = []  # left, right, top, bottom, as F.pad takes them
         for axis, out, size in (
             (1, layer.width, source.shape[3]),
             (0, layer.height, source.shape[2]),
         ):
+            if group.windows[axis] is not None:
+                source = _gathered(source, group, axis, out)
+                stride[axis], dilation[axis] = group.kernel[axis], 1
+                edges += [0, 0]
+                continue
             before = group.padding[axis]
-            reach = (
-                (out - 1) * group.stride[axis] + group.dilation[axis] * (group.kernel[axis] - 1) + 1
-            )
+            reach = (out - 1) * stride[axis] + dilation[axis] * (group.kernel[axis] - 1) + 1
             edges += [before, reach - before - size]
         left, right, top, bottom = edges
         padding = (0, 0)
@@ -82,12 +116,21 @@ class Convolution:
             padding = (top, left)  # without a copy
         elif any(edges):
             source = F.pad(source, edges)
-        if group.shared and group.dilation == (1, 1):
-            source = F.avg_pool2d(source, group.kernel, group.stride, divisor_override=1)
+        if group.shared and dilation == [1, 1]:
+            source = F.avg_pool2d(source, group.kernel, stride, divisor_override=1)
             return F.conv2d(source, weights)
         if group.shared:
             weights = weights.expand(-1, -1, *group.kernel)
-        return F.conv2d(source, weights, None, group.stride, padding, group.dilation)
+        return F.conv2d(source, weights, None, stride, padding, dilation)
+
+
+def _gathered(source: torch.Tensor, group: ColumnGroup, axis: int, out: int) -> torch.Tensor:
+    """The rows (columns) that every output position meets, one after the other, zero for none."""
+    places, inside = group.positions(axis, range(out), source.shape[2 + axis])
+    index = torch.from_numpy(np.where(inside, places, 0).ravel())
+    mask = torch.from_numpy(inside.ravel()).to(source.dtype)
+    shape = (-1, 1) if axis == 0 else (1, -1)
+    return source.index_select(2 + axis, index) * mask.reshape(shape)
 
 
 def max_pool(values: torch.Tensor, pool: Pool) -> torch.Tensor:
@@ -98,6 +141,11 @@ def max_pool(values: torch.Tensor, pool: Pool) -> torch.Tensor:
     if any(edges):
         values = F.pad(values, edges, value=float("-inf"))
     return F.max_pool2d(values, pool.kernel, pool.stride)
+
+
+def before_function(layer: Layer) -> str:
+    """What :meth:`FloatReference.ranges` calls the values that go into a layer's function."""
+    return f"{layer.name} before its function"
 
 
 def batch_size(network: Network) -> int:
@@ -130,7 +178,7 @@ class FloatReference:
         )
 
     def run_all(self, x: NDArray[np.floating]) -> dict[str, NDArray[np.float32]]:
-        """Every tensor by name, (images, channels, height, width)."""
+        """Every tensor by name, (images, channels, height, width); and what goes into functions."""
         checked = checked_images(x, self.network.tensors[self.network.input], "input")
         size = batch_size(self.network)
         batches = [self._batch(checked[n : n + size]) for n in range(0, len(checked), size)]
@@ -141,8 +189,9 @@ class FloatReference:
     def ranges(
         self, samples: NDArray[np.floating], percentile: float | None = None
     ) -> dict[str, tuple[float, float]]:
-        """Smallest and largest value of every tensor over all samples, or with ``percentile``
-        the values at ``100 - percentile`` and ``percentile`` (all tensors in memory at once)."""
+        """Smallest and largest value of every tensor over all samples, and of what goes into each
+        layer's function; or with ``percentile`` the values at ``100 - percentile`` and
+        ``percentile`` (all tensors in memory at once)."""
         if percentile is not None:
             ends = (100 - percentile, percentile)
             result = {}
@@ -175,9 +224,11 @@ class FloatReference:
                     for values in (layer.gain, layer.offset)
                 )
                 y = convolution(tensors) * gain + offset
-                if layer.relu:
-                    limit = self.network.tensors[layer.output].limit
-                    y = y.clamp(0, limit) if limit else y.relu()
+                if layer.low is not None or layer.high is not None:
+                    y = y.clamp(layer.low, layer.high)
+                if layer.function is not None:
+                    tensors[before_function(layer)] = y
+                    y = torch.from_numpy(layer.function(y.numpy()).astype(np.float32))
                 if layer.pool is not None:
                     y = max_pool(y, layer.pool)
                 tensors[layer.output] = y

@@ -237,12 +237,7 @@ def _positions(layer: Layer, group: ColumnGroup, height: int, width: int) -> flo
     """Kernel positions inside the source, over all output pixels."""
     inside = 1.0
     for axis, (out, size) in enumerate(((layer.height, height), (layer.width, width))):
-        at = (
-            np.arange(out)[:, None] * group.stride[axis]
-            - group.padding[axis]
-            + np.arange(group.kernel[axis]) * group.dilation[axis]
-        )
-        inside *= float(((at >= 0) & (at < size)).sum())
+        inside *= float(group.positions(axis, range(out), size)[1].sum())
     return inside
 
 

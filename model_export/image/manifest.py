@@ -12,7 +12,7 @@ from tritforge.common.version import tritforge_version
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.arrays import ArrayEntry
 from tritforge.model_export.memory.emit import MemoryImage
-from tritforge.model_export.network import ColumnGroup, Fold, Layer, Pool
+from tritforge.model_export.network import Arrangement, ColumnGroup, Fold, Layer, Pool, Window
 
 __all__ = [
     "FORMAT",
@@ -27,7 +27,7 @@ __all__ = [
 #: What a manifest begins with.
 FORMAT = "tritforge image"
 #: Raised whenever an older reader would misunderstand the folder.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 #: Files that a folder can have besides the manifest.
 MOST_FILES = (
     "layout.bin",
@@ -49,13 +49,15 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class InputEntry(JsonObject):
-    """The input tensor, as users see it; ``fold``: how it is rearranged on its way to the chip."""
+    """The input tensor; ``fold``: how it is rearranged on its way to the chip; ``arrangement``: how
+    samples become its channels, rows and columns, where they are shaped otherwise."""
 
     name: str
     shape: tuple[int, ...]
     scale: float
     signed: bool
     fold: Fold | None
+    arrangement: Arrangement | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class GroupEntry(JsonObject):
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
+    windows: tuple[Window | None, Window | None]
     shared: bool
     wp: float
     wn: float
@@ -254,7 +257,12 @@ def build_manifest(
         configuration=config.to_dict(),
         configuration_identity=config.identity,
         input=InputEntry(
-            source.name, source.shape, float(source.scale), source.signed, source.fold
+            source.name,
+            source.shape,
+            float(source.scale),
+            source.signed,
+            source.fold,
+            source.arrangement,
         ),
         output=OutputEntry(
             final.name, (final.rows, final.height, final.width), float(final.result_scale)
@@ -325,6 +333,7 @@ def _group(group: ColumnGroup, entry: ArrayEntry) -> GroupEntry:
         stride=group.stride,
         padding=group.padding,
         dilation=group.dilation,
+        windows=group.windows,
         shared=group.shared,
         wp=float(group.wp),
         wn=float(group.wn),

@@ -831,28 +831,11 @@ class Emitter:
             release=int(release),
             geometry_y=tables.add(
                 geometry(
-                    window.rows,
-                    len(columns.kernel_y),
-                    rule.stride[0],
-                    rule.padding[0] - columns.kernel_y.start * rule.dilation[0],
-                    rule.dilation[0],
-                    source.height,
-                    row_words,
-                    trit_y,
-                    first,
+                    rule, 0, window.rows, columns.kernel_y, source.height, row_words, trit_y, first
                 )
             ),
             geometry_x=tables.add(
-                geometry(
-                    range(layer.width),
-                    len(columns.kernel_x),
-                    rule.stride[1],
-                    rule.padding[1] - columns.kernel_x.start * rule.dilation[1],
-                    rule.dilation[1],
-                    source.width,
-                    words,
-                    trit_x,
-                )
+                geometry(rule, 1, range(layer.width), columns.kernel_x, source.width, words, trit_x)
             ),
             word_count=columns.words,
             last_lanes=columns.lanes,

@@ -3,12 +3,10 @@
 They are computed for a range of output positions, so that a layer can be cut into strips.
 """
 
-import numpy as np
-
 from tritforge.hw.config import Config
 from tritforge.hw.program import DESTINATION, GEOMETRY, encode_words
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.network import Layer, Pool
+from tritforge.model_export.network import ColumnGroup, Layer, Pool
 
 __all__ = ["Tables", "check_pool", "computed", "destination", "geometry", "pool_axis"]
 
@@ -34,22 +32,21 @@ class Tables:
 
 
 def geometry(
+    group: ColumnGroup,
+    axis: int,
     out: range,
-    kernel: int,
-    stride: int,
-    padding: int,
-    dilation: int,
+    kernel: range,
     size: int,
     step: int,
     trit_step: int,
     first: int = 0,
 ) -> list[int]:
-    """GEOMETRY entries of output positions ``out``.
+    """GEOMETRY entries of output positions ``out`` along one axis (0: rows, 1: columns).
 
     Parameters
     ----------
-    padding : int
-        Of the kernel position that stands first in the trit memory; may be negative.
+    kernel : range
+        Kernel positions whose columns stand in the trit memory.
     size : int
         Rows (columns) of the source.
     step, trit_step : int
@@ -58,8 +55,8 @@ def geometry(
         The source's row (column) that stands first in the activation memory.
     """
     words: list[int] = []
-    places = np.array(out)[:, None] * stride - padding + np.arange(kernel) * dilation
-    inside = (places >= 0) & (places < size)
+    places, inside = group.positions(axis, out, size)
+    places, inside = places[:, kernel.start : kernel.stop], inside[:, kernel.start : kernel.stop]
     start = inside.argmax(axis=1)
     count = inside.sum(axis=1)
     for position in range(len(out)):

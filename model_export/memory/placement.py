@@ -251,11 +251,7 @@ def _tile_groups(
         key = (
             group.source,
             channels,
-            group.kernel,
-            group.stride,
-            group.padding,
-            group.dilation,
-            group.shared,
+            group.geometry,
             group.coefficient_plus,
             group.coefficient_minus,
         )

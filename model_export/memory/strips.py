@@ -65,14 +65,10 @@ class StripPlanner:
         for group in layer.groups:
             if group.source != source:
                 continue
-            top = rows.start * group.stride[0] - group.padding[0]
-            bottom = (
-                (rows.stop - 1) * group.stride[0]
-                - group.padding[0]
-                + (group.kernel[0] - 1) * group.dilation[0]
-            )
-            if top < height and bottom >= 0:
-                low, high = min(low, max(0, top)), max(high, min(height, bottom + 1))
+            places, inside = group.positions(0, rows, height)
+            if inside.any():
+                read = places[inside]
+                low, high = min(low, int(read.min())), max(high, int(read.max()) + 1)
         return range(low, high) if low < high else range(1)
 
     def windows(self, layer: Layer, count: int) -> list[Window]:

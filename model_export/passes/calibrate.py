@@ -5,12 +5,16 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.functions import Function
 from tritforge.model_export.network import Layer, Network, Tensor
-from tritforge.model_export.reference import FloatReference
+from tritforge.model_export.reference import FloatReference, before_function
 
 __all__ = ["SMALLEST", "calibrate"]
 
+#: Values at which a function is looked at to see where it is flat.
+_RESOLUTION = 4097
 #: A tensor whose largest magnitude is below this counts as all zero.
 SMALLEST = 1e-30
 
@@ -67,12 +71,39 @@ def calibrate(
     ranges = (reference or FloatReference(network)).ranges(samples, percentile)
     tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
     _scale_dead_sources(network, tensors, ranges)
+    layers = []
     for layer in network.layers:
         source, output = tensors[layer.groups[0].source], tensors[layer.output]
         # what only copies values must not round them: it keeps its source's codes
         if _is_copy(layer) and source.signed == output.signed:
             tensors[layer.output] = dataclasses.replace(output, scale=source.scale)
-    return dataclasses.replace(network, tensors=tensors)
+        if layer.function is not None:
+            function = _tabulated(layer.function, *ranges[before_function(layer)], output.scale)
+            layer = dataclasses.replace(layer, function=function)
+        layers.append(layer)
+    return dataclasses.replace(network, tensors=tensors, layers=layers)
+
+
+def _tabulated(function: Function, low: float, high: float, scale: float) -> Function:
+    """The function with the values that its table has entries for: from ``low`` to ``high``, less
+    the ends at which it stays within half of an output code, ``scale``."""
+    values = np.linspace(low, high, _RESOLUTION)
+    outputs = function(values)
+    broken = np.count_nonzero(~np.isfinite(outputs))
+    if broken:
+        raise ExportError(
+            f"function {function.name} is not finite everywhere between {low:.4g} and {high:.4g}, "
+            "the values that the calibration samples lead to"
+        )
+    near_first = np.abs(outputs - outputs[0]) <= scale / 2
+    near_last = np.abs(outputs - outputs[-1]) <= scale / 2
+    # the last value up to which (the first from which) all are near the end's
+    first = int(np.argmin(near_first)) - 1 if not near_first.all() else 0
+    last = _RESOLUTION - int(np.argmin(near_last[::-1])) if not near_last.all() else -1
+    start, stop = float(values[max(first, 0)]), float(values[min(last, _RESOLUTION - 1)])
+    if not start < stop:
+        start, stop = low, max(high, low + _SMALLEST)
+    return dataclasses.replace(function, start=start, step=(stop - start) / (TABLE_ENTRIES - 1))
 
 
 def _scale_dead_sources(
@@ -98,12 +129,13 @@ def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
 
 
 def _is_copy(layer: Layer) -> bool:
-    """Whether the layer hands one tensor on unchanged, but for ReLU and max-pool."""
+    """Whether the layer hands one tensor on unchanged, but for a clamp and max-pool."""
     group = layer.groups[0]
     return (
         layer.weight_count == 0
         and len(layer.groups) == 1
         and not group.shared
+        and layer.function is None
         and group.channels[0] == 0
         and bool((group.trits >= 0).all())
         and bool((layer.gain == 1).all())

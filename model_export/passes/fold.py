@@ -62,7 +62,10 @@ def fold_input(network: Network) -> Network:
 
 def _block(readers: list[tuple[Layer, ColumnGroup]]) -> tuple[int, int] | None:
     """The stride that all readers share, if they can be folded by it."""
-    if not readers or any(group.shared or group.dilation != (1, 1) for _, group in readers):
+    if not readers or any(
+        group.shared or group.dilation != (1, 1) or group.windows != (None, None)
+        for _, group in readers
+    ):
         return None
     block = []
     for axis in (0, 1):

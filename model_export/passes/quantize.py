@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.hw.config import Config
-from tritforge.hw.widths import RESULT_WIDTH
+from tritforge.hw.widths import RESULT_WIDTH, TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization
+from tritforge.model_export.functions import Function
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 
 __all__ = ["EffectiveGroup", "effective_groups", "partial_bounds", "quantize"]
 
@@ -136,16 +137,7 @@ def _final(network: Network, layer: Layer, config: Config) -> Layer:
 
 def _columns(group: ColumnGroup) -> tuple[object, ...]:
     """Equal for groups that read the same columns into the same rows."""
-    return (
-        group.source,
-        group.channels,
-        group.rows,
-        group.kernel,
-        group.stride,
-        group.padding,
-        group.dilation,
-        group.shared,
-    )
+    return group.source, group.channels, group.rows, group.geometry
 
 
 @dataclass(frozen=True)
@@ -332,9 +324,11 @@ def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
     """
     output = network.tensors[layer.output]
     lo, hi = (bound.astype(np.float64) for bound in partial_bounds(network, layer))
-    factor = layer.gain * layer.accumulator_scale / output.scale
-    offset = layer.offset / output.scale
-    low, high = 0 if layer.relu else output.low, output.high
+    function = layer.function
+    scale, start = (output.scale, 0.0) if function is None else (function.step, function.start)
+    factor = layer.gain * layer.accumulator_scale / scale
+    offset = (layer.offset - start) / scale
+    low, high = _clamp(layer, scale, start, output)
     most_multiplier = (1 << (config.multiplier_width - 1)) - 1
     most_sum = (1 << (config.offset_width - 1)) - 1
     multiplier = np.zeros(layer.rows)
@@ -366,8 +360,29 @@ def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
             f"{config.multiplier_width} and accumulator_width {config.accumulator_width}"
         )
     layer.requantization = Requantization(
-        multiplier.astype(np.int64), bias.astype(np.int64), shift, low, high
+        multiplier.astype(np.int64),
+        bias.astype(np.int64),
+        shift,
+        low,
+        high,
+        None if function is None else _table(function, output),
     )
+
+
+def _clamp(layer: Layer, scale: float, start: float, output: Tensor) -> tuple[int, int]:
+    """Codes between which a layer's values stay, before its function if it has one."""
+    low, high = (output.low, output.high) if layer.function is None else (0, TABLE_ENTRIES - 1)
+    for real, is_low in ((layer.low, True), (layer.high, False)):
+        if real is not None:
+            code = min(max(round((real - start) / scale), low), high)
+            low, high = (code, high) if is_low else (low, code)
+    return low, high
+
+
+def _table(function: Function, output: Tensor) -> NDArray[np.int64]:
+    """The output code of every value that the function has an entry for."""
+    codes = np.rint(function(function.inputs()) / output.scale)
+    return np.clip(codes, output.low, output.high).astype(np.int64)
 
 
 def _set_result(network: Network, layer: Layer, config: Config) -> None:

@@ -225,7 +225,7 @@ def test_manifest(tmp_path):
         tmp_path / "deep" / "image", CompiledNetwork(network, memory), {"checkpoint": "x.pt"}
     )
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 3
+    assert manifest["format"] == "tritforge image" and manifest["format_version"] == 4
     assert manifest["network"] == "bound" and manifest["extra"] == {"checkpoint": "x.pt"}
     assert manifest["configuration"]["name"] == "mine"
     assert manifest["configuration_identity"] == Config().identity
@@ -440,7 +440,7 @@ def test_other_version_and_configuration(folder):
     with pytest.raises(ImageError, match=r"field single_port, which is now .*; export it again$"):
         load_image(folder)
     reseal(folder, lambda manifest: manifest.update(format_version=1))
-    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 3"):
+    with pytest.raises(ImageError, match="format version 1; this tritforge reads version 4"):
         load_image(folder)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.network import (
     ColumnGroup,
     Layer,
@@ -22,7 +23,6 @@ from tritforge.model_export.network import (
 )
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.trace import trace
 from tritforge.sim.golden import (
     GoldenModel,
     check_codes,
@@ -155,6 +155,16 @@ def test_input_without_scale():
 # ----- against plain loops
 
 
+def met(group, axis, output, tap):
+    """The source's row (column) that a kernel position meets, -1 for none."""
+    window = group.windows[axis]
+    if window is None:
+        return output * group.stride[axis] - group.padding[axis] + tap * group.dilation[axis]
+    if not window.begin[output] <= tap < window.end[output]:
+        return -1
+    return window.first[output] + tap * group.dilation[axis]
+
+
 def plain_accumulators(layer, sources):
     """One image; the definition of a column group, literally."""
     result = np.zeros((layer.rows, layer.height, layer.width), np.int64)
@@ -164,8 +174,7 @@ def plain_accumulators(layer, sources):
             for ox in range(layer.width):
                 for ky in range(group.kernel[0]):
                     for kx in range(group.kernel[1]):
-                        y = oy * group.stride[0] - group.padding[0] + ky * group.dilation[0]
-                        z = ox * group.stride[1] - group.padding[1] + kx * group.dilation[1]
+                        y, z = met(group, 0, oy, ky), met(group, 1, ox, kx)
                         if not (0 <= y < x.shape[1] and 0 <= z < x.shape[2]):
                             continue
                         trits = group.trits[

@@ -8,12 +8,12 @@ import pytest
 
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.formats.checkpoint import load_into
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.memory.emit import emit
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.model_file import load_model
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.trace import trace
 from tritforge.sim.device import Device
 from tritforge.sim.golden import GoldenModel, quantize_input
 from tritforge.sim.native import NativeLink

@@ -28,10 +28,18 @@ def all_ternary():
     return small()
 
 def with_lstm():
-    return nn.Sequential(nn.Flatten(), nn.LSTM(32, 4))
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(4, 3)
+
+        def forward(self, x):
+            return self.rnn(x.flatten(1, 2).permute(1, 0, 2))[0][-1]
+
+    return Last()
 
 def upsampling():
-    return nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.Upsample(scale_factor=2))
+    return nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.ConvTranspose2d(5, 3, 2, stride=2))
 
 class Wide(nn.Sequential):
     def __init__(self):

@@ -218,17 +218,13 @@ def _products(
             nonzero = np.asarray(tensor.stored(np.asarray(codes)) != 0) | zeros
             nonzero = nonzero[slice(*group.channels)]
             weights = np.count_nonzero(group.trits, axis=0)  # (channels, kh, kw)
+            met = [
+                group.positions(axis, places[axis], nonzero.shape[1 + axis]) for axis in range(2)
+            ]
             for ky in range(group.kernel[0]):
                 for kx in range(group.kernel[1]):
                     rows, columns = (
-                        _sources(
-                            places[axis],
-                            group.stride[axis],
-                            group.padding[axis],
-                            at * group.dilation[axis],
-                            nonzero.shape[1 + axis],
-                        )
-                        for axis, at in enumerate((ky, kx))
+                        met[axis][0][:, at][met[axis][1][:, at]] for axis, at in enumerate((ky, kx))
                     )
                     visits = np.count_nonzero(nonzero[:, rows][:, :, columns], axis=(1, 2))
                     here = weights[:, 0, 0] if group.shared else weights[:, ky, kx]
@@ -245,11 +241,3 @@ def _computed(length: int, pool: Pool | None, axis: int) -> NDArray[np.int64]:
         first = place * pool.stride[axis] - pool.padding[axis]
         seen[max(first, 0) : first + pool.kernel[axis]] = True
     return np.nonzero(seen)[0]
-
-
-def _sources(
-    places: NDArray[np.int64], stride: int, padding: int, offset: int, length: int
-) -> NDArray[np.int64]:
-    """Source rows (or columns) that one kernel position reads, padding left out."""
-    sources = places * stride - padding + offset
-    return sources[(sources >= 0) & (sources < length)]

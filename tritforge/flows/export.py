@@ -22,13 +22,14 @@ from tritforge.flows.export_checks import (
     check_folded,
     check_memory,
     check_quantized,
-    check_trace,
 )
 from tritforge.flows.inputs import array_digest, read_labels
 from tritforge.flows.layer_errors import LayerError, measure_errors
+from tritforge.flows.model_checks import CHECK_SAMPLES, Recorded, check_recorded, model_outputs
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.compiled import CompiledNetwork
+from tritforge.model_export.copying import uninitialized
 from tritforge.model_export.errors import ExportError, ImageError
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image, load_image, write_image
@@ -39,9 +40,7 @@ from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import SMALLEST, calibrate
 from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.trace import Planes, trace
-from tritforge.model_export.reference import FloatReference
-from tritforge.model_export.training.ttq import bake
+from tritforge.model_export.reference import FloatReference, arranged
 from tritforge.sim.accuracy import accuracy
 from tritforge.sim.golden import GoldenModel, quantize_input
 
@@ -153,9 +152,9 @@ def export(
         model's own weights.
     model : str or nn.Module
         ``FILE.py:NAME``, ``zoo:NAME``, or the module; it is not changed.
-    samples : path or array (samples, channels, height, width)
-        Calibration inputs as the network was trained on (integers are taken as real numbers),
-        or (samples, features).
+    samples : path or array (samples, ..)
+        Calibration inputs as the network was trained on (integers are taken as real numbers), of
+        the shape that the model takes.
     config : str or Config
         As :func:`tritforge.hw.presets.load_config`.
     output : path
@@ -170,7 +169,7 @@ def export(
     percentile : float, optional
         Calibrate to this percentile instead of the largest value.
     check : bool
-        Compare after every pass that changes numbers: the traced network with the module, the
+        Compare after every pass that changes numbers: the recorded network with the module, the
         golden model with the real numbers, the memory contents with the golden model.
     resident : bool
         Refuse a network that does not fit the memories whole; else it is streamed: what does not
@@ -198,17 +197,20 @@ def export(
         module = load_model(model) if isinstance(model, str) else model
         with running(module):
             notes: list[str] = []
-            plain = bake(load_into(module, checkpoint, threshold, notes=notes))
+            loaded = load_into(module, checkpoint, threshold, notes=notes)
             step.check = "; ".join(notes)
-    with steps.step("trace") as step, running(module):
+            _check_initialized(loaded)
         if name is None:
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
-        planes: Planes = {}
-        traced = trace(plain, array.shape[1:], digits=bits, name=name, known=planes)
+    with steps.step("trace") as step, running(module):
+        expected = model_outputs(loaded, array[:CHECK_SAMPLES], name) if check else None
+        recorded = Recorded(loaded, array[:CHECK_SAMPLES], name, bits)
+        traced, given = recorded.network, array.shape
+        array = arranged(array, traced.tensors[traced.input], "calibration")
         reference = FloatReference(traced)
-        if check:
-            checked = array[: check_count(traced)]
-            step.check = check_trace(reference, plain, checked, bits, planes)
+        if expected is not None:
+            step.check = check_recorded(recorded, reference, array, expected)
+        del recorded, loaded
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
         known = None
@@ -235,7 +237,7 @@ def export(
             "model": model if isinstance(model, str) else type(model).__name__,
             "checkpoint": _provenance(checkpoint),
             "calibration": {
-                "shape": list(array.shape),
+                "shape": list(given),
                 "sha256": array_digest(array),
                 "percentile": percentile,
             },
@@ -315,6 +317,17 @@ def _in_integers(
     with steps.step("densities"):
         densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
     return _Integers(network, densities, sample, expected, count, errors, measured)
+
+
+def _check_initialized(model: nn.Module) -> None:
+    """Refuse lazy modules that have no weights yet."""
+    lazy = uninitialized(model)
+    if lazy:
+        kind = type(model.get_submodule(lazy[0])).__name__
+        raise ExportError(
+            f"{lazy[0]} is a {kind} that has seen no input, so it has no weights; give a "
+            "checkpoint, or run the model once"
+        )
 
 
 def check_image_target(path: Path) -> None:

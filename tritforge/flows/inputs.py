@@ -14,6 +14,7 @@ from tritforge.hw.presets import load_config
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import Image, load_image
 from tritforge.model_export.network import Tensor
+from tritforge.model_export.reference import arranged
 from tritforge.sim.accuracy import check_labels
 from tritforge.sim.golden import check_codes, quantize_input
 from tritforge.sim.result import InputFacts
@@ -67,9 +68,9 @@ def read_inputs(
     """
     array = read_array(source, "input")
     tensor = image.network.tensors[image.network.input]
-    shape = tensor.shape
-    if array.shape == shape or (array.shape == shape[:1] and shape[1:] == (1, 1)):
+    if array.shape in (tensor.sample_shape, tensor.shape):
         array = array[np.newaxis]
+    array = arranged(array, tensor, "input")
     given = check_codes(array, tensor) if codes else quantize_input(array, tensor)
     facts = _facts(array, tensor, given, codes)
     if not codes:

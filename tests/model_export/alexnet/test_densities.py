@@ -14,9 +14,9 @@ from tritforge.model_export.alexnet.densities import (
     set_input_densities,
     stages,
 )
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.trace import trace
 from tritforge.sim.golden import GoldenModel, quantize_input
 
 

@@ -21,7 +21,7 @@ from tritforge.model_export.alexnet.photographs import (
 from tritforge.model_export.alexnet.topologies import TOPOLOGIES
 from tritforge.model_export.errors import ModelError
 from tritforge.model_export.formats.checkpoint import CheckpointError
-from tritforge.model_export.passes.trace import trace
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.reference import FloatReference
 
 #: Seconds of simulation, or of programs that are started: not a part of `make check`.

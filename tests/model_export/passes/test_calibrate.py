@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.passes.calibrate import calibrate
-from tritforge.model_export.passes.trace import trace
 from tritforge.model_export.reference import FloatReference
 
 

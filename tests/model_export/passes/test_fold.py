@@ -10,11 +10,11 @@ from torch import nn
 from tests.model_export.networks import compile_network, random_codes, reference_run
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.fold import MOST_CHANNELS, fold_input
 from tritforge.model_export.passes.quantize import partial_bounds, quantize
-from tritforge.model_export.passes.trace import trace
 from tritforge.model_export.reference import FloatReference
 from tritforge.sim.golden import GoldenModel, quantize_input
 from tritforge.sim.interpreter import Interpreter

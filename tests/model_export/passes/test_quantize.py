@@ -10,10 +10,10 @@ from torch import nn
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import effective_groups, partial_bounds, quantize
-from tritforge.model_export.passes.trace import trace
 from tritforge.sim.golden import GoldenModel, quantize_input, requantize
 
 TINY = PRESETS["tiny"]
@@ -30,7 +30,7 @@ def one_layer(
     offset=0.0,
     scale=1 / 255,
     out_scale=0.1,
-    relu=False,
+    low=None,
 ):
     """A linear layer of given trits (rows, inputs)."""
     trits = np.asarray(trits, np.int8)[:, :, None, None]
@@ -45,13 +45,13 @@ def one_layer(
         [ColumnGroup("input", (0, inputs), (0, rows), trits, (1, 1), wp, wn)],
         np.broadcast_to(np.float64(gain), rows),
         np.broadcast_to(np.float64(offset), rows),
-        relu=relu,
+        low=low,
         final=final,
         weight_count=trits.size,
     )
     tensors = {
         "input": Tensor("input", inputs, 1, 1, scale, signed),
-        "fc": Tensor("fc", rows, 1, 1, out_scale, not relu),
+        "fc": Tensor("fc", rows, 1, 1, out_scale, low is None),
     }
     return Network("one", "input", tensors, [layer])
 
@@ -245,9 +245,9 @@ def requantized(layer, acc):
     )
 
 
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("low", [None, 0.0])
 @pytest.mark.parametrize("multiplier_width", [8, 16, 18])
-def test_requantization_stays_close_and_cannot_overflow(relu, multiplier_width):
+def test_requantization_stays_close_and_cannot_overflow(low, multiplier_width):
     rng = np.random.default_rng(9)
     trits = rng.integers(-1, 2, (64, 100))
     config = Config(multiplier_width=multiplier_width)
@@ -257,7 +257,7 @@ def test_requantization_stays_close_and_cannot_overflow(relu, multiplier_width):
     offset[7] = 1e9
     trits[8] = 0
     network = quantize(
-        one_layer(trits, 0.7, 0.9, final=False, gain=gain, offset=offset, relu=relu), config
+        one_layer(trits, 0.7, 0.9, final=False, gain=gain, offset=offset, low=low), config
     )
     layer, rows = network.layers[0], network.layers[0].requantization
     assert np.abs(rows.multiplier).max() < 1 << (multiplier_width - 1)

@@ -10,13 +10,13 @@ from torch import nn
 from tritforge.hw.config import Config
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.frontend.trace import trace
 from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.model_export.memory.emit import emit
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import effective_groups, quantize
 from tritforge.model_export.passes.term_planes import LARGEST_SEARCHED, signed_digits, term_planes
-from tritforge.model_export.passes.trace import trace
 from tritforge.model_export.passes.weights import classify
 from tritforge.sim.verify import verify
 

@@ -82,7 +82,7 @@ def test_strided_first_layer(tmp_path):
     alone = tritforge.simulate(made.image, x[:1], "golden", layer="0").output
     with InterpreterBackend(made.image) as memory:
         np.testing.assert_array_equal(memory.run(codes, "0").output, alone)
-    with pytest.raises(ExportError, match=r"expected is \(images, 3, 15, 17\)"):
+    with pytest.raises(ExportError, match=r"expected is \(samples, 3, 15, 17\)"):
         tritforge.simulate(made.image, np.zeros((1, 48, 5, 5)), "golden")
 
 
@@ -120,10 +120,11 @@ def test_nothing_is_rounded_silently(tmp_path):
     assert [note.partition(":")[0] for note in notes] == [layer.name for layer in layers]
 
 
-def test_a_trailing_softmax_is_not_compared(tmp_path):
+def test_a_trailing_softmax_is_compared_too(tmp_path):
     model = nn.Sequential(small_model(), nn.Softmax(dim=1)).eval()
     made = tritforge.export(None, model, samples(), "tiny", tmp_path / "image")
-    assert "softmax" in made.steps[1].check
+    assert "agrees with the model" in made.steps[1].check
+    assert "softmax" in made.image.network.final.note
 
 
 def test_linear_networks_take_flat_samples(tmp_path):

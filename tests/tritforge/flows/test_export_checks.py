@@ -6,23 +6,22 @@ import pytest
 import tritforge
 from tests.tritforge.support import samples, small_model
 from tritforge.flows import export as export_module
-from tritforge.flows import export_checks
+from tritforge.flows import export_checks, model_checks
 from tritforge.flows.layer_errors import LayerError
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Layer, Network, Tensor
 
 
-def test_a_tracer_that_is_wrong_is_noticed(tmp_path, monkeypatch):
-    original = export_module.trace
+def test_a_network_that_is_not_the_model_is_noticed(tmp_path, monkeypatch):
+    original = model_checks.lower
 
     def wrong(*arguments, **options):
-        network = original(*arguments, **options)
-        network.layers[1].gain *= 1.5
-        return network
+        lowered = original(*arguments, **options)
+        lowered.network.layers[1].gain *= 1.5
+        return lowered
 
-    for module in (export_module, export_checks):
-        monkeypatch.setattr(module, "trace", wrong)
-    with pytest.raises(ExportError, match="its trace differs from the model"):
+    monkeypatch.setattr(model_checks, "lower", wrong)
+    with pytest.raises(ExportError, match=r"differs from the model .* first in layer 4;"):
         tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
     assert not list(tmp_path.iterdir())
 

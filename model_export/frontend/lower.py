@@ -1,0 +1,976 @@
+"""A recorded graph becomes layers of column groups, in real numbers."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.frontend.drafts import Draft, GroupMaker, Source, Weights
+from tritforge.model_export.frontend.graph import (
+    Convolution,
+    Copy,
+    Dense,
+    Graph,
+    Input,
+    MaxPool,
+    Node,
+    Opaque,
+    Piece,
+    Reduction,
+    Scattered,
+    Sum,
+    Unary,
+    Value,
+)
+from tritforge.model_export.network import ColumnGroup, Network, Pool, Tensor, Window
+from tritforge.model_export.passes.weights import Plane, WeightPlanes, classify
+
+__all__ = ["Lowered", "Planes", "lower"]
+
+#: Planes by the name of the weights, and whether they are the last layer's.
+Planes = dict[tuple[str, bool], WeightPlanes]
+
+#: Convolution groups beyond this many are joined into block-diagonal column groups, since a tile
+#: holds at most 255 column groups and each costs a walk.
+_MOST_BLOCKS = 16
+#: Factors that differ within one sum; more are multiplied in by a layer of its own.
+_MOST_FACTORS = 4
+#: Times that a product with weights may read an element before the weights are added up.
+_MOST_TIMES = 4
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A network, and by the name of its tensors the index of the node that each of them is, with
+    the gain and offset per channel that were folded into it."""
+
+    network: Network
+    origins: dict[str, tuple[int, NDArray[np.float64], NDArray[np.float64]]]
+
+
+def lower(graph: Graph, *, digits: int = 8, known: Planes | None = None) -> Lowered:
+    """The network of layers that computes what was recorded.
+
+    Parameters
+    ----------
+    graph : Graph
+    digits : int
+        Bits of weights that are not ternary; 0 refuses them.
+    known : dict, optional
+        Planes of this model's weights from another call; filled in. Those that are exact
+        are used again.
+
+    Returns
+    -------
+    Lowered
+        Tensors without scales; the last layer is ``final``.
+
+    Raises
+    ------
+    ExportError
+        NaN or infinite weights; weights that are not ternary while ``digits`` is 0; an order of
+        activations that no layer can read.
+    """
+    return _Lowering(graph, digits, {} if known is None else known).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, digits: int, known: Planes) -> None:
+        self.graph = graph
+        self.digits = digits
+        self.known = known
+        self.drafts: list[Draft] = []
+        self.made: dict[int, Draft | Tensor] = {}  # by the node's index
+        self.settled: set[int] = set()  # nodes into which their readers' affine has been folded
+        self.readers: dict[int, list[Node | None]] = {}  # None: the result
+        self.reads: dict[int, list[_Read]] = {}
+        self.origins: dict[str, tuple[int, NDArray[np.float64], NDArray[np.float64]]] = {}
+
+    def run(self) -> Lowered:
+        graph = self.graph
+        assert graph.result is not None
+        self._follow()
+        for index in sorted(self.reads):
+            node = graph.nodes[index]
+            made = self._node(node)
+            self.made[index] = made
+            if isinstance(made, Draft):
+                channels = node.shape[0]
+                self.origins[made.name] = index, np.ones(channels), np.zeros(channels)
+                self._settle(node, made)
+        final = self._finish(graph.result)
+        if graph.tail is not None:
+            final.note = f"the {graph.tail.name} after it is left to the host"
+        source = self.made.get(0)
+        if not isinstance(source, Tensor):
+            raise ExportError(f"network {graph.name}: its output does not depend on its input")
+        tensors = {"input": source} | {draft.name: draft.tensor() for draft in self.drafts}
+        layers = [draft.layer(self._planes(draft, final), draft is final) for draft in self.drafts]
+        return Lowered(Network(graph.name, "input", tensors, layers), self.origins)
+
+    def _planes(self, draft: Draft, final: Draft) -> WeightPlanes | None:
+        weights = draft.weights
+        if weights is None:
+            return None
+        key = weights.name, draft is final
+        planes = self.known.get(key)
+        if planes is None or planes.error:
+            planes = classify(
+                weights.tensor,
+                name=weights.name,
+                digits=self.digits,
+                per_tensor=draft is final,
+                stride=weights.stride,
+            )
+            self.known[key] = planes
+        return planes
+
+    # ----- who reads what
+
+    def _follow(self) -> None:
+        """Find the nodes that the result depends on, and how they are read."""
+        graph = self.graph
+        assert graph.result is not None
+        todo: list[tuple[Node | None, Value | Scattered]] = [(None, graph.result)]
+        seen: set[int] = set()
+        while todo:
+            reader, value = todo.pop()
+            for read in _reads(value):
+                if isinstance(read.node, Opaque):
+                    raise ExportError(
+                        f"{read.node.where}: the model uses {read.node.what}, which is not "
+                        "supported"
+                    )
+                self.reads.setdefault(read.node.index, []).append(read)
+                self.readers.setdefault(read.node.index, []).append(reader)
+                if read.node.index not in seen:
+                    seen.add(read.node.index)
+                    todo += [(read.node, one) for one in _values(read.node)]
+
+    def _settle(self, node: Node, draft: Draft) -> None:
+        """Fold in what all readers of a node do to it, if they do the same."""
+        channels = node.shape[0]
+        gain, offset = np.full(channels, np.nan), np.full(channels, np.nan)
+        for read in self.reads[node.index]:
+            if read.gain is None or read.offset is None:
+                return
+            for array, values in ((gain, read.gain), (offset, read.offset)):
+                before = array[read.channels]
+                if not (np.isnan(before) | (before == values)).all():
+                    return
+                array[read.channels] = values
+                if not (array[read.channels] == values).all():  # a channel read twice
+                    return
+        if (np.isnan(gain) | (gain == 1)).all() and (np.isnan(offset) | (offset == 0)).all():
+            self.settled.add(node.index)
+            return
+        one, zero = gain[~np.isnan(gain)][0], offset[~np.isnan(offset)][0]
+        gain, offset = np.where(np.isnan(gain), one, gain), np.where(np.isnan(offset), zero, offset)
+        if draft.take_affine(gain, offset):
+            self.settled.add(node.index)
+            self.origins[draft.name] = node.index, gain, offset
+
+    def _source(self, piece: Piece) -> Source:
+        made = self.made[piece.node.index]
+        shape = made.shape
+        settled = piece.node.index in self.settled
+        return Source(
+            made.name,
+            piece.rows,
+            piece.channels,
+            piece.y,
+            piece.x,
+            shape[1],
+            shape[2],
+            np.ones(len(piece.rows)) if settled else piece.gain,
+            np.zeros(len(piece.rows)) if settled else piece.offset,
+            piece.fill,
+        )
+
+    def _sources(self, value: Value) -> list[Source]:
+        return [self._source(piece) for piece in value.pieces]
+
+    def _alone(self, node: Node) -> bool:
+        """Whether one reader only reads a node, once."""
+        return len(self.readers[node.index]) == 1
+
+    # ----- layers
+
+    def _add(self, draft: Draft) -> Draft:
+        taken = {one.name for one in self.drafts} | {"input"}
+        base, n = draft.name, 1
+        while draft.name in taken:
+            draft.name, n = f"{base}_{n}", n + 1
+        self.drafts.append(draft)
+        return draft
+
+    def _node(self, node: Node) -> Draft | Tensor:
+        if isinstance(node, Input):
+            return Tensor("input", *node.shape, arrangement=self.graph.arranged)
+        if isinstance(node, Convolution):
+            return self._convolution(node)
+        if isinstance(node, Dense):
+            return self._dense(node)
+        if isinstance(node, Sum):
+            return self._sum(node)
+        if isinstance(node, Reduction):
+            return self._reduction(node)
+        if isinstance(node, MaxPool):
+            return self._max_pool(node)
+        if isinstance(node, Unary):
+            return self._unary(node)
+        assert isinstance(node, Copy)
+        return self._copy_node(node)
+
+    def _copy(
+        self, value: Value, sources: Sequence[Source], name: str, where: str, kind: str = "identity"
+    ) -> Draft:
+        """A layer that copies a value."""
+        shape = value.shape
+        odd = [one for one in sources if one.holes and (one.fill != one.offset).any()]
+        if odd:
+            sources = [
+                self._around(one, value, name, where) if one in odd else one for one in sources
+            ]
+        gain, offset = np.ones(shape[0]), value.constants.copy()
+        groups = []
+        for source in sources:
+            gain[source.rows], offset[source.rows] = source.gain, source.offset
+            groups += _identity(source, shape[0])
+        return self._add(Draft(name, kind, *shape, groups, gain=gain, offset=offset))
+
+    def _around(self, source: Source, value: Value, name: str, where: str) -> Source:
+        """The source with ``fill`` around it: first less the fill, then zeros around, then plus."""
+        if not np.isfinite(source.fill).all():
+            raise ExportError(f"{where}: padding with infinite numbers is not supported here")
+        ys, xs = np.flatnonzero(source.y >= 0), np.flatnonzero(source.x >= 0)
+        count = len(source.rows)
+        inner = dataclasses.replace(
+            source,
+            rows=np.arange(count),
+            y=source.y[ys],
+            x=source.x[xs],
+            offset=source.offset - source.fill,
+            fill=np.zeros(count),
+        )
+        shape = (count, len(ys), len(xs))
+        draft = self._copy(Value(shape, (), np.zeros(count)), [inner], name, where)
+        y, x = np.full(value.shape[1], -1), np.full(value.shape[2], -1)
+        y[ys], x[xs] = np.arange(len(ys)), np.arange(len(xs))
+        return Source(
+            draft.name,
+            source.rows,
+            np.arange(count),
+            y,
+            x,
+            *shape[1:],
+            np.ones(count),
+            source.fill,
+            source.fill,
+        )
+
+    def _plain(self, value: Value, node: Node, *, pointwise: bool = False) -> list[Source]:
+        """Sources that are tensors' channels as they are; copied by a layer where they are not."""
+        sources = self._sources(value)
+        simple = all(one.plain and (pointwise or _regular(one)) for one in sources)
+        if simple and not value.constants.any():
+            return sources
+        return [self._copied(value, sources, node)]
+
+    def _copied(self, value: Value, sources: Sequence[Source], node: Node) -> Source:
+        draft = self._copy(value, sources, f"{node.name}.input", node.where)
+        channels, height, width = value.shape
+        rows = np.arange(channels)
+        return Source(
+            draft.name,
+            rows,
+            rows,
+            np.arange(height),
+            np.arange(width),
+            height,
+            width,
+            np.ones(channels),
+            np.zeros(channels),
+            np.zeros(channels),
+        )
+
+    def _convolution(self, node: Convolution) -> Draft:
+        value, weight = node.value, node.weight
+        if value.shape[0] != weight.shape[1] * node.groups:
+            raise ExportError(
+                f"{node.where}: it takes {weight.shape[1] * node.groups} channels, its input has "
+                f"{value.shape[0]}"
+            )
+        bias = np.zeros(node.shape[0]) if node.bias is None else node.bias.astype(np.float64)
+        pointwise = weight.shape[2:] == (1, 1)
+        sources, factor = self._sources(value), 1.0
+        gains = np.unique(np.concatenate([one.gain for one in sources] or [np.ones(1)]))
+        bare = [_bare(one) for one in sources]
+        inside = node.padding == (0, 0) and not any(one.holes for one in sources)
+        shifts = value.constants.copy()
+        for one in sources:
+            shifts[one.rows] = one.offset
+        if (
+            len(gains) == 1
+            and gains[0] != 0
+            and (inside or not shifts.any())
+            and all(pointwise or _regular(one) for one in bare)
+            and not any(one.holes and one.fill.any() for one in sources)
+        ):
+            sources, factor = bare, float(gains[0])
+            if shifts.any():
+                each = weight.sum(axis=(2, 3)).astype(np.float64)
+                own = len(bias) // node.groups
+                for row in range(len(bias)):
+                    first = row // own * weight.shape[1]
+                    bias[row] += each[row] @ shifts[first : first + weight.shape[1]]
+        else:
+            sources = self._plain(value, node, pointwise=pointwise)
+        draft = Draft(node.name, node.kind, *node.shape, offset=bias)
+        draft.gain = draft.gain * factor
+        self._add(draft)
+        maker = _ConvolutionGroups(node, tuple(sources))
+        draft.weights = Weights(f"{draft.name}.weight", weight, node.stride, maker)
+        return draft
+
+    def _dense(self, node: Dense) -> Draft:
+        elements, weight = _merged(node)
+        count = len(elements.owner)
+        if weight.shape[1] != count:
+            raise ExportError(
+                f"{node.where}: it takes {weight.shape[1]} features, its input has {count}"
+            )
+        bias = np.zeros(node.shape[0]) if node.bias is None else node.bias.astype(np.float64)
+        settled = np.array([one.index in self.settled for one in elements.nodes] or [True], bool)
+        own = elements.owner >= 0
+        simple = np.where(own, settled[elements.owner], False)
+        gain = np.where(simple, 1.0, elements.gain)
+        offset = np.where(simple, 0.0, elements.offset)
+        if offset.any():
+            bias = bias + weight.astype(np.float64) @ offset
+        factor = 1.0
+        factors = np.unique(gain[own])
+        if len(factors) == 1 and factors[0] != 0:
+            factor = float(factors[0])
+        elif len(factors) > 1:
+            weight = (weight * gain).astype(np.float32)
+        shapes = [self.made[one.index].shape for one in elements.nodes]
+        names = [self.made[one.index].name for one in elements.nodes]
+        draft = Draft(node.name, "linear" if node.trained else "identity", *node.shape, offset=bias)
+        self._add(draft)
+        maker = _DenseGroups(elements, tuple(names), tuple(shapes), len(weight))
+        if not node.trained:
+            plane = Plane((weight != 0).astype(np.int8), 1.0, 1.0)
+            if len(factors) > 1:
+                raise ExportError(f"{node.where}: its input is in an order that no layer can read")
+            draft.groups = maker(plane, keep_empty=True)
+            draft.gain = draft.gain * factor
+            return draft
+        shaped = weight
+        if len(shapes) == 1 and shapes[0][0] and count % shapes[0][0] == 0:
+            shaped = weight.reshape(len(weight), shapes[0][0], -1)
+        draft.gain = draft.gain * factor
+        draft.weights = Weights(f"{draft.name}.weight", shaped, (1, 1), maker)
+        return draft
+
+    def _sum(self, node: Sum) -> Draft:
+        terms: list[Source] = []
+        offset = np.zeros(node.shape[0])
+        for value in node.values:
+            sources = self._sources(value)
+            if any(one.holes and (one.fill != one.offset).any() for one in sources):
+                sources = [self._copied(value, sources, node)]
+            else:
+                offset += value.constants
+            for one in sources:
+                offset[one.rows] += one.offset
+            terms += sources
+        sizes = np.unique(np.abs(np.concatenate([one.gain for one in terms])))
+        if len(sizes) > _MOST_FACTORS:
+            terms = [self._copied(value, self._sources(value), node) for value in node.values]
+            offset, sizes = np.zeros(node.shape[0]), np.ones(1)
+        groups = []
+        factor = float(sizes[0]) if len(sizes) == 1 and sizes[0] else 1.0
+        for one in terms:
+            for size in np.unique(np.abs(one.gain)):
+                chosen = np.abs(one.gain) == size
+                if size:
+                    groups += _identity(_some(one, chosen), node.shape[0], size / factor)
+        draft = Draft(node.name, node.kind, *node.shape, groups, offset=offset)
+        draft.gain = draft.gain * factor
+        return self._add(draft)
+
+    def _reduction(self, node: Reduction) -> Draft:
+        value = node.value
+        diagonal = len(np.unique(node.classes)) == len(node.classes)
+        sources = self._sources(value)
+        gains = np.unique(np.concatenate([one.gain for one in sources] or [np.ones(1)]))
+        sums = [scale * count for scale, count in zip(node.scales, node.count, strict=True)]
+        total = sums[0][:, None] * sums[1]
+        even = bool(np.allclose(total, total[0, 0], rtol=1e-12, atol=0))
+        shifted = any(one.offset.any() for one in sources) or bool(value.constants.any())
+        if (
+            not all(
+                _unit(one.y)
+                and _unit(one.x)
+                and not (one.holes and (one.fill.any() or one.offset.any()))
+                for one in sources
+            )
+            or (not diagonal and len(gains) > 1)
+            or (shifted and not even)
+        ):
+            sources = [self._copied(value, sources, node)]
+            gains, shifted = np.ones(1), False
+        gain, offset = np.ones(node.shape[0]), np.zeros(node.shape[0])
+        if shifted:
+            shifts = value.constants.copy()
+            for one in sources:
+                shifts[one.rows] = one.offset
+            np.add.at(offset, node.classes, shifts * total[0, 0])
+        for one in sources:
+            if diagonal:
+                gain[node.classes[one.rows]] = one.gain
+            else:
+                gain[:] = one.gain[0]
+        groups, factor = _windows(node, sources)
+        draft = Draft(node.name, "pool", *node.shape, groups, gain=gain * factor, offset=offset)
+        return self._add(draft)
+
+    def _max_pool(self, node: MaxPool) -> Draft:
+        value, pool = node.value, node.pool
+        whole = self._whole(value)
+        if whole is not None and self._alone(whole):
+            draft = self.made[whole.index]
+            if isinstance(draft, Draft) and whole.index in self.settled and draft.take_pool(pool):
+                return draft
+        pool, sources, value = _unpadded(pool, self._sources(value), value)
+        draft = self._copy(value, sources, node.name, node.where, "pool")
+        draft.pool = pool
+        return draft
+
+    def _whole(self, value: Value) -> Node | None:
+        """The node that a value is, all of it and in its order."""
+        if len(value.pieces) != 1:
+            return None
+        piece = value.pieces[0]
+        rows = np.arange(value.shape[0])
+        if (
+            piece.whole
+            and value.shape == piece.node.shape
+            and np.array_equal(piece.rows, rows)
+            and np.array_equal(piece.channels, rows)
+        ):
+            return piece.node
+        return None
+
+    def _unary(self, node: Unary) -> Draft:
+        parent = node.source
+        made = self.made[parent.index]
+        if self._alone(parent) and isinstance(made, Draft) and parent.index in self.settled:
+            if node.clamp is not None:
+                if made.take_clamp(*node.clamp):
+                    return made
+            elif made.take_function(node.function):
+                return made
+        value = self._of(parent, node)
+        draft = self._copy(value, self._sources(value), node.name, node.where)
+        if node.clamp is not None:
+            draft.take_clamp(*node.clamp)
+        else:
+            draft.take_function(node.function)
+        return draft
+
+    @staticmethod
+    def _of(parent: Node, node: Unary) -> Value:
+        channels, height, width = parent.shape
+        rows = np.arange(channels)
+        piece = Piece(
+            parent,
+            rows,
+            rows,
+            np.arange(height),
+            np.arange(width),
+            node.gain,
+            node.offset,
+            np.zeros(channels),
+        )
+        return Value(parent.shape, (piece,), np.zeros(channels))
+
+    def _copy_node(self, node: Copy) -> Draft:
+        whole = self._whole(node.value)
+        if whole is not None and whole.index in self.settled and self._alone(whole):
+            draft = self.made[whole.index]
+            if isinstance(draft, Draft):
+                return draft
+        return self._copy(node.value, self._sources(node.value), node.name, node.where, node.kind)
+
+    # ----- the end
+
+    def _finish(self, result: Value | Scattered) -> Draft:
+        assert isinstance(result, Value)
+        whole = self._whole(result)
+        if whole is not None and whole.index in self.settled and self._alone(whole):
+            draft = self.made[whole.index]
+            if isinstance(draft, Draft) and draft.linear and draft is self.drafts[-1]:
+                return draft
+        return self._copy(result, self._sources(result), "output", "the output")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Channels of a node that someone reads, and with what affine map; None: another within a
+    channel."""
+
+    node: Node
+    channels: NDArray[np.int64]
+    gain: NDArray[np.float64] | None
+    offset: NDArray[np.float64] | None
+
+
+def _values(node: Node) -> list[Value | Scattered]:
+    """What a node reads."""
+    if isinstance(node, Sum):
+        return list(node.values)
+    if isinstance(node, Dense):
+        return [node.elements]
+    if isinstance(node, Unary):
+        return [_Lowering._of(node.source, node)]
+    if isinstance(node, Convolution | Reduction | MaxPool | Copy):
+        return [node.value]
+    return []
+
+
+def _reads(value: Value | Scattered) -> list[_Read]:
+    if isinstance(value, Value):
+        return [
+            _Read(piece.node, piece.channels, piece.gain, piece.offset) for piece in value.pieces
+        ]
+    reads = []
+    for index, node in enumerate(value.nodes):
+        own = value.owner == index
+        of = value.place[own] // (node.shape[1] * node.shape[2])
+        gain, offset = np.zeros(node.shape[0]), np.zeros(node.shape[0])
+        gain[of], offset[of] = value.gain[own], value.offset[own]
+        channels = np.unique(of)
+        alike = bool(
+            (gain[of] == value.gain[own]).all() and (offset[of] == value.offset[own]).all()
+        )
+        reads.append(
+            _Read(node, channels, *((gain[channels], offset[channels]) if alike else (None, None)))
+        )
+    return reads
+
+
+def _merged(node: Dense) -> tuple[Scattered, NDArray[np.float32]]:
+    """A product's elements and weights; where elements are read many times, each once, with the sum
+    of its weights."""
+    elements, weight = node.elements, node.weight
+    if weight.shape[1] != len(elements.owner):
+        return elements, weight
+    key = np.stack([elements.owner, elements.place, *_bits(elements)])
+    unique, first, inverse, times = np.unique(
+        key, axis=1, return_index=True, return_inverse=True, return_counts=True
+    )
+    if not len(times) or times.max() <= _MOST_TIMES:
+        return elements, weight
+    total = np.zeros((len(weight), unique.shape[1]))
+    np.add.at(total.T, inverse.reshape(-1), weight.T.astype(np.float64))
+    merged = dataclasses.replace(
+        elements,
+        owner=elements.owner[first],
+        place=elements.place[first],
+        gain=elements.gain[first],
+        offset=elements.offset[first],
+    )
+    return merged, total.astype(np.float32)
+
+
+def _bits(elements: Scattered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Gains and offsets as integers that are equal where they are."""
+    return elements.gain.view(np.int64), elements.offset.view(np.int64)
+
+
+# ----- column groups
+
+
+class _ConvolutionGroups(GroupMaker):
+    def __init__(self, node: Convolution, sources: tuple[Source, ...]) -> None:
+        self.node = node
+        self.sources = sources
+
+    def __call__(self, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
+        """One column group for each convolution group and each tensor that it reads."""
+        node, trits = self.node, plane.trits
+        rows, channels = len(trits) // node.groups, trits.shape[1]
+        joined = -(-node.groups // _MOST_BLOCKS)
+        result = []
+        for first in range(0, node.groups, joined):
+            last = min(first + joined, node.groups)
+            block = np.zeros(
+                ((last - first) * rows, (last - first) * channels, *trits.shape[2:]), np.int8
+            )
+            for n in range(last - first):
+                block[n * rows : (n + 1) * rows, n * channels : (n + 1) * channels] = trits[
+                    (first + n) * rows : (first + n + 1) * rows
+                ]
+            low, high = first * channels, last * channels
+            for source in self.sources:
+                for part in _distinct(_some(source, (source.rows >= low) & (source.rows < high))):
+                    start, stop = int(part.channels.min()), int(part.channels.max()) + 1
+                    piece = np.zeros((len(block), stop - start, *trits.shape[2:]), np.int8)
+                    piece[:, part.channels - start] = block[:, part.rows - low]
+                    if keep_empty or piece.any():
+                        result.append(
+                            self._group(part, start, (first * rows, last * rows), piece, plane)
+                        )
+        return result
+
+    def _group(
+        self,
+        source: Source,
+        start: int,
+        rows: tuple[int, int],
+        trits: NDArray[np.int8],
+        plane: Plane,
+    ) -> ColumnGroup:
+        node = self.node
+        kernel = (int(trits.shape[2]), int(trits.shape[3]))
+        stride, padding, dilation, windows = _placed(
+            source, kernel, node.stride, node.padding, node.dilation, node.shape[1:]
+        )
+        return ColumnGroup(
+            source.tensor,
+            (start, start + trits.shape[1]),
+            rows,
+            np.ascontiguousarray(trits),
+            kernel,
+            plane.wp,
+            plane.wn,
+            stride,
+            padding,
+            dilation,
+            windows=windows,
+            step=plane.step,
+        )
+
+
+class _DenseGroups(GroupMaker):
+    def __init__(
+        self,
+        elements: Scattered,
+        names: tuple[str, ...],
+        shapes: tuple[tuple[int, int, int], ...],
+        rows: int,
+    ) -> None:
+        self.elements, self.names, self.shapes, self.rows = elements, names, shapes, rows
+
+    def __call__(self, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
+        """One column group for each tensor, with a kernel as large as what is read of it."""
+        trits = plane.trits.reshape(self.rows, -1)
+        result = []
+        for index, (name, (channels, height, width)) in enumerate(
+            zip(self.names, self.shapes, strict=True)
+        ):
+            own = np.flatnonzero(self.elements.owner == index)
+            while len(own):
+                place, once = np.unique(self.elements.place[own], return_index=True)
+                if len(place) == channels * height * width:
+                    full = trits if np.array_equal(own, once) else trits[:, own[once]]
+                else:
+                    full = np.zeros((self.rows, channels * height * width), np.int8)
+                    full[:, place] = trits[:, own[once]]
+                own = np.delete(own, once)
+                c, rest = place // (height * width), place % (height * width)
+                y, x = rest // width, rest % width
+                box = [(int(v.min()), int(v.max()) + 1) for v in (c, y, x)]
+                piece = full.reshape(self.rows, channels, height, width)[
+                    :, slice(*box[0]), slice(*box[1]), slice(*box[2])
+                ]
+                if keep_empty or piece.any():
+                    result.append(
+                        ColumnGroup(
+                            name,
+                            box[0],
+                            (0, self.rows),
+                            np.ascontiguousarray(piece),
+                            (box[1][1] - box[1][0], box[2][1] - box[2][0]),
+                            plane.wp,
+                            plane.wn,
+                            padding=(-box[1][0], -box[2][0]),
+                            step=plane.step,
+                        )
+                    )
+        return result
+
+
+def _identity(source: Source, rows: int, size: float = 1.0) -> list[ColumnGroup]:
+    """Groups that add a source's channels into rows, with the sign of their gain where ``size`` is
+    its magnitude."""
+    groups = []
+    for part in _distinct(source):
+        start, stop = int(part.channels.min()), int(part.channels.max()) + 1
+        first, last = int(part.rows.min()), int(part.rows.max()) + 1
+        trits = np.zeros((last - first, stop - start, 1, 1), np.int8)
+        signs = np.ones(len(part.rows))
+        trits[part.rows - first, part.channels - start, 0, 0] = signs
+        stride, padding, dilation, windows = _placed(
+            part, (1, 1), (1, 1), (0, 0), (1, 1), (len(part.y), len(part.x))
+        )
+        groups.append(
+            ColumnGroup(
+                part.tensor,
+                (start, stop),
+                (first, last),
+                trits,
+                (1, 1),
+                size,
+                size,
+                stride,
+                padding,
+                dilation,
+                windows=windows,
+            )
+        )
+    return groups
+
+
+def _some(source: Source, chosen: NDArray[np.bool_]) -> Source:
+    return dataclasses.replace(
+        source,
+        rows=source.rows[chosen],
+        channels=source.channels[chosen],
+        gain=source.gain[chosen],
+        offset=source.offset[chosen],
+        fill=source.fill[chosen],
+    )
+
+
+def _bare(source: Source) -> Source:
+    count = len(source.rows)
+    return dataclasses.replace(
+        source, gain=np.ones(count), offset=np.zeros(count), fill=np.zeros(count)
+    )
+
+
+def _distinct(source: Source) -> list[Source]:
+    """Parts of a source none of which reads a channel twice."""
+    parts = []
+    rest = np.ones(len(source.rows), bool)
+    while rest.any():
+        chosen = np.zeros(len(rest), bool)
+        numbers = np.flatnonzero(rest)
+        _, once = np.unique(source.channels[numbers], return_index=True)
+        chosen[numbers[once]] = True
+        parts.append(_some(source, chosen))
+        rest &= ~chosen
+    return parts
+
+
+# ----- where kernels lie
+
+
+def _span(places: NDArray[np.int64]) -> tuple[int, int, int, int] | None:
+    """First and last position that is there, and start and step of the source's rows (columns) in
+    between; None where these are not evenly spaced upwards."""
+    there = np.flatnonzero(places >= 0)
+    if not len(there):
+        return None
+    low, high = int(there[0]), int(there[-1]) + 1
+    inside = places[low:high]
+    step = int(inside[1] - inside[0]) if len(inside) > 1 else 1
+    if step < 1 or not np.array_equal(inside, inside[0] + step * np.arange(len(inside))):
+        return None
+    return low, high, int(inside[0]), step
+
+
+def _regular(source: Source) -> bool:
+    return _span(source.y) is not None and _span(source.x) is not None
+
+
+def _unit(places: NDArray[np.int64]) -> bool:
+    span = _span(places)
+    return span is not None and span[3] == 1
+
+
+def _placed(
+    source: Source,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    out: tuple[int, ...],
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[Window | None, Window | None]]:
+    """Stride, padding, dilation and windows with which a kernel on a value's rows and columns reads
+    the tensor behind it."""
+    found = [
+        _axis(places, size, *rest)
+        for places, size, *rest in zip(
+            (source.y, source.x),
+            (source.height, source.width),
+            kernel,
+            stride,
+            padding,
+            dilation,
+            out,
+            strict=True,
+        )
+    ]
+    (sy, py, dy, wy), (sx, px, dx, wx) = found
+    return (sy, sx), (py, px), (dy, dx), (wy, wx)
+
+
+def _axis(
+    places: NDArray[np.int64],
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    out: int,
+) -> tuple[int, int, int, Window | None]:
+    """One axis of :func:`_placed`; ``places[i]`` is the tensor's row (column) of the value's i."""
+    outputs, taps = np.arange(out)[:, None], np.arange(kernel)
+    at = outputs * stride - padding + taps * dilation  # on the value
+    there = (at >= 0) & (at < len(places))
+    meant = np.where(there, places[at.clip(0, len(places) - 1)], -1)
+    span = _span(places)
+    if span is not None:
+        low, _, start, step = span
+        s, p, d = stride * step, (padding + low) * step - start, dilation * step
+        met = outputs * s - p + taps * d
+        if np.array_equal(np.where((met >= 0) & (met < size), met, -1), meant):
+            return s, p, d, None
+    inside = meant >= 0
+    begin = inside.argmax(axis=1)
+    end = begin + inside.sum(axis=1)
+    if span is None:
+        assert kernel == 1  # others have been copied
+        first, d = np.where(inside[:, 0], meant[:, 0], 0), 1
+    else:
+        low, _, start, step = span
+        first = (outputs[:, 0] * stride - padding - low) * step + start
+        d = dilation * step
+    window = Window(*(tuple(int(n) for n in part) for part in (first, begin, end)))
+    return 1, 0, d, window
+
+
+def _windows(node: Reduction, sources: Sequence[Source]) -> tuple[list[ColumnGroup], float]:
+    """Groups that add up windows, and what the sums are to be multiplied with."""
+    scales = [np.round(scale, 15) for scale in node.scales]
+    kinds = [np.unique(scale) for scale in scales]
+    single = len(kinds[0]) == len(kinds[1]) == 1
+    factor = float(kinds[0][0] * kinds[1][0]) if single else 1.0
+    groups = []
+    for source in sources:
+        for scale_y in kinds[0]:
+            for scale_x in kinds[1]:
+                axes = [
+                    _window_axis(places, size, first, count, scale == kind)
+                    for places, size, first, count, scale, kind in zip(
+                        (source.y, source.x),
+                        (source.height, source.width),
+                        node.first,
+                        node.count,
+                        scales,
+                        (scale_y, scale_x),
+                        strict=True,
+                    )
+                ]
+                size = 1.0 if single else float(scale_y * scale_x)
+                groups += _window_groups(node, source, axes, size)
+    return groups, factor
+
+
+_Axis = tuple[int, int, int, Window | None]  # kernel, stride, padding
+
+
+def _window_groups(
+    node: Reduction, source: Source, axes: Sequence[_Axis], size: float
+) -> list[ColumnGroup]:
+    (ky, sy, py, wy), (kx, sx, px, wx) = axes
+    start, stop = int(source.channels.min()), int(source.channels.max()) + 1
+    groups = []
+    for part in _distinct(source):
+        rows = node.classes[part.rows]
+        first, last = int(rows.min()), int(rows.max()) + 1
+        trits = np.zeros((last - first, stop - start, 1, 1), np.int8)
+        trits[rows - first, part.channels - start, 0, 0] = 1
+        groups.append(
+            ColumnGroup(
+                part.tensor,
+                (start, stop),
+                (first, last),
+                trits,
+                (ky, kx),
+                size,
+                size,
+                (sy, sx),
+                (py, px),
+                shared=True,
+                windows=(wy, wx),
+            )
+        )
+    return groups
+
+
+def _window_axis(
+    places: NDArray[np.int64],
+    size: int,
+    first: NDArray[np.int64],
+    count: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+) -> _Axis:
+    """Kernel, stride, padding of windows ``first`` and ``count`` on a value's rows (columns); only
+    ``chosen`` output positions get any."""
+    span = _span(places)
+    assert span is not None and span[3] == 1  # others have been copied
+    low, high, start, _ = span
+    shift = start - low
+    begin = np.clip(first, low, high) + shift  # on the tensor
+    end = np.maximum(np.clip(first + count, low, high) + shift, begin)
+    kernel = max(1, int((end - begin).max()))
+    outputs = np.arange(len(first))
+    if chosen.all():
+        full = int((end - begin).argmax())
+        steps = np.unique(np.concatenate([np.diff(begin), np.diff(end)]))
+        for stride in {1, *(int(n) for n in steps if n > 0)}:
+            padding = full * stride - int(begin[full])
+            starts = outputs * stride - padding
+            if np.array_equal(starts.clip(0, size), begin.clip(0, size)) and np.array_equal(
+                (starts + kernel).clip(0, size), end
+            ):
+                return kernel, stride, padding, None
+    taps = np.where(chosen, end - begin, 0)
+    window = Window(tuple(int(n) for n in begin), (0,) * len(begin), tuple(int(n) for n in taps))
+    return kernel, 1, 0, window
+
+
+def _unpadded(
+    pool: Pool, sources: Sequence[Source], value: Value
+) -> tuple[Pool, Sequence[Source], Value]:
+    """A max-pool of a value that was padded with minus infinity, as one with padding."""
+    if not any(one.holes and np.isneginf(one.fill).any() for one in sources):
+        return pool, sources, value
+    first = sources[0]
+    ys, xs = np.flatnonzero(first.y >= 0), np.flatnonzero(first.x >= 0)
+    same = all(
+        np.array_equal(one.y >= 0, first.y >= 0) and np.array_equal(one.x >= 0, first.x >= 0)
+        for one in sources
+    )
+    if not same or sum(len(one.rows) for one in sources) != value.shape[0]:
+        return pool, sources, value
+    top, left = int(ys[0]), int(xs[0])
+    inner = [
+        dataclasses.replace(one, y=one.y[ys], x=one.x[xs], fill=np.zeros(len(one.rows)))
+        for one in sources
+    ]
+    shape = (value.shape[0], len(ys), len(xs))
+    padding = (pool.padding[0] + top, pool.padding[1] + left)
+    return (
+        dataclasses.replace(pool, padding=padding),
+        inner,
+        Value(shape, (), np.zeros(shape[0])),
+    )

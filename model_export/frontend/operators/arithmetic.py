@@ -1,0 +1,273 @@
+"""Sums, products with constants, comparisons."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from tritforge.model_export.frontend.elements import CONSTANT, Elements
+from tritforge.model_export.frontend.graph import Sum, Unary, extract
+from tritforge.model_export.frontend.operators.functions import apply, clamp, combined, root
+from tritforge.model_export.frontend.recorder import Handler, Recorder, images
+from tritforge.model_export.functions import Function
+
+__all__ = ["ARITHMETIC", "add_up"]
+
+Operand = Elements | torch.Tensor | float
+
+
+def _number(recorder: Recorder, one: Operand) -> torch.Tensor | float:
+    """A constant as numbers, finite."""
+    assert not isinstance(one, Elements)
+    values = torch.as_tensor(one)
+    if values.is_complex():
+        raise recorder.unsupported("arithmetic with complex numbers")
+    if not bool(torch.isfinite(values.double()).all()):
+        raise recorder.refuse("it computes with a constant that is NaN or infinite")
+    return values.double()
+
+
+def _add(recorder: Recorder, x: Operand, y: Operand, *, alpha: float = 1) -> Elements:
+    if isinstance(x, Elements) and isinstance(y, Elements):
+        return _sum(recorder, x, y.affine(float(alpha)) if alpha != 1 else y)
+    if isinstance(x, Elements):
+        return x.affine(1.0, _number(recorder, y) * alpha)
+    assert isinstance(y, Elements)
+    return y.affine(float(alpha), _number(recorder, x))
+
+
+def _sub(recorder: Recorder, x: Operand, y: Operand, *, alpha: float = 1) -> Elements:
+    return _add(recorder, x, y, alpha=-alpha)
+
+
+def _rsub(recorder: Recorder, x: Operand, y: Operand, alpha: float = 1) -> Elements:
+    return _add(recorder, y, x, alpha=-alpha)
+
+
+def _sum(recorder: Recorder, x: Elements, y: Elements) -> Elements:
+    """The sum of two tensors, both of which depend on the input."""
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    x, y = (one.expanded(tuple(shape)) for one in (x, y))
+    if not bool((x.live & y.live).any()):  # each element is one's plus a constant
+        source = torch.where(x.live, x.source, y.source)
+        gain = torch.where(x.live, x.gains(), y.gains())
+        return Elements(source, gain, x.offsets() + y.offsets())
+    same = bool((x.source == y.source).all())
+    if same:
+        gain = x.gains() + y.gains()
+        source = torch.where(gain == 0, CONSTANT, x.source)
+        return Elements(source, gain, x.offsets() + y.offsets())
+    return add_up(recorder, [x, y])
+
+
+def add_up(recorder: Recorder, terms: list[Elements]) -> Elements:
+    """The sum of tensors of one shape (batch, ..)."""
+    shape = terms[0].shape
+    singles = [recorder.one_sample(term) for term in terms]
+    order = _order(recorder, singles)
+    if order is None:
+        terms = [recorder.settled(term) for term in terms]
+        singles = [recorder.one_sample(term) for term in terms]
+        order = _order(recorder, singles)
+        if order is None:
+            raise recorder.refuse("it adds activations that are in orders which no layer can read")
+    values = [recorder.image(single.picked(order)) for single in singles]
+    function, alike = None, None
+    if len(terms) == 2 and _may_be_alike(recorder, terms):
+        alike = combined(recorder, "sum", "add", terms)
+        last = recorder.graph.nodes[-1]
+        if alike is not None and isinstance(last, Unary):
+            function = last
+    node = Sum(
+        recorder.layer_name("add"),
+        recorder.place(),
+        values[0].shape,
+        values=tuple(values),
+        function=function,
+    )
+    if function is not None and not _aligned(recorder, node, order, alike):
+        node.function = None
+    found = recorder.add(node)
+    back = torch.empty(order.numel(), dtype=torch.int64)
+    back[order.reshape(-1)] = torch.arange(order.numel())
+    return found.each_picked(back).reshaped(*shape)
+
+
+def _may_be_alike(recorder: Recorder, terms: list[Elements]) -> bool:
+    """Whether the first elements are functions of one node."""
+    owners = [recorder.graph.owners(term.source.reshape(-1)[:1])[0][0] for term in terms]
+    if min(owners) < 0:
+        return False
+    return len({root(recorder.graph.nodes[owner]).node.index for owner in owners}) == 1
+
+
+def _aligned(recorder: Recorder, node: Sum, order: torch.Tensor, alike: Elements | None) -> bool:
+    """Whether element n of the node is element n of its function."""
+    function = node.function
+    if function is None or alike is None or function.shape != node.shape:
+        return False
+    single = recorder.one_sample(alike).source.reshape(-1)[order]
+    count = order.numel()
+    expected = torch.arange(function.number, function.number + count).reshape(order.shape)
+    return torch.equal(single, expected)
+
+
+def _order(recorder: Recorder, singles: list[Elements]) -> torch.Tensor | None:
+    """Numbers of the elements, as channels x height x width that a layer can read; None where there
+    is no such order."""
+    count = singles[0].source.numel()
+    candidates = []
+    for single in singles:  # as one of them was computed
+        owner, place = recorder.graph.owners(single.source.reshape(-1))
+        node = recorder.graph.nodes[int(owner[0])] if owner[0] >= 0 else None
+        if node is None or (owner != owner[0]).any():
+            continue
+        if len(np.unique(place)) == count == math.prod(node.shape):
+            numbers = torch.empty(count, dtype=torch.int64)
+            numbers[torch.from_numpy(place)] = torch.arange(count)
+            candidates.append(numbers.reshape(node.shape))
+    candidates += [torch.arange(count).reshape(image) for image in images(singles[0].shape)]
+    for order in candidates:
+        moved = [single.picked(order) for single in singles]
+        if all(extract(recorder.graph, one) is not None for one in moved):
+            return order
+    return None
+
+
+def _mul(recorder: Recorder, x: Operand, y: Operand) -> Elements:
+    if isinstance(x, Elements) and isinstance(y, Elements):
+        if not bool((x.live & y.live).any()):
+            left, right = (x, y) if bool(x.live.any()) else (y, x)
+            if not bool(right.live.any()):
+                return left.affine(right.offsets())
+        return _together(recorder, "mul", x, y)
+    if isinstance(x, Elements):
+        return x.affine(_number(recorder, y))
+    assert isinstance(y, Elements)
+    return y.affine(_number(recorder, x))
+
+
+def _together(recorder: Recorder, operation: str, *operands: Elements | float) -> Elements:
+    names = {"mul": "product", "div": "quotient", "max": "maximum", "min": "minimum"}
+    name = names.get(operation, operation)
+    found = combined(recorder, name, operation, operands)
+    if found is None:
+        raise recorder.refuse(
+            f"the {name} of two activations is not supported",
+            "only functions of one and the same activation are",
+        )
+    return found
+
+
+def _div(recorder: Recorder, x: Operand, y: Operand, *, rounding_mode: Any = None) -> Elements:
+    if isinstance(y, Elements):
+        if isinstance(x, Elements):
+            found = _together(recorder, "div", x, y)
+        else:
+            found = apply(recorder, y, Function("reciprocal", "x reciprocal"))
+            found = found.affine(_number(recorder, x))
+    else:
+        assert isinstance(x, Elements)
+        divisor = torch.as_tensor(_number(recorder, y))
+        if bool((divisor == 0).any()):
+            raise recorder.refuse("it divides by zero")
+        found = x.affine(1 / divisor)
+    if rounding_mode is None:
+        return found
+    return apply(recorder, found, Function(rounding_mode, f"x {rounding_mode}"))
+
+
+def _floor_divide(recorder: Recorder, x: Operand, y: Operand) -> Elements:
+    return _div(recorder, x, y, rounding_mode="floor")
+
+
+def _neg(recorder: Recorder, x: Elements) -> Elements:
+    return x.affine(-1.0)
+
+
+def _addcmul(
+    recorder: Recorder, x: Operand, y: Operand, z: Operand, *, value: float = 1
+) -> Elements:
+    if not isinstance(y, Elements) and not isinstance(z, Elements):
+        return _add(recorder, x, torch.as_tensor(y) * torch.as_tensor(z), alpha=value)
+    return _add(recorder, x, _mul(recorder, y, z), alpha=value)
+
+
+def _lerp(recorder: Recorder, x: Operand, y: Operand, weight: Any) -> Elements:
+    return _add(recorder, _mul(recorder, x, 1 - weight), _mul(recorder, y, weight))
+
+
+def _extremum(operation: str) -> Handler:
+    def handler(recorder: Recorder, x: Operand, y: Operand) -> Elements:
+        if isinstance(x, Elements) and isinstance(y, Elements):
+            for one, other in ((x, y), (y, x)):
+                if not bool(other.live.any()) and other.offsets().unique().numel() == 1:
+                    return handler(recorder, one, other.offsets().reshape(-1)[0])
+            return _together(recorder, operation, x, y)
+        elements, end = (x, y) if isinstance(x, Elements) else (y, x)
+        assert isinstance(elements, Elements)
+        values = torch.as_tensor(_number(recorder, end)).unique()
+        if len(values) != 1:
+            raise recorder.unsupported("a clamp by another number for each element")
+        number = float(values)
+        return clamp(
+            recorder, elements, *((number, None) if operation == "max" else (None, number))
+        )
+
+    return handler
+
+
+def _compare(operation: str) -> Handler:
+    def handler(recorder: Recorder, x: Operand, y: Operand) -> Elements:
+        operands: list[Elements | float] = []
+        for one in (x, y):
+            if isinstance(one, Elements):
+                operands.append(one)
+                continue
+            values = torch.as_tensor(_number(recorder, one)).unique()
+            if len(values) != 1:
+                raise recorder.unsupported("a comparison with another number for each element")
+            operands.append(float(values))
+        return _together(recorder, operation, *operands)
+
+    return handler
+
+
+def _where(recorder: Recorder, mask: Any, x: Any, y: Any) -> Elements:
+    if isinstance(mask, torch.Tensor):
+        parts = [
+            one if isinstance(one, Elements) else Elements.constant(torch.as_tensor(one))
+            for one in (x, y)
+        ]
+        return Elements.joined(parts, lambda arrays: torch.where(mask, arrays[0], arrays[1]))
+    operands: list[Elements | float] = []
+    for one in (mask, x, y):
+        if isinstance(one, Elements) and bool(one.live.any()):
+            operands.append(one)
+            continue
+        values = one.offsets() if isinstance(one, Elements) else _number(recorder, one)
+        distinct = torch.as_tensor(values).unique()
+        if len(distinct) != 1:
+            raise recorder.unsupported("torch.where with another number for each element")
+        operands.append(float(distinct))
+    return _together(recorder, "where", *operands)
+
+
+ARITHMETIC: dict[str, Handler] = {
+    "add": _add,
+    "sub": _sub,
+    "rsub": _rsub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "floor_divide": _floor_divide,
+    "addcmul": _addcmul,
+    "lerp": _lerp,
+    "maximum": _extremum("max"),
+    "minimum": _extremum("min"),
+    "where": _where,
+    "remainder": _compare("remainder"),
+    "fmod": _compare("fmod"),
+    **{name: _compare(name) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
+}

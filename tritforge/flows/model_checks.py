@@ -1,0 +1,176 @@
+"""The user's model against what was read from it: the same samples, the same real numbers."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tritforge.flows.export_checks import CHECK_SAMPLES, check_count
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.frontend.lower import Lowered, Planes, lower
+from tritforge.model_export.frontend.record import failure, one_output, plain_running, record
+from tritforge.model_export.network import Network
+from tritforge.model_export.reference import FloatReference
+
+__all__ = ["CHECK_SAMPLES", "Recorded", "check_recorded", "model_outputs"]
+
+#: A recorded network may differ from the model by this part of the largest output: both compute in
+#: float32, in different orders, with batch norm folded or not.
+TOLERANCE = 1e-3
+#: Most bits of weights that are not ternary.
+_MOST_DIGITS = 16
+
+
+class Recorded:
+    """A model as it was recorded, and as a network of layers.
+
+    Members
+    -------
+    network : Network
+        In real numbers, weights of at most ``digits`` bits.
+    """
+
+    def __init__(self, model: nn.Module, samples: NDArray[Any], name: str, digits: int) -> None:
+        self.model, self.samples, self.name, self.digits = model, samples, name, digits
+        self.planes: Planes = {}
+        self.graph = record(model, samples, name=name)
+        self.network: Network = lower(self.graph, digits=digits, known=self.planes).network
+
+    def exact(self) -> Network:
+        """The network with as many bits of weights as there are."""
+        return lower(self.graph, digits=_MOST_DIGITS, known=dict(self.planes)).network
+
+
+def model_outputs(model: nn.Module, samples: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """What a model gives for samples in evaluation mode, (samples, ..): all of them as one batch,
+    or each by itself where the model takes no batch.
+
+    Raises
+    ------
+    ExportError
+        The model fails, returns something else than one tensor, or values that are not finite.
+    """
+    inputs = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
+    with plain_running(model):
+        try:
+            output = one_output(model(inputs), name)
+            batched = output.dim() > 0 and len(output) == len(inputs)
+        except ExportError:
+            raise
+        except Exception as error:
+            try:
+                output = one_output(model(inputs[:1]), name)
+            except Exception:
+                raise ExportError(failure(model, name, error)) from error
+            batched = False
+        if not batched:
+            output = torch.stack([one_output(model(one[None]), name).reshape(-1) for one in inputs])
+    expected: NDArray[np.float32] = output.detach().float().numpy().copy()
+    if not np.isfinite(expected).all():
+        raise ExportError(
+            "the model's own output on the calibration samples is NaN or infinite; "
+            "check the samples and the weights"
+        )
+    return expected
+
+
+def check_recorded(
+    recorded: Recorded,
+    reference: FloatReference,
+    samples: NDArray[Any],
+    expected: NDArray[np.float32],
+) -> str:
+    """The recorded network against the model, in real numbers, on as many samples as take little
+    time.
+
+    Where weights were rounded, the structure is compared with the most bits there are, and what
+    rounding changes is only reported.
+
+    Parameters
+    ----------
+    reference : FloatReference
+        Of ``recorded.network``.
+    samples : array (samples, channels, height, width)
+        Arranged as the network takes them.
+    expected : array (samples, ..)
+        What :func:`model_outputs` gave for them.
+
+    Raises
+    ------
+    ExportError
+        They differ by more than rounding; the first layer that does is named.
+    """
+    network = reference.network
+    expected = expected[: check_count(network)]
+    real = samples[: len(expected)].astype(np.float32)
+    found = _outputs(recorded, reference, real, expected)
+    exact = found
+    rounded = any(layer.weight_error > 0 for layer in network.layers)
+    if rounded and recorded.digits < _MOST_DIGITS:
+        exact = _outputs(recorded, FloatReference(recorded.exact()), real, expected)
+    largest = float(np.abs(expected).max(initial=0.0)) or 1.0
+    worst = float(np.abs(exact - expected).max(initial=0.0)) / largest
+    if not worst <= TOLERANCE:
+        raise ExportError(_difference(recorded, real, worst))
+    result = (
+        f"structure agrees with the model, within {worst:.1g} of the largest output "
+        f"({len(found)} samples)"
+    )
+    if rounded:
+        rms = float(np.sqrt(np.mean((found - expected) ** 2))) / largest
+        result += f"; rounding of multi-bit weights changes outputs by {rms:.2%} of it (rms)"
+    return result
+
+
+def _outputs(
+    recorded: Recorded,
+    reference: FloatReference,
+    real: NDArray[np.float32],
+    expected: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """What a network gives for the samples, as the model returns it."""
+    found = reference.run(real).reshape(len(real), -1)
+    if found[0].size != expected[0].size:
+        raise ExportError(
+            f"network {recorded.name}: the model gives {expected[0].size} outputs for each of "
+            f"several samples, and {found[0].size} for one"
+        )
+    shaped = found.reshape(len(real), *recorded.graph.output_shape)
+    tail = recorded.graph.tail
+    if tail is not None:
+        shaped = tail.apply(torch.from_numpy(shaped)).numpy()
+    return shaped.reshape(expected.shape)
+
+
+def _difference(recorded: Recorded, real: NDArray[np.float32], worst: float) -> str:
+    """What is to be said of outputs that differ by ``worst`` of the largest one: where that begins,
+    or why there is no such layer."""
+    start = f"network {recorded.name} differs from the model by {worst:.2g} of the largest output"
+    layer = _first_difference(recorded, real[:1])
+    if layer is not None:
+        return f"{start}, first in layer {layer}; this is a fault of tritforge"
+    single = model_outputs(recorded.model, recorded.samples[:1], recorded.name)
+    batch = model_outputs(recorded.model, recorded.samples[:2], recorded.name)[:1]
+    if not np.allclose(single.ravel(), batch.ravel(), atol=1e-3 * float(np.abs(batch).max())):
+        return f"{start}: its output for one sample depends on the others of the batch"
+    return (
+        f"{start}, but not for the sample that was recorded: it computes something else for "
+        "another input, or another time it is run"
+    )
+
+
+def _first_difference(recorded: Recorded, sample: NDArray[np.float32]) -> str | None:
+    """The first layer whose output is not what the model computed when it was recorded."""
+    kept: dict[int, NDArray[np.float32]] = {}
+    graph = record(recorded.model, recorded.samples, name=recorded.name, kept=kept)
+    lowered: Lowered = lower(graph, digits=_MOST_DIGITS)
+    found = FloatReference(lowered.network).run_all(sample)
+    for name, (index, gain, offset) in lowered.origins.items():
+        if index in kept:
+            expected = kept[index] * gain[:, None, None] + offset[:, None, None]
+            largest = float(np.abs(expected).max(initial=0.0)) or 1.0
+            if not np.abs(found[name][0] - expected).max(initial=0.0) <= TOLERANCE * largest:
+                return name
+    return None
