@@ -101,8 +101,8 @@ def _tabulated(function: Function, low: float, high: float, scale: float) -> Fun
     first = int(np.argmin(near_first)) - 1 if not near_first.all() else 0
     last = _RESOLUTION - int(np.argmin(near_last[::-1])) if not near_last.all() else -1
     start, stop = float(values[max(first, 0)]), float(values[min(last, _RESOLUTION - 1)])
-    if not start < stop:
-        start, stop = low, max(high, low + _SMALLEST)
+    if not start < stop:  # flat everywhere
+        start, stop = low, low + max(high - low, 1.0)
     return dataclasses.replace(function, start=start, step=(stop - start) / (TABLE_ENTRIES - 1))
 
 
