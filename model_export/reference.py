@@ -61,7 +61,10 @@ def arranged(samples: NDArray[Any], tensor: Tensor, what: str) -> NDArray[Any]:
         *(1,) * (3 - len(expected)),
     ):
         wanted = "".join(f", {size}" for size in expected)
-        raise ExportError(f"{what} has shape {samples.shape}; expected is (samples{wanted})")
+        cure = ""
+        if len(expected) == 3 and samples.shape[1:] == (*expected[1:], expected[0]):
+            cure = ", as x.transpose(0, 3, 1, 2) gives it"
+        raise ExportError(f"{what} has shape {samples.shape}; expected is (samples{wanted}){cure}")
     if tensor.arrangement is None:
         return samples.reshape(len(samples), *tensor.shape)
     return tensor.arrangement.apply(samples, tensor.shape)

@@ -197,6 +197,10 @@ def read_run(path: Path) -> RunReport:
     try:
         raw = file.read_bytes()
     except OSError as error:
+        if (path / "manifest.json").is_file():
+            raise ReportError(
+                f"{path} is an image, not a run; tritforge simulate {path} -o RUN makes one"
+            ) from error
         raise ReportError(f"run {path} cannot be read: {REPORT}: {error.strerror}") from error
     try:
         document = parse(raw)

@@ -134,7 +134,7 @@ def _run(recorder: Recorder, inputs: torch.Tensor, shape: tuple[int, int, int]) 
     except Exception as error:
         if recorder.error is not None:
             raise recorder.error from error
-        raise _ModelError(failure(model, graph.name, error)) from error
+        raise _ModelError(failure(model, graph.name, error, inputs)) from error
     if recorder.error is not None:  # the model has caught it
         raise recorder.error
     tensor = one_output(output, graph.name)
@@ -250,8 +250,8 @@ def one_output(output: object, name: str) -> torch.Tensor:
     )
 
 
-def failure(model: nn.Module, name: str, error: Exception) -> str:
-    """One sentence for a model that raises: where, and what PyTorch says."""
+def failure(model: nn.Module, name: str, error: Exception, samples: torch.Tensor) -> str:
+    """One sentence for a model that raises on samples: where, and what PyTorch says."""
     names = {id(module): path for path, module in model.named_modules() if path}
     layer = line = ""
     trace = error.__traceback__
@@ -266,8 +266,8 @@ def failure(model: nn.Module, name: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} .."
     return (
-        f"network {name} cannot be run on the samples: {place}{': ' if place else ''}"
-        f"{type(error).__name__}: {text}"
+        f"network {name} cannot be run on samples of shape {tuple(samples.shape[1:])}: "
+        f"{place}{': ' if place else ''}{type(error).__name__}: {text}"
     )
 
 

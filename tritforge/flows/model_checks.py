@@ -63,7 +63,7 @@ def model_outputs(model: nn.Module, samples: NDArray[Any], name: str) -> NDArray
             try:
                 output = one_output(model(inputs[:1]), name)
             except Exception:
-                raise ExportError(failure(model, name, error)) from error
+                raise ExportError(failure(model, name, error, inputs)) from error
             batched = False
         if not batched:
             output = torch.stack([one_output(model(one[None]), name).reshape(-1) for one in inputs])

@@ -402,7 +402,9 @@ def test_unsupported():
     refused(lambda m, x: (x, x), "returns 2 tensors; it must return one tensor")
     refused(lambda m, x: {"logits": x}, r"returns a dictionary \(logits\)")
     refused(lambda m, x: F.max_pool2d(x, 2, dilation=2), "max-pool with dilation")
-    refused(lambda m, x: F.relu(x, bogus=1), "cannot be run on the samples: .*TypeError")
+    refused(
+        lambda m, x: F.relu(x, bogus=1), r"cannot be run on samples of shape \(.*\): .*TypeError"
+    )
     refused(lambda m, x: F.dropout(x, 0.3), "dropout is random in evaluation mode too")
     refused(lambda m, x: x + torch.randn(3, 1, 1), "randn is random in evaluation mode too")
     refused(lambda m, x: x - x.mean(0), "from others of the batch")
@@ -420,8 +422,11 @@ class TwoInputs(nn.Module):
 
 
 def test_shapes_that_do_not_match():
-    refused(nn.Sequential(nn.Conv2d(4, 2, 1)), "samples: layer 0: RuntimeError: Given groups=1")
-    refused(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "samples: layer 1: RuntimeError: mat1")
+    refused(nn.Sequential(nn.Conv2d(4, 2, 1)), "layer 0: RuntimeError: Given groups=1")
+    refused(
+        nn.Sequential(nn.Flatten(), nn.Linear(5, 2)),
+        r"of shape \(3, 9, 8\): layer 1: RuntimeError: mat1",
+    )
     refused(
         nn.Sequential(nn.Conv2d(3, 2, 11)), "its output would have -1 x -2 pixels; the kernel does"
     )

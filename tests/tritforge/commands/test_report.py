@@ -104,6 +104,9 @@ def test_refusals(ran, tmp_path, capsys):
     assert "lies in" in refused(capsys, "report", run, "-o", run / "page.html")
     assert "cannot be read" in refused(capsys, "report", tmp_path / "no", "-o", tmp_path / "x.html")
     assert "neither one that ships" in refused(capsys, "report", run, "--technology", "9nm")
+    assert "is an image, not a run; tritforge simulate" in refused(
+        capsys, "report", ran / "image", "-o", tmp_path / "x.html"
+    )
     np.save(tmp_path / "other.npy", np.ones((2, 2, 4, 4), np.float32))
     assert "the run is of 3 images, the input has 2" in refused(
         capsys, "report", run, "--input", tmp_path / "other.npy"

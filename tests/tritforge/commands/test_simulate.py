@@ -112,7 +112,8 @@ def test_simulate_takes_one_image_and_codes(capsys, exported, tmp_path):
     ("array", "words"),
     [
         (np.zeros((0, 2, 4, 4), np.float32), "empty"),
-        (np.zeros((1, 3, 4, 4), np.float32), "(images, 2, 4, 4)"),
+        (np.zeros((1, 3, 4, 4), np.float32), "(samples, 2, 4, 4)"),
+        (np.zeros((1, 4, 4, 2), np.float32), "as x.transpose(0, 3, 1, 2) gives it"),
         (np.full((1, 2, 4, 4), np.inf, np.float32), "infinite"),
         (np.full((1, 2, 4, 4), 300), "activation codes from 300"),
         (np.zeros((1, 2, 4, 4)), "must be integers, not float64"),
