@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from tritforge.commands.options import CONFIG_HELP, clock_option, json_option
+from tritforge.commands.options import CONFIG_HELP, clock_option, is_given, json_option
+from tritforge.common.errors import warn
 from tritforge.console import progress_bar, show
 
 __all__ = ["command"]
@@ -63,6 +64,10 @@ def command(
     utilization, and the commands that give the same numbers. Ends within five minutes, most of
     which goes into compiling the simulator the first time. The exit code is 1 if anything differs.
     """
+    if is_given("clock") and as_json:
+        warn("JSON has cycles and no times, so --clock changes nothing")
+    if is_given("checked") and checked > images:
+        warn(f"--layers-of {checked} is more than there are images: all {images} are compared")
     from tritforge.flows.demo import run
     from tritforge.tables.demo import demo_parts
 

@@ -84,6 +84,8 @@ def command(
     """
     if is_given("clock") and backend == "golden":
         warn("backend golden has no cycles, so --clock changes nothing")
+    elif is_given("clock") and as_json:
+        warn("JSON has cycles and no times, so --clock changes nothing")
     from tritforge.flows.inputs import opened
     from tritforge.flows.simulate import report_of, simulate
     from tritforge.tables.simulate import layer_tables, summary

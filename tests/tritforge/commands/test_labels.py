@@ -90,6 +90,29 @@ def test_a_clock_without_cycles(capsys, exported, tmp_path):
     assert err == "tritforge: warning: backend golden has no cycles, so --clock changes nothing\n"
 
 
+@pytest.mark.compiles
+def test_a_clock_without_times(capsys, exported, tmp_path):
+    command = simulate(exported, tmp_path / "run", "--backend", "cycle", "--clock", "10")
+    assert call(capsys, *command)[::2] == (0, "")
+    code, out, err = call(capsys, *command, "--json")
+    assert code == 0
+    assert json.loads(out)["warnings"] == [
+        "JSON has cycles and no times, so --clock changes nothing"
+    ]
+    assert err.startswith("tritforge: warning: JSON has cycles")
+
+
+@pytest.mark.compiles
+def test_more_layers_than_images(capsys, tmp_path):
+    command = ["demo", "-o", tmp_path / "demo", "--images", "2", "--no-baseline"]
+    code, _, err = call(capsys, *command, "--layers-of", "4")
+    assert code == 0
+    assert (
+        err
+        == "tritforge: warning: --layers-of 4 is more than there are images: all 2 are compared\n"
+    )
+
+
 def test_what_is_clipped_is_said(capsys, exported, tmp_path):
     x = np.load(exported / "x.npy")
     np.save(tmp_path / "x.npy", x * 50)
