@@ -153,6 +153,7 @@ FEATURES = frozenset(
         "residual",
         "term planes",
         "shared trits",
+        "windows that follow no stride",
         "stride",
         "dilation",
         "padding",
@@ -252,6 +253,7 @@ def features(case: Case) -> set[str]:
             ]
         ),
         "shared trits": any(group.shared for group in groups),
+        "windows that follow no stride": any(group.windows != (None, None) for group in groups),
         "stride": any(max(group.stride) > 1 for group in groups),
         "dilation": any(max(group.dilation) > 1 for group in groups),
         "padding": any(max(group.padding) > 0 for group in groups),

@@ -13,7 +13,15 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import MemoryImage, emit
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import emit_streamed
-from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Requantization, Tensor
+from tritforge.model_export.network import (
+    ColumnGroup,
+    Layer,
+    Network,
+    Pool,
+    Requantization,
+    Tensor,
+    Window,
+)
 from tritforge.model_export.passes.quantize import partial_bounds
 
 __all__ = [
@@ -61,17 +69,9 @@ def accumulate(layer, tensors):
             trits < 0, -group.coefficient_minus, 0
         )
         for ky in range(group.kernel[0]):
-            y = (
-                np.arange(layer.height) * group.stride[0]
-                - group.padding[0]
-                + ky * group.dilation[0]
-            )
+            y = _met(group, 0, layer.height, ky)
             for kx in range(group.kernel[1]):
-                x = (
-                    np.arange(layer.width) * group.stride[1]
-                    - group.padding[1]
-                    + kx * group.dilation[1]
-                )
+                x = _met(group, 1, layer.width, kx)
                 oy = np.flatnonzero((y >= 0) & (y < source.shape[1]))
                 ox = np.flatnonzero((x >= 0) & (x < source.shape[2]))
                 values = source[:, y[oy]][:, :, x[ox]]
@@ -79,6 +79,15 @@ def accumulate(layer, tensors):
                 rows = np.arange(*group.rows)
                 result[np.ix_(rows, oy, ox)] += np.einsum("rc,chw->rhw", matrix, values)
     return result
+
+
+def _met(group, axis, outputs, tap):
+    """The source's row (column) that a kernel position meets, for every output; -1: none."""
+    window, dilation = group.windows[axis], group.dilation[axis]
+    if window is None:
+        return np.arange(outputs) * group.stride[axis] - group.padding[axis] + tap * dilation
+    first, begin, end = (np.array(part) for part in (window.first, window.begin, window.end))
+    return np.where((begin <= tap) & (tap < end), first + tap * dilation, -1)
 
 
 def run_layer(layer, tensors):
@@ -167,7 +176,7 @@ class _Builder:
     def __init__(self, rng, config, max_layers, max_channels, max_size):
         self.rng = rng
         self.config = config
-        self.table_rng = rng.spawn(1)[0]
+        self.table_rng, self.window_rng = rng.spawn(2)
         self.tables = []
         self.max_layers = max_layers
         self.max_channels = max_channels
@@ -281,6 +290,18 @@ class _Builder:
         kernel, stride, dilation = self.pick(1, 4), self.pick(1, 3), self.pick(1, 2)
         reach = (out - 1) * stride + (kernel - 1) * dilation
         return kernel, stride, self.pick(-min(1, size - 1), min(4, reach)), dilation
+
+    def irregular(self, out, size, kernel, dilation):
+        """A window that follows no stride, sometimes: forwards, backwards, repeated, cut."""
+        rng = self.window_rng
+        if rng.random() < 0.6:
+            return None
+        first = rng.integers(-kernel * dilation, size + 1, out)
+        if rng.random() < 0.3:
+            first = np.arange(size - 1, size - 1 - out, -1)
+        begin = rng.integers(0, kernel + 1, out) * (rng.random(out) < 0.3)
+        end = np.maximum(begin, rng.integers(0, kernel + 1, out))
+        return Window(*(tuple(part.tolist()) for part in (first, begin, end)))
 
     def source(self):
         """Mostly the newest tensor, sometimes an earlier one."""
@@ -403,6 +424,10 @@ class _Builder:
                     stride=(sy, sx),
                     padding=(py, px),
                     dilation=(dy, dx),
+                    windows=(
+                        self.irregular(height, other.height, ky, dy),
+                        self.irregular(width, other.width, kx, dx),
+                    ),
                 )
             return rows, height, width, groups
         raise AssertionError(kind)
