@@ -390,8 +390,13 @@ class _Lowering:
             terms += sources
         sizes = np.unique(np.abs(np.concatenate([one.gain for one in terms])))
         if len(sizes) > _MOST_FACTORS:
-            terms = [self._copied(value, self._sources(value), node) for value in node.values]
             offset, sizes = np.zeros(node.shape[0]), np.ones(1)
+            offset += sum(value.constants for value in node.values if not value.pieces)
+            terms = [
+                self._copied(value, self._sources(value), node)
+                for value in node.values
+                if value.pieces
+            ]
         groups = []
         factor = float(sizes[0]) if len(sizes) == 1 and sizes[0] else 1.0
         for one in terms:
@@ -678,7 +683,8 @@ class _DenseGroups(GroupMaker):
             while len(own):
                 place, once = np.unique(self.elements.place[own], return_index=True)
                 if len(place) == channels * height * width:
-                    full = trits if np.array_equal(own, once) else trits[:, own[once]]
+                    alone = np.array_equal(own[once], np.arange(trits.shape[1]))
+                    full = trits if alone else trits[:, own[once]]
                 else:
                     full = np.zeros((self.rows, channels * height * width), np.int8)
                     full[:, place] = trits[:, own[once]]

@@ -21,6 +21,7 @@ from tritforge.model_export.frontend.recorder import (
     RearrangeError,
     Recorder,
     as_image,
+    checksum,
     is_users,
 )
 from tritforge.model_export.network import Arrangement
@@ -138,7 +139,7 @@ def _run(recorder: Recorder, inputs: torch.Tensor, shape: tuple[int, int, int]) 
     if recorder.error is not None:  # the model has caught it
         raise recorder.error
     tensor = one_output(output, graph.name)
-    if any(weight._version != version for weight, version in recorder.shared):
+    if any(checksum(weight) != before for weight, before in recorder.shared):
         raise _ChangedWeightsError
     _finish(recorder, tensor, node)
 

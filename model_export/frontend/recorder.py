@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
@@ -24,17 +25,19 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_flatten, tree_map
 
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.frontend.elements import SAMPLE, Contents, Elements
+from tritforge.model_export.frontend.elements import CONSTANT, SAMPLE, Contents, Elements
 from tritforge.model_export.frontend.graph import (
     Copy,
     Dense,
     Graph,
     Node,
     Opaque,
+    Sum,
     Tail,
     Value,
     extract,
 )
+from tritforge.model_export.frontend.regions import parts
 from tritforge.model_export.network import Arrangement
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "RearrangeError",
     "Recorder",
     "as_image",
+    "checksum",
     "images",
     "is_users",
 ]
@@ -119,10 +123,11 @@ class Recorder(TorchDispatchMode):
         self._kept = kept
         if kept is not None:
             kept.clear()
-        #: Weights that nodes share with the model, and their versions when they were read.
-        self.shared: list[tuple[torch.Tensor, int]] = []
+        #: Weights that nodes share with the model, and their checksums when they were read.
+        self.shared: list[tuple[NDArray[np.float32], int]] = []
         self._caller: FrameType | None = None
         self.operation = ""
+        self._one: int | None = None  # number of an element that is 1
 
     # ----- what PyTorch calls
 
@@ -190,9 +195,12 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         drawn = [why for one in tensors if (why := self._is_random(one))]
         if drawn or torch.Tag.nondeterministic_seeded in func.tags:
+            why = drawn[0] if drawn else self._dropout() or name
             raise self.refuse(
-                f"{_common_name(drawn[0] if drawn else name)} is random in evaluation mode too",
-                "pass training=self.training to it, or leave it out",
+                f"{_common_name(why)} is random in evaluation mode too",
+                "pass training=self.training to it, or leave it out"
+                if "dropout" in why or why == "bernoulli_"
+                else "draw the numbers once, when the model is made, and keep them in a buffer",
             )
         if name in _DECISIONS:
             raise self.refuse(
@@ -360,12 +368,44 @@ class Recorder(TorchDispatchMode):
         value = extract(self.graph, elements)
         if value is None:
             self._rearrange(elements)
+            value = self._in_parts(elements)
+        if value is None:
             raise self.refuse(
                 f"{what or _common_name(self.operation)} reads activations in an order that "
                 "is no channels, rows and columns of what computed them",
                 "rows and columns may be cut, padded, repeated or reversed, but not exchanged",
             )
         return value
+
+    def _in_parts(self, elements: Elements) -> Value | None:
+        """A value that a layer of its own puts together, from parts that are rows and columns; None
+        where there are too many."""
+        channels, height, width = elements.shape
+        values = parts(self.graph, elements, self._one)
+        if values is None and self._one is None:
+            self._one = self._constant_one()
+            values = parts(self.graph, elements, self._one)
+        if values is None:
+            return None
+        node = Sum(
+            f"{self.layer_name(_common_name(self.operation))}.input",
+            self.place(),
+            (channels, height, width),
+            values=values,
+            kind="identity",
+        )
+        self.add(node)
+        return extract(self.graph, Elements(self.graph.numbers(node, 1)[0]))
+
+    def _constant_one(self) -> int:
+        """Number of an element that is 1 for every input: a channel of a layer of one pixel."""
+        source = torch.tensor([0, CONSTANT]).reshape(2, 1, 1)
+        zero_and_one = torch.tensor([0.0, 1.0], dtype=torch.float64).reshape(2, 1, 1)
+        value = extract(self.graph, Elements(source, zero_and_one, zero_and_one))
+        assert value is not None
+        node = Copy("constant", self.place(), value.shape, value=value)
+        self.add(node)
+        return node.number + 1
 
     def _rearrange(self, elements: Elements) -> None:
         """Ask for another order of the input's values, if that makes rows and columns of these."""
@@ -398,6 +438,9 @@ class Recorder(TorchDispatchMode):
         """The same elements, computed as they are by a layer of their own; (batch, ..)."""
         one = self.one_sample(elements)
         value, _ = self.laid_out(one)
+        shape = as_image(one.shape)
+        if value is None and shape is not None:
+            value = self._in_parts(one.reshaped(*shape))
         name = self.layer_name(_common_name(self.operation))
         node: Node
         if value is not None:
@@ -494,6 +537,11 @@ _DECISIONS = frozenset(
         "nonzero_static",
     ]
 )
+
+
+def checksum(array: NDArray[np.float32]) -> int:
+    """A number that is another one when the array has been changed, by whatever means."""
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _is_view(func: Any) -> bool:

@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from tritforge.model_export.frontend.elements import Elements
+from tritforge.model_export.frontend.graph import Unary
+from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
 from tritforge.model_export.frontend.operators.functions import apply
 from tritforge.model_export.frontend.recorder import Handler, Recorder
 from tritforge.model_export.functions import Function
 
 __all__ = ["MOVEMENT"]
+
+#: Steps that end a function which is a mask.
+_COMPARISONS = frozenset(["gt", "ge", "lt", "le", "eq", "ne"])
 
 Operand = Elements | torch.Tensor
 
@@ -26,7 +32,10 @@ def _only_constants(recorder: Recorder, arguments: object) -> None:
         if isinstance(one, tuple | list):
             _only_constants(recorder, one)
         elif isinstance(one, Elements):
-            raise recorder.refuse("an activation's value chooses what is read")
+            raise recorder.refuse(
+                "an activation's value chooses what is read",
+                "where it chooses between two values, use torch.where",
+            )
 
 
 def _same(recorder: Recorder, x: Elements, *args: Any, **kwargs: Any) -> Elements:
@@ -107,6 +116,8 @@ def _index_put(
     values: Operand,
     accumulate: bool = False,
 ) -> Elements:
+    if _is_mask(recorder, x, indices) and not accumulate:
+        return _masked_fill(recorder, x, indices[0], values)
     _only_constants(recorder, tuple(indices))
     if accumulate:
         raise recorder.unsupported("index_put with accumulate")
@@ -115,6 +126,40 @@ def _index_put(
         (_as_elements(x), _as_elements(values)),
         lambda arrays: torch.ops.aten.index_put(arrays[0], places, arrays[1]),
     )
+
+
+def _is_mask(recorder: Recorder, x: Operand, indices: Sequence[Any]) -> bool:
+    """Whether the one index is a comparison of activations, element by element."""
+    if len(indices) != 1 or not isinstance(indices[0], Elements) or indices[0].shape != x.shape:
+        return False
+    owner, _ = recorder.graph.owners(indices[0].source)
+    nodes = [recorder.graph.nodes[index] for index in np.unique(owner[owner >= 0])]
+    return all(
+        isinstance(node, Unary) and node.function.steps.split()[-1] in _COMPARISONS
+        for node in nodes
+    )
+
+
+def _into(name: str, overload: str = "default") -> Handler:
+    """An operation (x, axis, positions, what) that puts elements, or a number, at constant
+    positions along an axis."""
+    function = getattr(getattr(torch.ops.aten, name), overload)
+
+    def handler(recorder: Recorder, x: Operand, dim: int, index: Any, what: Any) -> Elements:
+        _only_constants(recorder, index)
+        if name != "scatter":
+            shape: tuple[int, ...] = (*x.shape[:dim], len(index), *x.shape[dim:][1:])
+        elif isinstance(what, Elements | torch.Tensor):
+            shape = tuple(what.shape)
+        else:
+            shape = tuple(index.shape)
+        given = what if isinstance(what, Elements) else Elements.constant(torch.as_tensor(what))
+        return Elements.joined(
+            (_as_elements(x), given.expanded(shape)),
+            lambda arrays: function(arrays[0], dim, index, arrays[1]),
+        )
+
+    return handler
 
 
 def _copy(recorder: Recorder, x: Operand, source: Operand, *args: Any) -> Elements:
@@ -134,7 +179,8 @@ def _zero(recorder: Recorder, x: Elements) -> Elements:
 
 def _masked_fill(recorder: Recorder, x: Operand, mask: Any, value: Any) -> Elements:
     if isinstance(mask, Elements):
-        raise recorder.unsupported("masked_fill with a mask of activations", "use torch.where")
+        found: Elements = ARITHMETIC["where"](recorder, mask, value, x)
+        return found
     filled = value if isinstance(value, Elements) else Elements.constant(torch.as_tensor(value))
     return Elements.joined(
         (filled, _as_elements(x)), lambda arrays: torch.where(mask, arrays[0], arrays[1])
@@ -149,6 +195,9 @@ MOVEMENT: dict[str, Handler] = {
     "zero": _zero,
     "masked_fill": _masked_fill,
     "index_put": _index_put,
+    "index_copy": _into("index_copy"),
+    "index_fill": _into("index_copy"),
+    "scatter": _into("scatter", "src"),
     "constant_pad_nd": _pad,
     "_to_copy": _to_copy,
     "slice_scatter": _two("slice_scatter"),

@@ -41,6 +41,8 @@ HINTS: dict[str, str] = {
     "upsample_bilinear2d": "use nearest up-sampling",
     "upsample_linear1d": "use nearest up-sampling",
     "upsample_bicubic2d": "use nearest up-sampling",
+    "index_add": "add tensors, and put the parts together with torch.cat",
+    "scatter_add": "add tensors, and put the parts together with torch.cat",
     "embedding": "an activation's value cannot choose what is read",
     "argmax": "return the scores; their largest is found on the host",
     "argmin": "return the scores; their smallest is found on the host",

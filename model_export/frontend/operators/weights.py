@@ -11,7 +11,7 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.frontend.elements import SAMPLE, Elements
 from tritforge.model_export.frontend.graph import Convolution, Dense, extract
 from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
-from tritforge.model_export.frontend.recorder import Handler, Recorder
+from tritforge.model_export.frontend.recorder import Handler, Recorder, checksum
 
 __all__ = ["WEIGHTS"]
 
@@ -33,10 +33,11 @@ def _weight(recorder: Recorder, tensor: torch.Tensor) -> NDArray[np.float32]:
     broken = int(torch.count_nonzero(~torch.isfinite(values)))
     if broken:
         _finite(recorder, tensor, "weight")
+    array = values.numpy()
     if recorder.copies:
-        return values.numpy().copy()
-    recorder.shared.append((tensor, tensor._version))
-    return values.numpy()
+        return array.copy()
+    recorder.shared.append((array, checksum(array)))
+    return array
 
 
 def _known(recorder: Recorder, weight: Any, what: str = "weights") -> torch.Tensor:
@@ -62,8 +63,6 @@ def _convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Elements:
-    if transposed:
-        raise recorder.unsupported("a transposed convolution", "use nearest up-sampling and a conv")
     weight = _known(recorder, weight)
     if not isinstance(x, Elements):
         raise recorder.refuse("it convolves a constant")
@@ -74,9 +73,13 @@ def _convolution(
     if flat:
         weight, one = weight.unsqueeze(2), one.moved(lambda values: values.unsqueeze(1))
     s, p, d = (
-        (fill, int(pair[0])) if flat else (int(pair[0]), int(pair[-1]))
+        (fill, int(pair[0])) if flat else _two(pair)
         for pair, fill in ((stride, 1), (padding, 0), (dilation, 1))
     )
+    if transposed:
+        extra = (0, int(output_padding[0])) if flat else _two(output_padding)
+        one, weight = _transposed(one, weight, s, p, d, extra, int(groups))
+        s, p = (1, 1), (0, 0)
     kernel = (int(weight.shape[2]), int(weight.shape[3]))
     height, width = (
         (size + 2 * before - step * (taps - 1) - 1) // jump + 1
@@ -96,6 +99,38 @@ def _convolution(
     )
     found = recorder.add(node)
     return found.moved(lambda values: values.squeeze(2)) if flat else found
+
+
+def _two(pair: Sequence[int]) -> tuple[int, int]:
+    return (int(pair[0]), int(pair[-1]))
+
+
+def _transposed(
+    one: Elements,
+    weight: torch.Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    extra: tuple[int, int],
+    groups: int,
+) -> tuple[Elements, torch.Tensor]:
+    """Input and weights of the convolution with stride 1 and no padding that a transposed one is:
+    zeros between the pixels and around them, and the kernel turned around."""
+    edges: list[int] = []  # left, right, top, bottom
+    for axis in (1, 0):
+        reach = dilation[axis] * (weight.shape[2 + axis] - 1) - padding[axis]
+        edges += [reach, reach + extra[axis]]
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        channels, height, width = values.shape
+        between = values.new_zeros(
+            channels, (height - 1) * stride[0] + 1, (width - 1) * stride[1] + 1
+        )
+        between[:, :: stride[0], :: stride[1]] = values
+        return torch.constant_pad_nd(between, edges)
+
+    parts = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return one.filled(spread), parts.flip(2, 3)
 
 
 def _mm(recorder: Recorder, x: Any, y: Any) -> Elements:

@@ -413,7 +413,6 @@ def test_unsupported():
     refused(nn.Sequential(nn.LayerNorm([3, 9, 8])), r"layer 0 \(LayerNorm\): layer_norm is not")
     refused(nn.InstanceNorm2d(3), "takes its mean and variance from the batch")
     refused(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "from the batch")
-    refused(nn.Sequential(nn.ConvTranspose2d(3, 2, 2)), "a transposed convolution is not supported")
 
 
 class TwoInputs(nn.Module):
