@@ -40,7 +40,7 @@ CONFIG = Config(
 @pytest.fixture(scope="module")
 def network():
     return random_network(
-        np.random.default_rng(3), CONFIG, max_layers=3, max_channels=6, max_size=4
+        np.random.default_rng(4), CONFIG, max_layers=3, max_channels=6, max_size=4
     )
 
 
