@@ -329,6 +329,10 @@ class Recorder(TorchDispatchMode):
 
     # ----- for handlers
 
+    def common_name(self) -> str:
+        """What people call the operation that is being recorded."""
+        return _common_name(self.operation.rstrip("_"))
+
     def layer_name(self, operation: str) -> str:
         """Name of a layer that the operation becomes: its module, or function within a module."""
         module = self._modules[-1] if self._modules else None
@@ -468,6 +472,10 @@ class Recorder(TorchDispatchMode):
         of their axes is; None where they are in another order."""
         for shape, axes in _layouts(one.shape):
             value = extract(self.graph, one.reshaped(*shape))
+            if value is not None:
+                return value, axes
+        for shape, axes in _layouts(one.shape):
+            value = self._in_parts(one.reshaped(*shape))
             if value is not None:
                 return value, axes
         return None, ()

@@ -427,9 +427,11 @@ class Emitter:
                 f"looked up"
             )
         if not self.config.activation_tables:
+            name = "a function" if layer.function is None else layer.function.name
             raise ExportError(
-                f"layer {layer.name} has an activation table; configuration {self.config.name} "
-                f"has none, so set its field activation_tables to 1 or more"
+                f"layer {layer.name} applies {name}, which takes an activation table; "
+                f"configuration {self.config.name} has none, so set its field activation_tables "
+                f"to 1 or more, or use ReLU or a clamp"
             )
         if not (-128 <= rule.low <= rule.high <= 127 or 0 <= rule.low <= rule.high <= 255):
             raise ExportError(

@@ -75,7 +75,7 @@ def add_up(recorder: Recorder, terms: list[Elements]) -> Elements:
     values = [recorder.image(single.picked(order)) for single in singles]
     function, alike = None, None
     if len(terms) == 2 and _may_be_alike(recorder, terms):
-        alike = combined(recorder, "sum", "add", terms)
+        alike = combined(recorder, "add", terms)
         last = recorder.graph.nodes[-1]
         if alike is not None and isinstance(last, Unary):
             function = last
@@ -151,7 +151,7 @@ def _mul(recorder: Recorder, x: Operand, y: Operand) -> Elements:
 def _together(recorder: Recorder, operation: str, *operands: Elements | float) -> Elements:
     names = {"mul": "product", "div": "quotient", "max": "maximum", "min": "minimum"}
     name = names.get(operation, operation)
-    found = combined(recorder, name, operation, operands)
+    found = combined(recorder, operation, operands)
     if found is None:
         raise recorder.refuse(
             f"the {name} of two activations is not supported",

@@ -80,7 +80,7 @@ def _unary(
         parent = graph.nodes[index]
         gain, offset, used = found
         node = Unary(
-            recorder.layer_name(function.name),
+            recorder.layer_name(recorder.common_name()),
             recorder.place(),
             parent.shape,
             source=parent,
@@ -143,7 +143,7 @@ def root(node: Node) -> _Root:
 
 
 def combined(
-    recorder: Recorder, name: str, operation: str, operands: Sequence[Elements | float]
+    recorder: Recorder, operation: str, operands: Sequence[Elements | float]
 ) -> Elements | None:
     """``operation(operands)`` where all are functions of the same elements; None where they are
     not. Numbers stand for themselves."""
@@ -158,7 +158,7 @@ def combined(
         mask = np.ones(shape, bool)
         for (owner, _), index in zip(owners, combination, strict=True):
             mask &= owner == index
-        made = _combine(recorder, name, operation, wide, arrays, owners, combination, mask)
+        made = _combine(recorder, operation, wide, arrays, owners, combination, mask)
         if made is None:
             return None
         node, numbers = made
@@ -168,7 +168,6 @@ def combined(
 
 def _combine(
     recorder: Recorder,
-    name: str,
     operation: str,
     operands: Sequence[Elements | float],
     arrays: Sequence[Elements],
@@ -223,7 +222,7 @@ def _combine(
     ]
     used = ~np.isnan(gain)
     node = Unary(
-        recorder.layer_name(name),
+        recorder.layer_name(recorder.common_name()),
         recorder.place(),
         first.node.shape,
         source=first.node,
