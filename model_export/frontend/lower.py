@@ -239,7 +239,7 @@ class _Lowering:
         groups = []
         for source in sources:
             gain[source.rows], offset[source.rows] = source.gain, source.offset
-            groups += _identity(source, shape[0])
+            groups += _identity(source)
         return self._add(Draft(name, kind, *shape, groups, gain=gain, offset=offset))
 
     def _around(self, source: Source, value: Value, name: str, where: str) -> Source:
@@ -403,7 +403,7 @@ class _Lowering:
             for size in np.unique(np.abs(one.gain)):
                 chosen = np.abs(one.gain) == size
                 if size:
-                    groups += _identity(_some(one, chosen), node.shape[0], size / factor)
+                    groups += _identity(_some(one, chosen), size / factor, with_sign=True)
         draft = Draft(node.name, node.kind, *node.shape, groups, offset=offset)
         draft.gain = draft.gain * factor
         return self._add(draft)
@@ -712,15 +712,15 @@ class _DenseGroups(GroupMaker):
         return result
 
 
-def _identity(source: Source, rows: int, size: float = 1.0) -> list[ColumnGroup]:
-    """Groups that add a source's channels into rows, with the sign of their gain where ``size`` is
-    its magnitude."""
+def _identity(source: Source, size: float = 1.0, *, with_sign: bool = False) -> list[ColumnGroup]:
+    """Groups that add a source's channels into rows, times ``size``, and with the sign of their
+    gain if ``with_sign``."""
     groups = []
     for part in _distinct(source):
         start, stop = int(part.channels.min()), int(part.channels.max()) + 1
         first, last = int(part.rows.min()), int(part.rows.max()) + 1
         trits = np.zeros((last - first, stop - start, 1, 1), np.int8)
-        signs = np.ones(len(part.rows))
+        signs = np.sign(part.gain) if with_sign else np.ones(len(part.rows))
         trits[part.rows - first, part.channels - start, 0, 0] = signs
         stride, padding, dilation, windows = _placed(
             part, (1, 1), (1, 1), (0, 0), (1, 1), (len(part.y), len(part.x))

@@ -259,6 +259,12 @@ CALLS = {
     "subtract": (lambda m, x: m.b(m.a(x)) - m.c(m.a(x)), 5),
     "constants": (lambda m, x: m.b(2 * m.a((x - 0.5) / 0.25) + 1) * -3, 3),
     "one minus": (lambda m, x: m.b(1 - m.a(x)), 2),
+    "subtract from a read value": (
+        lambda m, x: (lambda y, z: m.c(torch.cat([y - z, z], 2)) + m.c(torch.cat([y, z], 2)))(
+            m.a(x), m.b(m.a(x)).relu()
+        ),
+        9,
+    ),
     "negate": (lambda m, x: m.b(-m.a(x).neg()), 2),
     "mean": (lambda m, x: m.fc(m.a(x).mean((2, 3))), 3),
     "mean keepdim": (lambda m, x: m.b(torch.mean(m.a(x), [-1, -2], keepdim=True)), 3),
