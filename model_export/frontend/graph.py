@@ -27,7 +27,9 @@ __all__ = [
     "Tail",
     "Unary",
     "Value",
+    "each_once",
     "extract",
+    "present",
 ]
 
 Shape = tuple[int, int, int]
@@ -187,6 +189,18 @@ class Tail:
     apply: Callable[[torch.Tensor], torch.Tensor]
 
 
+def present(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different numbers in an array, ascending, without those below 0."""
+    return np.flatnonzero(np.bincount(numbers[numbers >= 0].ravel()))
+
+
+def each_once(numbers: NDArray[np.int64], count: int) -> bool:
+    """Whether the numbers are 0 .. count - 1 in any order."""
+    if numbers.size != count or (count and not 0 <= numbers.min() <= numbers.max() < count):
+        return False
+    return bool((np.bincount(numbers.ravel(), minlength=count) == 1).all())
+
+
 class Graph:
     """Nodes in the order in which they were computed.
 
@@ -249,7 +263,7 @@ class Graph:
     def scattered(self, elements: Elements) -> Scattered:
         """Elements of one sample, flat."""
         owner, place = self.owners(elements.source.reshape(-1))
-        indices = np.unique(owner[owner >= 0])
+        indices = present(owner)
         nodes = tuple(self.nodes[index] for index in indices)
         named = np.where(owner >= 0, np.searchsorted(indices, owner), -1)
         return Scattered(
@@ -278,7 +292,7 @@ def extract(graph: Graph, elements: Elements) -> Value | None:
             return None
         constants[channel] = values[0]
     pieces: list[Piece] = []
-    for index in np.unique(of[of >= 0]):
+    for index in present(of):
         rows = np.flatnonzero(of == index)
         node = graph.nodes[index]
         found = _pieces(node, rows, live[rows], place[rows], gain[rows], offset[rows])

@@ -35,7 +35,9 @@ from tritforge.model_export.frontend.graph import (
     Sum,
     Tail,
     Value,
+    each_once,
     extract,
+    present,
 )
 from tritforge.model_export.frontend.regions import parts
 from tritforge.model_export.network import Arrangement
@@ -259,9 +261,9 @@ class Recorder(TorchDispatchMode):
         plain = np.ones(len(values), bool)
         for array, neutral in ((elements.gain, 1), (elements.offset, 0)):
             plain &= array is None or array[single].numpy() == neutral
-        for index in np.unique(owner[owner >= 0]):
+        for index in present(owner):
             own, node = (owner == index) & plain, self.graph.nodes[index]
-            if int(index) not in kept and len(np.unique(place[own])) == math.prod(node.shape):
+            if int(index) not in kept and each_once(place[own], math.prod(node.shape)):
                 found = np.empty(math.prod(node.shape), np.float32)
                 found[place[own]] = values[own]
                 kept[int(index)] = found.reshape(node.shape)

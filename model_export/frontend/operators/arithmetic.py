@@ -3,11 +3,10 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 
 from tritforge.model_export.frontend.elements import CONSTANT, Elements
-from tritforge.model_export.frontend.graph import Sum, Unary, extract
+from tritforge.model_export.frontend.graph import Sum, Unary, each_once, extract
 from tritforge.model_export.frontend.operators.functions import apply, clamp, combined, root
 from tritforge.model_export.frontend.recorder import Handler, Recorder, images
 from tritforge.model_export.functions import Function
@@ -123,7 +122,7 @@ def _order(recorder: Recorder, singles: list[Elements]) -> torch.Tensor | None:
         node = recorder.graph.nodes[int(owner[0])] if owner[0] >= 0 else None
         if node is None or (owner != owner[0]).any():
             continue
-        if len(np.unique(place)) == count == math.prod(node.shape):
+        if count == math.prod(node.shape) and each_once(place, count):
             numbers = torch.empty(count, dtype=torch.int64)
             numbers[torch.from_numpy(place)] = torch.arange(count)
             candidates.append(numbers.reshape(node.shape))

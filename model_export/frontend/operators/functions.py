@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tritforge.model_export.frontend.elements import CONSTANT, Elements
-from tritforge.model_export.frontend.graph import Node, Sum, Unary
+from tritforge.model_export.frontend.graph import Node, Sum, Unary, present
 from tritforge.model_export.frontend.recorder import Handler, Recorder
 from tritforge.model_export.functions import IDENTITY, Function, combine, compose, number
 
@@ -23,6 +23,8 @@ __all__ = ["FUNCTIONS", "apply", "clamp", "combined", "root"]
 
 #: Ratios that differ by less than this, relatively, are the same but for rounding.
 _SAME = 1e-6
+#: Combinations of nodes that are counted in an array.
+_MOST_KINDS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,13 @@ def _unary(
     graph = recorder.graph
     owner, place = graph.owners(x.source)
     affine = [
-        _per_channel(graph.nodes[index], owner == index, place, x)
-        for index in np.unique(owner[owner >= 0])
+        _per_channel(graph.nodes[index], owner == index, place, x) for index in present(owner)
     ]
     if any(one is None for one in affine):
         return _unary(recorder, recorder.settled(x), function, limits)
     constants = function(x.offsets().numpy()) if (owner < 0).any() else np.zeros(())
     source = x.source.clone()
-    for index, found in zip(np.unique(owner[owner >= 0]), affine, strict=True):
+    for index, found in zip(present(owner), affine, strict=True):
         assert found is not None
         parent = graph.nodes[index]
         gain, offset, used = found
@@ -152,7 +153,7 @@ def combined(
     graph = recorder.graph
     owners = [graph.owners(one.source) for one in wide if isinstance(one, Elements)]
     arrays = [one for one in wide if isinstance(one, Elements)]
-    combinations = np.unique(np.stack([owner.ravel() for owner, _ in owners]), axis=1).T
+    combinations = _combinations([owner for owner, _ in owners])
     source = torch.full(shape, CONSTANT)
     for combination in combinations:
         mask = np.ones(shape, bool)
@@ -164,6 +165,22 @@ def combined(
         node, numbers = made
         source[torch.from_numpy(mask)] = numbers + node.number
     return Elements(source)
+
+
+def _combinations(owners: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The different columns of arrays of one shape that hold indices, or -1."""
+    most = max(int(owner.max()) for owner in owners) + 2
+    key = np.zeros(owners[0].shape, np.int64)
+    for owner in owners:
+        key = key * most + owner + 1
+    kinds = (
+        np.flatnonzero(np.bincount(key.ravel()))
+        if most ** len(owners) <= _MOST_KINDS
+        else (np.unique(key))
+    )
+    powers = most ** np.arange(len(owners))[::-1]
+    columns: NDArray[np.int64] = kinds[:, None] // powers % most - 1
+    return columns
 
 
 def _combine(

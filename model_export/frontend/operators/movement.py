@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from tritforge.model_export.frontend.elements import Elements
-from tritforge.model_export.frontend.graph import Unary
+from tritforge.model_export.frontend.graph import Unary, present
 from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
 from tritforge.model_export.frontend.operators.functions import apply
 from tritforge.model_export.frontend.recorder import Handler, Recorder
@@ -133,7 +132,7 @@ def _is_mask(recorder: Recorder, x: Operand, indices: Sequence[Any]) -> bool:
     if len(indices) != 1 or not isinstance(indices[0], Elements) or indices[0].shape != x.shape:
         return False
     owner, _ = recorder.graph.owners(indices[0].source)
-    nodes = [recorder.graph.nodes[index] for index in np.unique(owner[owner >= 0])]
+    nodes = [recorder.graph.nodes[index] for index in present(owner)]
     return all(
         isinstance(node, Unary) and node.function.steps.split()[-1] in _COMPARISONS
         for node in nodes

@@ -11,7 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from tritforge.model_export.frontend.elements import Elements
-from tritforge.model_export.frontend.graph import Copy, MaxPool, Node, Reduction, Tail, Value
+from tritforge.model_export.frontend.graph import (
+    Copy,
+    MaxPool,
+    Node,
+    Reduction,
+    Tail,
+    Value,
+    each_once,
+)
 from tritforge.model_export.frontend.operators.arithmetic import add_up
 from tritforge.model_export.frontend.recorder import Handler, Recorder
 from tritforge.model_export.network import Pool
@@ -316,7 +324,7 @@ def _as_computed(
         return None
     node = graph.nodes[int(owner[0])]
     count = math.prod(node.shape)
-    if len(place) != count or len(np.unique(place)) != count:
+    if not each_once(place, count):
         return None
     kept = [size if axis not in axes else 1 for axis, size in enumerate(one.shape)]
     label = np.arange(math.prod(kept), dtype=np.int64).reshape(kept)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.frontend.elements import SAMPLE, Elements
-from tritforge.model_export.frontend.graph import Convolution, Dense, extract
+from tritforge.model_export.frontend.graph import Convolution, Dense, extract, present
 from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
 from tritforge.model_export.frontend.recorder import Handler, Recorder, checksum
 
@@ -196,7 +196,7 @@ def _sides(recorder: Recorder, one: Elements) -> tuple[int, int]:
     """Height and width of the positions (positions, features) that a matrix is applied to."""
     positions, features = one.shape
     owner, _ = recorder.graph.owners(one.source.reshape(-1))
-    for index in np.unique(owner[owner >= 0]):
+    for index in present(owner):
         _, height, width = recorder.graph.nodes[index].shape
         if height * width == positions:
             return height, width
