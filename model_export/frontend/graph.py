@@ -216,6 +216,8 @@ class Graph:
     output_shape : tuple of int
         Shape of what the model returns for one sample.
     tail : Tail or None
+    reduced : str
+        Type of fewer bits than float32 that activations are rounded to in between, or "".
     """
 
     def __init__(self, name: str, sample_shape: tuple[int, ...]) -> None:
@@ -228,6 +230,7 @@ class Graph:
         self.result: Value | Scattered | None = None
         self.output_shape: tuple[int, ...] = ()
         self.tail: Tail | None = None
+        self.reduced = ""
 
     def add(self, node: Node) -> None:
         node.number, node.index = self._count, len(self.nodes)

@@ -491,16 +491,16 @@ class _Lowering:
     @staticmethod
     def _of(parent: Node, node: Unary) -> Value:
         channels, height, width = parent.shape
-        rows = np.arange(channels)
+        rows = np.flatnonzero(node.used)
         piece = Piece(
             parent,
             rows,
             rows,
             np.arange(height),
             np.arange(width),
-            node.gain,
-            node.offset,
-            np.zeros(channels),
+            node.gain[rows],
+            node.offset[rows],
+            np.zeros(len(rows)),
         )
         return Value(parent.shape, (piece,), np.zeros(channels))
 

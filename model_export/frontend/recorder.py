@@ -247,6 +247,8 @@ class Recorder(TorchDispatchMode):
             if elements.shape != tuple(tensor.shape):
                 elements = elements.expanded(tuple(tensor.shape))
             self.contents.set(tensor, elements)
+            if tensor.is_floating_point() and tensor.element_size() < 4:
+                self.graph.reduced = str(tensor.dtype).removeprefix("torch.")
             if self._kept is not None:
                 self._keep(tensor, elements, self._kept)
         return output
