@@ -337,22 +337,22 @@ class _Lowering:
         return draft
 
     def _dense(self, node: Dense) -> Draft:
-        elements, weight = _merged(node)
-        count = len(elements.owner)
-        if weight.shape[1] != count:
+        count = len(node.elements.owner)
+        if node.weight.shape[1] != count:
             raise ExportError(
-                f"{node.where}: it takes {weight.shape[1]} features, its input has {count}"
+                f"{node.where}: it takes {node.weight.shape[1]} features, its input has {count}"
             )
         bias = np.zeros(node.shape[0]) if node.bias is None else node.bias.astype(np.float64)
+        elements, weight, constant = _merged(*_without_constants(node))
+        bias, count = bias + constant, weight.shape[1]
         settled = np.array([one.index in self.settled for one in elements.nodes] or [True], bool)
-        own = elements.owner >= 0
-        simple = np.where(own, settled[elements.owner], False)
+        simple = settled[elements.owner]
         gain = np.where(simple, 1.0, elements.gain)
         offset = np.where(simple, 0.0, elements.offset)
         if offset.any():
             bias = bias + weight.astype(np.float64) @ offset
         factor = 1.0
-        factors = np.unique(gain[own])
+        factors = np.unique(gain)
         if len(factors) == 1 and factors[0] != 0:
             factor = float(factors[0])
         elif len(factors) > 1:
@@ -569,28 +569,42 @@ def _reads(value: Value | Scattered) -> list[_Read]:
     return reads
 
 
-def _merged(node: Dense) -> tuple[Scattered, NDArray[np.float32]]:
-    """A product's elements and weights; where elements are read many times, each once, with the sum
-    of its weights."""
+def _without_constants(
+    node: Dense,
+) -> tuple[Scattered, NDArray[np.float32], NDArray[np.float64]]:
+    """A product's elements and weights without those of constants, and what these add up to."""
     elements, weight = node.elements, node.weight
-    if weight.shape[1] != len(elements.owner):
-        return elements, weight
+    own = elements.owner >= 0
+    if own.all():
+        return elements, weight, np.zeros(len(weight))
+    constant = weight[:, ~own].astype(np.float64) @ elements.offset[~own]
+    return _chosen(elements, np.flatnonzero(own)), weight[:, own], constant
+
+
+def _merged(
+    elements: Scattered, weight: NDArray[np.float32], constant: NDArray[np.float64]
+) -> tuple[Scattered, NDArray[np.float32], NDArray[np.float64]]:
+    """The same, where elements that are read many times are there once, with the sum of their
+    weights."""
     key = np.stack([elements.owner, elements.place, *_bits(elements)])
     unique, first, inverse, times = np.unique(
         key, axis=1, return_index=True, return_inverse=True, return_counts=True
     )
     if not len(times) or times.max() <= _MOST_TIMES:
-        return elements, weight
+        return elements, weight, constant
     total = np.zeros((len(weight), unique.shape[1]))
     np.add.at(total.T, inverse.reshape(-1), weight.T.astype(np.float64))
-    merged = dataclasses.replace(
+    return _chosen(elements, first), total.astype(np.float32), constant
+
+
+def _chosen(elements: Scattered, numbers: NDArray[np.int64]) -> Scattered:
+    return dataclasses.replace(
         elements,
-        owner=elements.owner[first],
-        place=elements.place[first],
-        gain=elements.gain[first],
-        offset=elements.offset[first],
+        owner=elements.owner[numbers],
+        place=elements.place[numbers],
+        gain=elements.gain[numbers],
+        offset=elements.offset[numbers],
     )
-    return merged, total.astype(np.float32)
 
 
 def _bits(elements: Scattered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

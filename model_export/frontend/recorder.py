@@ -39,7 +39,7 @@ from tritforge.model_export.frontend.graph import (
     extract,
     present,
 )
-from tritforge.model_export.frontend.regions import parts
+from tritforge.model_export.frontend.regions import MOST_PIECES, parts
 from tritforge.model_export.network import Arrangement
 
 __all__ = [
@@ -59,6 +59,8 @@ Handler = Callable[..., Any]
 
 #: Most elements that are brought into another order as a layer of their own.
 MOST_SCATTERED = 4096
+#: Factors that differ within a sum of parts.
+_MOST_SIZES = 8
 #: Methods that hand an activation's values to Python.
 _VALUES = (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__)
 #: Methods that only show a tensor to people.
@@ -314,6 +316,11 @@ class Recorder(TorchDispatchMode):
 
     # ----- errors
 
+    @property
+    def registered(self) -> bool:
+        """Whether the module that runs is one that the model knows, so that eval() reaches it."""
+        return not self._modules or id(self._modules[-1]) in self._names
+
     def place(self) -> str:
         """Layer, type, and line of the model at which an operation happens."""
         module = self._modules[-1] if self._modules else None
@@ -385,25 +392,43 @@ class Recorder(TorchDispatchMode):
             )
         return value
 
-    def _in_parts(self, elements: Elements) -> Value | None:
-        """A value that a layer of its own puts together, from parts that are rows and columns; None
-        where there are too many."""
-        channels, height, width = elements.shape
-        values = parts(self.graph, elements, self._one)
-        if values is None and self._one is None:
-            self._one = self._constant_one()
-            values = parts(self.graph, elements, self._one)
-        if values is None:
+    def _in_parts(self, *terms: Elements) -> Value | None:
+        """The sum of terms of one sample, (channels, height, width), as a value that a layer of its
+        own puts together of parts that are rows and columns; None where there are too many."""
+        channels, height, width = terms[0].shape
+        values: list[Value] = []
+        for term in terms:
+            found = parts(self.graph, term, self._one)
+            if found is None and self._one is None:
+                self._one = self._constant_one()
+                found = parts(self.graph, term, self._one)
+            if found is None:
+                return None
+            values += found
+        if sum(len(value.pieces) for value in values) > MOST_PIECES:
             return None
         node = Sum(
             f"{self.layer_name(_common_name(self.operation))}.input",
             self.place(),
             (channels, height, width),
-            values=values,
+            values=tuple(values),
             kind="identity",
         )
         self.add(node)
         return extract(self.graph, Elements(self.graph.numbers(node, 1)[0]))
+
+    def sum_of_parts(self, terms: Sequence[Elements]) -> Elements | None:
+        """The sum of (batch, channels, height, width) or (batch, channels, length), which may have
+        another gain at each row and column; None where it has too many."""
+        singles = [self.one_sample(term) for term in terms]
+        shape = as_image(singles[0].shape)
+        sizes = torch.cat([term.gains().reshape(-1) for term in terms]).abs().unique()
+        if shape is None or len(sizes) > _MOST_SIZES:
+            return None
+        value = self._in_parts(*(single.reshaped(*shape) for single in singles))
+        if value is None:
+            return None
+        return Elements(self.graph.numbers(value.nodes[0], self.batch)).reshaped(*terms[0].shape)
 
     def _constant_one(self) -> int:
         """Number of an element that is 1 for every input: a channel of a layer of one pixel."""

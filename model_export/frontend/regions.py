@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tritforge.model_export.frontend.elements import CONSTANT, Elements
 from tritforge.model_export.frontend.graph import Graph, Value, extract
 
-__all__ = ["parts"]
+__all__ = ["MOST_PIECES", "parts"]
 
 #: Column groups that such a layer may have: half of what a tile holds.
-_MOST_PIECES = 128
+MOST_PIECES = 128
 
 Mask = NDArray[np.bool_]
 
@@ -50,7 +50,7 @@ def parts(graph: Graph, elements: Elements, one: int | None) -> tuple[Value, ...
             part = Elements(torch.where(inside, term.source, CONSTANT), gain)
             value = extract(graph, part)
             count += 1 if value is None else len(value.pieces)
-            if value is None or count > _MOST_PIECES:
+            if value is None or count > MOST_PIECES:
                 return None
             found.append(value)
     return tuple(found)

@@ -1,17 +1,28 @@
 """Sums, products with constants, comparisons."""
 
 import math
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import torch
 
 from tritforge.model_export.frontend.elements import CONSTANT, Elements
-from tritforge.model_export.frontend.graph import Sum, Unary, each_once, extract
+from tritforge.model_export.frontend.graph import (
+    MaxPool,
+    Node,
+    Sum,
+    Unary,
+    each_once,
+    extract,
+)
 from tritforge.model_export.frontend.operators.functions import apply, clamp, combined, root
+from tritforge.model_export.frontend.operators.rows import rows_by_sample, sample_axis
 from tritforge.model_export.frontend.recorder import Handler, Recorder, images
 from tritforge.model_export.functions import Function
+from tritforge.model_export.network import Pool
 
-__all__ = ["ARITHMETIC", "add_up"]
+__all__ = ["ARITHMETIC", "add_up", "largest"]
 
 Operand = Elements | torch.Tensor | float
 
@@ -61,8 +72,35 @@ def _sum(recorder: Recorder, x: Elements, y: Elements) -> Elements:
 
 
 def add_up(recorder: Recorder, terms: list[Elements]) -> Elements:
-    """The sum of tensors of one shape (batch, ..)."""
+    """The sum of tensors of one shape."""
+    return _joined(recorder, terms, _sum_node)
+
+
+def largest(recorder: Recorder, terms: list[Elements]) -> Elements:
+    """The largest of tensors of one shape, element by element."""
+    return _joined(recorder, terms, _largest_node)
+
+
+def _joined(
+    recorder: Recorder,
+    terms: list[Elements],
+    make: Callable[[Recorder, list[Elements], list[Elements], torch.Tensor], Node],
+) -> Elements:
+    """A node that computes each element from the same one of all terms: ``make(recorder, terms,
+    samples in an order that a layer can read, that order)``."""
     shape = terms[0].shape
+    axis = sample_axis(recorder, terms[0])
+    if axis:
+        moved = [term.moved(lambda values: values.movedim(axis, 0)) for term in terms]
+        return _joined(recorder, moved, make).moved(lambda values: values.movedim(0, axis))
+    rows = rows_by_sample(recorder, terms[0])
+    if rows is not None:
+        found = [
+            _joined(recorder, [term.moved(itemgetter(part)) for term in terms], make)
+            for part in rows
+        ]
+        back = torch.argsort(rows.reshape(-1))
+        return Elements.joined(found, torch.cat).moved(itemgetter(back))
     singles = [recorder.one_sample(term) for term in terms]
     order = _order(recorder, singles)
     if order is None:
@@ -70,8 +108,19 @@ def add_up(recorder: Recorder, terms: list[Elements]) -> Elements:
         singles = [recorder.one_sample(term) for term in terms]
         order = _order(recorder, singles)
         if order is None:
-            raise recorder.refuse("it adds activations that are in orders which no layer can read")
-    values = [recorder.image(single.picked(order)) for single in singles]
+            raise recorder.refuse(
+                "it joins activations that are in orders which no layer can read together"
+            )
+    node = make(recorder, terms, [single.picked(order) for single in singles], order)
+    back = torch.empty(order.numel(), dtype=torch.int64)
+    back[order.reshape(-1)] = torch.arange(order.numel())
+    return recorder.add(node).each_picked(back).reshaped(*shape)
+
+
+def _sum_node(
+    recorder: Recorder, terms: list[Elements], singles: list[Elements], order: torch.Tensor
+) -> Node:
+    values = [recorder.image(single) for single in singles]
     function, alike = None, None
     if len(terms) == 2 and _may_be_alike(recorder, terms):
         alike = combined(recorder, "add", terms)
@@ -87,10 +136,19 @@ def add_up(recorder: Recorder, terms: list[Elements]) -> Elements:
     )
     if function is not None and not _aligned(recorder, node, order, alike):
         node.function = None
-    found = recorder.add(node)
-    back = torch.empty(order.numel(), dtype=torch.int64)
-    back[order.reshape(-1)] = torch.arange(order.numel())
-    return found.each_picked(back).reshaped(*shape)
+    return node
+
+
+def _largest_node(
+    recorder: Recorder, terms: list[Elements], singles: list[Elements], order: torch.Tensor
+) -> Node:
+    """A max-pool over rows that are those of one term after the other."""
+    channels, height, width = singles[0].shape
+    count = len(singles)
+    rows = Elements.joined(singles, lambda arrays: torch.stack(arrays, dim=2).flatten(1, 2))
+    pool = Pool((count, 1), (count, 1), (0, 0), height, width)
+    name, value = recorder.layer_name("max"), recorder.image(rows)
+    return MaxPool(name, recorder.place(), (channels, height, width), value=value, pool=pool)
 
 
 def _may_be_alike(recorder: Recorder, terms: list[Elements]) -> bool:
@@ -126,12 +184,23 @@ def _order(recorder: Recorder, singles: list[Elements]) -> torch.Tensor | None:
             numbers = torch.empty(count, dtype=torch.int64)
             numbers[torch.from_numpy(place)] = torch.arange(count)
             candidates.append(numbers.reshape(node.shape))
-    candidates += [torch.arange(count).reshape(image) for image in images(singles[0].shape)]
+    candidates += [torch.arange(count).reshape(image) for image in _images(singles[0].shape)]
     for order in candidates:
         moved = [single.picked(order) for single in singles]
         if all(extract(recorder.graph, one) is not None for one in moved):
             return order
     return None
+
+
+def _images(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Ways to see one sample as channels, rows and columns; neighbouring axes may be one."""
+    if len(shape) <= 3:
+        return [*images(shape)]
+    return [
+        (math.prod(shape[:i]), math.prod(shape[i:j]), math.prod(shape[j:]))
+        for i in range(1, len(shape) - 1)
+        for j in range(i + 1, len(shape))
+    ]
 
 
 def _mul(recorder: Recorder, x: Operand, y: Operand) -> Elements:
@@ -148,7 +217,7 @@ def _mul(recorder: Recorder, x: Operand, y: Operand) -> Elements:
 
 
 def _together(recorder: Recorder, operation: str, *operands: Elements | float) -> Elements:
-    names = {"mul": "product", "div": "quotient", "max": "maximum", "min": "minimum"}
+    names = {"mul": "product", "div": "quotient"}
     name = names.get(operation, operation)
     found = combined(recorder, operation, operands)
     if found is None:
@@ -203,7 +272,7 @@ def _extremum(operation: str) -> Handler:
             for one, other in ((x, y), (y, x)):
                 if not bool(other.live.any()) and other.offsets().unique().numel() == 1:
                     return handler(recorder, one, other.offsets().reshape(-1)[0])
-            return _together(recorder, operation, x, y)
+            return _extreme(recorder, operation, x, y)
         elements, end = (x, y) if isinstance(x, Elements) else (y, x)
         assert isinstance(elements, Elements)
         values = torch.as_tensor(_number(recorder, end)).unique()
@@ -215,6 +284,16 @@ def _extremum(operation: str) -> Handler:
         )
 
     return handler
+
+
+def _extreme(recorder: Recorder, operation: str, x: Elements, y: Elements) -> Elements:
+    """The larger or smaller of two activations."""
+    found = combined(recorder, operation, (x, y))
+    if found is not None:
+        return found
+    sign = 1.0 if operation == "max" else -1.0
+    shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
+    return largest(recorder, [one.expanded(shape).affine(sign) for one in (x, y)]).affine(sign)
 
 
 def _compare(operation: str) -> Handler:

@@ -20,11 +20,12 @@ from tritforge.model_export.frontend.graph import (
     Value,
     each_once,
 )
-from tritforge.model_export.frontend.operators.arithmetic import add_up
+from tritforge.model_export.frontend.operators.arithmetic import add_up, largest
+from tritforge.model_export.frontend.operators.rows import by_rows, sample_axis
 from tritforge.model_export.frontend.recorder import Handler, Recorder
 from tritforge.model_export.network import Pool
 
-__all__ = ["POOLS"]
+__all__ = ["POOLS", "as_computed"]
 
 #: Terms of a sum over an axis that is neither channels, rows nor columns.
 _MOST_TERMS = 64
@@ -170,19 +171,20 @@ def _adaptive_max_pool(
 
 
 def _amax(recorder: Recorder, x: Elements, dim: Any = (), keepdim: bool = False) -> Any:
-    axes = _axes(x, dim)
-    if 0 in axes and recorder.batch > 1:
-        return None
+    return _reduced(recorder, x, _axes(x, dim), keepdim, _maxima)
+
+
+def _maxima(
+    recorder: Recorder, x: Elements, axes: tuple[int, ...], shape: tuple[int, ...]
+) -> Elements:
+    """Maxima over axes of (batch, ..), none of which counts samples, as a tensor of ``shape``."""
     one = recorder.one_sample(x)
-    inner = tuple(axis - 1 for axis in axes if axis)
-    shape = _reduced_shape(x.shape, axes, keepdim)
-    if not inner:
-        return x.reshaped(*shape)
-    found = _as_computed(recorder, one, inner)
+    inner = tuple(axis - 1 for axis in axes)
+    found = as_computed(recorder, one, inner)
     if found is None:
         value, layout = recorder.laid_out(one)
         if value is None:
-            raise recorder.unsupported("a maximum of activations in this order")
+            return _largest_of_few(recorder, x, axes).reshaped(*shape)
         elements, spatial = one.reshaped(*value.shape), {layout[axis] for axis in inner}
         order = torch.arange(one.source.numel() // math.prod(one.shape[axis] for axis in inner))
         channels = 0 not in spatial
@@ -190,12 +192,35 @@ def _amax(recorder: Recorder, x: Elements, dim: Any = (), keepdim: bool = False)
         elements, classes, spatial, order = found
         channels = len(np.unique(classes)) == len(classes)
     if not channels:
-        raise recorder.unsupported("a maximum over channels", "over rows and columns it is")
+        return _largest_of_few(recorder, x, axes).reshaped(*shape)
     _, height, width = elements.shape
     kernel = (height if 1 in spatial else 1, width if 2 in spatial else 1)
     pool = Pool(kernel, kernel, (0, 0), height // kernel[0], width // kernel[1])
     pooled = _pool_parts(recorder, elements, pool)
     return pooled.each_picked(order).reshaped(*shape)
+
+
+def _largest_of_few(recorder: Recorder, x: Elements, axes: tuple[int, ...]) -> Elements:
+    terms = _terms(x, axes)
+    if terms is None:
+        raise recorder.unsupported(
+            f"a maximum over more than {_MOST_TERMS} channels",
+            "over rows and columns it is",
+        )
+    return largest(recorder, terms)
+
+
+def _terms(x: Elements, axes: tuple[int, ...]) -> list[Elements] | None:
+    """What a reduction over axes of (batch, ..) reduces, one tensor for each; None if too many."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count > _MOST_TERMS:
+        return None
+    kept = [axis for axis in range(1, len(x.shape)) if axis not in axes]
+    sizes = [x.shape[axis] for axis in kept]
+    moved = x.moved(
+        lambda values: values.permute(0, *axes, *kept).reshape(len(values), count, *sizes)
+    )
+    return [moved.selected(1, n) for n in range(count)]
 
 
 def _amin(recorder: Recorder, x: Elements, dim: Any = (), keepdim: bool = False) -> Any:
@@ -244,36 +269,72 @@ def _mean(
     return _reduce(recorder, x, axes, keepdim, 1.0 / count)
 
 
+def _reduced(
+    recorder: Recorder,
+    x: Elements,
+    axes: tuple[int, ...],
+    keepdim: bool,
+    reduce: Callable[[Recorder, Elements, tuple[int, ...], tuple[int, ...]], Elements],
+) -> Elements | None:
+    """``reduce(recorder, x, axes, shape)`` with samples in front; None over the samples."""
+    first = sample_axis(recorder, x)
+    if first in axes:
+        if recorder.batch > 1:
+            return None
+        rest = tuple(axis for axis in axes if axis != first)
+        found = _reduced(recorder, x, rest, True, reduce)
+        assert found is not None
+        return found.reshaped(*_reduced_shape(x.shape, axes, keepdim))
+    if not axes:
+        return x
+    if first:
+        moved = x.moved(lambda values: values.movedim(first, 0))
+        now = tuple(sorted(axis + 1 if axis < first else axis for axis in axes))
+        found = reduce(recorder, moved, now, _reduced_shape(moved.shape, now, True))
+        found = found.moved(lambda values: values.movedim(0, first))
+        return found.reshaped(*_reduced_shape(x.shape, axes, keepdim))
+
+    def of_rows(recorder: Recorder, x: Elements) -> Elements:
+        return reduce(recorder, x, axes, _reduced_shape(x.shape, axes, keepdim))
+
+    result: Elements = by_rows(of_rows)(recorder, x)
+    return result
+
+
 def _reduce(
     recorder: Recorder, x: Elements, axes: tuple[int, ...], keepdim: bool, scale: float
 ) -> Elements | None:
-    if 0 in axes and recorder.batch > 1:
-        return None
-    shape = _reduced_shape(x.shape, axes, keepdim)
+    def reduce(
+        recorder: Recorder, x: Elements, axes: tuple[int, ...], shape: tuple[int, ...]
+    ) -> Elements:
+        return _sums(recorder, x, axes, shape, scale)
+
+    return _reduced(recorder, x, axes, keepdim, reduce)
+
+
+def _sums(
+    recorder: Recorder,
+    x: Elements,
+    axes: tuple[int, ...],
+    shape: tuple[int, ...],
+    scale: float,
+) -> Elements:
+    """Sums times ``scale`` over axes of (batch, ..), none of which counts samples."""
     one = recorder.one_sample(x)
-    inner = tuple(axis - 1 for axis in axes if axis)
-    if not inner:
-        return x.reshaped(*shape)
+    inner = tuple(axis - 1 for axis in axes)
     node = _reduction_as_computed(recorder, one, inner, scale)
     if node is None:
         node = _reduction_as_shaped(recorder, one, inner, scale)
     if node is not None:
         found, order = node
         return recorder.add(found).each_picked(order).reshaped(*shape)
-    count = math.prod(one.shape[axis] for axis in inner)
-    if count <= _MOST_TERMS:
-        kept = [axis for axis in range(1, len(x.shape)) if axis - 1 not in inner]
-        moved = x.moved(
-            lambda values: values.permute(0, *(axis + 1 for axis in inner), *kept).reshape(
-                len(values), count, *(x.shape[axis] for axis in kept)
-            )
+    terms = _terms(x, axes)
+    if terms is None:
+        raise recorder.unsupported(
+            f"a sum or mean of {tuple(x.shape)} over axes {axes}",
+            "over channels, rows or columns it is",
         )
-        terms = [moved.selected(1, n) for n in range(count)]
-        return add_up(recorder, terms).affine(scale).reshaped(*shape)
-    raise recorder.unsupported(
-        f"a sum or mean of {tuple(x.shape)} over axes {axes}",
-        "over channels, rows or columns it is",
-    )
+    return add_up(recorder, terms).affine(scale).reshaped(*shape)
 
 
 def _reduction_as_shaped(
@@ -293,14 +354,14 @@ def _reduction_as_shaped(
 def _reduction_as_computed(
     recorder: Recorder, one: Elements, axes: tuple[int, ...], scale: float
 ) -> tuple[Node, torch.Tensor] | None:
-    found = _as_computed(recorder, one, axes)
+    found = as_computed(recorder, one, axes)
     if found is None:
         return None
     elements, classes, spatial, order = found
     return _reduction(recorder, recorder.image(elements), classes, spatial, scale), order
 
 
-def _as_computed(
+def as_computed(
     recorder: Recorder, one: Elements, axes: tuple[int, ...]
 ) -> tuple[Elements, NDArray[np.int64], set[int], torch.Tensor] | None:
     """What reducing ``axes`` of one sample means for the node whose elements they are.
@@ -463,14 +524,14 @@ def _ending(name: str, function: Callable[[torch.Tensor, int], torch.Tensor]) ->
 
 
 POOLS: dict[str, Handler] = {
-    "max_pool2d_with_indices": _max_pool,
-    "adaptive_max_pool2d": _adaptive_max_pool,
+    "max_pool2d_with_indices": by_rows(_max_pool),
+    "adaptive_max_pool2d": by_rows(_adaptive_max_pool),
     "amax": _amax,
     "amin": _amin,
     "max": _max,
     "min": _min,
-    "avg_pool2d": _avg_pool,
-    "_adaptive_avg_pool2d": _adaptive_avg_pool,
+    "avg_pool2d": by_rows(_avg_pool),
+    "_adaptive_avg_pool2d": by_rows(_adaptive_avg_pool),
     "mean": _mean,
     "sum": _sum,
     "_softmax": _ending("softmax", torch.softmax),

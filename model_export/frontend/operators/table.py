@@ -4,6 +4,7 @@ from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
 from tritforge.model_export.frontend.operators.functions import FUNCTIONS
 from tritforge.model_export.frontend.operators.movement import MOVEMENT
 from tritforge.model_export.frontend.operators.pools import POOLS
+from tritforge.model_export.frontend.operators.resize import RESIZE
 from tritforge.model_export.frontend.operators.weights import WEIGHTS
 from tritforge.model_export.frontend.recorder import Handler
 
@@ -16,6 +17,7 @@ FAMILIES: dict[str, dict[str, Handler]] = {
     "sums and products with constants": ARITHMETIC,
     "functions of one value": FUNCTIONS,
     "movement": MOVEMENT,
+    "resizing": RESIZE,
 }
 OPERATORS: dict[str, Handler] = {
     name: handler for family in FAMILIES.values() for name, handler in family.items()
@@ -27,13 +29,15 @@ _RECURRENT = "recurrent layers are not supported"
 #: What of an operator is supported, or what becomes of it, where that is not all and obvious.
 NOTES: dict[str, str] = {
     "convolution": "in one and two dimensions; any kernel, stride, padding, dilation and groups; "
-    "not transposed",
-    "mm": "one factor is made of weights; so are `addmm`, `bmm`, `baddbmm` and `mv`",
+    "a transposed one is a convolution of a copy with zeros between its pixels",
+    "mm": "one factor is made of weights, along channels, rows or columns of the other; so "
+    "are `addmm`, `bmm`, `baddbmm` and `mv`",
     "native_batch_norm": "with running statistics; `SyncBatchNorm` too",
     "max_pool2d_with_indices": "max-pool in one and two dimensions, without dilation; the "
     "positions may not be used",
     "adaptive_max_pool2d": "windows of one size, or copies of single pixels",
-    "amax": "over rows and columns; so are `amin`, `max` and `min`",
+    "amax": "over rows and columns, and by a copy over at most 64 channels; so are `amin`, `max` "
+    "and `min`",
     "avg_pool2d": "any, also ragged ones (`ceil_mode`, `count_include_pad=False`)",
     "_adaptive_avg_pool2d": "any, also to more pixels than there are",
     "mean": "over channels, rows, columns, or axes that are made of them; `sum` too",
@@ -43,7 +47,8 @@ NOTES: dict[str, str] = {
     "mul": "with constants; of two functions of one activation, such as `x * sigmoid(x)`, a table",
     "div": "by constants; of two functions of one activation, a table",
     "where": "of functions of one activation, a table; with a constant mask, movement",
-    "maximum": "with a constant, a clamp; of two functions of one activation, a table",
+    "maximum": "with a constant, a clamp; of two functions of one activation, a table; of two "
+    "activations, by a copy; `minimum` too",
     "gt": "within functions of one activation, as `torch.where(x > 0, x, a * x)`; all comparisons",
     "relu": "a clamp; so are `relu6`, `hardtanh` and `clamp`, between any two numbers",
     "_prelu_kernel": "one slope for all channels",
@@ -52,6 +57,10 @@ NOTES: dict[str, str] = {
     "index_put": "with constant indices; `x[:, :4] = y` and other writes through views too",
     "constant_pad_nd": "in any dimension, with any number; negative sizes cut",
     "upsample_nearest2d": "nearest up-sampling, by a copy",
+    "pixel_shuffle": "by a copy",
+    "masked_fill": "with a constant mask; where functions of one activation are compared, a table",
+    "upsample_bilinear2d": "by whole factors up to 4 with `align_corners=False`: a sum of copies, "
+    "along rows and then along columns; `upsample_linear1d` too",
     "_to_copy": "to floating point; to integers, `trunc` by a table",
 }
 #: What to do about operations that are not supported.
@@ -68,9 +77,9 @@ HINTS: dict[str, str] = {
     "lstm": _RECURRENT,
     "gru": _RECURRENT,
     "rnn_tanh": _RECURRENT,
-    "upsample_bilinear2d": "use nearest up-sampling",
-    "upsample_linear1d": "use nearest up-sampling",
-    "upsample_bicubic2d": "use nearest up-sampling",
+    "upsample_bicubic2d": "use bilinear or nearest up-sampling",
+    "_upsample_bilinear2d_aa": "pass antialias=False",
+    "col2im": "a transposed convolution is",
     "index_add": "add tensors, and put the parts together with torch.cat",
     "scatter_add": "add tensors, and put the parts together with torch.cat",
     "embedding": "an activation's value cannot choose what is read",

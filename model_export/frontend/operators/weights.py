@@ -11,6 +11,8 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.frontend.elements import SAMPLE, Elements
 from tritforge.model_export.frontend.graph import Convolution, Dense, extract, present
 from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
+from tritforge.model_export.frontend.operators.pools import as_computed
+from tritforge.model_export.frontend.operators.rows import by_rows
 from tritforge.model_export.frontend.recorder import Handler, Recorder, checksum
 
 __all__ = ["WEIGHTS"]
@@ -170,6 +172,8 @@ def _product(
             bias=bias,
         )
         found = recorder.add(node).reshaped(recorder.batch, 1, count)
+    elif (along := _along_pixels(recorder, one, weight, bias)) is not None:
+        found = along
     else:
         height, width = _sides(recorder, one)
         image = one.moved(lambda values: values.t().reshape(features, height, width))
@@ -190,6 +194,44 @@ def _product(
     flat = found.reshaped(rows, count)
     back = torch.argsort(order)
     return flat.moved(lambda values: values[back])
+
+
+def _along_pixels(
+    recorder: Recorder,
+    one: Elements,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float64] | None,
+) -> Elements | None:
+    """A product (batch, positions, outputs) along rows or columns of what computed ``one``, as a
+    convolution with a kernel of that height or width; None where the features are others."""
+    computed = as_computed(recorder, one, (1,))
+    if computed is None or not computed[2]:
+        return None
+    elements, classes, spatial, order = computed
+    _, place = recorder.graph.owners(one.source.reshape(-1))
+    feature = np.argsort(place).reshape(elements.shape) % one.shape[1]
+    taps = feature[:, : None if 1 in spatial else 1, : None if 2 in spatial else 1]
+    count = int(classes.max()) + 1
+    if not (feature == taps).all() or (np.bincount(classes) != len(classes) // count).any():
+        return None
+    channels = np.argsort(classes, kind="stable")
+    groups = taps[channels].reshape(count, -1, *taps.shape[1:])
+    height, width = (1 if axis in spatial else elements.shape[axis] for axis in (1, 2))
+    node = Convolution(
+        recorder.layer_name("linear"),
+        recorder.place(),
+        (count * len(weight), height, width),
+        value=recorder.image(elements.moved(lambda values: values[torch.from_numpy(channels)])),
+        weight=np.concatenate([weight[:, group] for group in groups]),
+        bias=None if bias is None else np.tile(bias, count),
+        stride=(1, 1),
+        padding=(0, 0),
+        dilation=(1, 1),
+        groups=count,
+        kind="linear",
+    )
+    found = recorder.add(node).reshaped(recorder.batch, count, len(weight), height * width)
+    return found.moved(lambda values: values.transpose(2, 3).flatten(1, 2)[:, order])
 
 
 def _sides(recorder: Recorder, one: Elements) -> tuple[int, int]:
@@ -262,6 +304,11 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Elements, None, None]:
+    if not recorder.registered:
+        raise recorder.refuse(
+            "eval() does not reach this batch norm, since it is no submodule of the model",
+            "keep it as an attribute or in an nn.ModuleList",
+        )
     if training or mean is None or variance is None:
         raise recorder.refuse(
             "it takes its mean and variance from the batch in evaluation mode too "
@@ -299,7 +346,7 @@ def _batch_norm_no_training(
 
 
 WEIGHTS: dict[str, Handler] = {
-    "convolution": _convolution,
+    "convolution": by_rows(_convolution),
     "mm": _mm,
     "addmm": _addmm,
     "bmm": _bmm,

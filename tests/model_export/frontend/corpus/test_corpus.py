@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.model_export.frontend.corpus import computed_weights, in_place
+from tests.model_export.frontend.corpus import computed_weights, in_place, spatial
 from tests.model_export.frontend.corpus.outcomes import problem
 
 CASES = [
     pytest.param(case, id=f"{module.FAMILY.name}, {case.name}")
-    for module in (computed_weights, in_place)
+    for module in (computed_weights, in_place, spatial)
     for case in module.FAMILY.cases
 ]
 
@@ -21,5 +21,5 @@ def test_outcome(case, tmp_path):
 
 def test_there_are_both_kinds():
     refused = [case for case in (param.values[0] for param in CASES) if case.refused is not None]
-    assert len(CASES) >= 150
-    assert len(refused) >= 5
+    assert len(CASES) >= 350
+    assert len(refused) >= 25
