@@ -1,7 +1,7 @@
 """A recorded graph becomes layers of column groups, in real numbers."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,13 @@ class Lowered:
     origins: dict[str, tuple[int, NDArray[np.float64], NDArray[np.float64]]]
 
 
-def lower(graph: Graph, *, digits: int = 8, known: Planes | None = None) -> Lowered:
+def lower(
+    graph: Graph,
+    *,
+    digits: int = 8,
+    known: Planes | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Lowered:
     """The network of layers that computes what was recorded.
 
     Parameters
@@ -62,6 +68,8 @@ def lower(graph: Graph, *, digits: int = 8, known: Planes | None = None) -> Lowe
     known : dict, optional
         Planes of this model's weights from another call; filled in. Those that are exact
         are used again.
+    progress : callable(fraction), optional
+        Called before each layer's weights become trits, which takes up to a second.
 
     Returns
     -------
@@ -74,12 +82,19 @@ def lower(graph: Graph, *, digits: int = 8, known: Planes | None = None) -> Lowe
         NaN or infinite weights; weights that are not ternary while ``digits`` is 0; an order of
         activations that no layer can read.
     """
-    return _Lowering(graph, digits, {} if known is None else known).run()
+    return _Lowering(graph, digits, {} if known is None else known, progress).run()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, digits: int, known: Planes) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        digits: int,
+        known: Planes,
+        progress: Callable[[float], None] | None,
+    ) -> None:
         self.graph = graph
+        self.progress = progress
         self.digits = digits
         self.known = known
         self.drafts: list[Draft] = []
@@ -108,7 +123,11 @@ class _Lowering:
         if not isinstance(source, Tensor):
             raise ExportError(f"network {graph.name}: its output does not depend on its input")
         tensors = {"input": source} | {draft.name: draft.tensor() for draft in self.drafts}
-        layers = [draft.layer(self._planes(draft, final), draft is final) for draft in self.drafts]
+        layers = []
+        for number, draft in enumerate(self.drafts):
+            if self.progress is not None:
+                self.progress(number / len(self.drafts))
+            layers.append(draft.layer(self._planes(draft, final), draft is final))
         return Lowered(Network(graph.name, "input", tensors, layers), self.origins)
 
     def _planes(self, draft: Draft, final: Draft) -> WeightPlanes | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +115,15 @@ class _Steps:
         self.done: list[Step] = []
         self.progress = progress
 
+    def within(self, name: str) -> Callable[[float], None]:
+        """Tells of progress within a step."""
+
+        def tell(fraction: float) -> None:
+            if self.progress is not None:
+                self.progress(name, (self.NAMES.index(name) + fraction) / len(self.NAMES))
+
+        return tell
+
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         if self.progress is not None:
@@ -204,7 +213,7 @@ def export(
             name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
     with steps.step("trace") as step, running(module):
         expected = model_outputs(loaded, array[:CHECK_SAMPLES], name) if check else None
-        recorded = Recorded(loaded, array[:CHECK_SAMPLES], name, bits)
+        recorded = Recorded(loaded, array[:CHECK_SAMPLES], name, bits, steps.within("trace"))
         traced, given = recorded.network, array.shape
         array = arranged(array, traced.tensors[traced.input], "calibration")
         reference = FloatReference(traced)

@@ -1,5 +1,6 @@
 """The user's model against what was read from it: the same samples, the same real numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,20 @@ class Recorded:
         In real numbers, weights of at most ``digits`` bits.
     """
 
-    def __init__(self, model: nn.Module, samples: NDArray[Any], name: str, digits: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: NDArray[Any],
+        name: str,
+        digits: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
         self.model, self.samples, self.name, self.digits = model, samples, name, digits
         self.planes: Planes = {}
         self.graph = record(model, samples, name=name)
-        self.network: Network = lower(self.graph, digits=digits, known=self.planes).network
+        self.network: Network = lower(
+            self.graph, digits=digits, known=self.planes, progress=progress
+        ).network
 
     def exact(self) -> Network:
         """The network with as many bits of weights as there are."""
