@@ -430,8 +430,8 @@ class Emitter:
             name = "a function" if layer.function is None else layer.function.name
             raise ExportError(
                 f"layer {layer.name} applies {name}, which takes an activation table; "
-                f"configuration {self.config.name} has none, so set its field activation_tables "
-                f"to 1 or more, or use ReLU or a clamp"
+                f"configuration {self.config.name} has none: use a configuration file with "
+                f"activation_tables = 1 or more, or ReLU or a clamp"
             )
         if not (-128 <= rule.low <= rule.high <= 127 or 0 <= rule.low <= rule.high <= 255):
             raise ExportError(
