@@ -212,8 +212,14 @@ class Recorder(TorchDispatchMode):
                 "only what is the same for every input can become hardware",
             )
         if _is_view(func):
-            return func(*args, **kwargs)
+            output = func(*args, **kwargs)
+            kinds = {one.dtype for one in tree_flatten(output)[0] if isinstance(one, torch.Tensor)}
+            if kinds - {one.dtype for one in tensors}:
+                raise self.unsupported("another reading of an activation's bits")
+            return output
         base = name.removesuffix("_") if written else name
+        if base.startswith("bitwise_") and all(one.dtype == torch.bool for one in tensors):
+            base = base.replace("bitwise", "logical")
         handler = self._operators.get(base)
         if handler is None:
             raise self.unsupported(base)

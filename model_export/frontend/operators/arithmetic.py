@@ -262,8 +262,22 @@ def _addcmul(
     return _add(recorder, x, _mul(recorder, y, z), alpha=value)
 
 
+def _addcdiv(
+    recorder: Recorder, x: Operand, y: Operand, z: Operand, *, value: float = 1
+) -> Elements:
+    if not isinstance(y, Elements) and not isinstance(z, Elements):
+        return _add(recorder, x, torch.as_tensor(y) / torch.as_tensor(z), alpha=value)
+    return _add(recorder, x, _div(recorder, y, z), alpha=value)
+
+
 def _lerp(recorder: Recorder, x: Operand, y: Operand, weight: Any) -> Elements:
-    return _add(recorder, _mul(recorder, x, 1 - weight), _mul(recorder, y, weight))
+    if isinstance(weight, Elements):
+        raise recorder.refuse("the share of two activations in a sum depends on the input")
+    ends = [
+        one.affine(share) if isinstance(one, Elements) else torch.as_tensor(one) * share
+        for one, share in ((x, 1 - weight), (y, weight))
+    ]
+    return _add(recorder, ends[0], ends[1])
 
 
 def _extremum(operation: str) -> Handler:
@@ -312,6 +326,31 @@ def _compare(operation: str) -> Handler:
     return handler
 
 
+def _logical(operation: str) -> Handler:
+    """``logical_and`` and ``logical_or``: the smaller and the larger of two truths, 0 or 1."""
+    compare = _compare(operation)
+
+    def handler(recorder: Recorder, x: Any, y: Any) -> Elements:
+        truths = [
+            _compare("ne")(recorder, one, 0.0)
+            if isinstance(one, Elements)
+            else torch.as_tensor(one) != 0
+            for one in (x, y)
+        ]
+        return compare(recorder, *truths)  # type: ignore[no-any-return]
+
+    return handler
+
+
+def _finite(answer: float) -> Handler:
+    """``isnan`` and the like: hardware has no such numbers."""
+
+    def handler(recorder: Recorder, x: Elements) -> Elements:
+        return Elements.constant(torch.full(x.shape, answer, dtype=torch.float64))
+
+    return handler
+
+
 def _where(recorder: Recorder, mask: Any, x: Any, y: Any) -> Elements:
     if isinstance(mask, torch.Tensor):
         parts = [
@@ -341,11 +380,17 @@ ARITHMETIC: dict[str, Handler] = {
     "neg": _neg,
     "floor_divide": _floor_divide,
     "addcmul": _addcmul,
+    "addcdiv": _addcdiv,
     "lerp": _lerp,
     "maximum": _extremum("max"),
     "minimum": _extremum("min"),
     "where": _where,
     "remainder": _compare("remainder"),
     "fmod": _compare("fmod"),
+    "logical_and": _logical("min"),
+    "logical_or": _logical("max"),
+    "isnan": _finite(0.0),
+    "isinf": _finite(0.0),
+    "isfinite": _finite(1.0),
     **{name: _compare(name) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
 }

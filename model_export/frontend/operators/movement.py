@@ -222,6 +222,7 @@ MOVEMENT: dict[str, Handler] = {
         name: _moving(name)
         for name in (
             "flip",
+            "rot90",
             "roll",
             "repeat",
             "index_select",
@@ -233,5 +234,5 @@ MOVEMENT: dict[str, Handler] = {
         )
     },
     "_unsafe_view": lambda recorder, x, size: x.reshaped(*size),
-    **dict.fromkeys(("clone", "lift_fresh", "lift_fresh_copy", "detach"), _same),
+    **dict.fromkeys(("clone", "lift_fresh", "lift_fresh_copy", "detach", "nan_to_num"), _same),
 }
