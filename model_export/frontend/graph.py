@@ -176,9 +176,9 @@ class Copy(Node):
 
 @dataclass(eq=False)
 class Opaque(Node):
-    """A result that is not followed up, such as the positions of maxima; nobody may read it."""
+    """A result that is not followed up; ``error`` is for whoever reads it."""
 
-    what: str = field(kw_only=True)  # "the positions of the maxima"
+    error: Exception = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from tritforge.model_export.frontend.graph import (
     Input,
     MaxPool,
     Node,
-    Opaque,
     Piece,
     Reduction,
     Scattered,
@@ -158,11 +157,6 @@ class _Lowering:
         while todo:
             reader, value = todo.pop()
             for read in _reads(value):
-                if isinstance(read.node, Opaque):
-                    raise ExportError(
-                        f"{read.node.where}: the model uses {read.node.what}, which is not "
-                        "supported"
-                    )
                 self.reads.setdefault(read.node.index, []).append(read)
                 self.readers.setdefault(read.node.index, []).append(reader)
                 if read.node.index not in seen:

@@ -14,7 +14,7 @@ from torch import nn
 
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.frontend.elements import Elements
-from tritforge.model_export.frontend.graph import Copy, Graph, Input, Node
+from tritforge.model_export.frontend.graph import Copy, Graph, Input, Node, Opaque
 from tritforge.model_export.frontend.operators.table import HINTS, OPERATORS
 from tritforge.model_export.frontend.recorder import (
     MixedSamplesError,
@@ -26,12 +26,12 @@ from tritforge.model_export.frontend.recorder import (
 )
 from tritforge.model_export.network import Arrangement
 
-__all__ = ["failure", "one_output", "plain_running", "record"]
+__all__ = ["check_model", "failure", "one_output", "plain_running", "record"]
 
 #: Samples that a model is recorded with. With two it shows whether one depends on the other.
 _BATCH = 2
 #: Characters of a message of PyTorch's that ours quote.
-_LONGEST = 300
+_LONGEST = 200
 
 
 def record(
@@ -62,7 +62,7 @@ def record(
         place in the model), decides what the model does, or is random; the model fails on the
         samples, or returns something else than one tensor.
     """
-    _check_model(model, name)
+    check_model(model, name)
     first = np.ascontiguousarray(samples[:1].astype(np.float32))
     problem: ExportError | None = None
     for batch in (_BATCH, 1):
@@ -132,7 +132,7 @@ def _run(recorder: Recorder, inputs: torch.Tensor, shape: tuple[int, int, int]) 
             output = model(inputs)
     except (MixedSamplesError, RearrangeError, ExportError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if recorder.error is not None:
             raise recorder.error from error
         raise _ModelError(failure(model, graph.name, error, inputs)) from error
@@ -150,6 +150,7 @@ def _finish(recorder: Recorder, tensor: torch.Tensor, source: Node) -> None:
     if elements is None or not bool(elements.live.any()):
         raise ExportError(f"network {graph.name}: its output does not depend on its input")
     recorder.operation = "output"
+    recorder.raise_unread({0: elements})
     if not elements.shape or elements.shape[0] != recorder.batch:
         raise MixedSamplesError("output")
     one = recorder.one_sample(elements)
@@ -164,6 +165,12 @@ def _finish(recorder: Recorder, tensor: torch.Tensor, source: Node) -> None:
             graph.tail, graph.result = tail, node.value
     if graph.result is None:
         graph.result = _result(recorder, elements, one, owner, place)
+    unread = [node for node in graph.nodes if isinstance(node, Opaque)]
+    if unread:
+        live = _live(graph)
+        for node in unread:
+            if node.index in live:
+                raise node.error
     for index in recorder.tails:
         if index in _live(graph):
             ending = graph.nodes[index]
@@ -238,9 +245,19 @@ def one_output(output: object, name: str) -> torch.Tensor:
     if isinstance(output, tuple | list) and len(output) == 1:
         output = output[0]
     if isinstance(output, torch.Tensor):
+        if output.layout != torch.strided:
+            raise ExportError(
+                f"network {name} returns a sparse tensor; it must return a dense one (to_dense())"
+            )
+        if not output.numel():
+            raise ExportError(
+                f"network {name} returns a tensor without elements, of shape {tuple(output.shape)}"
+            )
         return output
-    if isinstance(output, tuple | list):
-        what = f"{len(output)} tensors"
+    if output is None:
+        what = "nothing (None)"
+    elif isinstance(output, tuple | list):
+        what = f"{len(output)} results"
     elif isinstance(output, Mapping):
         what = f"a dictionary ({', '.join(str(key) for key in [*output][:4])})"
     else:
@@ -251,7 +268,7 @@ def one_output(output: object, name: str) -> torch.Tensor:
     )
 
 
-def failure(model: nn.Module, name: str, error: Exception, samples: torch.Tensor) -> str:
+def failure(model: nn.Module, name: str, error: BaseException, samples: torch.Tensor) -> str:
     """One sentence for a model that raises on samples: where, and what PyTorch says."""
     names = {id(module): path for path, module in model.named_modules() if path}
     layer = line = ""
@@ -272,7 +289,8 @@ def failure(model: nn.Module, name: str, error: Exception, samples: torch.Tensor
     )
 
 
-def _check_model(model: nn.Module, name: str) -> None:
+def check_model(model: nn.Module, name: str) -> None:
+    """Refuse a model that cannot be run at all: without values, or with several inputs."""
     if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
         raise ExportError(f"network {name} has weights on the device meta, which have no values")
     try:

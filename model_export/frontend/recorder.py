@@ -131,6 +131,7 @@ class Recorder(TorchDispatchMode):
         self.shared: list[tuple[NDArray[np.float32], int]] = []
         self._caller: FrameType | None = None
         self.operation = ""
+        self._unread: dict[int, Exception] = {}  # by the number of what nothing may read
         self._one: int | None = None  # number of an element that is 1
 
     # ----- what PyTorch calls
@@ -181,11 +182,20 @@ class Recorder(TorchDispatchMode):
                     self.contents.set(tensor, Elements.constant(tensor))
             return output
         self.operation = name
+        if name not in self._operators and func._can_decompose():
+            with self:  # in inference mode PyTorch does not do so itself
+                return func.decompose(*args, **kwargs)
         try:
             return self._record(func, name, args, kwargs, known, tensors, written)
-        except ExportError as error:
-            self.error = self.error or error
-            raise
+        except (ExportError, MixedSamplesError) as error:
+            if name in _DECISIONS and isinstance(error, ExportError):
+                self.error = self.error or error
+                raise
+            output = func(*args, **kwargs)
+            for tensor in [*tree_flatten(output)[0], *written]:
+                if isinstance(tensor, torch.Tensor):
+                    self.contents.set(tensor, self._opaque(tensor, error))
+            return output
 
     def _record(
         self,
@@ -198,7 +208,8 @@ class Recorder(TorchDispatchMode):
         written: Sequence[torch.Tensor],
     ) -> Any:
         drawn = [why for one in tensors if (why := self._is_random(one))]
-        if drawn or torch.Tag.nondeterministic_seeded in func.tags:
+        draws = torch.Tag.nondeterministic_seeded in func.tags
+        if drawn or (draws and not (name == "rrelu_with_noise" and args[4:5] in ((), (False,)))):
             why = drawn[0] if drawn else self._dropout() or name
             raise self.refuse(
                 f"{_common_name(why)} is random in evaluation mode too",
@@ -217,6 +228,8 @@ class Recorder(TorchDispatchMode):
             if kinds - {one.dtype for one in tensors}:
                 raise self.unsupported("another reading of an activation's bits")
             return output
+        if name.removesuffix("_") not in _WRITES:
+            self.raise_unread(known)
         base = name.removesuffix("_") if written else name
         if base.startswith("bitwise_") and all(one.dtype == torch.bool for one in tensors):
             base = base.replace("bitwise", "logical")
@@ -251,7 +264,7 @@ class Recorder(TorchDispatchMode):
                 continue
             elements = results[number] if number < len(results) else None
             if elements is None:
-                elements = self._opaque(tensor, number)
+                elements = self._opaque(tensor, self._no_result(number))
             if elements.shape != tuple(tensor.shape):
                 elements = elements.expanded(tuple(tensor.shape))
             self.contents.set(tensor, elements)
@@ -278,14 +291,30 @@ class Recorder(TorchDispatchMode):
                 found[place[own]] = values[own]
                 kept[int(index)] = found.reshape(node.shape)
 
-    def _opaque(self, tensor: torch.Tensor, number: int) -> Elements:
+    def _opaque(self, tensor: torch.Tensor, error: Exception) -> Elements:
         """Elements of a result that nothing may read."""
-        what = f"result {number + 1} of {_common_name(self.operation)}"
-        if number == 0:
-            what = f"{_common_name(self.operation)} over the samples of a batch"
-        node = Opaque(self.operation, self.place(), (1, 1, 1), what=what)
+        node = Opaque(self.operation, self.place(), (1, 1, 1), error=error)
         self.graph.add(node)
+        self._unread[node.number] = error
         return Elements(torch.full(tuple(tensor.shape), node.number))
+
+    def _no_result(self, number: int) -> Exception:
+        """What is wrong with a result that a handler has none for."""
+        if number == 0:
+            return MixedSamplesError(self.operation)
+        return self.refuse(
+            f"the model uses result {number + 1} of {_common_name(self.operation)}, which is not "
+            "supported"
+        )
+
+    def raise_unread(self, known: Mapping[int, Elements]) -> None:
+        """Refuse what computes with a result that nothing may read, as that was refused."""
+        if self._unread:
+            numbers = torch.tensor([*self._unread])
+            for elements in known.values():
+                found = elements.source[torch.isin(elements.source, numbers)]
+                if found.numel():
+                    raise self._unread[int(found.min())]
 
     # ----- randomness
 
@@ -566,6 +595,8 @@ _SHAPE_ONLY = frozenset(
         "sym_stride",
     ]
 )
+#: Operations after which nothing of what was there before is left.
+_WRITES = frozenset(["copy", "fill", "zero"])
 #: Operations whose result is a decision by values.
 _DECISIONS = frozenset(
     [

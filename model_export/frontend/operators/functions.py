@@ -92,7 +92,7 @@ def _unary(
             clamp=limits,
         )
         recorder.add(node)
-        mask = torch.from_numpy(owner == index)
+        mask = torch.as_tensor(owner == index)
         source = torch.where(mask, x.source + (node.number - parent.number), source)
     offsets = None
     if (owner < 0).any():
@@ -322,6 +322,8 @@ def _threshold(recorder: Recorder, x: Elements, threshold: float, value: float) 
 
 
 def _leaky_relu(recorder: Recorder, x: Elements, negative_slope: float = 0.01) -> Elements:
+    if negative_slope in (0, 1):
+        return x if negative_slope else clamp(recorder, x, 0.0)
     steps = f"x 0 gt x x {float(negative_slope)!r} mul where"
     return apply(recorder, x, Function("leaky_relu", steps))
 

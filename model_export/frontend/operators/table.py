@@ -80,6 +80,8 @@ HINTS: dict[str, str] = {
     "upsample_bicubic2d": "use bilinear or nearest up-sampling",
     "_upsample_bilinear2d_aa": "pass antialias=False",
     "col2im": "a transposed convolution is",
+    "any": "only what is the same for every input can become hardware",
+    "all": "only what is the same for every input can become hardware",
     "index_add": "add tensors, and put the parts together with torch.cat",
     "scatter_add": "add tensors, and put the parts together with torch.cat",
     "embedding": "an activation's value cannot choose what is read",

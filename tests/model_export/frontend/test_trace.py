@@ -405,7 +405,7 @@ def test_unsupported():
     refused(lambda m, x: x * float(x.numpy().mean()), "numpy takes an activation's values out")
     refused(nn.Conv2d(3, 2, 1, device="meta"), "weights on the device meta, which have no values")
     refused(lambda m, x: F.softmax(x, 1) + 1, "a softmax that is not the network's end")
-    refused(lambda m, x: (x, x), "returns 2 tensors; it must return one tensor")
+    refused(lambda m, x: (x, x), "returns 2 results; it must return one tensor")
     refused(lambda m, x: {"logits": x}, r"returns a dictionary \(logits\)")
     refused(lambda m, x: F.max_pool2d(x, 2, dilation=2), "max-pool with dilation")
     refused(

@@ -2,12 +2,19 @@
 
 import pytest
 
-from tests.model_export.frontend.corpus import computed_weights, in_place, spatial
+from tests.model_export.frontend.corpus import (
+    computed_weights,
+    functions,
+    in_place,
+    python_code,
+    shapes,
+    spatial,
+)
 from tests.model_export.frontend.corpus.outcomes import problem
 
 CASES = [
     pytest.param(case, id=f"{module.FAMILY.name}, {case.name}")
-    for module in (computed_weights, in_place, spatial)
+    for module in (computed_weights, functions, in_place, python_code, shapes, spatial)
     for case in module.FAMILY.cases
 ]
 
@@ -21,5 +28,5 @@ def test_outcome(case, tmp_path):
 
 def test_there_are_both_kinds():
     refused = [case for case in (param.values[0] for param in CASES) if case.refused is not None]
-    assert len(CASES) >= 350
-    assert len(refused) >= 25
+    assert len(CASES) >= 700
+    assert len(refused) >= 100
