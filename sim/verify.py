@@ -86,6 +86,7 @@ class Verification:
     images: int
     layers: list[str]
     comparisons: list[Comparison] = field(default_factory=list)
+    accuracy: float | None = None  # of the golden model, 0..1, where there are labels
 
     @property
     def equal(self) -> bool:
@@ -103,6 +104,7 @@ class Verification:
             "layers": to_json(self.layers),
             "equal": self.equal,
             "comparisons": [one.to_json() for one in self.comparisons],
+            "accuracy": self.accuracy,
         }
 
 

@@ -11,6 +11,7 @@ from tritforge.commands.options import (
     input_option,
     is_given,
     json_option,
+    labels_option,
 )
 from tritforge.console import progress_bar, show
 
@@ -21,6 +22,7 @@ __all__ = ["command"]
 @image_argument
 @input_option
 @codes_option
+@labels_option
 @click.option(
     "--backend",
     "backends",
@@ -41,6 +43,7 @@ def command(
     image: Path,
     inputs: Path,
     codes: bool,
+    labels: Path | None,
     backends: tuple[str, ...],
     pysim_images: int,
     config: str | None,
@@ -69,6 +72,7 @@ def command(
             loaded,
             inputs,
             codes=codes,
+            labels=labels,
             backends=backends or None,
             pysim_images=pysim_images,
             progress=progress,

@@ -10,9 +10,14 @@ __all__ = ["verification_table"]
 
 def verification_table(result: Verification) -> Table:
     """A row per backend."""
+    accuracy = ""
+    if result.accuracy is not None:
+        accuracy = (
+            f". Accuracy of the golden model: {result.accuracy:.2%} of {result.images} images"
+        )
     table = captioned_table(
         f"network {result.network}, configuration {result.configuration}: every integer of layers "
-        f"{', '.join(result.layers)} against the golden model",
+        f"{', '.join(result.layers)} against the golden model{accuracy}",
         None,
         ("backend",),
         ("images", "integers compared"),

@@ -76,3 +76,13 @@ def test_memory_contents_and_accuracy(tmp_path, streamed):
     found = tritforge.simulate(made.image, x, "golden").output[:, :, 0, 0]
     error = found * made.image.network.final.result_scale - right
     assert np.sqrt((error**2).mean()) < 0.06 * np.sqrt((right**2).mean())
+
+
+def test_verify_takes_labels(tmp_path):
+    made = tritforge.export(None, everything(), samples(64), TABLES, tmp_path / "image")
+    x = samples(6, 2)
+    golden = tritforge.simulate(made.image, x, "golden").output[:, :, 0, 0].argmax(axis=1)
+    labels = np.where(np.arange(6) < 4, golden, (golden + 1) % 5)
+    found = tritforge.verify(made.image, x, labels=labels, backends=["memory"])
+    assert found.equal and found.accuracy == pytest.approx(4 / 6)
+    assert tritforge.verify(made.image, x, backends=["memory"]).accuracy is None
