@@ -332,10 +332,8 @@ def _check_initialized(model: nn.Module) -> None:
     """Refuse lazy modules that have no weights yet."""
     lazy = uninitialized(model)
     if lazy:
-        kind = type(model.get_submodule(lazy[0])).__name__
         raise ExportError(
-            f"{lazy[0]} is a {kind} that has seen no input, so it has no weights; give a "
-            "checkpoint, or run the model once"
+            f"{lazy[0]}, so it has no weights; give a checkpoint, or run the model once"
         )
 
 

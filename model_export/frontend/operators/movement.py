@@ -108,6 +108,11 @@ def _two(name: str, overload: str = "default") -> Handler:
     return handler
 
 
+def _split(recorder: Recorder, x: Elements, sizes: Any, dim: int = 0) -> list[Elements]:
+    count = len(x.source.split(sizes, dim))
+    return [x.moved(lambda values, n=n: values.split(sizes, dim)[n]) for n in range(count)]
+
+
 def _index_put(
     recorder: Recorder,
     x: Operand,
@@ -194,6 +199,8 @@ MOVEMENT: dict[str, Handler] = {
     "zero": _zero,
     "masked_fill": _masked_fill,
     "index_put": _index_put,
+    "unsafe_split": _split,
+    "unsafe_split_with_sizes": _split,
     "index_copy": _into("index_copy"),
     "index_fill": _into("index_copy"),
     "scatter": _into("scatter", "src"),

@@ -216,7 +216,7 @@ def _terms(x: Elements, axes: tuple[int, ...]) -> list[Elements] | None:
     if count > _MOST_TERMS:
         return None
     kept = [axis for axis in range(1, len(x.shape)) if axis not in axes]
-    sizes = [x.shape[axis] for axis in kept]
+    sizes = [x.shape[axis] for axis in kept] or [1]
     moved = x.moved(
         lambda values: values.permute(0, *axes, *kept).reshape(len(values), count, *sizes)
     )

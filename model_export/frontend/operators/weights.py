@@ -103,6 +103,12 @@ def _convolution(
     return found.moved(lambda values: values.squeeze(2)) if flat else found
 
 
+def _scripted_convolution(recorder: Recorder, x: Any, weight: Any, *args: Any) -> Elements:
+    """As TorchScript calls it, with settings of libraries at the end."""
+    found: Elements = by_rows(_convolution)(recorder, x, weight, *args[:7])
+    return found
+
+
 def _two(pair: Sequence[int]) -> tuple[int, int]:
     return (int(pair[0]), int(pair[-1]))
 
@@ -347,6 +353,7 @@ def _batch_norm_no_training(
 
 WEIGHTS: dict[str, Handler] = {
     "convolution": by_rows(_convolution),
+    "_convolution": _scripted_convolution,
     "mm": _mm,
     "addmm": _addmm,
     "bmm": _bmm,

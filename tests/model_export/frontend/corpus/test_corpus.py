@@ -9,12 +9,13 @@ from tests.model_export.frontend.corpus import (
     python_code,
     shapes,
     spatial,
+    wrappers,
 )
 from tests.model_export.frontend.corpus.outcomes import problem
 
 CASES = [
     pytest.param(case, id=f"{module.FAMILY.name}, {case.name}")
-    for module in (computed_weights, functions, in_place, python_code, shapes, spatial)
+    for module in (computed_weights, functions, in_place, python_code, shapes, spatial, wrappers)
     for case in module.FAMILY.cases
 ]
 
