@@ -220,6 +220,11 @@ def _together(recorder: Recorder, operation: str, *operands: Elements | float) -
     names = {"mul": "product", "div": "quotient"}
     name = names.get(operation, operation)
     found = combined(recorder, operation, operands)
+    if found is None:  # they may be functions of a copy that one of them has been made of
+        copies = [
+            recorder.as_settled(one) if isinstance(one, Elements) else one for one in operands
+        ]
+        found = combined(recorder, operation, copies)
     if found is None:
         raise recorder.refuse(
             f"the {name} of two activations is not supported",

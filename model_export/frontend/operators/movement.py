@@ -109,8 +109,10 @@ def _two(name: str, overload: str = "default") -> Handler:
 
 
 def _split(recorder: Recorder, x: Elements, sizes: Any, dim: int = 0) -> list[Elements]:
-    count = len(x.source.split(sizes, dim))
-    return [x.moved(lambda values, n=n: values.split(sizes, dim)[n]) for n in range(count)]
+    def part(number: int) -> Elements:
+        return x.moved(lambda values: values.split(sizes, dim)[number])
+
+    return [part(number) for number in range(len(x.source.split(sizes, dim)))]
 
 
 def _index_put(

@@ -178,7 +178,13 @@ def _product(
             bias=bias,
         )
         found = recorder.add(node).reshaped(recorder.batch, 1, count)
-    elif (along := _along_pixels(recorder, one, weight, bias)) is not None:
+    elif (along := _along_pixels(recorder, one, weight, bias)) is not None or (
+        not _readable(recorder, one)
+        and (
+            (along := _along_pixels(recorder, _copy(recorder, sorted_rows), weight, bias))
+            is not None
+        )
+    ):
         found = along
     else:
         height, width = _sides(recorder, one)
@@ -238,6 +244,17 @@ def _along_pixels(
     )
     found = recorder.add(node).reshaped(recorder.batch, count, len(weight), height * width)
     return found.moved(lambda values: values.transpose(2, 3).flatten(1, 2)[:, order])
+
+
+def _readable(recorder: Recorder, one: Elements) -> bool:
+    """Whether features of (positions, features) are channels of what computed them."""
+    height, width = _sides(recorder, one)
+    image = one.moved(lambda values: values.t().reshape(-1, height, width))
+    return extract(recorder.graph, image) is not None
+
+
+def _copy(recorder: Recorder, x: Elements) -> Elements:
+    return recorder.one_sample(recorder.settled(x))
 
 
 def _sides(recorder: Recorder, one: Elements) -> tuple[int, int]:
