@@ -17,7 +17,8 @@ is not in them; :class:`tritforge.sim.result.Loading` says what the former took.
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Self
 
 import numpy as np
@@ -611,14 +612,27 @@ class InterpreterBackend(_Machine):
         self._interpreter.load(place.base, self.compiled.memory.tensor_words(tensor, codes))
 
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
-        return self._interpreter.run(address, layers), 0
+        with self._executing():
+            return self._interpreter.run(address, layers), 0
 
     def _stream(
         self,
         numbers: range,
         progress: Callable[[float], None] | None,
     ) -> tuple[list[dict[str, int]], int]:
-        return self._interpreter.run_schedule(self.host, numbers), 0
+        with self._executing():
+            return self._interpreter.run_schedule(self.host, numbers), 0
+
+    @contextmanager
+    def _executing(self) -> Iterator[None]:
+        """Whatever the interpreter refuses is wrong with the memory contents."""
+        try:
+            yield
+        except (ValueError, OverflowError, IndexError) as error:
+            raise SimulationError(
+                f"the memory contents of network {self.compiled.network.name} cannot be executed: "
+                f"{error}"
+            ) from error
 
     def _read(self, tensor: str) -> NDArray[np.integer]:
         place = self.compiled.memory.tensors[tensor]

@@ -7,11 +7,16 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
+from tritforge.common.errors import TritforgeError
 from tritforge.hw.config import Config
 from tritforge.hw.program import record_words, row_layout, to_words
 from tritforge.hw.widths import PORT_WIDTH
 
-__all__ = ["Records", "decode", "writes_signed"]
+__all__ = ["ProgramError", "Records", "decode", "writes_signed"]
+
+
+class ProgramError(TritforgeError, ValueError):
+    """A program that cannot be decoded."""
 
 
 class Records:
@@ -35,7 +40,7 @@ class Records:
 
         Raises
         ------
-        ValueError
+        ProgramError
             The program ends before.
         """
         names = [name for name, _ in layout]
@@ -50,7 +55,9 @@ class Records:
         if self.lap is not None:
             places %= self.lap
         if count and places.max() >= len(self.program):
-            raise ValueError(f"the program ends inside a record at address {address}")
+            raise ProgramError(
+                f"the program ends inside a record at address {address}; export the image again"
+            )
         words = self.program[places]
         return _fields(layout, words.reshape(count, size), names)
 

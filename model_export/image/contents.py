@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tritforge.common.json_types import Json, from_json, parse, to_json
+from tritforge.common.json_types import Json, JsonError, from_json, parse, to_json
 from tritforge.hw.config import Config
 from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.image.arrays import ArrayEntry, ArrayReader, ArrayWriter
@@ -81,7 +82,9 @@ def network_from_files(document: bytes, raw: bytes) -> Network:
         The files are not those of a network.
     """
     arrays = ArrayReader(raw)
-    read = from_json(NetworkDocument, parse(document), "network.json", arrays.from_json)
+    read = from_json(
+        NetworkDocument, _parsed(document, "network.json"), "network.json", arrays.from_json
+    )
     arrays.finish()
     _check_folds(read.tensors)
     tensors = {tensor.name: tensor for tensor in read.tensors}
@@ -112,15 +115,15 @@ def memory_from_files(config: Config, files: Mapping[str, bytes]) -> MemoryImage
         The files are not those of an image for ``config``.
     """
     arrays = ArrayReader(files["layout.bin"])
-    layout = from_json(LayoutDocument, parse(files["layout.json"]), "layout.json", arrays.from_json)
+    document = _parsed(files["layout.json"], "layout.json")
+    layout = from_json(LayoutDocument, document, "layout.json", arrays.from_json)
     arrays.finish()
     _check_folds(layout.tensors)
-    program = np.frombuffer(files["program.bin"], "<u4").astype(np.uint32)
+    program = _words(files, "program.bin")
     trits = unpack_memories(
         files["trits.bin"], config.memory_count("trits"), config.elements, config.rows
     )
-    rows = np.frombuffer(files["rows.bin"], "<u4").astype(np.uint32)
-    rows = rows.reshape(-1, config.memory_chunks("rows"))
+    rows = _words(files, "rows.bin", config.memory_chunks("rows"))
     tables = np.frombuffer(files.get("tables.bin", b""), np.uint8)
     if len(tables) % TABLE_ENTRIES:
         raise ValueError(f"activation tables cannot take {len(tables)} bytes")
@@ -151,6 +154,22 @@ def memory_from_files(config: Config, files: Mapping[str, bytes]) -> MemoryImage
         layout.schedule,
         tables,
     )
+
+
+def _words(files: Mapping[str, bytes], name: str, each: int | None = None) -> NDArray[np.uint32]:
+    """A file's 32-bit words; (entries, each) where entries have ``each`` words."""
+    raw, size = files[name], 4 * (each or 1)
+    if len(raw) % size:
+        raise ValueError(f"{name} cannot take {len(raw)} bytes, a multiple of {size} is right")
+    words = np.frombuffer(raw, "<u4").astype(np.uint32)
+    return words if each is None else words.reshape(-1, each)
+
+
+def _parsed(document: bytes, name: str) -> object:
+    try:
+        return parse(document)
+    except JsonError as error:
+        raise JsonError(f"{name} {error}") from error
 
 
 def _check_folds(tensors: Sequence[Tensor | TensorPlace]) -> None:

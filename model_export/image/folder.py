@@ -29,6 +29,7 @@ from tritforge.common.json_types import Json, JsonError, parse
 from tritforge.hw.config import Config, ConfigError
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ImageError
+from tritforge.model_export.image.consistency import check_memory, check_network
 from tritforge.model_export.image.contents import (
     dump,
     layout_files,
@@ -171,6 +172,8 @@ def load_image(path: str | os.PathLike[str]) -> Image:
             unpacking = pool.submit(memory_from_files, config, files)
             network = network_from_files(files["network.json"], files["network.bin"])
         memory = unpacking.result()
+        check_network(network)
+        check_memory(memory, network)
     except ConfigError as error:
         raise ImageError(
             f"image {path} has no valid configuration: {error}; export it again"

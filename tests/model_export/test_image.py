@@ -483,10 +483,91 @@ def test_forged_schedules_are_refused(tmp_path, change):
 )
 def test_forged_contents_are_refused(folder, text):
     """Right checksums do not make contents right."""
-    (folder / "network.json").write_text(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    reseal(folder, lambda manifest: manifest["sha256"].update({"network.json": digest}))
-    with pytest.raises(ImageError, match="cannot be understood"):
+    forge(folder, "network.json", text.encode())
+    with pytest.raises(ImageError, match=r"cannot be understood: network\.json"):
+        load_image(folder)
+
+
+def forge(folder, name, raw):
+    """Replace a file, and make the checksums right again."""
+    (folder / name).write_bytes(raw)
+    digest = hashlib.sha256(raw).hexdigest()
+    reseal(folder, lambda manifest: manifest["sha256"].update({name: digest}))
+
+
+def forge_at(folder, name, place, value):
+    """Replace one value of a JSON file, and make the checksums right again."""
+    document = json.loads((folder / name).read_text())
+    inner = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    forge(folder, name, json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        (["input"], "nothing", "nothing, which nothing before it computes|reads"),
+        (["layers", 0, "rows"], 10**9, "layer .* gives"),
+        (["layers", 0, "height"], -1, "layer .* is "),
+        (["layers", 0, "output"], "nothing", "has no output tensor nothing"),
+        (["layers", 0, "final"], True, "not the last layer alone is final"),
+        (["layers", 0, "requantization"], None, "has no requantization"),
+        (["layers", 0, "groups", 0, "source"], "nothing", "reads nothing"),
+        (["layers", 0, "groups", 0, "rows", 0], 10**9, "has rows 1000000000 to"),
+        (["layers", 0, "groups", 0, "channels", 1], 10**6, "has channels 0 to 1000000 of"),
+        (["layers", 0, "groups", 0, "channels", 0], -1, "has channels -1 to"),
+        (["layers", 0, "groups", 0, "kernel", 1], 99, r"has trits \(.*\), not"),
+        (["layers", 0, "groups", 0, "stride", 0], 0, "has a kernel, stride or dilation below 1"),
+        (
+            ["layers", 0, "groups", 0, "windows", 1],
+            {"first": [0] * 99, "begin": [0] * 99, "end": [1] * 99},
+            "windows for another number of outputs",
+        ),
+        (["layers", 0, "groups", 0, "padding", 0], 10**9, "reads 1000000000 pixels beyond"),
+        (["tensors", 0, "width"], 0, "tensor .* is "),
+    ],
+)
+def test_networks_that_contradict_themselves_are_refused(folder, place, value, sentence):
+    forge_at(folder, "network.json", place, value)
+    with pytest.raises(ImageError, match=f"cannot be understood: .*({sentence})"):
+        load_image(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        (["input"], "nothing", "the input is nothing in memory"),
+        (["tensors", 0, "channels"], 1, "is in memory as"),
+        (["tensors", 0, "base"], -1, "takes words -1"),
+        (["tensors", 0, "base"], 10**9, "takes words 1000000000"),
+        (["tensors", 0, "words"], 0, "channels outside the activation memories"),
+        (["tensors"], [], "not those of the network"),
+        (["layers"], [], "not those of the network"),
+        (["layers", 0, "address"], 10**9, "begins at word 1000000000"),
+        (["results", "rows"], 1, "results are"),
+        (["results", "entries"], 1, "results lie outside"),
+    ],
+)
+def test_layouts_that_contradict_the_network_are_refused(folder, place, value, sentence):
+    forge_at(folder, "layout.json", place, value)
+    with pytest.raises(ImageError, match=f"cannot be understood: .*({sentence})"):
+        load_image(folder)
+
+
+def test_lost_row_entries_are_noticed(folder):
+    """Whoever reads them need not look for their end."""
+    size = 4 * Config().memory_chunks("rows")
+    forge(folder, "rows.bin", (folder / "rows.bin").read_bytes()[:-size])
+    with pytest.raises(ImageError, match=r"there are [0-9]+ row entries, the layers have [0-9]+"):
+        load_image(folder)
+
+
+@pytest.mark.parametrize("name", ["program.bin", "rows.bin"])
+def test_half_words_are_a_sentence(folder, name):
+    forge(folder, name, (folder / name).read_bytes() + b"\0")
+    with pytest.raises(ImageError, match=f"{name} cannot take [0-9]+ bytes"):
         load_image(folder)
 
 
