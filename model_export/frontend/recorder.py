@@ -189,14 +189,7 @@ class Recorder(TorchDispatchMode):
         try:
             return self._record(func, name, args, kwargs, known, tensors, written)
         except (ExportError, MixedSamplesError) as error:
-            if name in _DECISIONS and isinstance(error, ExportError):
-                self.error = self.error or error
-                raise
-            output = func(*args, **kwargs)
-            for tensor in [*tree_flatten(output)[0], *written]:
-                if isinstance(tensor, torch.Tensor):
-                    self.contents.set(tensor, self._opaque(tensor, error))
-            return output
+            return self._refused(func, name, args, kwargs, written, error)
 
     def _record(
         self,
@@ -291,6 +284,29 @@ class Recorder(TorchDispatchMode):
                 found = np.empty(math.prod(node.shape), np.float32)
                 found[place[own]] = values[own]
                 kept[int(index)] = found.reshape(node.shape)
+
+    def _refused(
+        self,
+        func: Any,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        written: Sequence[torch.Tensor],
+        error: ExportError | MixedSamplesError,
+    ) -> Any:
+        """The results of an operation that cannot be recorded, which nothing may read."""
+        if isinstance(error, ExportError):
+            self.error = self.error or (error if name in _DECISIONS or _is_view(func) else None)
+            if self.error is error:
+                raise error
+        output = func(*args, **kwargs)
+        tensors = [one for one in tree_flatten(output)[0] if isinstance(one, torch.Tensor)]
+        if any(one.is_complex() for one in tensors):
+            self.error = self.error or self.unsupported("arithmetic with complex numbers")
+            raise self.error from error
+        for tensor in [*tensors, *written]:
+            self.contents.set(tensor, self._opaque(tensor, error))
+        return output
 
     def _opaque(self, tensor: torch.Tensor, error: Exception) -> Elements:
         """Elements of a result that nothing may read."""

@@ -189,14 +189,14 @@ def _difference(recorded: Recorded, real: NDArray[np.float32], worst: float) -> 
     if layer is not None:
         return f"{start}, first in layer {layer}; this is a fault of tritforge"
     pair = recorded.samples[:2]
-    runs = [
-        model_outputs(recorded.model, given, recorded.name)[-1:].ravel()
-        for given in (pair, pair, pair[-1:])
-    ]
+    runs = [model_outputs(recorded.model, pair, recorded.name) for _ in range(2)]
+    runs.append(
+        np.concatenate([model_outputs(recorded.model, one[None], recorded.name) for one in pair])
+    )
     size = TOLERANCE * float(np.abs(runs[0]).max())
     if not np.allclose(runs[0], runs[1], atol=size):
         return f"{start}: it computes something else each time it is run"
-    if not np.allclose(runs[1], runs[2], atol=size):
+    if not np.allclose(runs[1].ravel(), runs[2].ravel(), atol=size):
         return f"{start}: its output for one sample depends on the others of the batch"
     return f"{start}, but not for the sample that was recorded: it decides by its input's values"
 

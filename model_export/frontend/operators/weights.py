@@ -178,13 +178,7 @@ def _product(
             bias=bias,
         )
         found = recorder.add(node).reshaped(recorder.batch, 1, count)
-    elif (along := _along_pixels(recorder, one, weight, bias)) is not None or (
-        not _readable(recorder, one)
-        and (
-            (along := _along_pixels(recorder, _copy(recorder, sorted_rows), weight, bias))
-            is not None
-        )
-    ):
+    elif (along := _along_rows_or_columns(recorder, sorted_rows, weight, bias)) is not None:
         found = along
     else:
         height, width = _sides(recorder, one)
@@ -246,15 +240,21 @@ def _along_pixels(
     return found.moved(lambda values: values.transpose(2, 3).flatten(1, 2)[:, order])
 
 
-def _readable(recorder: Recorder, one: Elements) -> bool:
-    """Whether features of (positions, features) are channels of what computed them."""
+def _along_rows_or_columns(
+    recorder: Recorder,
+    x: Elements,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float64] | None,
+) -> Elements | None:
+    """:func:`_along_pixels`, of a copy where ``x`` (batch, positions, features) comes from several
+    nodes; None where features are channels."""
+    one = recorder.one_sample(x)
+    found = _along_pixels(recorder, one, weight, bias)
     height, width = _sides(recorder, one)
     image = one.moved(lambda values: values.t().reshape(-1, height, width))
-    return extract(recorder.graph, image) is not None
-
-
-def _copy(recorder: Recorder, x: Elements) -> Elements:
-    return recorder.one_sample(recorder.settled(x))
+    if found is not None or extract(recorder.graph, image) is not None:
+        return found
+    return _along_pixels(recorder, recorder.one_sample(recorder.settled(x)), weight, bias)
 
 
 def _sides(recorder: Recorder, one: Elements) -> tuple[int, int]:

@@ -504,7 +504,7 @@ for build in [
 
 
 def dozens_of_layers():
-    return nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(60)),
+    return nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(40)),
                          nn.Linear(6, 2))  # fmt: skip
 
 
