@@ -1,6 +1,8 @@
 """The base of all errors that a user can cause, and of what users are warned of."""
 
+import sys
 import warnings
+from types import FrameType
 
 __all__ = ["TritforgeError", "TritforgeWarning", "warn"]
 
@@ -21,5 +23,12 @@ class TritforgeWarning(UserWarning):
 
 
 def warn(sentence: str) -> None:
-    """Warn the user, by :mod:`warnings`."""
-    warnings.warn(sentence, TritforgeWarning, stacklevel=3)
+    """Warn the user, by :mod:`warnings`, of the line that called the package."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and _is_ours(frame):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(sentence, TritforgeWarning, stacklevel=level)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("tritforge", "contextlib")

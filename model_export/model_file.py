@@ -146,8 +146,11 @@ class _Home:
         except (KeyboardInterrupt, ModelError):
             raise
         except BaseException as error:
+            cure = ""
+            if isinstance(error, TypeError) and "required positional argument" in str(error):
+                cure = "; name a function without arguments that returns the network"
             raise ModelError(
-                f"building {name} of {self.path} failed: {self._reason(error)}"
+                f"building {name} of {self.path} failed: {self._reason(error)}{cure}"
             ) from error
 
     def _made(self, module: ModuleType, name: str) -> nn.Module:

@@ -156,7 +156,7 @@ class InputFacts(JsonObject):
         return max(abs(self.lowest), abs(self.highest)) / max(map(abs, self.range))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Simulation:
     """Result of one run.
 
@@ -179,6 +179,13 @@ class Simulation:
     seconds: float  # wall time of the simulation, loading included
     input: InputFacts | None = None  # what it was given, where a flow knows
     labels: NDArray[np.int64] | None = None  # (images,): the classes, where they were given
+
+    def __repr__(self) -> str:
+        cycles = "no cycles" if self.total_cycles is None else f"{self.total_cycles:,} cycles"
+        return (
+            f"<Simulation of {self.network} for {self.config.name}, backend {self.backend}: "
+            f"{self.images} images, {cycles}>"
+        )
 
     def accuracy(self, labels: NDArray[np.integer] | None = None) -> float | None:
         """Share of the images whose largest output is that of their label, 0..1; of the labels that

@@ -134,7 +134,7 @@ def verify(
     compiled: CompiledNetwork,
     codes: NDArray[np.integer],
     *,
-    backends: tuple[str, ...] = tuple(CHECKED),
+    backends: str | tuple[str, ...] = tuple(CHECKED),
     pysim_images: int = PYSIM_IMAGES,
     progress: Progress | None = None,
 ) -> Verification:
@@ -160,6 +160,8 @@ def verify(
     DeviceError, SimulatorError
         An accelerator or its simulator fails.
     """
+    if isinstance(backends, str):
+        backends = (backends,)
     unknown = [name for name in backends if name not in CHECKED]
     if unknown or not backends:
         raise SimulationError(

@@ -16,7 +16,7 @@
 * :func:`~tritforge.cost.estimate.estimate`: image and inputs -> energy, area, baselines
 * :func:`~tritforge.hw.presets.load_config`, ``PRESETS``: configurations by name or TOML file
 * ``Config``: a configuration, all parameters of an accelerator
-* ``TernaryConv2d``, ``TernaryLinear``: TTQ as PyTorch modules to train with
+* ``TernaryConv1d``, ``TernaryConv2d``, ``TernaryLinear``: TTQ as PyTorch modules to train with
 * ``ternarize_model``, ``bake``: ordinary model -> ternary; ternary -> plain layers
 * ``load_checkpoint``, ``load_into``: checkpoints, read without running code
 * ``TritforgeError``: the base of all errors that a user can cause
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tritforge.model_export.image.folder import Image, load_image
     from tritforge.model_export.model_file import load_model
     from tritforge.model_export.training.ttq import (
+        TernaryConv1d,
         TernaryConv2d,
         TernaryLinear,
         bake,
@@ -81,6 +82,7 @@ __all__ = [
     "SimulationError",
     "SimulatorError",
     "Technology",
+    "TernaryConv1d",
     "TernaryConv2d",
     "TernaryLinear",
     "TritforgeError",
@@ -114,6 +116,7 @@ _HOMES = {
     "tritforge.model_export.errors": ("ExportError", "ImageError", "ModelError"),
     "tritforge.model_export.image.folder": ("Image", "load_image"),
     "tritforge.model_export.training.ttq": (
+        "TernaryConv1d",
         "TernaryConv2d",
         "TernaryLinear",
         "bake",

@@ -439,7 +439,7 @@ def _check_fit(
     ]
     for layer, values in ternary.scales.items():
         scales = {"wp", "wn"} & values.keys()
-        if scales and not isinstance(layers.get(layer), nn.Conv2d | nn.Linear):
+        if scales and not isinstance(layers.get(layer), nn.Conv1d | nn.Conv2d | nn.Linear):
             unexpected += [join(layer, name) for name in sorted(scales)]
         elif scales:
             missing += [join(layer, name) for name in sorted({"wp", "wn"} - scales)]

@@ -201,6 +201,8 @@ class Recorder(TorchDispatchMode):
         tensors: Sequence[torch.Tensor],
         written: Sequence[torch.Tensor],
     ) -> Any:
+        if name in self._hints:
+            raise self.unsupported(name)
         drawn = [why for one in tensors if (why := self._is_random(one))]
         draws = torch.Tag.nondeterministic_seeded in func.tags
         if drawn or (draws and not (name == "rrelu_with_noise" and args[4:5] in ((), (False,)))):
@@ -384,6 +386,10 @@ class Recorder(TorchDispatchMode):
 
     def refuse(self, what: str, hint: str = "") -> ExportError:
         """An error at the operation that is being recorded."""
+        for module in reversed(self._modules):
+            for kinds, reason in _REFUSED_MODULES:
+                if isinstance(module, kinds):
+                    what, hint = f"{type(module).__name__} is not supported", reason
         return ExportError(f"{self.place()}: {what}" + (f"; {hint}" if hint else ""))
 
     def unsupported(self, what: str, hint: str = "") -> ExportError:
@@ -599,6 +605,17 @@ class _ValueWatch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+#: Modules whose parts are refused as what they are together.
+_REFUSED_MODULES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    (
+        (nn.RNNBase, nn.RNNCellBase),
+        "recurrent layers feed their results back, which is not supported",
+    ),
+    (
+        (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer),
+        "attention multiplies activations with one another, which the array cannot",
+    ),
+)
 #: Results that depend on the shapes of tensors alone.
 _SHAPE_ONLY = frozenset(
     [

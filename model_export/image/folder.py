@@ -53,7 +53,7 @@ __all__ = ["MANIFEST", "Image", "load_image", "write_image"]
 MANIFEST = "manifest.json"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Image(CompiledNetwork):
     """A compiled network that was loaded from a folder.
 
@@ -66,6 +66,9 @@ class Image(CompiledNetwork):
 
     path: Path
     manifest: Manifest
+
+    def __repr__(self) -> str:
+        return f"<Image of {self.network.name} for {self.config.name}: {self.path}>"
 
     def require(self, config: Config) -> None:
         """Check that the image runs on hardware generated from ``config``.

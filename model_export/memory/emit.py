@@ -430,8 +430,9 @@ class Emitter:
             name = "a function" if layer.function is None else layer.function.name
             raise ExportError(
                 f"layer {layer.name} applies {name}, which takes an activation table; "
-                f"configuration {self.config.name} has none: use a configuration file with "
-                f"activation_tables = 1 or more, or ReLU or a clamp"
+                f"configuration {self.config.name} has none: use ReLU or a clamp, or a "
+                f"configuration file with a preset and activation_tables = "
+                f"{len(self.tables())} (as many as differ; 2 are sent in turn)"
             )
         if not (-128 <= rule.low <= rule.high <= 127 or 0 <= rule.low <= rule.high <= 255):
             raise ExportError(

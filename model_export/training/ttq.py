@@ -26,6 +26,7 @@ from tritforge.model_export.copying import WEIGHT_HOOKS, copy_model, uninitializ
 __all__ = [
     "ConstantSparsity",
     "FractionOfMax",
+    "TernaryConv1d",
     "TernaryConv2d",
     "TernaryLayer",
     "TernaryLinear",
@@ -152,7 +153,7 @@ def ternarize(latent: Tensor, wp: Tensor, wn: Tensor, delta: Tensor) -> Tensor:
 
 
 class TernaryLayer(nn.Module):
-    """What :class:`TernaryConv2d` and :class:`TernaryLinear` share.
+    """What ternary convolutions and :class:`TernaryLinear` share.
 
     The heuristic lives in two buffers, so that a saved ``state_dict`` says by itself which
     weights are zero: ``threshold`` (the number) and ``threshold_kind`` (0: it is a fraction of
@@ -252,6 +253,41 @@ class TernaryConv2d(nn.Conv2d, TernaryLayer):
         return output
 
 
+class TernaryConv1d(nn.Conv1d, TernaryLayer):
+    """A convolution over one dimension with ternary weights; see :class:`TernaryConv2d`.
+
+    Raises
+    ------
+    ValueError
+        The number used as threshold or sparsity is not in [0, 1).
+    """
+
+    def __init__(
+        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
+    ) -> None:
+        heuristic = heuristic_for(threshold, sparsity)
+        super().__init__(*args, **kwargs)
+        self._add_scales(heuristic)
+
+    @classmethod
+    def from_plain(cls, plain: nn.Conv1d, heuristic: FractionOfMax | ConstantSparsity) -> Self:
+        """As :meth:`TernaryConv2d.from_plain`."""
+        layer = cls(**_conv_arguments(plain), device="meta")
+        _take_over(layer, plain, plain.weight)
+        layer._add_scales(heuristic)
+        return layer
+
+    def to_plain(self) -> nn.Conv1d:
+        """The same convolution as :class:`torch.nn.Conv1d`, weights +Wp, 0 or -Wn."""
+        plain = nn.Conv1d(**_conv_arguments(self), device="meta")
+        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
+        return plain
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = self._conv_forward(input, self.ternary_weight(), self.bias)
+        return output
+
+
 class TernaryLinear(nn.Linear, TernaryLayer):
     """A fully connected layer with ternary weights; a bias, if any, is full precision.
 
@@ -304,9 +340,9 @@ def ternarize_model(
 ) -> nn.Module:
     """A copy of ``model`` whose conv and linear layers are ternary; ``model`` is unchanged.
 
-    Layers of exactly the types :class:`torch.nn.Conv2d` and :class:`torch.nn.Linear` are
-    replaced; their weights become the latent weights, so a trained network is a good start. A
-    parameter or layer used twice stays shared.
+    Layers of exactly the types :class:`torch.nn.Conv1d`, :class:`torch.nn.Conv2d` and
+    :class:`torch.nn.Linear` are replaced; their weights become the latent weights, so a trained
+    network is a good start. A parameter or layer used twice stays shared.
 
     Parameters
     ----------
@@ -329,7 +365,7 @@ def ternarize_model(
     """
     heuristic = heuristic_for(threshold, sparsity)
     result = copy_model(model)
-    plain_types = (nn.Conv2d, nn.Linear, nn.LazyConv2d, nn.LazyLinear)
+    plain_types = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.LazyConv1d, nn.LazyConv2d, nn.LazyLinear)
     names = [
         name
         for name, module in result.named_modules()
@@ -355,7 +391,9 @@ def ternarize_model(
     for name in chosen:
         module = result.get_submodule(name)
         _refuse_computed_weight(module, name)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv1d):
+            replacements[id(module)] = TernaryConv1d.from_plain(module, heuristic)
+        elif isinstance(module, nn.Conv2d):
             replacements[id(module)] = TernaryConv2d.from_plain(module, heuristic)
         elif isinstance(module, nn.Linear):
             replacements[id(module)] = TernaryLinear.from_plain(module, heuristic)
@@ -395,7 +433,7 @@ def _refuse_computed_weight(module: nn.Module, name: str) -> None:
 def bake(model: nn.Module) -> nn.Module:
     """A copy of ``model`` in eval mode without ternary modules; ``model`` is unchanged.
 
-    Each :class:`TernaryConv2d` or :class:`TernaryLinear` becomes a plain layer whose weights hold
+    Each :class:`TernaryLayer` becomes a plain layer whose weights hold
     exactly +Wp, 0 or -Wn.
     """
     return replace_ternary(copy_model(model).eval())
@@ -406,7 +444,9 @@ def replace_ternary(model: nn.Module, names: Collection[str] | None = None) -> n
     all."""
     replacements: dict[int, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, TernaryConv2d | TernaryLinear) and (names is None or name in names):
+        if isinstance(module, TernaryConv1d | TernaryConv2d | TernaryLinear) and (
+            names is None or name in names
+        ):
             replacements[id(module)] = module.to_plain()
     return _replaced(model, replacements)
 
@@ -443,6 +483,7 @@ def _mean_magnitudes(
     return wp, wn
 
 
+_Plain = nn.Conv1d | nn.Conv2d | nn.Linear
 #: Where a module keeps hooks on its calls, and what goes with them.
 _HOOKS = (
     "_forward_hooks",
@@ -455,7 +496,7 @@ _HOOKS = (
 )
 
 
-def _conv_arguments(conv: nn.Conv2d) -> dict[str, Any]:
+def _conv_arguments(conv: nn.Conv1d | nn.Conv2d) -> dict[str, Any]:
     return {
         "in_channels": conv.in_channels,
         "out_channels": conv.out_channels,
@@ -469,9 +510,7 @@ def _conv_arguments(conv: nn.Conv2d) -> dict[str, Any]:
     }
 
 
-def _take_over(
-    target: nn.Conv2d | nn.Linear, source: nn.Conv2d | nn.Linear, weight: Tensor
-) -> None:
+def _take_over(target: _Plain, source: _Plain, weight: Tensor) -> None:
     """Give ``target`` (built without memory, on the meta device) the weight and all else that
     ``source`` has, hooks on its calls included.
 

@@ -72,7 +72,7 @@ class Accuracy(JsonObject):
     integers: float
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Export:
     """A finished export: the image as loaded from disk, the steps that made it, and what integers
     cost in every layer (nothing where it was not checked) and, where there are labels, in
@@ -82,6 +82,11 @@ class Export:
     steps: list[Step] = field(default_factory=list)
     errors: list[LayerError] = field(default_factory=list)
     accuracy: Accuracy | None = None
+
+    def __repr__(self) -> str:
+        manifest = self.image.manifest
+        name = manifest.configuration["name"]
+        return f"<Export of {manifest.network} for {name}: {self.image.path}>"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: the manifest's, steps and path."""
@@ -219,6 +224,12 @@ def export(
         reference = FloatReference(traced)
         if expected is not None:
             step.check = check_recorded(recorded, reference, array, expected)
+        if not any(layer.is_ternary for layer in traced.layers):
+            step.check += "; " if step.check else ""
+            step.check += (
+                "no layer is ternary, so each weight takes about two additions: ternarize_model "
+                "makes a network to train"
+            )
         del recorded, loaded
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)

@@ -23,7 +23,7 @@ def verify(
     *,
     codes: bool = False,
     labels: StrPath | NDArray[Any] | None = None,
-    backends: Sequence[str] | None = None,
+    backends: str | Sequence[str] | None = None,
     pysim_images: int = verification.PYSIM_IMAGES,
     config: str | Config | None = None,
     progress: Progress | None = None,
@@ -39,12 +39,16 @@ def verify(
         One sentence each.
     """
     loaded = opened(image, config)
-    chosen = tuple(verification.CHECKED) if backends is None else tuple(backends)
+    chosen = tuple(verification.CHECKED) if backends is None else backends
     given = read_inputs(loaded, inputs, codes=codes).codes
     final = loaded.network.tensors[loaded.network.final.output]
     known = None if labels is None else read_labels(labels, len(given), final.shape)
     result = verification.verify(
-        loaded, given, backends=chosen, pysim_images=pysim_images, progress=progress
+        loaded,
+        given,
+        backends=chosen if isinstance(chosen, str) else tuple(chosen),
+        pysim_images=pysim_images,
+        progress=progress,
     )
     if known is not None:
         result.accuracy = accuracy(GoldenModel(loaded.network).run(given), known)

@@ -46,7 +46,8 @@ def _known(recorder: Recorder, weight: Any, what: str = "weights") -> torch.Tens
     if isinstance(weight, Elements):
         if bool(weight.live.any()):
             raise recorder.refuse(
-                f"its {what} depend on the input: the product of two activations is not supported"
+                f"its {what} depend on the input: the product of two activations, as in attention, "
+                "is not supported"
             )
         return weight.offsets()
     assert isinstance(weight, torch.Tensor)

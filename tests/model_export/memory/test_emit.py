@@ -438,7 +438,7 @@ def test_activation_tables_that_hardware_cannot_have():
     with pytest.raises(
         ExportError,
         match="layer layer0 applies a function, which takes an activation table; configuration "
-        "roomy has none: use a configuration file with activation_tables = 1 or more",
+        "roomy has none: use ReLU or a clamp, or a configuration file with a preset and",
     ):
         compile_network(network, ROOMY)
     network.tensors["t1"].signed = True

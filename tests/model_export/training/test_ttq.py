@@ -266,3 +266,16 @@ def test_state_dict_holds_the_heuristic():
     other.load_state_dict(torch.load(buffer, weights_only=True))
     assert other[3].heuristic == ConstantSparsity(0.7)
     assert torch.equal(other[3].codes(), saved[3].codes())
+
+
+def test_conv1d_becomes_ternary():
+    plain = nn.Sequential(
+        nn.Conv1d(2, 4, 3), nn.ReLU(), nn.Conv1d(4, 4, 3, padding=1, groups=2), nn.Linear(6, 3)
+    )
+    ternary = ternarize_model(plain, threshold=0.2).eval()
+    assert type(ternary[2]).__name__ == "TernaryConv1d" and type(ternary[0]) is nn.Conv1d
+    assert len(ternary[2].weight.unique()) > 3
+    baked = bake(ternary)
+    assert type(baked[2]) is nn.Conv1d and len(baked[2].weight.unique()) <= 3
+    x = torch.randn(2, 2, 8)
+    torch.testing.assert_close(baked(x), ternary(x))
