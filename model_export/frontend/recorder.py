@@ -609,7 +609,7 @@ class _ValueWatch(TorchFunctionMode):
 _REFUSED_MODULES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
     (
         (nn.RNNBase, nn.RNNCellBase),
-        "recurrent layers feed their results back, which is not supported",
+        "recurrent layers feed their results back into themselves",
     ),
     (
         (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer),

@@ -207,30 +207,11 @@ def export(
     bits = DIGITS if digits is None else digits
     array = _checked_samples(read_array(samples, "calibration"))
     steps = _Steps(progress)
-    with steps.step("load model") as step:
-        module = load_model(model) if isinstance(model, str) else model
-        with running(module):
-            notes: list[str] = []
-            loaded = load_into(module, checkpoint, threshold, notes=notes)
-            step.check = "; ".join(notes)
-            _check_initialized(loaded)
-        if name is None:
-            name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
-    with steps.step("trace") as step, running(module):
-        expected = model_outputs(loaded, array[:CHECK_SAMPLES], name) if check else None
-        recorded = Recorded(loaded, array[:CHECK_SAMPLES], name, bits, steps.within("trace"))
-        traced, given = recorded.network, array.shape
-        array = arranged(array, traced.tensors[traced.input], "calibration")
-        reference = FloatReference(traced)
-        if expected is not None:
-            step.check = check_recorded(recorded, reference, array, expected)
-        if not any(layer.is_ternary for layer in traced.layers):
-            step.check += "; " if step.check else ""
-            step.check += (
-                "no layer is ternary, so each weight takes about two additions: ternarize_model "
-                "makes a network to train"
-            )
-        del recorded, loaded
+    loaded, name = _load(steps, model, checkpoint, threshold, name)
+    given = array.shape
+    reference, array = _read(steps, loaded, array, name, bits, check)
+    traced = reference.network
+    del loaded
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
         known = None
@@ -276,6 +257,48 @@ def export(
     if progress is not None:
         progress("done", 1.0)
     return Export(image, steps.done, made.errors, made.accuracy)
+
+
+def _load(
+    steps: _Steps,
+    model: str | nn.Module,
+    checkpoint: StrPath | Mapping[str, Any] | None,
+    threshold: float | None,
+    name: str | None,
+) -> tuple[nn.Module, str]:
+    """The model with its weights, and what reports call it."""
+    with steps.step("load model") as step:
+        module = load_model(model) if isinstance(model, str) else model
+        with running(module):
+            notes: list[str] = []
+            loaded = load_into(module, checkpoint, threshold, notes=notes)
+            step.check = "; ".join(notes)
+            _check_initialized(loaded)
+    if name is None:
+        name = model.rpartition(":")[2] if isinstance(model, str) else type(model).__name__
+    return loaded, name
+
+
+def _read(
+    steps: _Steps, model: nn.Module, array: NDArray[Any], name: str, digits: int, check: bool
+) -> tuple[FloatReference, NDArray[Any]]:
+    """The network in real numbers that a model is, and the samples arranged as it takes them."""
+    with steps.step("trace") as step, running(model):
+        expected = model_outputs(model, array[:CHECK_SAMPLES], name) if check else None
+        recorded = Recorded(model, array[:CHECK_SAMPLES], name, digits, steps.within("trace"))
+        network = recorded.network
+        array = arranged(array, network.tensors[network.input], "calibration")
+        reference = FloatReference(network)
+        said = []
+        if expected is not None:
+            said.append(check_recorded(recorded, reference, array, expected))
+        if not any(layer.is_ternary for layer in network.layers):
+            said.append(
+                "no layer is ternary, so each weight takes about two additions: ternarize_model "
+                "makes a network to train"
+            )
+        step.check = "; ".join(said)
+    return reference, array
 
 
 @dataclass(eq=False)
