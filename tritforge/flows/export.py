@@ -50,7 +50,7 @@ __all__ = ["Accuracy", "Export", "Step", "export"]
 DIGITS = 8
 #: Share of a ternary layer's trits beyond which zeros are too few to save time.
 DENSEST = 0.9
-_REAL_ONES = "activation scales come from their values, and some 100 training samples give better"
+_REAL_ONES = "activation scales come from the samples' values, and some 100 give better ones"
 
 
 @dataclass
@@ -422,7 +422,7 @@ def _checked_samples(array: NDArray[Any]) -> NDArray[np.float32]:
 def _check_options(network: Network, digits: int | None, percentile: float | None) -> None:
     """Warn of options that change nothing, and of ternary layers with next to no zeros."""
     weighted = [layer for layer in network.layers if layer.weight_count]
-    if digits and all(layer.is_ternary for layer in weighted):
+    if digits and all(layer.is_ternary and not layer.weight_error for layer in weighted):
         warn("all layers are ternary, so --digits changes nothing")
     if percentile == 100:
         warn("--percentile 100 is the largest value, as it is without the option")

@@ -139,17 +139,22 @@ def check_recorded(
     size = f"within {worst:.1g} of the largest output"
     if not worst <= TOLERANCE:
         why = _rounding(recorded)
-        error = float(np.sqrt(np.mean((exact - expected) ** 2))) / largest
+        error = _rms(exact - expected) / largest
         if not why or not error <= _ROUNDED_TOLERANCE:
-            raise ExportError(_difference(recorded, real, worst))
+            raise ExportError(_difference(recorded, real, expected, worst))
         size = (
             f"but for its rounding ({why}), with a rms error of {error:.1g} of the largest output"
         )
     result = f"structure agrees with the model, {size} ({len(found)} samples)"
     if rounded:
-        rms = float(np.sqrt(np.mean((found - expected) ** 2))) / largest
+        rms = _rms(found - expected) / largest
         result += f"; rounding of multi-bit weights changes outputs by {rms:.2%} of it (rms)"
     return result
+
+
+def _rms(values: NDArray[np.float32]) -> float:
+    """Root mean square, of values whose squares single precision may not have."""
+    return float(np.sqrt(np.mean(values.astype(np.float64) ** 2)))
 
 
 def _rounding(recorded: Recorded) -> str:
@@ -181,22 +186,27 @@ def _outputs(
     return shaped.reshape(expected.shape)
 
 
-def _difference(recorded: Recorded, real: NDArray[np.float32], worst: float) -> str:
-    """What is to be said of outputs that differ by ``worst`` of the largest one: where that begins,
-    or why there is no such layer."""
+def _difference(
+    recorded: Recorded,
+    real: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    worst: float,
+) -> str:
+    """What is to be said of outputs that differ by ``worst`` of the largest one from what the model
+    gave at first: where that begins, or why there is no such layer."""
     start = f"network {recorded.name} differs from the model by {worst:.2g} of the largest output"
     layer = _first_difference(recorded, real[:1])
     if layer is not None:
         return f"{start}, first in layer {layer}; this is a fault of tritforge"
-    pair = recorded.samples[:2]
-    runs = [model_outputs(recorded.model, pair, recorded.name) for _ in range(2)]
-    runs.append(
-        np.concatenate([model_outputs(recorded.model, one[None], recorded.name) for one in pair])
+    size = TOLERANCE * float(np.abs(expected).max())
+    two = recorded.samples[:2]
+    again, pair, *alone = (
+        model_outputs(recorded.model, given, recorded.name)
+        for given in (recorded.samples, two, *(one[None] for one in two))
     )
-    size = TOLERANCE * float(np.abs(runs[0]).max())
-    if not np.allclose(runs[0], runs[1], atol=size):
+    if not np.allclose(again[: len(expected)], expected, rtol=0, atol=size):
         return f"{start}: it computes something else each time it is run"
-    if not np.allclose(runs[1].ravel(), runs[2].ravel(), atol=size):
+    if not np.allclose(pair.ravel(), np.concatenate(alone).ravel(), rtol=0, atol=size):
         return f"{start}: its output for one sample depends on the others of the batch"
     return f"{start}, but not for the sample that was recorded: it decides by its input's values"
 

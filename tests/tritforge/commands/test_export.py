@@ -297,6 +297,12 @@ def test_digits_of_a_ternary_network(capsys, files):
     assert err == "tritforge: warning: all layers are ternary, so --digits changes nothing\n"
 
 
+def test_weights_that_are_rounded_to_three_values(capsys, files):
+    """Two bits are not without effect."""
+    arguments = export_arguments(files, files / "image")
+    assert call(capsys, *arguments, "--digits", "2", "--no-check")[::2] == (0, "")
+
+
 def test_a_threshold_without_latent_weights(capsys, files):
     model = eval_model(files, "small")
     torch.save(model.state_dict(), files / "plain.pt")
