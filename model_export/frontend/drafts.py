@@ -49,7 +49,7 @@ class Weights:
 
 
 class GroupMaker:
-    """Column groups for planes of trits; see the subclasses in ``lower``."""
+    """Column groups for planes of trits; see the subclasses in ``column_groups``."""
 
     def __call__(self, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
         raise NotImplementedError

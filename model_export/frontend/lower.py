@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.frontend.drafts import Draft, GroupMaker, Source, Weights
+from tritforge.model_export.frontend.column_groups import (
+    ConvolutionGroups,
+    DenseGroups,
+    has_unit_steps,
+    identity_groups,
+    is_regular,
+    some_rows,
+    window_groups,
+    without_affine,
+)
+from tritforge.model_export.frontend.drafts import Draft, Source, Weights
 from tritforge.model_export.frontend.graph import (
     Convolution,
     Copy,
@@ -24,7 +34,7 @@ from tritforge.model_export.frontend.graph import (
     Unary,
     Value,
 )
-from tritforge.model_export.network import ColumnGroup, Network, Pool, Tensor, Window
+from tritforge.model_export.network import Network, Pool, Tensor
 from tritforge.model_export.passes.weights import Plane, WeightPlanes, classify
 
 __all__ = ["Lowered", "Planes", "lower"]
@@ -32,9 +42,6 @@ __all__ = ["Lowered", "Planes", "lower"]
 #: Planes by the name of the weights, and whether they are the last layer's.
 Planes = dict[tuple[str, bool], WeightPlanes]
 
-#: Convolution groups beyond this many are joined into block-diagonal column groups, since a tile
-#: holds at most 255 column groups and each costs a walk.
-_MOST_BLOCKS = 16
 #: Factors that differ within one sum; more are multiplied in by a layer of its own.
 _MOST_FACTORS = 4
 #: Times that a product with weights may read an element before the weights are added up.
@@ -252,7 +259,7 @@ class _Lowering:
         groups = []
         for source in sources:
             gain[source.rows], offset[source.rows] = source.gain, source.offset
-            groups += _identity(source)
+            groups += identity_groups(source)
         return self._add(Draft(name, kind, *shape, groups, gain=gain, offset=offset))
 
     def _around(self, source: Source, value: Value, name: str, where: str) -> Source:
@@ -288,7 +295,7 @@ class _Lowering:
     def _plain(self, value: Value, node: Node, *, pointwise: bool = False) -> list[Source]:
         """Sources that are tensors' channels as they are; copied by a layer where they are not."""
         sources = self._sources(value)
-        simple = all(one.plain and (pointwise or _regular(one)) for one in sources)
+        simple = all(one.plain and (pointwise or is_regular(one)) for one in sources)
         if simple and not value.constants.any():
             return sources
         return [self._copied(value, sources, node)]
@@ -321,7 +328,7 @@ class _Lowering:
         pointwise = weight.shape[2:] == (1, 1)
         sources, factor = self._sources(value), 1.0
         gains = np.unique(np.concatenate([one.gain for one in sources] or [np.ones(1)]))
-        bare = [_bare(one) for one in sources]
+        bare = [without_affine(one) for one in sources]
         inside = node.padding == (0, 0) and not any(one.holes for one in sources)
         shifts = value.constants.copy()
         for one in sources:
@@ -330,7 +337,7 @@ class _Lowering:
             len(gains) == 1
             and gains[0] != 0
             and (inside or not shifts.any())
-            and all(pointwise or _regular(one) for one in bare)
+            and all(pointwise or is_regular(one) for one in bare)
             and not any(one.holes and one.fill.any() for one in sources)
         ):
             sources, factor = bare, float(gains[0])
@@ -345,7 +352,7 @@ class _Lowering:
         draft = Draft(node.name, node.kind, *node.shape, offset=bias)
         draft.gain = draft.gain * factor
         self._add(draft)
-        maker = _ConvolutionGroups(node, tuple(sources))
+        maker = ConvolutionGroups(node, tuple(sources))
         draft.weights = Weights(f"{draft.name}.weight", weight, node.stride, maker)
         return draft
 
@@ -374,7 +381,7 @@ class _Lowering:
         names = [self.made[one.index].name for one in elements.nodes]
         draft = Draft(node.name, "linear" if node.trained else "identity", *node.shape, offset=bias)
         self._add(draft)
-        maker = _DenseGroups(elements, tuple(names), tuple(shapes), len(weight))
+        maker = DenseGroups(elements, tuple(names), tuple(shapes), len(weight))
         if not node.trained:
             plane = Plane((weight != 0).astype(np.int8), 1.0, 1.0)
             if len(factors) > 1:
@@ -416,7 +423,7 @@ class _Lowering:
             for size in np.unique(np.abs(one.gain)):
                 chosen = np.abs(one.gain) == size
                 if size:
-                    groups += _identity(_some(one, chosen), size / factor, with_sign=True)
+                    groups += identity_groups(some_rows(one, chosen), size / factor, with_sign=True)
         draft = Draft(node.name, node.kind, *node.shape, groups, offset=offset)
         draft.gain = draft.gain * factor
         return self._add(draft)
@@ -432,8 +439,8 @@ class _Lowering:
         shifted = any(one.offset.any() for one in sources) or bool(value.constants.any())
         if (
             not all(
-                _unit(one.y)
-                and _unit(one.x)
+                has_unit_steps(one.y)
+                and has_unit_steps(one.x)
                 and not (one.holes and (one.fill.any() or one.offset.any()))
                 for one in sources
             )
@@ -453,7 +460,7 @@ class _Lowering:
                 gain[node.classes[one.rows]] = one.gain
             else:
                 gain[:] = one.gain[0]
-        groups, factor = _windows(node, sources)
+        groups, factor = window_groups(node, sources)
         draft = Draft(node.name, "pool", *node.shape, groups, gain=gain * factor, offset=offset)
         return self._add(draft)
 
@@ -623,362 +630,6 @@ def _chosen(elements: Scattered, numbers: NDArray[np.int64]) -> Scattered:
 def _bits(elements: Scattered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Gains and offsets as integers that are equal where they are."""
     return elements.gain.view(np.int64), elements.offset.view(np.int64)
-
-
-# ----- column groups
-
-
-class _ConvolutionGroups(GroupMaker):
-    def __init__(self, node: Convolution, sources: tuple[Source, ...]) -> None:
-        self.node = node
-        self.sources = sources
-
-    def __call__(self, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
-        """One column group for each convolution group and each tensor that it reads."""
-        node, trits = self.node, plane.trits
-        rows, channels = len(trits) // node.groups, trits.shape[1]
-        joined = -(-node.groups // _MOST_BLOCKS)
-        result = []
-        for first in range(0, node.groups, joined):
-            last = min(first + joined, node.groups)
-            block = np.zeros(
-                ((last - first) * rows, (last - first) * channels, *trits.shape[2:]), np.int8
-            )
-            for n in range(last - first):
-                block[n * rows : (n + 1) * rows, n * channels : (n + 1) * channels] = trits[
-                    (first + n) * rows : (first + n + 1) * rows
-                ]
-            low, high = first * channels, last * channels
-            for source in self.sources:
-                for part in _distinct(_some(source, (source.rows >= low) & (source.rows < high))):
-                    start, stop = int(part.channels.min()), int(part.channels.max()) + 1
-                    piece = np.zeros((len(block), stop - start, *trits.shape[2:]), np.int8)
-                    piece[:, part.channels - start] = block[:, part.rows - low]
-                    if keep_empty or piece.any():
-                        result.append(
-                            self._group(part, start, (first * rows, last * rows), piece, plane)
-                        )
-        return result
-
-    def _group(
-        self,
-        source: Source,
-        start: int,
-        rows: tuple[int, int],
-        trits: NDArray[np.int8],
-        plane: Plane,
-    ) -> ColumnGroup:
-        node = self.node
-        kernel = (int(trits.shape[2]), int(trits.shape[3]))
-        stride, padding, dilation, windows = _placed(
-            source, kernel, node.stride, node.padding, node.dilation, node.shape[1:]
-        )
-        return ColumnGroup(
-            source.tensor,
-            (start, start + trits.shape[1]),
-            rows,
-            np.ascontiguousarray(trits),
-            kernel,
-            plane.wp,
-            plane.wn,
-            stride,
-            padding,
-            dilation,
-            windows=windows,
-            step=plane.step,
-        )
-
-
-class _DenseGroups(GroupMaker):
-    def __init__(
-        self,
-        elements: Scattered,
-        names: tuple[str, ...],
-        shapes: tuple[tuple[int, int, int], ...],
-        rows: int,
-    ) -> None:
-        self.elements, self.names, self.shapes, self.rows = elements, names, shapes, rows
-
-    def __call__(self, plane: Plane, keep_empty: bool) -> list[ColumnGroup]:
-        """One column group for each tensor, with a kernel as large as what is read of it."""
-        trits = plane.trits.reshape(self.rows, -1)
-        result = []
-        for index, (name, (channels, height, width)) in enumerate(
-            zip(self.names, self.shapes, strict=True)
-        ):
-            own = np.flatnonzero(self.elements.owner == index)
-            while len(own):
-                place, once = np.unique(self.elements.place[own], return_index=True)
-                if len(place) == channels * height * width:
-                    alone = np.array_equal(own[once], np.arange(trits.shape[1]))
-                    full = trits if alone else trits[:, own[once]]
-                else:
-                    full = np.zeros((self.rows, channels * height * width), np.int8)
-                    full[:, place] = trits[:, own[once]]
-                own = np.delete(own, once)
-                c, rest = place // (height * width), place % (height * width)
-                y, x = rest // width, rest % width
-                box = [(int(v.min()), int(v.max()) + 1) for v in (c, y, x)]
-                piece = full.reshape(self.rows, channels, height, width)[
-                    :, slice(*box[0]), slice(*box[1]), slice(*box[2])
-                ]
-                if keep_empty or piece.any():
-                    result.append(
-                        ColumnGroup(
-                            name,
-                            box[0],
-                            (0, self.rows),
-                            np.ascontiguousarray(piece),
-                            (box[1][1] - box[1][0], box[2][1] - box[2][0]),
-                            plane.wp,
-                            plane.wn,
-                            padding=(-box[1][0], -box[2][0]),
-                            step=plane.step,
-                        )
-                    )
-        return result
-
-
-def _identity(source: Source, size: float = 1.0, *, with_sign: bool = False) -> list[ColumnGroup]:
-    """Groups that add a source's channels into rows, times ``size``, and with the sign of their
-    gain if ``with_sign``."""
-    groups = []
-    for part in _distinct(source):
-        start, stop = int(part.channels.min()), int(part.channels.max()) + 1
-        first, last = int(part.rows.min()), int(part.rows.max()) + 1
-        trits = np.zeros((last - first, stop - start, 1, 1), np.int8)
-        signs = np.sign(part.gain) if with_sign else np.ones(len(part.rows))
-        trits[part.rows - first, part.channels - start, 0, 0] = signs
-        stride, padding, dilation, windows = _placed(
-            part, (1, 1), (1, 1), (0, 0), (1, 1), (len(part.y), len(part.x))
-        )
-        groups.append(
-            ColumnGroup(
-                part.tensor,
-                (start, stop),
-                (first, last),
-                trits,
-                (1, 1),
-                size,
-                size,
-                stride,
-                padding,
-                dilation,
-                windows=windows,
-            )
-        )
-    return groups
-
-
-def _some(source: Source, chosen: NDArray[np.bool_]) -> Source:
-    return dataclasses.replace(
-        source,
-        rows=source.rows[chosen],
-        channels=source.channels[chosen],
-        gain=source.gain[chosen],
-        offset=source.offset[chosen],
-        fill=source.fill[chosen],
-    )
-
-
-def _bare(source: Source) -> Source:
-    count = len(source.rows)
-    return dataclasses.replace(
-        source, gain=np.ones(count), offset=np.zeros(count), fill=np.zeros(count)
-    )
-
-
-def _distinct(source: Source) -> list[Source]:
-    """Parts of a source none of which reads a channel twice."""
-    parts = []
-    rest = np.ones(len(source.rows), bool)
-    while rest.any():
-        chosen = np.zeros(len(rest), bool)
-        numbers = np.flatnonzero(rest)
-        _, once = np.unique(source.channels[numbers], return_index=True)
-        chosen[numbers[once]] = True
-        parts.append(_some(source, chosen))
-        rest &= ~chosen
-    return parts
-
-
-# ----- where kernels lie
-
-
-def _span(places: NDArray[np.int64]) -> tuple[int, int, int, int] | None:
-    """First and last position that is there, and start and step of the source's rows (columns) in
-    between; None where these are not evenly spaced upwards."""
-    there = np.flatnonzero(places >= 0)
-    if not len(there):
-        return None
-    low, high = int(there[0]), int(there[-1]) + 1
-    inside = places[low:high]
-    step = int(inside[1] - inside[0]) if len(inside) > 1 else 1
-    if step < 1 or not np.array_equal(inside, inside[0] + step * np.arange(len(inside))):
-        return None
-    return low, high, int(inside[0]), step
-
-
-def _regular(source: Source) -> bool:
-    return _span(source.y) is not None and _span(source.x) is not None
-
-
-def _unit(places: NDArray[np.int64]) -> bool:
-    span = _span(places)
-    return span is not None and span[3] == 1
-
-
-def _placed(
-    source: Source,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    out: tuple[int, ...],
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[Window | None, Window | None]]:
-    """Stride, padding, dilation and windows with which a kernel on a value's rows and columns reads
-    the tensor behind it."""
-    found = [
-        _axis(places, size, *rest)
-        for places, size, *rest in zip(
-            (source.y, source.x),
-            (source.height, source.width),
-            kernel,
-            stride,
-            padding,
-            dilation,
-            out,
-            strict=True,
-        )
-    ]
-    (sy, py, dy, wy), (sx, px, dx, wx) = found
-    return (sy, sx), (py, px), (dy, dx), (wy, wx)
-
-
-def _axis(
-    places: NDArray[np.int64],
-    size: int,
-    kernel: int,
-    stride: int,
-    padding: int,
-    dilation: int,
-    out: int,
-) -> tuple[int, int, int, Window | None]:
-    """One axis of :func:`_placed`; ``places[i]`` is the tensor's row (column) of the value's i."""
-    outputs, taps = np.arange(out)[:, None], np.arange(kernel)
-    at = outputs * stride - padding + taps * dilation  # on the value
-    there = (at >= 0) & (at < len(places))
-    meant = np.where(there, places[at.clip(0, len(places) - 1)], -1)
-    span = _span(places)
-    if span is not None:
-        low, _, start, step = span
-        s, p, d = stride * step, (padding + low) * step - start, dilation * step
-        met = outputs * s - p + taps * d
-        if np.array_equal(np.where((met >= 0) & (met < size), met, -1), meant):
-            return s, p, d, None
-    inside = meant >= 0
-    begin = inside.argmax(axis=1)
-    end = begin + inside.sum(axis=1)
-    if span is None:
-        assert kernel == 1  # others have been copied
-        first, d = np.where(inside[:, 0], meant[:, 0], 0), 1
-    else:
-        low, _, start, step = span
-        first = (outputs[:, 0] * stride - padding - low) * step + start
-        d = dilation * step
-    window = Window(*(tuple(int(n) for n in part) for part in (first, begin, end)))
-    return 1, 0, d, window
-
-
-def _windows(node: Reduction, sources: Sequence[Source]) -> tuple[list[ColumnGroup], float]:
-    """Groups that add up windows, and what the sums are to be multiplied with."""
-    scales = [np.round(scale, 15) for scale in node.scales]
-    kinds = [np.unique(scale) for scale in scales]
-    single = len(kinds[0]) == len(kinds[1]) == 1
-    factor = float(kinds[0][0] * kinds[1][0]) if single else 1.0
-    groups = []
-    for source in sources:
-        for scale_y in kinds[0]:
-            for scale_x in kinds[1]:
-                axes = [
-                    _window_axis(places, size, first, count, scale == kind)
-                    for places, size, first, count, scale, kind in zip(
-                        (source.y, source.x),
-                        (source.height, source.width),
-                        node.first,
-                        node.count,
-                        scales,
-                        (scale_y, scale_x),
-                        strict=True,
-                    )
-                ]
-                size = 1.0 if single else float(scale_y * scale_x)
-                groups += _window_groups(node, source, axes, size)
-    return groups, factor
-
-
-_Axis = tuple[int, int, int, Window | None]  # kernel, stride, padding
-
-
-def _window_groups(
-    node: Reduction, source: Source, axes: Sequence[_Axis], size: float
-) -> list[ColumnGroup]:
-    (ky, sy, py, wy), (kx, sx, px, wx) = axes
-    start, stop = int(source.channels.min()), int(source.channels.max()) + 1
-    groups = []
-    for part in _distinct(source):
-        rows = node.classes[part.rows]
-        first, last = int(rows.min()), int(rows.max()) + 1
-        trits = np.zeros((last - first, stop - start, 1, 1), np.int8)
-        trits[rows - first, part.channels - start, 0, 0] = 1
-        groups.append(
-            ColumnGroup(
-                part.tensor,
-                (start, stop),
-                (first, last),
-                trits,
-                (ky, kx),
-                size,
-                size,
-                (sy, sx),
-                (py, px),
-                shared=True,
-                windows=(wy, wx),
-            )
-        )
-    return groups
-
-
-def _window_axis(
-    places: NDArray[np.int64],
-    size: int,
-    first: NDArray[np.int64],
-    count: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
-) -> _Axis:
-    """Kernel, stride, padding of windows ``first`` and ``count`` on a value's rows (columns); only
-    ``chosen`` output positions get any."""
-    span = _span(places)
-    assert span is not None and span[3] == 1  # others have been copied
-    low, high, start, _ = span
-    shift = start - low
-    begin = np.clip(first, low, high) + shift  # on the tensor
-    end = np.maximum(np.clip(first + count, low, high) + shift, begin)
-    kernel = max(1, int((end - begin).max()))
-    outputs = np.arange(len(first))
-    if chosen.all():
-        full = int((end - begin).argmax())
-        steps = np.unique(np.concatenate([np.diff(begin), np.diff(end)]))
-        for stride in {1, *(int(n) for n in steps if n > 0)}:
-            padding = full * stride - int(begin[full])
-            starts = outputs * stride - padding
-            if np.array_equal(starts.clip(0, size), begin.clip(0, size)) and np.array_equal(
-                (starts + kernel).clip(0, size), end
-            ):
-                return kernel, stride, padding, None
-    taps = np.where(chosen, end - begin, 0)
-    window = Window(tuple(int(n) for n in begin), (0,) * len(begin), tuple(int(n) for n in taps))
-    return kernel, 1, 0, window
 
 
 def _unpadded(

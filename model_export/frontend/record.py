@@ -15,12 +15,12 @@ from torch import nn
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.frontend.elements import Elements
 from tritforge.model_export.frontend.graph import Copy, Graph, Input, Node, Opaque
+from tritforge.model_export.frontend.layouts import as_image
 from tritforge.model_export.frontend.operators.table import HINTS, OPERATORS
 from tritforge.model_export.frontend.recorder import (
     MixedSamplesError,
     RearrangeError,
     Recorder,
-    as_image,
     checksum,
     is_users,
 )

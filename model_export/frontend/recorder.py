@@ -7,7 +7,6 @@ results are constants. The others are run too, and looked up in the table of ope
 
 import contextlib
 import inspect
-import itertools
 import math
 import os
 import sys
@@ -39,6 +38,7 @@ from tritforge.model_export.frontend.graph import (
     extract,
     present,
 )
+from tritforge.model_export.frontend.layouts import arrangements, as_image, images, layouts
 from tritforge.model_export.frontend.regions import MOST_PIECES, parts
 from tritforge.model_export.network import Arrangement
 
@@ -47,9 +47,7 @@ __all__ = [
     "MixedSamplesError",
     "RearrangeError",
     "Recorder",
-    "as_image",
     "checksum",
-    "images",
     "is_users",
 ]
 
@@ -504,7 +502,7 @@ class Recorder(TorchDispatchMode):
         shape = self.graph.sample_shape
         if self.graph.rearranged or not (owner == 0).any():
             return
-        for sizes, steps in _arrangements(shape, elements.shape):
+        for sizes, steps in arrangements(shape, elements.shape):
             index = Arrangement(shape, steps).numbers(sizes)
             if len(np.unique(index)) != math.prod(shape):
                 continue
@@ -564,11 +562,11 @@ class Recorder(TorchDispatchMode):
     def laid_out(self, one: Elements) -> tuple[Value | None, tuple[int, ...]]:
         """Elements of one sample as channels, rows and columns, and which of these (0, 1, 2) each
         of their axes is; None where they are in another order."""
-        for shape, axes in _layouts(one.shape):
+        for shape, axes in layouts(one.shape):
             value = extract(self.graph, one.reshaped(*shape))
             if value is not None:
                 return value, axes
-        for shape, axes in _layouts(one.shape):
+        for shape, axes in layouts(one.shape):
             value = self._in_parts(one.reshaped(*shape))
             if value is not None:
                 return value, axes
@@ -680,44 +678,6 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> lis
         value = args[number] if number < len(args) else kwargs.get(argument.name)
         found += [one for one in tree_flatten(value)[0] if isinstance(one, torch.Tensor)]
     return found
-
-
-def _layouts(
-    shape: tuple[int, ...],
-) -> list[tuple[tuple[int, int, int], tuple[int, ...]]]:
-    """Ways to see one sample of at most three dimensions as channels, rows and columns."""
-    if len(shape) == 3:
-        return [((shape[0], shape[1], shape[2]), (0, 1, 2))]
-    if len(shape) == 2:
-        a, b = shape
-        return [((a, 1, b), (0, 2)), ((a, b, 1), (0, 1)), ((1, a, b), (1, 2))]
-    if len(shape) == 1:
-        return [((shape[0], 1, 1), (0,)), ((1, 1, shape[0]), (2,)), ((1, shape[0], 1), (1,))]
-    return []
-
-
-def images(shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """Ways to see one sample's shape as channels, height, width."""
-    return [image for image, _ in _layouts(shape)]
-
-
-def as_image(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """One sample's shape as channels, height, width, if it has at most three dimensions."""
-    return next(iter(images(shape)), None)
-
-
-def _arrangements(
-    shape: tuple[int, ...], image: tuple[int, ...]
-) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
-    """Sizes and steps with which samples of ``shape`` may be channels, height and width."""
-    axes = [(size, math.prod(shape[axis + 1 :])) for axis, size in enumerate(shape)]
-    if len(image) == 3 and math.prod(image) == math.prod(shape):
-        sizes = (image[0], image[1], image[2])
-        yield sizes, (sizes[1] * sizes[2], sizes[2], 1)
-    missing = [(1, 1)] * (3 - len(axes))
-    for order in itertools.permutations([*axes, *missing]) if len(axes) <= 3 else ():
-        (channels, c), (height, y), (width, x) = order
-        yield (channels, height, width), (c, y, x)
 
 
 #: What people call operations that PyTorch calls otherwise.

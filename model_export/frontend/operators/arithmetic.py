@@ -16,9 +16,10 @@ from tritforge.model_export.frontend.graph import (
     each_once,
     extract,
 )
+from tritforge.model_export.frontend.layouts import images
 from tritforge.model_export.frontend.operators.functions import apply, clamp, combined, root
 from tritforge.model_export.frontend.operators.rows import rows_by_sample, sample_axis
-from tritforge.model_export.frontend.recorder import Handler, Recorder, images
+from tritforge.model_export.frontend.recorder import Handler, Recorder
 from tritforge.model_export.functions import Function
 from tritforge.model_export.network import Pool
 
