@@ -38,8 +38,8 @@ def with_lstm():
 
     return Last()
 
-def upsampling():
-    return nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.ConvTranspose2d(5, 3, 2, stride=2))
+def normalized():
+    return nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.GroupNorm(2, 6))
 
 class Wide(nn.Sequential):
     def __init__(self):

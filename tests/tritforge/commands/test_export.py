@@ -132,7 +132,7 @@ def test_export_refuses(capsys, files, changes, words):
 def test_export_names_unsupported_layers(capsys, files):
     for name, kind in (
         ("with_lstm", "layer rnn (LSTM), models.py line"),
-        ("upsampling", "layer 1 (ConvTranspose2d): a transposed convolution is not supported"),
+        ("normalized", "layer 1 (GroupNorm): group_norm is not supported"),
     ):
         model = f"{files / 'models.py'}:{name}"
         torch.save(eval_model(files, name).state_dict(), files / "other.pt")
