@@ -264,7 +264,7 @@ def test_export_warns_of_calibration(capsys, files, array, words):
     np.save(files / "calibration.npy", array)
     code, out, err = call(capsys, *export_arguments(files, files / "image"), "--json")
     assert code == 0
-    assert f"tritforge: warning: {words}: activation scales come from their values" in err
+    assert f"tritforge: warning: {words}: activation scales come from the samples' values" in err
     assert any(one.startswith(words) for one in json.loads(out)["warnings"])
 
 
