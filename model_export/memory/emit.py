@@ -428,11 +428,12 @@ class Emitter:
             )
         if not self.config.activation_tables:
             name = "a function" if layer.function is None else layer.function.name
+            count = len(self.tables())
+            turns = ", or 2 that are sent in turn" if count > 2 else ""
             raise ExportError(
                 f"layer {layer.name} applies {name}, which takes an activation table; "
                 f"configuration {self.config.name} has none: use ReLU or a clamp, or a "
-                f"configuration file with a preset and activation_tables = "
-                f"{len(self.tables())} (as many as differ; 2 are sent in turn)"
+                f"configuration file with a preset and activation_tables = {count}{turns}"
             )
         if not (-128 <= rule.low <= rule.high <= 127 or 0 <= rule.low <= rule.high <= 255):
             raise ExportError(
