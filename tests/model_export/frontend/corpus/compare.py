@@ -11,7 +11,13 @@ from tests.model_export.frontend.corpus.test_corpus import CASES
 
 def reads(way, case) -> bool:
     """Whether a graph comes out, whatever it computes."""
-    with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+    silence = io.StringIO()
+    with (
+        contextlib.suppress(Exception),
+        contextlib.redirect_stderr(silence),
+        contextlib.redirect_stdout(silence),
+        torch.no_grad(),
+    ):
         way(case.model().eval(), torch.from_numpy(case.samples(2, 0)))
         return True
     return False
