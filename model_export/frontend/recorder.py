@@ -119,7 +119,6 @@ class Recorder(TorchDispatchMode):
         self._names = {id(module): name for name, module in model.named_modules()}
         self._modules: list[nn.Module] = []
         self._random: dict[int, tuple[torch.UntypedStorage, str]] = {}
-        self._counts: dict[str, int] = {}
         self.model = model
         self.copies = copies
         self._kept = kept
