@@ -283,6 +283,8 @@ def failure(model: nn.Module, name: str, error: BaseException, samples: torch.Te
     place = ", ".join(part for part in (layer and f"layer {layer}", line) if part)
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} .."
+    if "should be the same" in text or "same dtype" in text:
+        text += "; models are run in float32, so forward must not cast to another type"
     return (
         f"network {name} cannot be run on samples of shape {tuple(samples.shape[1:])}: "
         f"{place}{': ' if place else ''}{type(error).__name__}: {text}"
