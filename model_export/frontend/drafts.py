@@ -155,6 +155,8 @@ class Draft:
             notes.append(planes.note)
             for plane in planes.planes:
                 groups += self.weights.groups(plane, keep_empty=plane is planes.planes[0])
+        if self.function is not None:
+            notes.append(f"{self.function.name} by an activation table")
         if self.note:
             notes.append(self.note)
         if not (np.isfinite(gain).all() and np.isfinite(self.offset).all()):

@@ -285,8 +285,11 @@ def failure(model: nn.Module, name: str, error: BaseException, samples: torch.Te
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} .."
     if "should be the same" in text or "same dtype" in text:
         text += "; models are run in float32, so forward must not cast to another type"
+    shape = tuple(samples.shape[1:])
+    if len(shape) == 3 and shape[2] in (1, 3) and shape[0] > 4 and "channels" in text:
+        text += "; if the samples' channels come last, x.transpose(0, 3, 1, 2) puts them first"
     return (
-        f"network {name} cannot be run on samples of shape {tuple(samples.shape[1:])}: "
+        f"network {name} cannot be run on samples of shape {shape}: "
         f"{place}{': ' if place else ''}{type(error).__name__}: {text}"
     )
 

@@ -435,6 +435,7 @@ def test_shapes_that_do_not_match():
     refused(nn.Sequential(nn.Conv2d(3, 2, 11)), "Kernel size can't be greater than actual input")
     refused(lambda m, x: torch.cat([x, x[:, :, 1:]], 1), "trace.py line [0-9]+: RuntimeError")
     refused(Lambda(lambda m, x: m.a(x.double()), a=nn.Conv2d(3, 2, 1)), "must not cast to another")
+    refused(nn.Conv2d(3, 2, 1), "channels come last, x.transpose", (9, 8, 3))
     refused(TwoInputs(), r"takes 2 inputs \(x, y\); one is supported")
 
 
