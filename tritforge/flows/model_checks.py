@@ -204,7 +204,8 @@ def _difference(
         model_outputs(recorded.model, given, recorded.name)
         for given in (recorded.samples, two, *(one[None] for one in two))
     )
-    if not np.allclose(again[: len(expected)], expected, rtol=0, atol=size):
+    # the same samples in the same batch: there is nothing to round otherwise
+    if not np.allclose(again[: len(expected)], expected, rtol=0, atol=size / 100):
         return f"{start}: it computes something else each time it is run"
     if not np.allclose(pair.ravel(), np.concatenate(alone).ravel(), rtol=0, atol=size):
         return f"{start}: its output for one sample depends on the others of the batch"

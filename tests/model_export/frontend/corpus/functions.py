@@ -177,7 +177,7 @@ for number, function in enumerate(TABLE[::8]):
         f"without tables {number}",
         lambda function=function: headed(lambda m, x: function(m.a(x))),
         (1, 8, 8),
-        "activation table; configuration wide has none: use a .* activation_tables = 1 or more",
+        "activation table; configuration wide has none: use .* preset and activation_tables = 1",
     )
 
 # ----- functions of parts, of several layers, and before pools
