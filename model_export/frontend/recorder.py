@@ -151,6 +151,7 @@ class Recorder(TorchDispatchMode):
         finally:
             enter.remove()
             leave.remove()
+            self._caller = None  # a frame keeps all that it has seen alive
 
     def _enter(self, module: nn.Module, inputs: object) -> None:
         self._modules.append(module)
@@ -710,7 +711,7 @@ def is_users(frame: FrameType) -> bool:
 def _line(caller: FrameType | None) -> str:
     """File and line of the model's code that is running below ``caller``; "" where it is not
     known."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = None if caller is None else sys._getframe(1)
     while frame is not None and frame is not caller:
         if is_users(frame):
             return f"{os.path.basename(frame.f_code.co_filename)} line {frame.f_lineno}"
