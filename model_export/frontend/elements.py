@@ -41,6 +41,13 @@ class Elements:
         source = torch.full_like(values, CONSTANT, dtype=torch.int64)
         return Elements(source, None, values.detach().double())
 
+    @staticmethod
+    def of(operand: "Elements | torch.Tensor | float") -> "Elements":
+        """Those of a tensor, which may be constant, or of a number."""
+        if isinstance(operand, Elements):
+            return operand
+        return Elements.constant(torch.as_tensor(operand))
+
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.source.shape)
@@ -49,6 +56,10 @@ class Elements:
     def live(self) -> torch.Tensor:
         """Where an element depends on the input."""
         return self.source >= 0
+
+    def samples(self) -> torch.Tensor:
+        """The sample that each element depends on; -1 for constants."""
+        return torch.where(self.live, self.source // SAMPLE, -1)
 
     def gains(self) -> torch.Tensor:
         """Gains everywhere, where there are none too."""

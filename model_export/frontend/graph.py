@@ -45,6 +45,11 @@ class Node:
     number: int = 0  # that of its first element
     index: int = 0  # among the graph's nodes
 
+    @property
+    def reads(self) -> "tuple[Value | Scattered, ...]":
+        """What it is computed from."""
+        return ()
+
 
 @dataclass(eq=False)
 class Input(Node):
@@ -107,14 +112,24 @@ class Scattered:
 
 
 @dataclass(eq=False)
-class Convolution(Node):
+class _OfValue(Node):
+    """A node that reads one value."""
+
     value: Value = field(kw_only=True)
+
+    @property
+    def reads(self) -> tuple[Value | Scattered, ...]:
+        return (self.value,)
+
+
+@dataclass(eq=False)
+class Convolution(_OfValue):
     weight: NDArray[np.float32] = field(kw_only=True)
     bias: NDArray[np.float64] | None = field(kw_only=True)
-    stride: tuple[int, int] = field(kw_only=True)
-    padding: tuple[int, int] = field(kw_only=True)
-    dilation: tuple[int, int] = field(kw_only=True)
-    groups: int = field(kw_only=True)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
     kind: str = "conv"
 
 
@@ -127,6 +142,10 @@ class Dense(Node):
     bias: NDArray[np.float64] | None = field(kw_only=True)
     trained: bool = True  # False: the weights are ours, only to bring elements into an order
 
+    @property
+    def reads(self) -> tuple[Value | Scattered, ...]:
+        return (self.elements,)
+
 
 @dataclass(eq=False)
 class Sum(Node):
@@ -134,16 +153,19 @@ class Sum(Node):
     kind: str = "add"
     function: "Unary | None" = None  # the same, as a function of one node
 
+    @property
+    def reads(self) -> tuple[Value | Scattered, ...]:
+        return self.values
+
 
 @dataclass(eq=False)
-class Reduction(Node):
+class Reduction(_OfValue):
     """Sums over windows, times ``scales`` of the output's row and column.
 
     ``first`` and ``count`` say by axis and output position which rows (columns) are added;
     channel ``classes[c]`` of the output adds up the channels c that name it.
     """
 
-    value: Value = field(kw_only=True)
     first: tuple[NDArray[np.int64], NDArray[np.int64]] = field(kw_only=True)
     count: tuple[NDArray[np.int64], NDArray[np.int64]] = field(kw_only=True)
     scales: tuple[NDArray[np.float64], NDArray[np.float64]] = field(kw_only=True)
@@ -151,8 +173,7 @@ class Reduction(Node):
 
 
 @dataclass(eq=False)
-class MaxPool(Node):
-    value: Value = field(kw_only=True)
+class MaxPool(_OfValue):
     pool: Pool = field(kw_only=True)
 
 
@@ -167,10 +188,30 @@ class Unary(Node):
     function: Function = field(kw_only=True)
     clamp: tuple[float | None, float | None] | None = field(kw_only=True)
 
+    @property
+    def argument(self) -> Value:
+        """``gain[c] * x + offset[c]`` of the channels that anyone asked for, 0 for others."""
+        channels, height, width = self.source.shape
+        rows = np.flatnonzero(self.used)
+        piece = Piece(
+            self.source,
+            rows,
+            rows,
+            np.arange(height),
+            np.arange(width),
+            self.gain[rows],
+            self.offset[rows],
+            np.zeros(len(rows)),
+        )
+        return Value(self.source.shape, (piece,), np.zeros(channels))
+
+    @property
+    def reads(self) -> tuple[Value | Scattered, ...]:
+        return (self.argument,)
+
 
 @dataclass(eq=False)
-class Copy(Node):
-    value: Value = field(kw_only=True)
+class Copy(_OfValue):
     kind: str = "identity"
 
 
@@ -236,18 +277,6 @@ class Graph:
         node.number, node.index = self._count, len(self.nodes)
         self.nodes.append(node)
         self._count += int(np.prod(node.shape))
-
-    def inputs(self, node: Node) -> list[Node]:
-        """The nodes that a node reads."""
-        if isinstance(node, Unary):
-            return [node.source]
-        if isinstance(node, Sum):
-            return [one for value in node.values for one in value.nodes]
-        if isinstance(node, Dense):
-            return list(node.elements.nodes)
-        if isinstance(node, Convolution | Reduction | MaxPool | Copy):
-            return node.value.nodes
-        return []
 
     def numbers(self, node: Node, batch: int) -> torch.Tensor:
         """Numbers of a node's elements: (batch, channels, height, width)."""

@@ -2,9 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-__all__ = ["arrangements", "as_image", "images", "layouts"]
+__all__ = ["arrangements", "as_image", "images", "layouts", "pair_of"]
+
+
+def pair_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """Along rows and columns: two numbers, or one for both."""
+    pair = size if isinstance(size, Sequence) else (size,)
+    return (int(pair[0]), int(pair[-1]))
 
 
 def layouts(

@@ -168,7 +168,7 @@ class _Lowering:
                 self.readers.setdefault(read.node.index, []).append(reader)
                 if read.node.index not in seen:
                     seen.add(read.node.index)
-                    todo += [(read.node, one) for one in _values(read.node)]
+                    todo += [(read.node, one) for one in read.node.reads]
 
     def _settle(self, node: Node, draft: Draft) -> None:
         """Fold in what all readers of a node do to it, if they do the same."""
@@ -213,9 +213,13 @@ class _Lowering:
     def _sources(self, value: Value) -> list[Source]:
         return [self._source(piece) for piece in value.pieces]
 
-    def _alone(self, node: Node) -> bool:
-        """Whether one reader only reads a node, once."""
-        return len(self.readers[node.index]) == 1
+    def _open(self, node: Node | None) -> Draft | None:
+        """The layer that computes a node, if what follows may fold into it: one reader reads the
+        node, once, and what it does to it has been folded in."""
+        if node is None or node.index not in self.settled or len(self.readers[node.index]) != 1:
+            return None
+        made = self.made[node.index]
+        return made if isinstance(made, Draft) else None
 
     # ----- layers
 
@@ -330,9 +334,7 @@ class _Lowering:
         gains = np.unique(np.concatenate([one.gain for one in sources] or [np.ones(1)]))
         bare = [without_affine(one) for one in sources]
         inside = node.padding == (0, 0) and not any(one.holes for one in sources)
-        shifts = value.constants.copy()
-        for one in sources:
-            shifts[one.rows] = one.offset
+        shifts = _shifts(value, sources)
         if (
             len(gains) == 1
             and gains[0] != 0
@@ -451,10 +453,7 @@ class _Lowering:
             gains, shifted = np.ones(1), False
         gain, offset = np.ones(node.shape[0]), np.zeros(node.shape[0])
         if shifted:
-            shifts = value.constants.copy()
-            for one in sources:
-                shifts[one.rows] = one.offset
-            np.add.at(offset, node.classes, shifts * total[0, 0])
+            np.add.at(offset, node.classes, _shifts(value, sources) * total[0, 0])
         for one in sources:
             if diagonal:
                 gain[node.classes[one.rows]] = one.gain
@@ -466,11 +465,9 @@ class _Lowering:
 
     def _max_pool(self, node: MaxPool) -> Draft:
         value, pool = node.value, node.pool
-        whole = self._whole(value)
-        if whole is not None and self._alone(whole):
-            draft = self.made[whole.index]
-            if isinstance(draft, Draft) and whole.index in self.settled and draft.take_pool(pool):
-                return draft
+        draft = self._open(self._whole(value))
+        if draft is not None and draft.take_pool(pool):
+            return draft
         pool, sources, value = _unpadded(pool, self._sources(value), value)
         draft = self._copy(value, sources, node.name, node.where, "pool")
         draft.pool = pool
@@ -492,55 +489,27 @@ class _Lowering:
         return None
 
     def _unary(self, node: Unary) -> Draft:
-        parent = node.source
-        made = self.made[parent.index]
-        if self._alone(parent) and isinstance(made, Draft) and parent.index in self.settled:
-            if node.clamp is not None:
-                if made.take_clamp(*node.clamp):
-                    return made
-            elif made.take_function(node.function):
-                return made
-        value = self._of(parent, node)
+        draft = self._open(node.source)
+        if draft is not None and _taken(draft, node):
+            return draft
+        value = node.argument
         draft = self._copy(value, self._sources(value), node.name, node.where)
-        if node.clamp is not None:
-            draft.take_clamp(*node.clamp)
-        else:
-            draft.take_function(node.function)
+        _taken(draft, node)
         return draft
 
-    @staticmethod
-    def _of(parent: Node, node: Unary) -> Value:
-        channels, height, width = parent.shape
-        rows = np.flatnonzero(node.used)
-        piece = Piece(
-            parent,
-            rows,
-            rows,
-            np.arange(height),
-            np.arange(width),
-            node.gain[rows],
-            node.offset[rows],
-            np.zeros(len(rows)),
-        )
-        return Value(parent.shape, (piece,), np.zeros(channels))
-
     def _copy_node(self, node: Copy) -> Draft:
-        whole = self._whole(node.value)
-        if whole is not None and whole.index in self.settled and self._alone(whole):
-            draft = self.made[whole.index]
-            if isinstance(draft, Draft):
-                return draft
+        draft = self._open(self._whole(node.value))
+        if draft is not None:
+            return draft
         return self._copy(node.value, self._sources(node.value), node.name, node.where, node.kind)
 
     # ----- the end
 
     def _finish(self, result: Value | Scattered) -> Draft:
         assert isinstance(result, Value)
-        whole = self._whole(result)
-        if whole is not None and whole.index in self.settled and self._alone(whole):
-            draft = self.made[whole.index]
-            if isinstance(draft, Draft) and draft.linear and draft is self.drafts[-1]:
-                return draft
+        draft = self._open(self._whole(result))
+        if draft is not None and draft.linear and draft is self.drafts[-1]:
+            return draft
         return self._copy(result, self._sources(result), "output", "the output")
 
 
@@ -555,17 +524,19 @@ class _Read:
     offset: NDArray[np.float64] | None
 
 
-def _values(node: Node) -> list[Value | Scattered]:
-    """What a node reads."""
-    if isinstance(node, Sum):
-        return list(node.values)
-    if isinstance(node, Dense):
-        return [node.elements]
-    if isinstance(node, Unary):
-        return [_Lowering._of(node.source, node)]
-    if isinstance(node, Convolution | Reduction | MaxPool | Copy):
-        return [node.value]
-    return []
+def _taken(draft: Draft, node: Unary) -> bool:
+    """Fold a clamp or a function in; False where that cannot be."""
+    if node.clamp is not None:
+        return draft.take_clamp(*node.clamp)
+    return draft.take_function(node.function)
+
+
+def _shifts(value: Value, sources: Sequence[Source]) -> NDArray[np.float64]:
+    """What is added to each channel of a value."""
+    shifts = value.constants.copy()
+    for one in sources:
+        shifts[one.rows] = one.offset
+    return shifts
 
 
 def _reads(value: Value | Scattered) -> list[_Read]:

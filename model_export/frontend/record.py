@@ -207,7 +207,7 @@ def _live(graph: Graph) -> set[int]:
         node = todo.pop()
         if node.index not in found:
             found.add(node.index)
-            todo += graph.inputs(node)
+            todo += [one for value in node.reads for one in value.nodes]
     return found
 
 

@@ -359,11 +359,9 @@ def _finite(answer: float) -> Handler:
 
 def _where(recorder: Recorder, mask: Any, x: Any, y: Any) -> Elements:
     if isinstance(mask, torch.Tensor):
-        parts = [
-            one if isinstance(one, Elements) else Elements.constant(torch.as_tensor(one))
-            for one in (x, y)
-        ]
-        return Elements.joined(parts, lambda arrays: torch.where(mask, arrays[0], arrays[1]))
+        return Elements.joined(
+            map(Elements.of, (x, y)), lambda arrays: torch.where(mask, arrays[0], arrays[1])
+        )
     operands: list[Elements | float] = []
     for one in (mask, x, y):
         if isinstance(one, Elements) and bool(one.live.any()):

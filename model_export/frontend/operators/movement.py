@@ -20,10 +20,6 @@ _COMPARISONS = frozenset(["gt", "ge", "lt", "le", "eq", "ne"])
 Operand = Elements | torch.Tensor
 
 
-def _as_elements(one: Operand) -> Elements:
-    return one if isinstance(one, Elements) else Elements.constant(one)
-
-
 def _only_constants(recorder: Recorder, arguments: object) -> None:
     """Refuse positions that depend on activations."""
     parts = arguments if isinstance(arguments, tuple | list) else (arguments,)
@@ -53,7 +49,7 @@ def _moving(name: str, overload: str = "default", *, real: bool = False) -> Hand
                 return function(values, *args, **kwargs)  # type: ignore[no-any-return]
             return function(values.double(), *args, **kwargs).long()  # type: ignore[no-any-return]
 
-        return _as_elements(x).moved(move)
+        return Elements.of(x).moved(move)
 
     return handler
 
@@ -84,14 +80,12 @@ def _to_copy(recorder: Recorder, x: Elements, *, dtype: Any = None, **kwargs: An
 
 
 def _cat(recorder: Recorder, tensors: Sequence[Operand], dim: int = 0) -> Elements:
-    parts = [
-        _as_elements(one) for one in tensors if not (len(one.shape) == 1 and one.shape[0] == 0)
-    ]
+    parts = [Elements.of(one) for one in tensors if not (len(one.shape) == 1 and one.shape[0] == 0)]
     return Elements.joined(parts, lambda arrays: torch.cat(arrays, dim))
 
 
 def _stack(recorder: Recorder, tensors: Sequence[Operand], dim: int = 0) -> Elements:
-    return Elements.joined(map(_as_elements, tensors), lambda arrays: torch.stack(arrays, dim))
+    return Elements.joined(map(Elements.of, tensors), lambda arrays: torch.stack(arrays, dim))
 
 
 def _two(name: str, overload: str = "default") -> Handler:
@@ -101,7 +95,7 @@ def _two(name: str, overload: str = "default") -> Handler:
     def handler(recorder: Recorder, x: Operand, y: Operand, *args: Any, **kw: Any) -> Elements:
         _only_constants(recorder, (args, tuple(kw.values())))
         return Elements.joined(
-            (_as_elements(x), _as_elements(y)),
+            (Elements.of(x), Elements.of(y)),
             lambda arrays: function(arrays[0], arrays[1], *args, **kw),
         )
 
@@ -129,7 +123,7 @@ def _index_put(
         raise recorder.unsupported("index_put with accumulate")
     places = list(indices)
     return Elements.joined(
-        (_as_elements(x), _as_elements(values)),
+        (Elements.of(x), Elements.of(values)),
         lambda arrays: torch.ops.aten.index_put(arrays[0], places, arrays[1]),
     )
 
@@ -159,9 +153,9 @@ def _into(name: str, overload: str = "default") -> Handler:
             shape = tuple(what.shape)
         else:
             shape = tuple(index.shape)
-        given = what if isinstance(what, Elements) else Elements.constant(torch.as_tensor(what))
+        given = Elements.of(what)
         return Elements.joined(
-            (_as_elements(x), given.expanded(shape)),
+            (Elements.of(x), given.expanded(shape)),
             lambda arrays: function(arrays[0], dim, index, arrays[1]),
         )
 
@@ -170,7 +164,7 @@ def _into(name: str, overload: str = "default") -> Handler:
 
 def _copy(recorder: Recorder, x: Operand, source: Operand, *args: Any) -> Elements:
     shape = x.shape
-    return _as_elements(source).moved(lambda values: values.expand(shape))
+    return Elements.of(source).moved(lambda values: values.expand(shape))
 
 
 def _fill(recorder: Recorder, x: Elements, value: Any) -> Elements:
@@ -187,9 +181,8 @@ def _masked_fill(recorder: Recorder, x: Operand, mask: Any, value: Any) -> Eleme
     if isinstance(mask, Elements):
         found: Elements = ARITHMETIC["where"](recorder, mask, value, x)
         return found
-    filled = value if isinstance(value, Elements) else Elements.constant(torch.as_tensor(value))
     return Elements.joined(
-        (filled, _as_elements(x)), lambda arrays: torch.where(mask, arrays[0], arrays[1])
+        (Elements.of(value), Elements.of(x)), lambda arrays: torch.where(mask, arrays[0], arrays[1])
     )
 
 

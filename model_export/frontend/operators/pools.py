@@ -1,5 +1,6 @@
 """Pools, means, sums and maxima, and what may stand at a network's end."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tritforge.model_export.frontend.graph import (
     Value,
     each_once,
 )
+from tritforge.model_export.frontend.layouts import pair_of
 from tritforge.model_export.frontend.operators.arithmetic import add_up, largest
 from tritforge.model_export.frontend.operators.rows import by_rows, sample_axis
 from tritforge.model_export.frontend.recorder import Handler, Recorder
@@ -29,11 +31,6 @@ __all__ = ["POOLS", "as_computed"]
 
 #: Terms of a sum over an axis that is neither channels, rows nor columns.
 _MOST_TERMS = 64
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    pair = size if isinstance(size, tuple | list) else (size,)
-    return (int(pair[0]), int(pair[-1]))
 
 
 def _image(recorder: Recorder, x: Elements) -> Elements:
@@ -75,10 +72,10 @@ def _max_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> tuple[Elements, None]:
-    if _pair(dilation) != (1, 1):
+    if pair_of(dilation) != (1, 1):
         raise recorder.unsupported("a max-pool with dilation")
-    kernel, before = _pair(kernel_size), _pair(padding)
-    step = _pair(stride) if stride not in ((), [], None) else kernel
+    kernel, before = pair_of(kernel_size), pair_of(padding)
+    step = pair_of(stride) if stride not in ((), [], None) else kernel
     one = _image(recorder, x)
     height, width = (
         _pooled(size, k, s, p, ceil_mode)
@@ -111,18 +108,7 @@ def _pool_parts(recorder: Recorder, one: Elements, pool: Pool) -> Elements:
         count = len(piece.rows)
         part = Value(
             (count, *value.shape[1:]),
-            (
-                type(piece)(
-                    piece.node,
-                    np.arange(count),
-                    piece.channels,
-                    piece.y,
-                    piece.x,
-                    piece.gain,
-                    piece.offset,
-                    piece.fill,
-                ),
-            ),
+            (dataclasses.replace(piece, rows=np.arange(count)),),
             np.zeros(count),
         )
         found = recorder.add(_max_node(recorder, part, pool))
@@ -152,7 +138,7 @@ def _adaptive_max_pool(
 ) -> tuple[Elements, None]:
     one = _image(recorder, x)
     windows = [
-        _adaptive(size, out) for size, out in zip(one.shape[1:], _pair(output_size), strict=True)
+        _adaptive(size, out) for size, out in zip(one.shape[1:], pair_of(output_size), strict=True)
     ]
     if all((count == 1).all() for _, count in windows):
         rows, columns = (torch.from_numpy(first) for first, _ in windows)
@@ -161,7 +147,7 @@ def _adaptive_max_pool(
         (count != count[0]).any() or (np.diff(first) != count[0]).any() for first, count in windows
     ):
         raise recorder.unsupported(
-            f"an adaptive max-pool from {tuple(one.shape[1:])} to {_pair(output_size)} pixels, "
+            f"an adaptive max-pool from {tuple(one.shape[1:])} to {pair_of(output_size)} pixels, "
             "whose windows differ in size or overlap,",
             "use max_pool2d with a kernel and a stride",
         )
@@ -450,8 +436,8 @@ def _avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Elements:
-    kernel, before = _pair(kernel_size), _pair(padding)
-    step = _pair(stride) if stride not in ((), [], None) else kernel
+    kernel, before = pair_of(kernel_size), pair_of(padding)
+    step = pair_of(stride) if stride not in ((), [], None) else kernel
     one = _image(recorder, x)
     windows = []
     for size, k, s, p in zip(one.shape[1:], kernel, step, before, strict=True):
@@ -472,7 +458,7 @@ def _avg_pool(
 def _adaptive_avg_pool(recorder: Recorder, x: Elements, output_size: Sequence[int]) -> Elements:
     image = _image(recorder, x)
     windows = []
-    for size, out in zip(image.shape[1:], _pair(output_size), strict=True):
+    for size, out in zip(image.shape[1:], pair_of(output_size), strict=True):
         first, count = _adaptive(size, out)
         windows.append(_Windows(first, count, 1.0 / count))
     if all((one.count == 1).all() for one in windows):

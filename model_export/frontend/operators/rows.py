@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tritforge.model_export.frontend.elements import SAMPLE, Elements
+from tritforge.model_export.frontend.elements import Elements
 from tritforge.model_export.frontend.recorder import Handler, Recorder
 
 __all__ = ["by_rows", "rows_by_sample", "sample_axis"]
@@ -17,7 +17,7 @@ _MOST_PARTS = 64
 
 def sample_axis(recorder: Recorder, x: Elements) -> int:
     """The axis that counts samples; 0 where none does."""
-    number = torch.where(x.live, x.source // SAMPLE, -1)
+    number = x.samples()
     for axis, size in enumerate(x.shape):
         if size == recorder.batch:
             steps = torch.arange(size).reshape(-1, *[1] * (len(x.shape) - axis - 1))
@@ -31,7 +31,7 @@ def rows_by_sample(recorder: Recorder, x: Elements) -> torch.Tensor | None:
     sample; None where it counts samples, or something else."""
     if not x.shape or x.source.numel() == 0:
         return None
-    number = torch.where(x.live, x.source // SAMPLE, -1).flatten(1)
+    number = x.samples().flatten(1)
     first = number.amax(dim=1)
     rows = len(first)
     alone = (number == first[:, None]) | (number < 0)

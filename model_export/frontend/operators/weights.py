@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.frontend.elements import SAMPLE, Elements
+from tritforge.model_export.frontend.elements import Elements
 from tritforge.model_export.frontend.graph import Convolution, Dense, extract, present
+from tritforge.model_export.frontend.layouts import pair_of
 from tritforge.model_export.frontend.operators.arithmetic import ARITHMETIC
 from tritforge.model_export.frontend.operators.pools import as_computed
 from tritforge.model_export.frontend.operators.rows import by_rows
@@ -76,11 +77,11 @@ def _convolution(
     if flat:
         weight, one = weight.unsqueeze(2), one.moved(lambda values: values.unsqueeze(1))
     s, p, d = (
-        (fill, int(pair[0])) if flat else _two(pair)
+        (fill, int(pair[0])) if flat else pair_of(pair)
         for pair, fill in ((stride, 1), (padding, 0), (dilation, 1))
     )
     if transposed:
-        extra = (0, int(output_padding[0])) if flat else _two(output_padding)
+        extra = (0, int(output_padding[0])) if flat else pair_of(output_padding)
         one, weight = _transposed(one, weight, s, p, d, extra, int(groups))
         s, p = (1, 1), (0, 0)
     kernel = (int(weight.shape[2]), int(weight.shape[3]))
@@ -108,10 +109,6 @@ def _scripted_convolution(recorder: Recorder, x: Any, weight: Any, *args: Any) -
     """As TorchScript calls it, with settings of libraries at the end."""
     found: Elements = by_rows(_convolution)(recorder, x, weight, *args[:7])
     return found
-
-
-def _two(pair: Sequence[int]) -> tuple[int, int]:
-    return (int(pair[0]), int(pair[-1]))
 
 
 def _transposed(
@@ -154,11 +151,8 @@ def _product(
 ) -> Elements:
     """Rows of ``x`` (rows, features) times a matrix (features, outputs)."""
     weight = _weight(recorder, matrix.t())
-    samples = torch.where(x.live, x.source // SAMPLE, -1).amax(dim=1)
-    order = torch.argsort(samples, stable=True)
+    order = torch.argsort(x.samples().amax(dim=1), stable=True)
     rows, features = x.shape
-    if rows % recorder.batch or (samples < 0).all():
-        samples = torch.zeros(0)
     each = rows // recorder.batch
     sorted_rows = x.moved(
         lambda values: (
@@ -191,10 +185,6 @@ def _product(
             value=recorder.image(image),
             weight=weight[:, :, None, None],
             bias=bias,
-            stride=(1, 1),
-            padding=(0, 0),
-            dilation=(1, 1),
-            groups=1,
             kind="linear",
         )
         found = recorder.add(node).moved(lambda values: values.flatten(2).transpose(1, 2))
@@ -231,9 +221,6 @@ def _along_pixels(
         value=recorder.image(elements.moved(lambda values: values[torch.from_numpy(channels)])),
         weight=np.concatenate([weight[:, group] for group in groups]),
         bias=None if bias is None else np.tile(bias, count),
-        stride=(1, 1),
-        padding=(0, 0),
-        dilation=(1, 1),
         groups=count,
         kind="linear",
     )
