@@ -174,6 +174,32 @@ class TernaryLayer(nn.Module):
     threshold: Tensor
     threshold_kind: Tensor
 
+    def __init__(
+        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
+    ) -> None:
+        heuristic = heuristic_for(threshold, sparsity)
+        super().__init__(*args, **kwargs)
+        self._add_scales(heuristic)
+
+    @classmethod
+    def from_plain(cls, plain: nn.Module, heuristic: FractionOfMax | ConstantSparsity) -> Self:
+        """A ternary layer that takes over the parameters of ``plain`` as latent weights.
+
+        Wp and Wn start as the mean magnitudes of the weights that they replace.
+        """
+        layer = cls(**_arguments(plain), device="meta")
+        assert isinstance(plain.weight, Tensor)
+        _take_over(layer, plain, plain.weight)
+        layer._add_scales(heuristic)
+        return layer
+
+    def to_plain(self) -> "_Plain":
+        """The same layer as PyTorch has it, weights +Wp, 0 or -Wn."""
+        kind = next(kind for kind in TERNARY if isinstance(self, kind))
+        plain = kind(**_arguments(self), device="meta")
+        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
+        return plain
+
     def _add_scales(self, heuristic: FractionOfMax | ConstantSparsity) -> None:
         """Register (again) what a ternary layer has beyond a plain one."""
         sparse = isinstance(heuristic, ConstantSparsity)
@@ -210,7 +236,7 @@ class TernaryLayer(nn.Module):
         return self.codes().ne(0).double().mean().item()
 
 
-class TernaryConv2d(nn.Conv2d, TernaryLayer):
+class TernaryConv2d(TernaryLayer, nn.Conv2d):
     """A convolution with ternary weights; a bias, where there is one, is full precision.
 
     Parameters
@@ -224,36 +250,12 @@ class TernaryConv2d(nn.Conv2d, TernaryLayer):
         The number used as threshold or sparsity is not in [0, 1).
     """
 
-    def __init__(
-        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
-    ) -> None:
-        heuristic = heuristic_for(threshold, sparsity)
-        super().__init__(*args, **kwargs)
-        self._add_scales(heuristic)
-
-    @classmethod
-    def from_plain(cls, plain: nn.Conv2d, heuristic: FractionOfMax | ConstantSparsity) -> Self:
-        """A ternary layer that takes over the parameters of ``plain`` as latent weights.
-
-        Wp and Wn start as the mean magnitudes of the weights that they replace.
-        """
-        layer = cls(**_conv_arguments(plain), device="meta")
-        _take_over(layer, plain, plain.weight)
-        layer._add_scales(heuristic)
-        return layer
-
-    def to_plain(self) -> nn.Conv2d:
-        """The same convolution as :class:`torch.nn.Conv2d`, weights +Wp, 0 or -Wn."""
-        plain = nn.Conv2d(**_conv_arguments(self), device="meta")
-        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
-        return plain
-
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = self._conv_forward(input, self.ternary_weight(), self.bias)
         return output
 
 
-class TernaryConv1d(nn.Conv1d, TernaryLayer):
+class TernaryConv1d(TernaryLayer, nn.Conv1d):
     """A convolution over one dimension with ternary weights; see :class:`TernaryConv2d`.
 
     Raises
@@ -262,33 +264,12 @@ class TernaryConv1d(nn.Conv1d, TernaryLayer):
         The number used as threshold or sparsity is not in [0, 1).
     """
 
-    def __init__(
-        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
-    ) -> None:
-        heuristic = heuristic_for(threshold, sparsity)
-        super().__init__(*args, **kwargs)
-        self._add_scales(heuristic)
-
-    @classmethod
-    def from_plain(cls, plain: nn.Conv1d, heuristic: FractionOfMax | ConstantSparsity) -> Self:
-        """As :meth:`TernaryConv2d.from_plain`."""
-        layer = cls(**_conv_arguments(plain), device="meta")
-        _take_over(layer, plain, plain.weight)
-        layer._add_scales(heuristic)
-        return layer
-
-    def to_plain(self) -> nn.Conv1d:
-        """The same convolution as :class:`torch.nn.Conv1d`, weights +Wp, 0 or -Wn."""
-        plain = nn.Conv1d(**_conv_arguments(self), device="meta")
-        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
-        return plain
-
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = self._conv_forward(input, self.ternary_weight(), self.bias)
         return output
 
 
-class TernaryLinear(nn.Linear, TernaryLayer):
+class TernaryLinear(TernaryLayer, nn.Linear):
     """A fully connected layer with ternary weights; a bias, if any, is full precision.
 
     Parameters
@@ -302,32 +283,17 @@ class TernaryLinear(nn.Linear, TernaryLayer):
         The number used as threshold or sparsity is not in [0, 1).
     """
 
-    def __init__(
-        self, *args: Any, threshold: float = 0.05, sparsity: float | None = None, **kwargs: Any
-    ) -> None:
-        heuristic = heuristic_for(threshold, sparsity)
-        super().__init__(*args, **kwargs)
-        self._add_scales(heuristic)
-
-    @classmethod
-    def from_plain(cls, plain: nn.Linear, heuristic: FractionOfMax | ConstantSparsity) -> Self:
-        """A ternary layer that takes over the parameters of ``plain`` as latent weights.
-
-        Wp and Wn start as the mean magnitudes of the weights that they replace.
-        """
-        layer = cls(plain.in_features, plain.out_features, plain.bias is not None, device="meta")
-        _take_over(layer, plain, plain.weight)
-        layer._add_scales(heuristic)
-        return layer
-
-    def to_plain(self) -> nn.Linear:
-        """The same layer as :class:`torch.nn.Linear`, weights +Wp, 0 or -Wn."""
-        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
-        _take_over(plain, self, nn.Parameter(self.ternary_weight().detach()))
-        return plain
-
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.ternary_weight(), self.bias)
+
+
+_Plain = nn.Conv1d | nn.Conv2d | nn.Linear
+#: Layers that can be ternary, by the plain ones that they are.
+TERNARY: dict[type[_Plain], type[TernaryLayer]] = {
+    nn.Conv1d: TernaryConv1d,
+    nn.Conv2d: TernaryConv2d,
+    nn.Linear: TernaryLinear,
+}
 
 
 def ternarize_model(
@@ -365,7 +331,7 @@ def ternarize_model(
     """
     heuristic = heuristic_for(threshold, sparsity)
     result = copy_model(model)
-    plain_types = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.LazyConv1d, nn.LazyConv2d, nn.LazyLinear)
+    plain_types = (*TERNARY, nn.LazyConv1d, nn.LazyConv2d, nn.LazyLinear)
     names = [
         name
         for name, module in result.named_modules()
@@ -391,12 +357,8 @@ def ternarize_model(
     for name in chosen:
         module = result.get_submodule(name)
         _refuse_computed_weight(module, name)
-        if isinstance(module, nn.Conv1d):
-            replacements[id(module)] = TernaryConv1d.from_plain(module, heuristic)
-        elif isinstance(module, nn.Conv2d):
-            replacements[id(module)] = TernaryConv2d.from_plain(module, heuristic)
-        elif isinstance(module, nn.Linear):
-            replacements[id(module)] = TernaryLinear.from_plain(module, heuristic)
+        kind = next(kind for kind in TERNARY if isinstance(module, kind))
+        replacements[id(module)] = TERNARY[kind].from_plain(module, heuristic)
     return _replaced(result, replacements)
 
 
@@ -444,9 +406,7 @@ def replace_ternary(model: nn.Module, names: Collection[str] | None = None) -> n
     all."""
     replacements: dict[int, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, TernaryConv1d | TernaryConv2d | TernaryLinear) and (
-            names is None or name in names
-        ):
+        if isinstance(module, TernaryLayer) and (names is None or name in names):
             replacements[id(module)] = module.to_plain()
     return _replaced(model, replacements)
 
@@ -483,7 +443,6 @@ def _mean_magnitudes(
     return wp, wn
 
 
-_Plain = nn.Conv1d | nn.Conv2d | nn.Linear
 #: Where a module keeps hooks on its calls, and what goes with them.
 _HOOKS = (
     "_forward_hooks",
@@ -496,21 +455,17 @@ _HOOKS = (
 )
 
 
-def _conv_arguments(conv: nn.Conv1d | nn.Conv2d) -> dict[str, Any]:
-    return {
-        "in_channels": conv.in_channels,
-        "out_channels": conv.out_channels,
-        "kernel_size": conv.kernel_size,
-        "stride": conv.stride,
-        "padding": conv.padding,
-        "dilation": conv.dilation,
-        "groups": conv.groups,
-        "bias": conv.bias is not None,
-        "padding_mode": conv.padding_mode,
-    }
+def _arguments(layer: nn.Module) -> dict[str, Any]:
+    """What builds a layer like this one."""
+    if isinstance(layer, nn.Linear):
+        names = ["in_features", "out_features"]
+    else:
+        names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation"]
+        names += ["groups", "padding_mode"]
+    return {name: getattr(layer, name) for name in names} | {"bias": layer.bias is not None}
 
 
-def _take_over(target: _Plain, source: _Plain, weight: Tensor) -> None:
+def _take_over(target: nn.Module, source: nn.Module, weight: Tensor) -> None:
     """Give ``target`` (built without memory, on the meta device) the weight and all else that
     ``source`` has, hooks on its calls included.
 
