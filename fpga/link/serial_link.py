@@ -77,6 +77,8 @@ class SerialLink(Link):
     clock_hz : int
         The board's clock, for :attr:`cycles`; 0 if unknown.
     progress : callable(message, fraction), optional
+    clock : callable
+        Seconds as they pass for the board: those of a simulated one are its own.
 
     Raises
     ------
@@ -92,18 +94,20 @@ class SerialLink(Link):
         name: str = "the serial port",
         clock_hz: int = 0,
         progress: Callable[[str, float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self._port = port
         self._progress = progress
         self._clock_hz = clock_hz
+        self._now = clock
         try:
-            self._transport = Transport(port, name)
+            self._transport = Transport(port, name, clock)
         except BaseException:
             port.close()
             raise
         self._name = name
-        self._began = time.monotonic()
+        self._began = self._now()
         self._tag = 0
         self._tags: dict[int, _Piece] = {}
         self._todo: deque[_Piece] = deque()
@@ -115,7 +119,7 @@ class SerialLink(Link):
         self._question = FIRST_QUESTION
         self._asked = 0.0
         self._unanswered = 0  # questions since the last answer
-        self._answered_at = time.monotonic()
+        self._answered_at = self._now()
 
     @classmethod
     def open(
@@ -126,9 +130,17 @@ class SerialLink(Link):
         *,
         clock_hz: int = 0,
         progress: Callable[[str, float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> "SerialLink":
         """A link over the serial port at ``path``."""
-        return cls(config, open_port(path, baud), name=path, clock_hz=clock_hz, progress=progress)
+        return cls(
+            config,
+            open_port(path, baud),
+            name=path,
+            clock_hz=clock_hz,
+            progress=progress,
+            clock=clock,
+        )
 
     @property
     def statistics(self) -> Statistics:
@@ -139,7 +151,7 @@ class SerialLink(Link):
     def cycles(self) -> int:
         """Clock cycles of the board since the session began, by the host's clock; 0 where the
         board's clock is unknown. Those of a run are in the board's STATUS and counters."""
-        return int((time.monotonic() - self._began) * self._clock_hz)
+        return int((self._now() - self._began) * self._clock_hz)
 
     def close(self) -> None:
         self._port.close()
@@ -149,7 +161,7 @@ class SerialLink(Link):
         for words in packets:
             self._add(Packet.from_words(words))
         total = len(self._todo)
-        self._asked = time.monotonic()
+        self._asked = self._now()
         while self._todo or self._transport.unanswered or len(self._ready) < answers:
             if self._progress is not None and total >= _MANY:
                 self._progress("serial link: sending packets", 1 - len(self._todo) / total)
@@ -212,7 +224,7 @@ class SerialLink(Link):
             self._run, self._question = piece, FIRST_QUESTION
         if piece.request is not None:
             self._waiting.append(piece)
-        self._asked = time.monotonic()
+        self._asked = self._now()
         self._transport.send(
             Packet(packet.opcode, packet.memory, packet.cluster, packet.payload, piece.tag).words()
         )
@@ -229,7 +241,7 @@ class SerialLink(Link):
                 f"the board at {self._name} answers in another form; does it hold a "
                 f"bitstream of another version?"
             ) from error
-        self._unanswered, self._answered_at = 0, time.monotonic()
+        self._unanswered, self._answered_at = 0, self._now()
         piece = self._tags.pop(answer.tag, None)
         if answer.error and answer.error not in (ErrorCode.EMPTY_PROGRAM, ErrorCode.BAD_PROGRAM):
             self._refused += 1
@@ -242,7 +254,7 @@ class SerialLink(Link):
         elif piece.request is None:
             self._ready.append(words_of(answer))
         elif piece in self._waiting:
-            self._asked = time.monotonic()
+            self._asked = self._now()
             self._answered(piece, answer)
 
     def _answered(self, piece: _Piece, answer: Packet) -> None:
@@ -309,7 +321,7 @@ class SerialLink(Link):
         """Where an answer is due and everything has been taken: has it been lost?"""
         if (self._todo and not self._waiting) or self._transport.unanswered:
             return
-        now = time.monotonic()
+        now = self._now()
         if self._waiting:
             due = 2 * self._transport.timeout
         elif self._run is not None:

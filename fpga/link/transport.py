@@ -7,7 +7,7 @@ resending.
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -82,6 +82,8 @@ class Transport:
     port : Port
     name : str
         What messages call it.
+    clock : callable
+        Seconds as they pass for the board: those of a simulated one are its own.
 
     Members
     -------
@@ -96,8 +98,14 @@ class Transport:
         through.
     """
 
-    def __init__(self, port: Port, name: str = "the serial port") -> None:
+    def __init__(
+        self,
+        port: Port,
+        name: str = "the serial port",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._port = port
+        self._now = clock
         self._name = name
         self._decoder = Decoder()
         self.statistics = Statistics()
@@ -141,7 +149,7 @@ class Transport:
 
     def step(self) -> list[tuple[int, ...]]:
         """Send what is due, wait a moment for bytes; responses that have come, as words."""
-        now = time.monotonic()
+        now = self._now()
         if now >= self._not_before:
             # Where a frame does not come through, no others are wasted behind it.
             end = min(1, len(self._frames)) if self._stalls else len(self._frames)
@@ -164,12 +172,12 @@ class Transport:
                         f"the board at {self._name} was reset, or answers another program"
                     )
                 continue
-            self._heard = time.monotonic()
+            self._heard = self._now()
             self._silences = self._strangers = 0
             self._acknowledge(reply)
             if reply.words:
                 responses.append(reply.words)
-        if self._frames and time.monotonic() > max(self._asked, self._heard) + self._timeout:
+        if self._frames and self._now() > max(self._asked, self._heard) + self._timeout:
             self._expired()
         return responses
 
@@ -194,12 +202,12 @@ class Transport:
                     f"the board at {self._name} does not answer; is it configured, and is this its "
                     f"port and baud rate?"
                 )
-        self._heard = time.monotonic()
+        self._heard = self._now()
 
     def _greet(self, number: int) -> bool:
-        began = time.monotonic()
+        began = self._now()
         self._write(frame(SYNC | number, 0))
-        while time.monotonic() < began + FIRST_TIMEOUT:
+        while self._now() < began + FIRST_TIMEOUT:
             if any(reply.session == number for reply in self._read()):
                 return True
         self.statistics.timeouts += 1
@@ -210,7 +218,7 @@ class Transport:
         if step > len(self._frames):
             return  # from before what has been heard since; cannot be in a good session
         if step:
-            now = time.monotonic()
+            now = self._now()
             one = self._frames[step - 1]
             if not one.again:
                 self._measure(now - one.time)
@@ -234,7 +242,7 @@ class Transport:
         self._next = 0
         if full:
             self.statistics.full += 1
-            self._not_before = time.monotonic() + self._pause
+            self._not_before = self._now() + self._pause
             self._pause = min(2 * self._pause, MOST_PAUSE)
             self._stalls = 0
         else:

@@ -12,6 +12,7 @@ import os
 import pty
 import select
 import threading
+import time
 import tty
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ _HARNESS = Path(__file__).with_name("board_harness.cpp")
 _SLICE = 5_000
 #: Clock cycles without a byte in either direction after which the clock stands still.
 IDLE_CYCLES = 2_000_000
+#: Baud rate at which a simulated second passes: least timeouts are then longer than a window of
+#: frames takes.
+_BAUD = 500_000
 #: Bytes that wait for the host to read them; more are lost, as in a UART's buffer.
 _WAITING = 1 << 16
 
@@ -178,6 +182,9 @@ class VirtualBoard:
         self.port = os.ttyname(self._slave)
         self._wake, self._waker = os.pipe()
         self._stop = False
+        self._cycles_per_second = _BAUD * divisor
+        # Seconds in which the clock stood still, and since when it does so again; 0: it goes.
+        self._standing = 0.0, 0.0
         self._thread = threading.Thread(target=self._serve, name="virtual board", daemon=True)
         self._thread.start()
 
@@ -186,6 +193,14 @@ class VirtualBoard:
         """Clock cycles since the power came."""
         return int(self._library.board_cycles(self._handle))
 
+    def seconds(self) -> float:
+        """Time as it passes for the board's host: with the clock, and, where that stands still,
+        as everywhere. However slow the simulation is, the host waits long enough."""
+        stood, since = self._standing
+        if since:
+            stood += time.monotonic() - since
+        return self.cycles / self._cycles_per_second + stood
+
     def _serve(self) -> None:
         answer = ctypes.create_string_buffer(_SLICE)
         taken = ctypes.c_uint64()
@@ -193,7 +208,13 @@ class VirtualBoard:
         quiet = 0
         while not self._stop:
             idle = quiet > IDLE_CYCLES and not going
+            stood = self._standing[0]
+            began = time.monotonic()
+            if idle:
+                self._standing = stood, began
             select.select([self._master, self._wake], [], [], None if idle else 0)
+            if idle:
+                self._standing = stood + time.monotonic() - began, 0.0
             with contextlib.suppress(BlockingIOError, OSError):
                 arrived = os.read(self._master, 4096) if len(coming) < 4096 else b""
                 quiet = 0 if arrived else quiet

@@ -49,7 +49,10 @@ def test_icebreaker(tmp_path):
     with (
         VirtualBoard([text], TOP, plan.clocking.divisor) as simulated,
         BoardBackend(
-            image, SerialLink.open(image.config, simulated.port, plan.clocking.baud)
+            image,
+            SerialLink.open(
+                image.config, simulated.port, plan.clocking.baud, clock=simulated.seconds
+            ),
         ) as backend,
     ):
         found = backend.run(codes)

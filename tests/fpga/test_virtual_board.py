@@ -64,7 +64,7 @@ def run(network, memory, count, noise=0.0, seed=0):
         virtual_board(CONFIG, noise=noise, seed=seed, optimize=False) as board,
         BoardBackend(
             image_of(network, memory),
-            SerialLink.open(CONFIG, board.port, 3_000_000),
+            SerialLink.open(CONFIG, board.port, 3_000_000, clock=board.seconds),
         ) as backend,
     ):
         simulation = backend.run(codes)
@@ -89,7 +89,7 @@ def test_the_image_stays_for_the_next_host(network, memory):
     codes = random_codes(np.random.default_rng(0), network)[np.newaxis]
     with virtual_board(CONFIG, optimize=False) as board:
         for kept in (False, True):
-            link = SerialLink.open(CONFIG, board.port, 3_000_000)
+            link = SerialLink.open(CONFIG, board.port, 3_000_000, clock=board.seconds)
             with BoardBackend(image_of(network, memory), link) as backend:
                 backend.run(codes)
                 assert backend.kept == kept
@@ -132,6 +132,9 @@ def test_the_clock_stands_still_when_nothing_happens():
         cycles = board.cycles
         time.sleep(0.5)
         assert board.cycles == cycles
-        with SerialLink.open(CONFIG, board.port, 3_000_000) as link:
+        seconds = board.seconds()
+        time.sleep(0.5)
+        assert board.seconds() >= seconds + 0.5
+        with SerialLink.open(CONFIG, board.port, 3_000_000, clock=board.seconds) as link:
             assert Device(link).status().identity == CONFIG.identity_word
         assert board.cycles > cycles

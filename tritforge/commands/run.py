@@ -110,7 +110,7 @@ def command(
         raise click.UsageError("--port goes with --board NAME", context)
     if noise and not virtual:
         raise click.UsageError("--noise goes with --virtual", context)
-    if is_given("seed") and not noise:
+    if is_given("seed") and not is_given("noise"):
         raise click.UsageError("--seed goes with --noise", context)
     if board_name is not None and port is None:
         raise click.UsageError("--board goes with --port: what is simulated has no board", context)
@@ -144,8 +144,12 @@ def command(
             from tritforge.fpga.run.netlist import netlist_board
 
             simulated = stack.enter_context(netlist_board(netlist, progress=progress))
-        path = simulated.port if port is None else port
-        link = SerialLink.open(loaded.config, path, baud, clock_hz=clock, progress=progress)
+        if port is None:
+            link = SerialLink.open(
+                loaded.config, simulated.port, baud, progress=progress, clock=simulated.seconds
+            )
+        else:
+            link = SerialLink.open(loaded.config, port, baud, clock_hz=clock, progress=progress)
         backend = stack.enter_context(BoardBackend(loaded, link))
         simulation = backend.run(given.codes, progress=progress)
         simulation.input, simulation.labels = given.facts, known
