@@ -17,7 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Stage", "input_densities", "input_scales", "set_input_densities", "spread", "stages"]
+__all__ = [
+    "Stage",
+    "density_shifts",
+    "input_densities",
+    "input_scales",
+    "set_input_densities",
+    "spread",
+    "stages",
+]
 
 #: Images computed at a time; limits memory.
 _BATCH = 8
@@ -219,7 +227,7 @@ def set_input_densities(
                 stage.layer.weight *= _column(gain, stage.layer.weight, axis=0)
             pooled *= _column(gain, pooled)
             wanted = spread(density, concentration, len(gain), rng)
-            shift = torch.from_numpy(_shifts(pooled, wanted, pooled[:references]))
+            shift = torch.from_numpy(density_shifts(pooled, wanted, pooled[:references]))
             shift_of.copy_(shift)
             x = (pooled + _column(shift_of, pooled)).relu_()
             if isinstance(chain[n + 1].layer, nn.Linear):
@@ -291,7 +299,9 @@ def _column(values: Tensor, like: Tensor, axis: int = 1) -> Tensor:
     return values.reshape([-1 if n == axis else 1 for n in range(like.dim())])
 
 
-def _shifts(pooled: Tensor, wanted: NDArray[np.float64], references: Tensor) -> NDArray[np.float32]:
+def density_shifts(
+    pooled: Tensor, wanted: NDArray[np.float64], references: Tensor
+) -> NDArray[np.float32]:
     """What to add to each channel so that the wanted share of it reaches half a code.
 
     Half a code is 1/510 of the largest value, which itself depends on the shifts.

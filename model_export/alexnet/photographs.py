@@ -103,14 +103,16 @@ PREPROCESSING = {
 }
 
 
-def preprocessing_of(topology: str) -> Preprocessing:
-    """The entry of :data:`PREPROCESSING`.
+def preprocessing_of(topology: str | Preprocessing) -> Preprocessing:
+    """The entry of :data:`PREPROCESSING`; one that is given is it.
 
     Raises
     ------
     ModelError
         No such topology.
     """
+    if isinstance(topology, Preprocessing):
+        return topology
     if topology not in PREPROCESSING:
         raise ModelError(
             f"there is no AlexNet topology {topology!r}; there are {', '.join(PREPROCESSING)}"
@@ -145,7 +147,7 @@ def load_photograph(path: str | Path, topology: str) -> NDArray[np.float32]:
     return preprocessing.apply(_centre(_open(Path(path)), preprocessing.size))
 
 
-def sample_photographs(topology: str) -> dict[str, NDArray[np.float32]]:
+def sample_photographs(topology: str | Preprocessing) -> dict[str, NDArray[np.float32]]:
     """The two photographs that scikit-learn ships, as inputs, by file name.
 
     ``china.jpg`` (a Chinese pavilion) and ``flower.jpg``, 640 x 427 pixels, both CC BY 2.0.
@@ -163,7 +165,7 @@ def sample_photographs(topology: str) -> dict[str, NDArray[np.float32]]:
 
 
 def calibration_images(
-    topology: str,
+    topology: str | Preprocessing,
     count: int = 32,
     *,
     seed: int = 0,

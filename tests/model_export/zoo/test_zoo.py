@@ -22,9 +22,17 @@ from tritforge.model_export.training.digits import digits_data
     [
         ("digits", (2, 1, 8, 8), 10, 25_744),
         ("mnist", (2, 1, 28, 28), 10, 28_880),
+        ("resnet20", (2, 3, 32, 32), 10, 268_336),
+        ("resnet20_projected", (2, 3, 32, 32), 10, 270_896),
+        ("resnet56", (2, 3, 32, 32), 10, 848_944),
+        ("vgg7", (2, 3, 32, 32), 10, 1_670_080),
+        ("squeezenet", (2, 3, 56, 56), 200, 821_952),
+        ("densenet", (2, 3, 56, 56), 200, 427_920),
+        ("resnet18", (1, 3, 224, 224), 1000, 11_678_912),
+        ("mobilenet", (1, 3, 224, 224), 1000, 4_209_088),
     ],
 )
-def test_small_networks(name, shape, classes, weights):
+def test_networks(name, shape, classes, weights):
     model = load_model(f"zoo:{name}").eval()
     assert model(torch.zeros(shape)).shape == (shape[0], classes)
     assert (
