@@ -1,5 +1,6 @@
 """What a model computes from its input, as it was recorded: nodes, and the values they read."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ __all__ = [
     "Dense",
     "Graph",
     "Input",
+    "Joint",
     "MaxPool",
     "Node",
     "Opaque",
@@ -187,6 +189,7 @@ class Unary(Node):
     used: NDArray[np.bool_] = field(kw_only=True)  # channels that anyone asked for
     function: Function = field(kw_only=True)
     clamp: tuple[float | None, float | None] | None = field(kw_only=True)
+    call: int = 0  # the same for all nodes that one call of the function was recorded as
 
     @property
     def argument(self) -> Value:
@@ -208,6 +211,18 @@ class Unary(Node):
     @property
     def reads(self) -> tuple[Value | Scattered, ...]:
         return (self.argument,)
+
+
+@dataclass(eq=False)
+class Joint(_OfValue):
+    """A function of every element of a value, or a clamp: several :class:`Unary` of one call.
+
+    ``parts`` are the indices of these, and which of their channels follow one another here.
+    """
+
+    function: Function = field(kw_only=True)
+    clamp: tuple[float | None, float | None] | None = field(kw_only=True)
+    parts: tuple[tuple[int, NDArray[np.int64]], ...] = field(kw_only=True)
 
 
 @dataclass(eq=False)
@@ -272,6 +287,10 @@ class Graph:
         self.output_shape: tuple[int, ...] = ()
         self.tail: Tail | None = None
         self.reduced = ""
+
+    def copy(self) -> "Graph":
+        """Another graph of the same nodes."""
+        return copy.copy(self)
 
     def add(self, node: Node) -> None:
         node.number, node.index = self._count, len(self.nodes)

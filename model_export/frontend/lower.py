@@ -25,6 +25,7 @@ from tritforge.model_export.frontend.graph import (
     Dense,
     Graph,
     Input,
+    Joint,
     MaxPool,
     Node,
     Piece,
@@ -34,10 +35,11 @@ from tritforge.model_export.frontend.graph import (
     Unary,
     Value,
 )
+from tritforge.model_export.frontend.joining import joined, needed
 from tritforge.model_export.network import Network, Pool, Tensor
 from tritforge.model_export.passes.weights import Plane, WeightPlanes, classify
 
-__all__ = ["Lowered", "Planes", "lower"]
+__all__ = ["Lowered", "Origin", "Planes", "lower"]
 
 #: Planes by the name of the weights, and whether they are the last layer's.
 Planes = dict[tuple[str, bool], WeightPlanes]
@@ -50,11 +52,26 @@ _MOST_TIMES = 4
 
 @dataclass(frozen=True)
 class Lowered:
-    """A network, and by the name of its tensors the index of the node that each of them is, with
-    the gain and offset per channel that were folded into it."""
+    """A network, and by the name of its tensors what each of them is of the graph."""
 
     network: Network
-    origins: dict[str, tuple[int, NDArray[np.float64], NDArray[np.float64]]]
+    origins: dict[str, "Origin"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Channels of nodes, by the nodes' index, one behind the other, with the gain and offset per
+    channel that were folded in."""
+
+    parts: tuple[tuple[int, NDArray[np.int64]], ...]
+    gain: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, node: Node) -> "Origin":
+        count = node.shape[0]
+        parts = node.parts if isinstance(node, Joint) else ((node.index, np.arange(count)),)
+        return cls(parts, np.ones(count), np.zeros(count))
 
 
 def lower(
@@ -88,7 +105,7 @@ def lower(
         NaN or infinite weights; weights that are not ternary while ``digits`` is 0; an order of
         activations that no layer can read.
     """
-    return _Lowering(graph, digits, {} if known is None else known, progress).run()
+    return _Lowering(joined(graph), digits, {} if known is None else known, progress).run()
 
 
 class _Lowering:
@@ -108,7 +125,7 @@ class _Lowering:
         self.settled: set[int] = set()  # nodes into which their readers' affine has been folded
         self.readers: dict[int, list[Node | None]] = {}  # None: the result
         self.reads: dict[int, list[_Read]] = {}
-        self.origins: dict[str, tuple[int, NDArray[np.float64], NDArray[np.float64]]] = {}
+        self.origins: dict[str, Origin] = {}
 
     def run(self) -> Lowered:
         graph = self.graph
@@ -119,8 +136,7 @@ class _Lowering:
             made = self._node(node)
             self.made[index] = made
             if isinstance(made, Draft):
-                channels = node.shape[0]
-                self.origins[made.name] = index, np.ones(channels), np.zeros(channels)
+                self.origins[made.name] = Origin.of(node)
                 self._settle(node, made)
         final = self._finish(graph.result)
         if graph.tail is not None:
@@ -157,18 +173,13 @@ class _Lowering:
 
     def _follow(self) -> None:
         """Find the nodes that the result depends on, and how they are read."""
-        graph = self.graph
-        assert graph.result is not None
-        todo: list[tuple[Node | None, Value | Scattered]] = [(None, graph.result)]
-        seen: set[int] = set()
-        while todo:
-            reader, value = todo.pop()
+        assert self.graph.result is not None
+        values: list[tuple[Node | None, Value | Scattered]] = [(None, self.graph.result)]
+        values += [(node, value) for node in needed(self.graph) for value in node.reads]
+        for reader, value in values:
             for read in _reads(value):
                 self.reads.setdefault(read.node.index, []).append(read)
                 self.readers.setdefault(read.node.index, []).append(reader)
-                if read.node.index not in seen:
-                    seen.add(read.node.index)
-                    todo += [(read.node, one) for one in read.node.reads]
 
     def _settle(self, node: Node, draft: Draft) -> None:
         """Fold in what all readers of a node do to it, if they do the same."""
@@ -191,7 +202,8 @@ class _Lowering:
         gain, offset = np.where(np.isnan(gain), one, gain), np.where(np.isnan(offset), zero, offset)
         if draft.take_affine(gain, offset):
             self.settled.add(node.index)
-            self.origins[draft.name] = node.index, gain, offset
+            origin = Origin.of(node)
+            self.origins[draft.name] = dataclasses.replace(origin, gain=gain, offset=offset)
 
     def _source(self, piece: Piece) -> Source:
         made = self.made[piece.node.index]
@@ -246,6 +258,10 @@ class _Lowering:
             return self._max_pool(node)
         if isinstance(node, Unary):
             return self._unary(node)
+        if isinstance(node, Joint):
+            draft = self._copy(node.value, self._sources(node.value), node.name, node.where)
+            _taken(draft, node)
+            return draft
         assert isinstance(node, Copy)
         return self._copy_node(node)
 
@@ -524,7 +540,7 @@ class _Read:
     offset: NDArray[np.float64] | None
 
 
-def _taken(draft: Draft, node: Unary) -> bool:
+def _taken(draft: Draft, node: Unary | Joint) -> bool:
     """Fold a clamp or a function in; False where that cannot be."""
     if node.clamp is not None:
         return draft.take_clamp(*node.clamp)

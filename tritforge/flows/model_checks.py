@@ -218,9 +218,10 @@ def _first_difference(recorded: Recorded, sample: NDArray[np.float32]) -> str | 
     graph = record(recorded.model, recorded.samples, name=recorded.name, kept=kept)
     lowered: Lowered = lower(graph, digits=_MOST_DIGITS)
     found = FloatReference(lowered.network).run_all(sample)
-    for name, (index, gain, offset) in lowered.origins.items():
-        if index in kept:
-            expected = kept[index] * gain[:, None, None] + offset[:, None, None]
+    for name, origin in lowered.origins.items():
+        if all(index in kept for index, _ in origin.parts):
+            values = np.concatenate([kept[index][channels] for index, channels in origin.parts])
+            expected = values * origin.gain[:, None, None] + origin.offset[:, None, None]
             largest = float(np.abs(expected).max(initial=0.0)) or 1.0
             if not np.abs(found[name][0] - expected).max(initial=0.0) <= TOLERANCE * largest:
                 return name

@@ -76,6 +76,7 @@ def _unary(
         return _unary(recorder, recorder.settled(x), function, limits)
     constants = function(x.offsets().numpy()) if (owner < 0).any() else np.zeros(())
     source = x.source.clone()
+    call = len(graph.nodes)
     for index, found in zip(present(owner), affine, strict=True):
         assert found is not None
         parent = graph.nodes[index]
@@ -90,6 +91,7 @@ def _unary(
             used=used,
             function=function,
             clamp=limits,
+            call=call,
         )
         recorder.add(node)
         mask = torch.as_tensor(owner == index)

@@ -251,6 +251,58 @@ def test_concat():
     ]
 
 
+def dense(m, x):
+    y = m.a(x)
+    z = torch.cat([y, m.b(F.relu(m.norm_1(y)))], 1)
+    return torch.cat([z, m.c(F.relu(m.norm_2(z)))], 1)
+
+
+def dense_layers():
+    return {
+        "a": nn.Conv2d(3, 4, 3, padding=1),
+        "b": nn.Conv2d(4, 2, 3, padding=1),
+        "c": nn.Conv2d(6, 3, 1),
+        "norm_1": nn.BatchNorm2d(4),
+        "norm_2": nn.BatchNorm2d(6),
+        "norm_3": nn.BatchNorm2d(9),
+        "d": nn.Conv2d(9, 4, 1),
+        "fc": nn.Linear(9 * 8 * 9, 4),
+        "fc_part": nn.Linear(5, 4),
+    }
+
+
+def after_dense(m, x):
+    return F.relu(m.norm_3(dense(m, x)))
+
+
+def permuted(m, x):
+    y = after_dense(m, x)
+    return m.d(torch.cat([y[:, 5:], y[:, :5].flip(1)], 1))
+
+
+@pytest.mark.parametrize(
+    "function, layers",
+    [
+        # "c" alone is not read before its norm, which folds into it
+        (lambda m, x: m.d(after_dense(m, x)), ["a", "relu", "b", "relu_1", "c", "relu_2", "d"]),
+        (permuted, ["a", "relu", "b", "relu_1", "c", "relu_2", "d"]),
+        (lambda m, x: m.fc(after_dense(m, x).flatten(1)), None),
+        (lambda m, x: m.fc_part(after_dense(m, x)[:, 1:6].amax((2, 3))), None),
+        (lambda m, x: m.d(F.max_pool2d(F.silu(dense(m, x)), 3, 2, 1)), None),
+        (lambda m, x: m.d((lambda y: y + F.hardtanh(y, -0.5, 0.7))(dense(m, x))), None),
+        (lambda m, x: m.d(F.relu(F.relu(dense(m, x)) - 0.3)), None),
+    ],
+)
+def test_functions_of_a_concatenation_that_others_read(function, layers):
+    """One layer a call: its tensor is what the next layer reads."""
+    network = check(Lambda(function, **dense_layers()))
+    if layers is not None:
+        assert [layer.name for layer in network.layers] == layers
+        norm = network.layers[-2]
+        assert len(norm.groups) == 2 and norm.rows == 6
+        assert {group.source for group in network.final.groups} == {"relu_2", "c"}
+
+
 CALLS = {
     "two readers": (lambda m, x: (lambda y: m.b(torch.relu(y)) + m.c(y))(m.a(x)), 5),
     "twice the same": (lambda m, x: (lambda y: m.b(y + y))(m.a(x)), 2),
