@@ -44,7 +44,7 @@ class Accumulators(wiring.Component):
                 "add": In(1),
                 "add_bank": In(index_shape(config.banks)),
                 "add_row": In(index_shape(config.rows)),
-                "product": In(signed(config.product_width)),
+                "product": In(signed(config.addend_width)),
                 "take": In(1),
                 "take_bank": In(index_shape(config.banks)),
                 "take_row": In(index_shape(config.rows)),
@@ -59,7 +59,7 @@ class Accumulators(wiring.Component):
             return Instance(
                 "accumulators",
                 p_WIDTH=config.accumulator_width,
-                p_PRODUCT=config.product_width,
+                p_PRODUCT=config.addend_width,
                 p_BANK_BITS=len(self.add_bank),
                 p_ROW_BITS=len(self.add_row),
                 i_clk=ClockSignal(),

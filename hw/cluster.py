@@ -265,6 +265,13 @@ class Cluster(wiring.Component):
             m.d.comb += entry.rows_used.eq(
                 delayed(m, "rows_used", zero_skip.rows_used, latency, reset_less=True)
             )
+        if config.multipliers:
+            m.d.comb += [
+                entry.wide.eq(delayed(m, "wide", zero_skip.wide, latency, reset_less=True)),
+                entry.quarter.eq(
+                    delayed(m, "quarter", zero_skip.quarter, latency, reset_less=True)
+                ),
+            ]
         after = latency - before - scaler.latency
         arrives = (
             [

@@ -18,6 +18,7 @@ from tritforge.hw.widths import (
     RESULT_WIDTH,
     SHIFT_WIDTH,
     TABLE_ENTRIES,
+    WEIGHT_WIDTH,
 )
 
 __all__ = ["CHOICES", "LIMITS", "Config", "ConfigError"]
@@ -60,9 +61,13 @@ LIMITS: dict[str, tuple[int, int]] = {
 #: Values of every field that names one of several.
 CHOICES: dict[str, tuple[str, ...]] = {"register_stages": ("full", "few")}
 
+#: Rows of elements with multipliers: a quarter of them is 1, 2 or 4 rows, whose weights fill the
+#: place of an element's trits.
+_ROWS_OF_WIDE = (4, 8, 16)
+
 #: Fields that came later, and what all hardware before them was: where they say that, they are left
 #: out of documents and of the identity, so that what was made before stays valid.
-_LATER: dict[str, int] = {"activation_tables": 0}
+_LATER: dict[str, int] = {"activation_tables": 0, "multipliers": False}
 #: Fields of earlier versions, and those that say the same now.
 _REPLACED = {
     "single_port": "memory_ports, register_stages and shared_results",
@@ -153,6 +158,10 @@ class Config:
     activation_tables : int
         Activation tables that are on the chip at once: a layer with one replaces every requantized
         code by an entry of it, which makes any function of one value. 0: the hardware has none.
+    multipliers : bool
+        Every element has a multiplier, used by wide column groups alone: weights of 8 bits, which
+        stand in the trit memory in place of trits, for a quarter of the rows at a time. ``rows``
+        must be 4, 8 or 16. Without, weights of several bits are sums of ternary planes.
     """
 
     name: str = "custom"
@@ -188,6 +197,7 @@ class Config:
     skip_zero_activations: bool = True
     gate_clocks: bool = False
     activation_tables: int = 0
+    multipliers: bool = False
 
     def __post_init__(self) -> None:
         for field, (low, high) in LIMITS.items():
@@ -237,6 +247,11 @@ class Config:
                 f"configuration field shared_results is true, but drain_width is "
                 f"{self.drain_width}; a result shares the packet buffer only with drain_width 1"
             )
+        if self.multipliers and self.rows not in _ROWS_OF_WIDE:
+            raise ConfigError(
+                f"configuration field multipliers is true, but rows is {self.rows}; columns of "
+                f"8-bit weights need 4, 8 or 16 rows"
+            )
         longest = 2 + max(self.memory_chunks(kind) for kind in ("trits", "rows", "activations"))
         if self.packet_words < longest:
             raise ConfigError(
@@ -270,6 +285,19 @@ class Config:
     def product_width(self) -> int:
         """Bits of Wp*x: an activation (-128 to 127 or 0 to 255) times a coefficient."""
         return ACTIVATION_WIDTH + self.coefficient_width
+
+    @property
+    def addend_width(self) -> int:
+        """Bits of what an element adds: a product, or a weight times it; no more than an
+        accumulator has."""
+        if not self.multipliers:
+            return self.product_width
+        return min(self.accumulator_width, WEIGHT_WIDTH + self.product_width)
+
+    @property
+    def quarter_rows(self) -> int:
+        """Rows of an element that a wide column group feeds; 0 without multipliers."""
+        return self.rows // 4 if self.multipliers else 0
 
     @property
     def offset_width(self) -> int:

@@ -155,6 +155,11 @@ def run_state() -> data.StructLayout:
     )
 
 
+def _wide(config: Config) -> dict[str, ShapeLike]:
+    """Fields that only elements with multipliers need."""
+    return {"wide": 1, "quarter": unsigned(2)} if config.multipliers else {}
+
+
 def walk_job(config: Config) -> data.StructLayout:
     """One column group of one output pixel, for the walkers."""
     activation = address_width(config.activation_depth)
@@ -176,6 +181,7 @@ def walk_job(config: Config) -> data.StructLayout:
             "signed": 1,
             "rows_used": range(config.rows + 1),
             "last": 1,  # last group of the pixel
+            **_wide(config),  # weights in place of trits, and for which quarter of the rows
         }
     )
 
@@ -192,12 +198,14 @@ def scan_word(config: Config) -> data.StructLayout:
             "signed": 1,
             "rows_used": range(config.rows + 1),
             "last": 1,
+            **_wide(config),
         }
     )
 
 
 def trit_word(config: Config) -> data.StructLayout:
-    """The trits of one column for one element, as two planes of one bit per row."""
+    """The trits of one column for one element, as two planes of one bit per row; in columns of a
+    wide group, bytes of weights, those of the lowest row first."""
     return data.StructLayout(
         {
             "nonzero": unsigned(config.rows),
@@ -207,11 +215,13 @@ def trit_word(config: Config) -> data.StructLayout:
 
 
 def broadcast(config: Config) -> data.StructLayout:
-    """What an element receives besides its trits: both products and the pixel's tag."""
+    """What an element receives besides its trits: both products, the pixel's tag, and whether the
+    trits are weights and of which rows."""
     fields: dict[str, ShapeLike] = {
         "plus": signed(config.product_width),  # Wp*x
         "minus": signed(config.product_width),  # -Wn*x
         "tag": unsigned(tag_width(config)),
+        **_wide(config),
     }
     if not config.skip_zero_weights:
         fields["rows_used"] = range(config.rows + 1)

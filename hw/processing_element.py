@@ -1,9 +1,11 @@
 """Processing element: a queue, a select of the next nonzero trit, one adder, accumulators."""
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +14,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.lookup_memory import LookupMemory
 from tritforge.hw.payloads import broadcast, index_shape, tag_width, trit_word
 from tritforge.hw.timing import queue_places
+from tritforge.hw.widths import WEIGHT_WIDTH
 
 __all__ = ["ProcessingElement"]
 
@@ -52,6 +55,7 @@ class _Row:
     nonzero: Signal  #: of the group's rows, where rows without a trit are visited too
     group: Signal
     bank: Signal
+    weight: Value | None  #: of the row, 0 where its group has trits; only with multipliers
 
 
 class ProcessingElement(wiring.Component):
@@ -68,16 +72,22 @@ class ProcessingElement(wiring.Component):
     ``accumulator[bank(tag)][r] += minus if negative[r] else plus``. Taking an accumulator
     leaves zero in it.
 
+    With multipliers, the trits of a ``wide`` entry are the weights of R/4 rows, signed bytes: for
+    each that is not zero, ``accumulator[bank(tag)][quarter*R/4 + i] += weight[i] * plus``.
+
     Timing: an entry whose word has k nonzero trits takes k cycles, an all-zero word none (it is
     not queued); entries follow each other without a gap. An entry that arrives in cycle t at
-    an empty queue makes its first addition in cycle t+3, readable in t+4. There is no ready: the
+    an empty queue makes its first addition in cycle t+3, readable in t+4; with multipliers the sum
+    is readable a cycle later (``added`` shows when it would be without). There is no ready: the
     sender stops issuing when ``full`` shows, and ``queue_places`` leaves room for what is then
     still in flight. All outputs but ``full`` are registers: they show the state of the cycle
     before.
 
-    Cost: a queue of ``queue_places`` entries; :class:`tritforge.hw.accumulators.Accumulators`,
-    which must hold zeros at the start: the drain takes everything once after a reset. It never
-    takes from the bank that is being added to, so no adder cycle is lost.
+    Cost: a queue of ``queue_places`` entries; with multipliers, one of 8 by ``product_width`` bits
+    and a word of weights in registers, whose inputs change for wide entries alone;
+    :class:`tritforge.hw.accumulators.Accumulators`, which must hold zeros at the start: the drain
+    takes everything once after a reset. It never takes from the bank that is being added to, so no
+    adder cycle is lost.
 
     Parameters
     ----------
@@ -137,8 +147,7 @@ class ProcessingElement(wiring.Component):
         work_place = Signal(range(places))
         level = Signal(range(places + 1))
         push, load, pop = Signal(), Signal(), Signal()
-        wanted = self.trits.nonzero.any() if config.skip_zero_weights else 1
-        m.d.comb += push.eq(self.valid & wanted)
+        m.d.comb += push.eq(self.valid & self._wanted())
 
         products = Signal(
             data.StructLayout({"plus": self.i.plus.shape(), "minus": self.i.minus.shape()})
@@ -169,6 +178,20 @@ class ProcessingElement(wiring.Component):
             m.d.sync += write_place.eq(write_place + 1)
         return _Entries(level, load, pop, fetch_place, work_place, fetched, products)
 
+    def _wanted(self) -> Value | int:
+        """Whether the entry that arrives has a row to visit."""
+        config = self.config
+        if config.skip_zero_weights:
+            wanted: Value = self.trits.nonzero.any()
+            if config.multipliers:
+                wanted |= self.i.wide & self.trits.negative.any()
+            return wanted
+        if not config.multipliers:
+            return 1
+        starts = Array(quarter * config.quarter_rows for quarter in range(4))
+        fed: Value = ~self.i.wide | (self.i.rows_used > starts[self.i.quarter])
+        return fed
+
     def _written(self) -> Value:
         """The entry that arrives, as :func:`_queued` lays it out."""
         config = self.config
@@ -176,9 +199,16 @@ class ProcessingElement(wiring.Component):
         starts = range(0, config.rows, _GROUP)
         if config.skip_zero_weights:
             some = Cat(self.trits.nonzero[start : start + _GROUP].any() for start in starts)
-            return Cat(self.trits, bank, some)
-        some = Cat(self.i.rows_used > start for start in starts)
-        return Cat(self.trits, bank, some, self.i.rows_used)
+        else:
+            some = Cat(self.i.rows_used > start for start in starts)
+        rows_used = () if config.skip_zero_weights else (self.i.rows_used,)
+        if not config.multipliers:
+            return Cat(self.trits, bank, some, *rows_used)
+        part = _part_width(config)
+        own = Cat(self.i.quarter[part:] == index for index in range(len(some)))
+        some = Mux(self.i.wide, own if len(some) > 1 else 1, some)
+        wide = (self.i.wide, *((self.i.quarter[:part],) if part else ()))
+        return Cat(self.trits, bank, some, *rows_used, *wide)
 
     def _next_group(self, m: Module, fetched: data.View) -> _Groups:
         """Finds the lowest group with a row to visit."""
@@ -216,17 +246,29 @@ class ProcessingElement(wiring.Component):
             start_rows = Cat(Cat(row < fetched.rows_used for row in range(config.rows))).bit_select(
                 first_row, _GROUP
             )
+        negative_rows = fetched.trits.negative.bit_select(first_row, _GROUP)
+        nonzero_rows = fetched.trits.nonzero.bit_select(first_row, _GROUP)
+        weight = None
+        if config.multipliers:
+            wide_rows, own, weight = self._next_weights(m, entries, lowest)
+            start_rows = Mux(
+                fetched.wide,
+                wide_rows if config.skip_zero_weights else start_rows & own,
+                start_rows,
+            )
+            nonzero_rows = Mux(fetched.wide, wide_rows, nonzero_rows)
+            negative_rows = Mux(fetched.wide, 0, negative_rows)
         m.d.sync += pending.eq(Mux(entries.load, start_rows, pending & ~lowest))
         with m.If(entries.load):
             m.d.sync += [
-                negative.eq(fetched.trits.negative.bit_select(first_row, _GROUP)),
+                negative.eq(negative_rows),
                 at_group.eq(groups.group),
                 at_bank.eq(fetched.bank),
                 entries.work_place.eq(entries.fetch_place),
                 groups.left.eq(groups.left_then),
             ]
             if not config.skip_zero_weights:
-                m.d.sync += nonzero.eq(fetched.trits.nonzero.bit_select(first_row, _GROUP))
+                m.d.sync += nonzero.eq(nonzero_rows)
             with m.If(groups.last_group):
                 m.d.sync += entries.fetch_place.eq(entries.fetch_place + 1)
         at_work = pending.any()
@@ -234,7 +276,32 @@ class ProcessingElement(wiring.Component):
         m.d.sync += self.busy.eq(
             (at_work | level.any()) & (first_bank == self.oldest[: bank.width])
         )
-        return _Row(at_work, lowest, negative, nonzero, at_group, at_bank)
+        return _Row(at_work, lowest, negative, nonzero, at_group, at_bank, weight)
+
+    def _next_weights(
+        self, m: Module, entries: _Entries, lowest: Signal
+    ) -> tuple[Value, Value, Value]:
+        """Of the fetched entry, if it is wide: rows of its group whose weights are not zero, and
+        those whose quarter it is; of the one at work: the weight of the row that is visited."""
+        config, fetched = self.config, entries.fetched
+        count = config.quarter_rows
+        word = fetched.trits.as_value()
+        place = fetched.part * count if _part_width(config) else 0
+        some = Cat(word.word_select(row, WEIGHT_WIDTH).any() for row in range(count))
+        at_wide = Signal()
+        weights = Signal(len(word), reset_less=True)
+        with m.If(entries.load):
+            m.d.sync += at_wide.eq(fetched.wide)
+            with m.If(fetched.wide):
+                m.d.sync += weights.eq(word)
+        chosen = [
+            weights.word_select(row, WEIGHT_WIDTH)
+            & lowest[row::count].any().replicate(WEIGHT_WIDTH)
+            for row in range(count)
+        ]
+        weight = reduce(or_, chosen) & at_wide.replicate(WEIGHT_WIDTH)
+        own = Const((1 << count) - 1, _GROUP)
+        return (some << place)[:_GROUP], (own << place)[:_GROUP], weight
 
     def _add(self, m: Module, row: _Row, products: data.View) -> None:
         """Row and product of the addition, then the accumulators."""
@@ -250,6 +317,10 @@ class ProcessingElement(wiring.Component):
             product.eq(Mux((lowest & row.negative).any(), products.minus, products.plus)),
         ]
         m.d.comb += self.added.eq(add)
+        if row.weight is not None:
+            add, add_row, add_bank, product = self._multiply(
+                m, row.weight, add, add_row, add_bank, product
+            )
 
         m.submodules.accumulators = accumulators = Accumulators(config)
         m.d.comb += [
@@ -263,6 +334,38 @@ class ProcessingElement(wiring.Component):
             self.value.eq(accumulators.value),
         ]
 
+    def _multiply(
+        self,
+        m: Module,
+        next_weight: Value,
+        add: Signal,
+        add_row: Signal,
+        add_bank: Signal,
+        product: Signal,
+    ) -> tuple[Signal, Signal, Signal, Signal]:
+        """The addition a cycle later, of the product or of a weight times it."""
+        config = self.config
+        wide = Signal(reset_less=True)
+        weight = Signal(signed(WEIGHT_WIDTH), reset_less=True)
+        m.d.sync += [wide.eq(next_weight.any()), weight.eq(next_weight)]
+        later = Signal(name="add_later")
+        later_row = Signal.like(add_row, name="add_row_later", reset_less=True)
+        later_bank = Signal.like(add_bank, name="add_bank_later", reset_less=True)
+        addend = Signal(signed(config.addend_width), reset_less=True)
+        m.d.sync += later.eq(add)
+        with m.If(add):
+            m.d.sync += [
+                later_row.eq(add_row),
+                later_bank.eq(add_bank),
+                addend.eq(Mux(wide, weight * product, product)),
+            ]
+        return later, later_row, later_bank, addend
+
+
+def _part_width(config: Config) -> int:
+    """Bits of a quarter that say which part of a select's group it is."""
+    return (_GROUP // config.quarter_rows).bit_length() - 1
+
 
 def _queued(config: Config) -> data.StructLayout:
     """An entry without its products."""
@@ -273,4 +376,8 @@ def _queued(config: Config) -> data.StructLayout:
     }
     if not config.skip_zero_weights:
         fields["rows_used"] = range(config.rows + 1)
+    if config.multipliers:
+        fields["wide"] = 1
+        if _part_width(config):
+            fields["part"] = unsigned(_part_width(config))
     return data.StructLayout(fields)

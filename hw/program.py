@@ -38,6 +38,7 @@ __all__ = [
     "SYNC_OPCODE",
     "TILE",
     "encode",
+    "group_layout",
     "layer_layout",
     "memories",
     "record_words",
@@ -127,7 +128,9 @@ GROUP = _record(
     signed=1,  # source activations are signed
     wait=1,  # wait for a signal before each of its jobs
     release=1,  # count a release when the clusters have read its columns
-    reserved_0=unsigned(5),
+    wide=1,  # its columns hold weights of 8 bits in place of trits
+    quarter=unsigned(2),  # of each element's rows, which a wide group feeds
+    reserved_0=unsigned(2),
     geometry_y=unsigned(16),  # program addresses of the geometry tables
     geometry_x=unsigned(16),
     word_count=unsigned(16),  # words of scan_width activations per kernel position
@@ -139,6 +142,9 @@ GROUP = _record(
     trit_step_x=unsigned(32),  # trit-memory columns between kernel columns (0: shared)
     trit_step_y=unsigned(32),  # and between kernel rows
 )
+
+#: Bits of GROUP that are about wide groups, and those reserved behind them.
+_WIDE_BITS = sum(GROUP[name].width for name in ("wide", "quarter", "reserved_0"))
 
 GEOMETRY = _record(
     offset=unsigned(24),  # activation words to the first kernel row (column) inside
@@ -167,6 +173,20 @@ def layer_layout(config: Config) -> data.StructLayout:
         if name == "look_up":
             fields["reserved_0"] = unsigned(_TABLE_BITS)
         elif name not in ("table", "table_signed"):
+            fields[name] = field.shape
+    return _record(**fields)
+
+
+def group_layout(config: Config) -> data.StructLayout:
+    """GROUP as the hardware of a configuration has it: without multipliers, what is said of wide
+    groups is reserved."""
+    if config.multipliers:
+        return GROUP
+    fields: dict[str, ShapeLike] = {}
+    for name, field in GROUP:
+        if name == "wide":
+            fields["reserved_0"] = unsigned(_WIDE_BITS)
+        elif name not in ("quarter", "reserved_0"):
             fields[name] = field.shape
     return _record(**fields)
 

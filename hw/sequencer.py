@@ -19,6 +19,7 @@ from tritforge.hw.program import (
     SYNC,
     SYNC_OPCODE,
     TILE,
+    group_layout,
     layer_layout,
     record_words,
 )
@@ -166,10 +167,9 @@ class Sequencer(wiring.Component):
         # Fetch: ``fetch(record, address)`` requests all words of a record, one per cycle; they
         # arrive ``latency`` cycles later, told apart by what travels beside them.
         latency = fetch_latency(config)
+        own = {_Record.LAYER: layer_layout(config), _Record.GROUP: group_layout(config)}
         records = {
-            kind: Signal(
-                layer_layout(config) if kind is _Record.LAYER else layout, name=kind.name.lower()
-            )
+            kind: Signal(own.get(kind, layout), name=kind.name.lower())
             for kind, layout in _LAYOUTS.items()
         }
         request = Signal()
@@ -302,6 +302,7 @@ class Sequencer(wiring.Component):
             job.signed.eq(group.signed),
             job.rows_used.eq(tile.rows_used),
             job.last.eq(last_group),
+            *(job[name].eq(group[name]) for name in ("wide", "quarter") if config.multipliers),
             self.drain.payload.rows_used.eq(tile.rows_used),
             self.drain.payload.row_base.eq(tile.row_base),
             window.count_x.eq(to_x.count),

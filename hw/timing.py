@@ -32,6 +32,7 @@ __all__ = [
     "WORD_LATENCY",
     "WRITE_PLACES",
     "activation_latency",
+    "addition_latency",
     "buffer_words",
     "chain_latency",
     "clear_cycles",
@@ -125,6 +126,16 @@ FULL_LATENCY = 2
 BROADCAST_FLIGHT = BROADCAST_LATENCY + FULL_LATENCY - 1
 #: Cycles from an element's taking an entry to the first of its rows at work.
 LOAD_LATENCY = 1
+
+
+def addition_latency(config: Config) -> int:
+    """Cycles from a row at work to its accumulator's sum: the choice of the product, with
+    multipliers the product with a weight, and the addition. No drain takes it so early: it learns
+    ``COMPLETE_LATENCY`` cycles later that nothing is at work, and its command takes one more to the
+    first cluster."""
+    return 3 if config.multipliers else 2
+
+
 #: Cycles from elements without work for the oldest pixel, when later ones come to them, to the
 #: drain's seeing the pixel complete: registers of each element's and of the cluster's answer.
 COMPLETE_LATENCY = 2

@@ -258,7 +258,7 @@ class Walker(wiring.Component):
         ]
         m.d.comb += [
             word[name].eq(job[name])
-            for name in ("plus", "minus", "signed", "rows_used")
+            for name in ("plus", "minus", "signed", "rows_used", "wide", "quarter")
             if name in queued.members
         ]
         self._queue_words(m, words, issue, word)

@@ -7,10 +7,13 @@ __all__ = [
     "RESULT_WIDTH",
     "SHIFT_WIDTH",
     "TABLE_ENTRIES",
+    "WEIGHT_WIDTH",
 ]
 
 #: Bits of one activation.
 ACTIVATION_WIDTH = 8
+#: Bits of a weight of a wide column group.
+WEIGHT_WIDTH = 8
 #: Entries of an activation table: one for every code.
 TABLE_ENTRIES = 1 << ACTIVATION_WIDTH
 #: Bits of one word of the host port.

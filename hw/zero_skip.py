@@ -32,6 +32,8 @@ class ZeroSkip(wiring.Component):
     i : In(stream of scan_word)
     valid, activation, is_signed, column, plus, minus, rows_used : Out
         One activation to broadcast, its trit column and coefficients.
+    wide, quarter : Out
+        Where elements have multipliers: its column is one of weights, for this quarter of the rows.
     idle : Out(1)
         No word is held.
     tag : Out
@@ -60,6 +62,7 @@ class ZeroSkip(wiring.Component):
                 "plus": Out(scan_word(config)["plus"].shape),
                 "minus": Out(scan_word(config)["minus"].shape),
                 "rows_used": Out(range(config.rows + 1)),
+                **({"wide": Out(1), "quarter": Out(2)} if config.multipliers else {}),
                 "tag": Out(tag_width(config)),
                 "stop": In(1),
                 "oldest": In(tag_width(config)),
@@ -114,6 +117,8 @@ class ZeroSkip(wiring.Component):
             self.i.ready.eq(~held | done),
             self.idle.eq(~held),
         ]
+        if config.multipliers:
+            m.d.comb += [self.wide.eq(word.wide), self.quarter.eq(word.quarter)]
 
         new = self.i.payload
         used = Cat(index < new.lanes for index in range(lanes))

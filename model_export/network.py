@@ -201,7 +201,8 @@ class ColumnGroup:
     It adds, for output pixel (oy, ox) and each of its rows r,
     ``sum over ky, kx, c of w[r, c, ky, kx] * x[c, oy*sy - top + ky*dy, ox*sx - left + kx*dx]``
     with ``w = wp`` where the trit is 1, ``-wn`` where it is -1, else 0; positions outside the
-    source add nothing.
+    source add nothing. A ``wide`` group has weights of 8 bits in place of trits, -128 to 127, and
+    ``w = trit * wp``; its wp and wn are equal.
     """
 
     source: str  # tensor name
@@ -219,6 +220,11 @@ class ColumnGroup:
     step: float = 0.0  # wp and wn are integers times this; 0: any two numbers
     coefficient_plus: int = 0  # integers that stand for wp and wn; set by ``quantize``
     coefficient_minus: int = 0  # stands for wn: a - trit adds -coefficient_minus * x
+    wide: bool = field(default=False, metadata=SPARSE)
+
+    def __post_init__(self) -> None:
+        if self.wide and (self.wp != self.wn or self.coefficient_plus != self.coefficient_minus):
+            raise ValueError(f"a wide column group of tensor {self.source} has two weights")
 
     @property
     def geometry(self) -> tuple[object, ...]:
@@ -337,14 +343,16 @@ class Layer:
 
     @property
     def nonzero_trits(self) -> int:
-        """Nonzero trits over all groups (those of a multi-bit weight count one each)."""
+        """Nonzero trits over all groups (those of a multi-bit weight count one each), and weights
+        of wide groups that are not zero: additions that each is good for."""
         return sum(int(np.count_nonzero(group.trits)) for group in self.groups)
 
     @property
     def is_ternary(self) -> bool:
         """Trained weights, each of which is one trit."""
         seen = {(group.source, group.channels, group.rows) for group in self.groups}
-        return self.weight_count > 0 and len(seen) == len(self.groups)
+        several_bits = len(seen) < len(self.groups) or any(group.wide for group in self.groups)
+        return self.weight_count > 0 and not several_bits
 
     @property
     def mac_count(self) -> int:

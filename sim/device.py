@@ -5,6 +5,7 @@ between the native simulation, Amaranth's simulator and a board.
 """
 
 import functools
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -154,21 +155,37 @@ class Device:
             start += count
         return packets
 
-    def _packed(self, cluster: int, trits: NDArray[np.uint8]) -> list[list[int]] | None:
-        """WRITE_PACKED packets of columns (n, bytes) from 0 on; None where there are none."""
+    def _packed(
+        self, cluster: int, trits: NDArray[np.uint8], words: NDArray[np.uint32]
+    ) -> list[list[int]] | None:
+        """WRITE_PACKED packets of columns (n, bytes) from 0 on, and WRITE packets of those that
+        have no packed form, their ``words``; None where no column has one."""
         config = self.config
         longest = config.packet_words - PACKED_ARGUMENTS
         if not len(trits) or not can_unpack(config) or 2 * config.slots > PORT_WIDTH * longest:
             return None
-        try:  # raises for a trit that is zero and negative, which no exporter makes
-            return [
-                protocol.write_packed(cluster, first, count, used, words.tolist()).words()
-                for first, count, used, words in packing.packets(
-                    trits, config.elements, config.rows, longest
+        shape = config.elements, config.rows
+        size = packing.columns_per_block(*shape)
+        exact = packing.packable(trits, *shape)
+        blocks = [bool(exact[first : first + size].all()) for first in range(0, len(exact), size)]
+        if not any(blocks):
+            return None
+        result: list[list[int]] = []
+        for packed, run in itertools.groupby(range(len(blocks)), blocks.__getitem__):
+            numbers = list(run)
+            start, stop = numbers[0] * size, (numbers[-1] + 1) * size
+            if not packed:
+                result += self._plain("trits", cluster, start, words[start:stop])
+                continue
+            result += [
+                protocol.write_packed(
+                    cluster, start + first, count, used, contents.tolist()
+                ).words()
+                for first, count, used, contents in packing.packets(
+                    trits[start:stop], *shape, longest
                 )
             ]
-        except ValueError:
-            return None
+        return result
 
     def _send(self, what: str, packets: list[list[int]]) -> int:
         """Send writes and see that none is refused; the number of port words."""
@@ -222,7 +239,7 @@ class Device:
             if back_door and self.link.poke(memory, number, 0, words):
                 continue
             packets = self._plain(memory, number, 0, words)
-            packed = self._packed(number, image.trits[number]) if memory == "trits" else None
+            packed = self._packed(number, image.trits[number], words) if memory == "trits" else None
             if packed is not None and sum(map(len, packed)) < sum(map(len, packets)):
                 packets = packed
             sent += self._send(f"loading memory {memory} of cluster {number}", packets)

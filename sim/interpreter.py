@@ -193,23 +193,31 @@ class Interpreter:
             )
         return entries.view(np.int8 if layer["table_signed"] else np.uint8).astype(np.int64)
 
-    def _trit_columns(
-        self,
-        number: int,
-        columns: NDArray[np.int64],
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(nonzero, negative) of a set, each (clusters, columns, slots)."""
+    def _columns(
+        self, number: int, columns: NDArray[np.int64], group: dict[str, int]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Of columns of a set, each (clusters, columns, slots): where there is a trit or a weight,
+        and what it adds for an activation of 1."""
         config = self.config
-        own = slice(number * config.clusters, (number + 1) * config.clusters)
         columns = columns % self._lap["trits"]
         if columns.size and columns.max() >= self.trits.shape[1]:
             raise ValueError(f"trit column {columns.max()} is read; {self.trits.shape[1]} exist")
-        bits = np.unpackbits(
-            self.trits[own][:, columns], axis=2, count=2 * config.slots, bitorder="little"
-        ).astype(bool)
-        halves = bits.reshape(config.clusters, len(columns), config.elements, 2, config.rows)
-        shape = (config.clusters, len(columns), config.slots)
-        return halves[:, :, :, 0].reshape(shape), halves[:, :, :, 1].reshape(shape)
+        own = slice(number * config.clusters, (number + 1) * config.clusters)
+        words = self.trits[own][:, columns]
+        shape = (config.clusters, len(columns), config.elements, config.rows)
+        if group["wide"]:
+            rows = config.quarter_rows
+            first = group["quarter"] * rows
+            weights = np.zeros(shape, np.int64)
+            weights[..., first : first + rows] = words.view(np.int8).reshape(*shape[:3], rows)
+            added = weights * group["plus"]
+            nonzero = weights != 0
+        else:
+            bits = np.unpackbits(words, axis=2, count=2 * config.slots, bitorder="little")
+            halves = bits.astype(bool).reshape(*shape[:3], 2, config.rows)
+            nonzero, negative = halves[:, :, :, 0], halves[:, :, :, 1]
+            added = np.where(nonzero, np.where(negative, group["minus"], group["plus"]), 0)
+        return nonzero.reshape(*shape[:2], -1), added.reshape(*shape[:2], -1)
 
     # ----- one layer
 
@@ -349,10 +357,8 @@ class Interpreter:
                 raise ValueError(
                     f"activation word {addresses.max()} is read; {config.activation_depth} exist"
                 )
-            nonzero, negative = self._trit_columns(place, column)
-            weights = np.where(
-                nonzero, np.where(negative, group["minus"], group["plus"]), 0
-            ).astype(np.float64)
+            nonzero, added = self._columns(place, column, group)
+            weights = added.astype(np.float64)
             per_column = nonzero.sum(axis=2)
             per_element = nonzero.reshape(*nonzero.shape[:2], config.elements, config.rows)
             writes = (

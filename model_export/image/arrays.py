@@ -1,7 +1,8 @@
 """Arrays in a binary file, pointed to from JSON.
 
 All numbers are little-endian. Integers take the fewest whole bytes, trits the smaller of two forms:
-2 bits each, or 1 + density (:mod:`tritforge.model_export.image.packing`).
+2 bits each, or 1 + density (:mod:`tritforge.model_export.image.packing`). Weights of wide column
+groups take a byte each.
 """
 
 import math
@@ -20,7 +21,7 @@ __all__ = ["Array", "ArrayEntry", "ArrayReader", "ArrayWriter"]
 Array: TypeAlias = NDArray[np.number]
 
 _INTEGERS: tuple["_Dtype", ...] = ("|i1", "<i2", "<i4", "<i8")
-_Dtype = Literal["<f8", "|i1", "<i2", "<i4", "<i8", "trit", "packed trit"]
+_Dtype = Literal["<f8", "|i1", "<i2", "<i4", "<i8", "trit", "packed trit", "weight"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class ArrayWriter:
     def add(self, array: Array, trits: bool = False) -> ArrayEntry:
         """Append an array, in the smallest form, and say where it is."""
         dtype: _Dtype
-        if trits:
-            codes = array.astype(np.int8, copy=False)
+        codes = array.astype(np.int8, copy=False) if trits else np.zeros(0, np.int8)
+        if trits and codes.size and not -1 <= int(codes.min()) <= int(codes.max()) <= 1:
+            dtype, raw = "weight", codes.tobytes()
+        elif trits:
             plain, packed = pack_plain(codes), pack_flat(codes)
             dtype, raw = ("trit", plain) if len(plain) <= len(packed) else ("packed trit", packed)
         else:
@@ -69,7 +72,7 @@ class ArrayWriter:
 
     def to_json(self, value: object) -> object:
         """``default`` of :func:`tritforge.common.json_types.to_json`: an array's entry; int8 arrays
-        are trits."""
+        are trits, or weights where they have other values."""
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, np.ndarray):
@@ -95,7 +98,7 @@ class ArrayReader:
         self._end = 0
 
     def get(self, entry: ArrayEntry) -> Array:
-        """The array at ``entry``: int64, float64, or int8 for trits.
+        """The array at ``entry``: int64, float64, or int8 for trits and weights.
 
         Raises
         ------
@@ -110,6 +113,8 @@ class ArrayReader:
             return unpack_plain(part, math.prod(entry.shape)).reshape(entry.shape)
         if entry.dtype == "packed trit":
             return unpack_flat(part, math.prod(entry.shape)).reshape(entry.shape)
+        if entry.dtype == "weight":
+            return np.frombuffer(part, np.int8).reshape(entry.shape)
         native = np.float64 if entry.dtype == "<f8" else np.int64
         return np.frombuffer(part, entry.dtype).astype(native).reshape(entry.shape)
 

@@ -121,6 +121,8 @@ def _check_group(layer: Layer, group: ColumnGroup, source: Tensor | None) -> Non
     rows, channels = (stop - start for start, stop in (group.rows, group.channels))
     shape = (rows, channels, *((1, 1) if group.shared else group.kernel))
     _require(group.trits.shape == shape, f"{what} has trits {group.trits.shape}, not {shape}")
+    ternary = group.wide or -1 <= int(group.trits.min()) <= int(group.trits.max()) <= 1
+    _require(ternary, f"{what} has weights of several bits, but is not wide")
     for window, count in zip(group.windows, (layer.height, layer.width), strict=True):
         fits = window is None or len(window.first) == count
         _require(fits, f"{what} has windows for another number of outputs than {count}")

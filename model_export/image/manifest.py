@@ -137,6 +137,7 @@ class GroupEntry(JsonObject):
     trits: int
     packed_bytes: int  # in ``network.bin``
     form: str
+    wide: bool = field(default=False, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,8 @@ def _layer(layer: Layer, compiled: CompiledNetwork, entries: Sequence[ArrayEntry
     place = memory.layer(layer.name)
     low, high = int(place.accumulator_low), int(place.accumulator_high)
     packed = sum(entry.bytes for entry in entries)
-    trits = sum(group.trits.size for group in layer.groups)
+    trits = sum(group.trits.size for group in layer.groups if not group.wide)
+    weights = sum(group.trits.size for group in layer.groups if group.wide)  # a byte each
     pooled = layer if layer.pool is None else layer.pool
     output = compiled.network.tensors[layer.output]
     return LayerEntry(
@@ -302,9 +304,9 @@ def _layer(layer: Layer, compiled: CompiledNetwork, entries: Sequence[ArrayEntry
         note=layer.note,
         weights=int(layer.weight_count),
         weight_error=float(layer.weight_error),
-        density=layer.nonzero_trits / trits if trits else 0.0,
+        density=layer.nonzero_trits / (trits + weights) if layer.groups else 0.0,
         ternary=layer.is_ternary,
-        trits_bytes=-(-trits // 4),
+        trits_bytes=-(-trits // 4) + weights,
         packed_bytes=packed,
         bits_per_weight=_quotient(8 * packed, layer.weight_count),
         memory=LayerMemory(
@@ -343,6 +345,7 @@ def _group(group: ColumnGroup, entry: ArrayEntry) -> GroupEntry:
         trits=group.trits.size,
         packed_bytes=entry.bytes,
         form=entry.dtype,
+        wide=group.wide,
     )
 
 

@@ -8,6 +8,8 @@ words, lowest first. A trit takes 1 bit, and one more if it is not
 zero: 1.3 bits at a density of 30 % (entropy: 1.18), against 2 in plain form and 1.6 for five trits
 a byte, which would be better above 60 % only.
 
+Weights of wide column groups have no packed form.
+
 *Flat arrays* (weights of the network): groups of 16 consecutive trits; a block of 1024 groups
 starts with a new word. The words of each block (16 bits a number, filled up to whole words)
 stand in front.
@@ -45,6 +47,7 @@ __all__ = [
     "pack_flat",
     "pack_memories",
     "pack_plain",
+    "packable",
     "packets",
     "unpack_columns",
     "unpack_flat",
@@ -389,6 +392,14 @@ def unpack_columns(
     parts = elements * -(-rows // GROUP)
     stretched = _stretch(planes.reshape(2, count, -1), parts, rows, np.array(used))
     return _from_planes(stretched, elements, rows)
+
+
+def packable(trits: NDArray[np.uint8], elements: int, rows: int) -> NDArray[np.bool_]:
+    """Which columns (n, bytes) have a packed form: not those of weights, most of which would be
+    trits that are zero and negative."""
+    nonzero, negative = _planes(trits, elements, rows)
+    found: NDArray[np.bool_] = ~(negative & ~nonzero).any(axis=1)
+    return found
 
 
 def packets(

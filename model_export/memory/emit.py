@@ -576,15 +576,47 @@ class Emitter:
 
     def trit_columns(self, layer: Layer, tile: Tile, group: TileGroup) -> NDArray[np.uint8]:
         """(clusters, columns, bytes): the trit memory's words of one column group of a tile."""
+        if group.quarter is not None:
+            return self._weight_columns(layer, tile, group, group.quarter)
+        slot = tile.element * self.config.rows + tile.accumulator
+        every = np.ones(len(slot), bool)
+        trits = self._slots(layer, tile, group, slot, every, self.config.slots)
+        flat = trits.reshape(*trits.shape[:2], self.config.elements, 1, self.config.rows)
+        bits = np.concatenate([flat != 0, flat < 0], axis=3)
+        return np.packbits(
+            bits.reshape(*trits.shape[:2], 2 * self.config.slots), axis=2, bitorder="little"
+        )
+
+    def _weight_columns(
+        self, layer: Layer, tile: Tile, group: TileGroup, quarter: int
+    ) -> NDArray[np.uint8]:
+        """The same of a wide group: a byte for each accumulator of the quarter."""
+        count = self.config.quarter_rows
+        slot = tile.element * count + tile.accumulator % count
+        chosen = tile.accumulator // count == quarter
+        slots = self.config.elements * count
+        return self._slots(layer, tile, group, slot, chosen, slots).view(np.uint8)
+
+    def _slots(
+        self,
+        layer: Layer,
+        tile: Tile,
+        group: TileGroup,
+        slot: NDArray[np.int64],
+        chosen: NDArray[np.bool_],
+        slots: int,
+    ) -> NDArray[np.int8]:
+        """(clusters, columns, slots): trits or weights of the ``chosen`` rows of a tile, each in
+        its slot."""
         config = self.config
         layout = self.placement.layouts[group.source]
         columns = self.columns(layer, group)
         first_word, step, count = columns.word, columns.step, columns.count
         positions = count // step
-        trits = np.zeros((config.clusters, positions, step, config.slots), np.int8)
-        slot = tile.element * config.rows + tile.accumulator
+        trits = np.zeros((config.clusters, positions, step, slots), np.int8)
         for block in group.blocks:
-            here = np.flatnonzero((tile.rows >= block.rows[0]) & (tile.rows < block.rows[1]))
+            inside = (tile.rows >= block.rows[0]) & (tile.rows < block.rows[1])
+            here = np.flatnonzero(inside & chosen)
             source: ColumnGroup = layer.groups[block.group]
             channels = np.arange(*block.channels)
             cube = source.trits[tile.rows[here] - source.rows[0]][
@@ -600,11 +632,7 @@ class Emitter:
                 column[:, None, None],
                 slot[here][None, None, :],
             ] = values.transpose(1, 2, 0)
-        flat = trits.reshape(config.clusters, count, config.elements, 1, config.rows)
-        bits = np.concatenate([flat != 0, flat < 0], axis=3)
-        return np.packbits(
-            bits.reshape(config.clusters, count, 2 * config.slots), axis=2, bitorder="little"
-        )
+        return trits.reshape(config.clusters, count, slots)
 
     # ----- everything
 
@@ -833,6 +861,8 @@ class Emitter:
             signed=int(source.signed),
             wait=int(wait),
             release=int(release),
+            wide=int(group.quarter is not None),
+            quarter=group.quarter or 0,
             geometry_y=tables.add(
                 geometry(
                     rule, 0, window.rows, columns.kernel_y, source.height, row_words, trit_y, first

@@ -10,13 +10,15 @@ memory sizes. All choices are deterministic.
 * *Tiles.* A super-group's rows are spread evenly over as few tiles as possible, and dealt to the
   elements of all of these at once, so that in every cluster the nonzero trits of an element,
   weighted with activation density, are about equal.
+* *Quarters.* A wide column group feeds a quarter of each element's accumulators at a time, so it
+  stands in a tile once for every quarter that it has a weight in.
 * *Layouts.* A tensor's channels are cut where a reader starts or stops; every such segment is
   spread evenly over all clusters, and starts a new word in each.
 """
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,13 +88,15 @@ class Block:
 class TileGroup:
     """One column group of a super-group: trits of ``blocks`` over channels [start, stop).
 
-    Geometry and coefficients are those of column group ``group``, which its blocks share.
+    Geometry and coefficients are those of column group ``group``, which its blocks share. Of a wide
+    group ``quarter`` says which accumulators it feeds.
     """
 
     group: int
     source: str
     channels: Interval
     blocks: list[Block]
+    quarter: int | None = None
 
 
 @dataclass(eq=False)
@@ -254,6 +258,7 @@ def _tile_groups(
             group.geometry,
             group.coefficient_plus,
             group.coefficient_minus,
+            group.wide,
         )
         for candidate in merged.setdefault(key, []):
             if candidate.blocks[-1].rows[1] <= piece_rows[0]:
@@ -447,8 +452,42 @@ def _tiles(
         for index in range(config.elements):
             mine = np.flatnonzero(element[rows] == index)
             accumulator[mine] = np.arange(len(mine))
-        tiles.append(Tile(part.rows[0] + rows, element[rows], accumulator, part.groups))
+        tile = Tile(part.rows[0] + rows, element[rows], accumulator, part.groups)
+        if any(layer.groups[group.group].wide for group in part.groups):
+            _order_rows(tile, work[rows].sum(axis=1))
+            tile.groups = list(_quartered(layer, tile, config)) or [
+                replace(part.groups[0], blocks=[], quarter=0)
+            ]
+        tiles.append(tile)
     return tiles
+
+
+def _order_rows(tile: Tile, work: NDArray[np.float64]) -> None:
+    """The rows of each element by falling work, so that those of one accumulator are alike."""
+    for index in np.unique(tile.element):
+        mine = np.flatnonzero(tile.element == index)
+        tile.accumulator[mine[np.argsort(-work[mine], kind="stable")]] = np.arange(len(mine))
+
+
+def _quartered(layer: Layer, tile: Tile, config: Config) -> Iterator[TileGroup]:
+    """The groups of a tile, wide ones once for each quarter of its accumulators that they feed."""
+    if not config.multipliers:
+        raise ExportError(
+            f"layer {layer.name} has columns of 8-bit weights, and configuration {config.name} has "
+            f"no multipliers"
+        )
+    quarter = tile.accumulator // config.quarter_rows
+    for group in tile.groups:
+        if not layer.groups[group.group].wide:
+            yield group
+            continue
+        fed: set[int] = set()
+        for block in group.blocks:
+            here = (tile.rows >= block.rows[0]) & (tile.rows < block.rows[1])
+            weights = _block_trits(layer, block)[tile.rows[here] - block.rows[0]]
+            fed |= set(quarter[here][weights.any(axis=(1, 2, 3))].tolist())
+        for number in sorted(fed):
+            yield replace(group, quarter=number)
 
 
 def place(

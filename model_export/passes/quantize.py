@@ -20,6 +20,7 @@ from tritforge.hw.widths import RESULT_WIDTH, TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.functions import Function
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
+from tritforge.model_export.passes.wide_columns import choose_columns
 
 __all__ = ["EffectiveGroup", "effective_groups", "partial_bounds", "quantize"]
 
@@ -67,7 +68,8 @@ def effective_groups(
             kind = single
         weights = group.trits.astype(kind)  # faster than a table by trit
         weights *= kind(minus)
-        np.putmask(weights, group.trits > 0, plus)
+        if not group.wide:
+            np.putmask(weights, group.trits > 0, plus)
         if key in merged:
             merged[key].weights += weights
         else:
@@ -75,11 +77,14 @@ def effective_groups(
     return list(merged.values())
 
 
-def quantize(network: Network, config: Config) -> Network:
+def quantize(network: Network, config: Config, *, planes: bool = False) -> Network:
     """Choose integer coefficients and requantization for every layer.
 
     Precondition: a calibrated network. It is not changed. Of ``config`` only
-    ``coefficient_width``, ``accumulator_width`` and ``multiplier_width`` matter.
+    ``coefficient_width``, ``accumulator_width`` and ``multiplier_width`` matter, and with
+    multipliers how many rows elements have: weights of several bits take the form that costs less,
+    since wide ones may have larger coefficients than planes; with ``planes`` they take that of
+    planes.
 
     Returns
     -------
@@ -97,6 +102,7 @@ def quantize(network: Network, config: Config) -> Network:
     for tensor in network.tensors.values():
         if not tensor.scale > 0:
             raise ExportError(f"tensor {tensor.name} has no scale; calibrate the network first")
+    network = choose_columns(network, config, planes=planes)
     layers = []
     for layer in network.layers:
         if layer.final:
@@ -153,27 +159,36 @@ class _Units:
     """The real numbers that must become integers at one scale k.
 
     A ternary group has two, wp and wn times its source's scale. Planes of multi-bit weights share
-    one, their step, of which wp and wn are multiples, so that they always combine exactly.
+    one, their step, of which wp and wn are multiples, so that they always combine exactly. A wide
+    group has one.
     """
 
     def __init__(self, network: Network, layer: Layer) -> None:
         self.values: list[float] = []
         self.multiples: list[int] = []  # largest multiple in use, per unit
+        self.largest: list[int] = []  # largest weight in units: of wide groups more than a multiple
         self.members: list[tuple[_Member | None, _Member | None]] = []
         for group in layer.groups:
             members: list[_Member | None] = []
             for weight, trit in ((group.wp, 1), (group.wn, -1)):
-                if weight == 0 or not (group.trits == trit).any():
+                # a wide group has one coefficient, whatever the signs of its weights
+                used = group.trits.any() if group.wide else (group.trits == trit).any()
+                if weight == 0 or not used:
                     members.append(None)
                     continue
-                step = group.step or abs(weight)
+                step = abs(weight) if group.wide else group.step or abs(weight)
                 multiple = round(abs(weight) / step)
+                largest = multiple
+                if group.wide:
+                    largest = max(int(group.trits.max()), -int(group.trits.min()))
                 value = step * network.tensors[group.source].scale
                 if value not in self.values:
                     self.values.append(value)
                     self.multiples.append(multiple)
+                    self.largest.append(largest)
                 unit = self.values.index(value)
                 self.multiples[unit] = max(self.multiples[unit], multiple)
+                self.largest[unit] = max(self.largest[unit], largest)
                 members.append(_Member(unit, multiple, 1 if weight > 0 else -1))
             self.members.append((members[0], members[1]))
 
@@ -190,13 +205,24 @@ class _Units:
             for member, trit in zip(members, (1, -1), strict=True):
                 if member is None:
                     continue
-                count = (group.trits == trit).sum(axis=(1, 2, 3)) * window * member.multiple
+                count = _sums_of(group, trit) * window * member.multiple
                 up, down = source.high, -source.low
                 if member.sign * trit < 0:
                     up, down = down, up
                 positive[rows, member.unit] += count * up
                 negative[rows, member.unit] += count * down
         return np.unique(np.concatenate([positive, negative]), axis=0)
+
+
+def _sums_of(group: ColumnGroup, trit: int) -> NDArray[np.int64]:
+    """Per row, how many of a group's trits are ``trit``, 1 or -1; of wide groups, what its weights
+    of that sign add up to."""
+    if group.wide:
+        values = group.trits.astype(np.int64) * trit
+        sums: NDArray[np.int64] = values.clip(min=0).sum(axis=(1, 2, 3))
+        return sums
+    counts: NDArray[np.int64] = np.count_nonzero(group.trits == trit, axis=(1, 2, 3))
+    return counts
 
 
 def _coefficients(network: Network, layer: Layer, config: Config, limit: int) -> Layer:
@@ -235,10 +261,13 @@ def _choose_scale(
     least are kept, and of these the largest is taken.
     """
     values, multiples = np.array(units.values), np.array(units.multiples)
+    largest = np.array(units.largest)
     most = config.coefficient_max // multiples
     if len(values) == 1:
-        # any integer is exact; a power of two also divides out exactly
-        integers = [2.0**j for j in range(int(most[0]).bit_length())]
+        # any integer is exact; a power of two also divides out exactly; wide weights get none that
+        # their planes could not have
+        bits = max(1, int(config.coefficient_max // largest[0]).bit_length())
+        integers = [2.0**j for j in range(min(bits, int(most[0]).bit_length()))]
         scales = np.array(integers) / values[0]
     else:
         scales = np.concatenate(
@@ -247,8 +276,8 @@ def _choose_scale(
     scales = np.unique(scales)
     candidates = np.rint(scales[:, None] * values)
     weighted = values * multiples
-    errors = (np.abs(candidates - scales[:, None] * values) * multiples).max(axis=1)
-    errors /= scales * weighted.max()
+    errors = (np.abs(candidates - scales[:, None] * values) * largest).max(axis=1)
+    errors /= scales * (values * largest).max()
     # a unit may vanish only if the widest coefficient could not hold it either
     negligible = values * config.coefficient_max < 0.5 * weighted.max()
     useful = (
@@ -305,7 +334,7 @@ def partial_bounds(network: Network, layer: Layer) -> tuple[NDArray[np.int64], N
         window = math.prod(group.kernel) if group.shared else 1
         rows = slice(*group.rows)
         for trit, weight in ((1, group.coefficient_plus), (-1, -group.coefficient_minus)):
-            count = np.count_nonzero(group.trits == trit, axis=(1, 2, 3)) * window
+            count = _sums_of(group, trit) * window
             ends = sorted((weight * source.low, weight * source.high))
             low[rows] += count * min(ends[0], 0)
             high[rows] += count * max(ends[1], 0)

@@ -72,7 +72,9 @@ def signed_digits(values: NDArray[np.int64]) -> list[NDArray[np.int8]]:
             return digits
 
 
-def term_planes(values: NDArray[np.int64], channels: int) -> list[TermPlane]:
+def term_planes(
+    values: NDArray[np.int64], channels: int, *, rows: int | None = None
+) -> list[TermPlane]:
     """Planes that add up to ``values`` (rows, ...) exactly.
 
     Of all numbers of planes up to that of canonical signed digits, the one is taken that costs an
@@ -86,6 +88,8 @@ def term_planes(values: NDArray[np.int64], channels: int) -> list[TermPlane]:
     values : array (rows, ...)
     channels : int
         Input channels at a kernel position on the chip.
+    rows : int, optional
+        Where these are not all rows of the layer, or in another shape: how many it has.
 
     Returns
     -------
@@ -99,7 +103,7 @@ def term_planes(values: NDArray[np.int64], channels: int) -> list[TermPlane]:
     planes = _planes(
         tuple(integers.tolist()),
         tuple(counts[integers + largest].tolist()),
-        _rows_per_element(len(values)),
+        _rows_per_element(len(values) if rows is None else rows),
         _BROADCAST if channels > _NARROW else _NARROW_BROADCAST,
     )
     result = []

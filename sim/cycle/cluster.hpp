@@ -17,6 +17,8 @@ class Cluster {
                             + (index % layer.machine.clusters) * layer.in.activation_depth),
           layer(layer), zero_skip(layer), elements(layer),
           counts(layer.in.counts + index * layer.in.columns * layer.machine.elements),
+          weight_counts(layer.in.weight_counts
+                        + index * layer.in.columns * layer.machine.elements),
           tag_mask(layer.machine.tags - 1) {
         std::fill_n(passed, MOST_TAGS, NEVER);
         std::fill_n(work_end, MOST_TAGS, 0);
@@ -60,13 +62,21 @@ class Cluster {
             return;
         }
         const int32_t arrival = t + BROADCAST_LATENCY;
-        const auto pushed = elements.push(
-            counts + int64_t(sent.column) * layer.machine.elements, sent.rows_used, arrival);
+        const auto* own = sent.quarter < 0 ? counts : weight_counts;
+        const auto pushed = elements.push(own + int64_t(sent.column) * layer.machine.elements,
+                                          rows(sent), arrival);
         if (pushed.any) work_end[slot(sent.tag)] = pushed.work_end;
         // What comes may fill a queue, until as many have been taken.
         const int32_t full_from = arrival + FULL_LATENCY;
         const int32_t full_last = pushed.full_end + FULL_LATENCY - 1;
         if (full_last >= full_from) zero_skip.stop.raise(full_from, full_last);
+    }
+
+    // Rows in use that an entry is for.
+    int32_t rows(const ZeroSkip::Broadcast& sent) const {
+        if (sent.quarter < 0) return sent.rows_used;
+        const int32_t each = layer.machine.quarter_rows;
+        return std::clamp(sent.rows_used - sent.quarter * each, 0, each);
     }
 
     // The last word of a pixel is done.
@@ -96,7 +106,7 @@ class Cluster {
     Layer& layer;
     ZeroSkip zero_skip;
     Elements elements;
-    const Count* counts;                // [column][element]
+    const Count *counts, *weight_counts;    // [column][element]
     int32_t oldest = 0, oldest_at = NEVER, oldest_since = 0, complete_at = NEVER;
     // By tag: when its last word was done, and its last row.
     int32_t tag_mask, passed[MOST_TAGS], work_end[MOST_TAGS];

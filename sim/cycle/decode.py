@@ -42,6 +42,11 @@ class DecodedLayer:
         words = self.groups[:, list(GROUPS.members).index("word_count")].astype(np.int64)
         return int(height) * int(width) * int(words.sum())
 
+    @property
+    def has_wide(self) -> bool:
+        """Whether columns of it are weights in place of trits."""
+        return bool(self.groups[:, list(GROUPS.members).index("wide")].any())
+
 
 _SIZE = ("height", "width")
 

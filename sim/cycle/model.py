@@ -129,6 +129,11 @@ class CycleModel:
                 config.rows,
                 self._counts.ctypes.data,
             )
+        self._weight_counts = self._counts
+        layers = (*self._layers, *self._passes)
+        if columns and any(layer.has_wide for layer in layers):
+            weights = trits.reshape(*self._counts.shape, config.quarter_rows)
+            self._weight_counts = np.count_nonzero(weights, axis=3).astype(COUNT)
         self._memory = np.zeros((config.clusters, config.activation_depth), LANES)
         self._owned = {
             name: self._mask(name, np.ones((place.channels, 1, 1), np.uint8))
@@ -317,6 +322,7 @@ class CycleModel:
             layer.geometry,
             self._row_lanes,
             self._counts,
+            self._weight_counts,
         )
         return LAYER_INPUT.type(
             *(array.ctypes.data for array in arrays),

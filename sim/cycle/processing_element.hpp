@@ -21,15 +21,16 @@ class Elements {
         int32_t full_end;               // all queues have room again for what has come
     };
 
-    // What is broadcast comes in cycle `arrival`; `counts`: trits that are not zero, by element.
-    Pushed push(const Count* counts, int32_t rows_used, int32_t arrival) {
-        if (count == 16) return push_to<16>(counts, rows_used, arrival);
-        return push_to<0>(counts, rows_used, arrival);
+    // What is broadcast comes in cycle `arrival`; `counts`: trits or weights that are not zero, by
+    // element; `rows`: that are visited where zeros take their cycle.
+    Pushed push(const Count* counts, int32_t rows, int32_t arrival) {
+        if (count == 16) return push_to<16>(counts, rows, arrival);
+        return push_to<0>(counts, rows, arrival);
     }
 
   private:
     template <int ELEMENTS>             // 0: as many as there are
-    Pushed push_to(const Count* counts, int32_t rows_used, int32_t arrival) {
+    Pushed push_to(const Count* counts, int32_t rows, int32_t arrival) {
         const int elements = ELEMENTS ? ELEMENTS : count;
         const int mask = ring - 1, back = depth - 1, size = ring;
         const bool skip = this->skip;
@@ -39,7 +40,7 @@ class Elements {
         int32_t full_end = 0, adds = 0, writes = 0;
         int32_t starts[ELEMENTS ? ELEMENTS : MOST_ELEMENTS];
         for (int p = 0; p < elements; ++p) {
-            const int32_t n = skip ? counts[p] : rows_used;
+            const int32_t n = skip ? counts[p] : rows;
             const int32_t start = std::max(arrival + QUEUE_LATENCY, free[p]);
             starts[p] = start;
             free[p] = n ? start + n : free[p];
@@ -47,7 +48,7 @@ class Elements {
         }
         // A place in the history that stays is written again by the entry that follows.
         for (int p = 0; p < elements; ++p) {
-            const int32_t pushed = skip ? counts[p] > 0 : rows_used > 0;
+            const int32_t pushed = skip ? counts[p] > 0 : rows > 0;
             const int32_t entry = entry_count[p];
             int32_t* own = history + p * size;
             const int32_t kept = own[entry & mask];

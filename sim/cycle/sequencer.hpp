@@ -184,7 +184,7 @@ class Sequencer {
         next_job = {g.base + gy.offset + gx.offset, g.step_x, g.step_y, gx.count, gy.count,
                     g.word_count, g.last_lanes, g.trit_base + gy.trit_offset + gx.trit_offset,
                     g.trit_step_x, g.trit_step_y, tile().rows_used,
-                    group_number == tile().group_count - 1};
+                    group_number == tile().group_count - 1, g.wide ? g.quarter : -1};
     }
 
     void accept(int32_t t) {

@@ -109,6 +109,8 @@ GROUPS = Struct.of_numbers(
         "trit_step_y",
         "wait",
         "release",
+        "wide",
+        "quarter",
     ),
 )
 DESTINATIONS = Struct.of_numbers("Destination", ("offset", "count", "fresh"))
@@ -131,6 +133,7 @@ LAYER_INPUT = Struct(
         "geometry": "const Geometry*",  # all tables; groups point to them by entry
         "row_lanes": "const RowLane*",  # entry by entry of the row memory
         "counts": "const Count*",  # trits that are not zero: [cluster][column][element]
+        "weight_counts": "const Count*",  # weights that are not zero, if there are wide groups
         "columns": "int64_t",  # per cluster
         "activations": "const Lanes*",  # those that are not zero: [slice][address]
         "activation_depth": "int64_t",
@@ -151,6 +154,7 @@ _FIGURES: dict[str, _Figure] = {
     "banks": lambda config: config.banks,
     "tags": lambda config: 1 << tag_width(config),
     "lanes": lambda config: config.drain_width,
+    "quarter_rows": lambda config: config.quarter_rows,
     "skip_weights": lambda config: config.skip_zero_weights,
     "skip_activations": lambda config: config.skip_zero_activations,
     "memory_ports": lambda config: config.memory_ports,

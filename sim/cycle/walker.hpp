@@ -12,6 +12,7 @@ struct Job {
     int32_t address, step_x, step_y, count_x, count_y, word_count, last_lanes;
     int32_t trit, trit_step_x, trit_step_y, rows_used;
     bool last;
+    int32_t quarter;                    // of the rows that a wide group feeds, else -1
 };
 
 // Activations on their way to the zero skip.
@@ -19,6 +20,7 @@ struct Word {
     int32_t visible, column;
     Lanes pending;
     uint8_t skipped, rows_used;
+    int8_t quarter;
     bool last;
 };
 static_assert(MOST_SCAN_WIDTH <= 8 * sizeof(Lanes), "a bit for every lane");
@@ -84,6 +86,7 @@ class Walker {
         word.column = trit;
         word.last = job.last && final;
         word.rows_used = uint8_t(job.rows_used);
+        word.quarter = int8_t(job.quarter);
         word.pending = 0;
         word.skipped = 0;
         --credit;

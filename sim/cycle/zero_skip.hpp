@@ -54,6 +54,7 @@ class ZeroSkip {
     struct Broadcast {
         int32_t column = -1;            // -1: none
         int32_t rows_used = 0, tag = 0;
+        int32_t quarter = -1;           // of the rows, where the column is of weights
         bool ends = false;              // the pixel's last word is done
     };
 
@@ -83,6 +84,7 @@ class ZeroSkip {
                 }
                 result.column = column + __builtin_ctz(pending);
                 result.rows_used = rows_used;
+                result.quarter = quarter;
                 pending &= Lanes(pending - 1);
             } else {
                 ++layer.counters[EMPTY_SCANS];
@@ -101,6 +103,7 @@ class ZeroSkip {
         column = word->column;
         last = word->last;
         rows_used = word->rows_used;
+        quarter = word->quarter;
         layer.counters[SKIPPED_ACTIVATIONS] += word->skipped;
         walker.take();
         return result;
@@ -122,7 +125,7 @@ class ZeroSkip {
     const int32_t banks;
     bool held = false, last = false;
     Lanes pending = 0;
-    int32_t column = 0, rows_used = 0;
+    int32_t column = 0, rows_used = 0, quarter = -1;
     int32_t stalled_from = -1;
 };
 

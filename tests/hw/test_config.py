@@ -209,6 +209,7 @@ def test_identity():
         "skip_zero_activations": False,
         "gate_clocks": True,
         "activation_tables": 1,
+        "multipliers": True,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {
@@ -228,9 +229,26 @@ def test_dictionary_and_back():
         Config.from_dict({"depth": 1, "cluster": 2}, "a.toml")
 
 
+def test_multipliers():
+    """Columns of 8-bit weights: a quarter of 4, 8 or 16 rows is 1, 2 or 4 bytes."""
+    config = Config(coefficient_width=10, accumulator_width=28)
+    assert (config.addend_width, config.quarter_rows) == (18, 0)
+    for rows, quarter in ((4, 1), (8, 2), (16, 4)):
+        config = Config(rows=rows, multipliers=True, accumulator_width=28)
+        assert (config.addend_width, config.quarter_rows) == (26, quarter)
+    assert Config(multipliers=True, accumulator_width=20).addend_width == 20
+    for rows in (1, 2, 3, 5, 6, 7, 9, 12, 15, 17, 32):
+        with pytest.raises(
+            ConfigError,
+            match=f"multipliers is true, but rows is {rows}; columns of 8-bit weights need 4, 8 or",
+        ):
+            Config(rows=rows, multipliers=True, packet_words=126)
+    assert Config.from_dict(config.to_dict()) == config
+
+
 def test_fields_that_came_later_are_left_out_where_they_are_off():
     """Hardware, images and builds of before have the identity that they had."""
-    assert "activation_tables" not in Config().to_dict()
+    assert not {"activation_tables", "multipliers"} & Config().to_dict().keys()
     assert PRESETS["tiny"].identity.startswith("284e6ea800a8d90e")
     config = Config(activation_tables=2)
     assert config.to_dict()["activation_tables"] == 2

@@ -8,7 +8,12 @@ import pytest
 from tests.hw.benches import lint, multiplications, simulate
 from tritforge.hw.config import Config
 from tritforge.hw.processing_element import ProcessingElement
-from tritforge.hw.timing import BROADCAST_FLIGHT, BROADCAST_LATENCY, queue_places
+from tritforge.hw.timing import (
+    BROADCAST_FLIGHT,
+    BROADCAST_LATENCY,
+    addition_latency,
+    queue_places,
+)
 
 #: From an entry's arrival to its first addition.
 ADDITION_LATENCY = 3
@@ -22,6 +27,8 @@ def configuration(rows, **values):
 
 
 def random_entry(rng, config, density):
+    if config.multipliers and rng.random() < 0.5:
+        return random_wide_entry(rng, config, density)
     nonzero = sum(1 << row for row in range(config.rows) if rng.random() < density)
     limit = 1 << (config.product_width - 1)
     return {
@@ -33,11 +40,45 @@ def random_entry(rng, config, density):
     }
 
 
+def random_wide_entry(rng, config, density, **values):
+    count, limit = config.quarter_rows, 1 << (config.product_width - 1)
+    weights = rng.integers(-128, 128, count)
+    weights[rng.random(count) < 0.2] = rng.choice([-128, -1, 1, 127])
+    weights[rng.random(count) >= density] = 0
+    return {
+        "weights": weights.tolist(),
+        "quarter": int(rng.integers(4)),
+        "plus": int(rng.integers(-limit, limit)),
+        "minus": int(rng.integers(-limit, limit)),
+        "rows_used": int(rng.integers(1, config.rows + 1)),
+    } | values
+
+
 def used(config, entry):
     """Nonzero trits that count: all, or those of rows in use where zeros take their cycle."""
+    nonzero = nonzero_rows(config, entry)
     if config.skip_zero_weights:
+        return nonzero
+    return nonzero & ((1 << entry["rows_used"]) - 1)
+
+
+def nonzero_rows(config, entry):
+    """Rows with a trit or a weight, one bit each."""
+    if "weights" not in entry:
         return entry["nonzero"]
-    return entry["nonzero"] & ((1 << entry["rows_used"]) - 1)
+    first = entry["quarter"] * config.quarter_rows
+    return sum(1 << first + row for row, weight in enumerate(entry["weights"]) if weight)
+
+
+def visited(config, entry):
+    """Rows that take a cycle, in order."""
+    if config.skip_zero_weights:
+        nonzero = nonzero_rows(config, entry)
+        return [row for row in range(config.rows) if nonzero >> row & 1]
+    if "weights" not in entry:
+        return list(range(entry["rows_used"]))
+    first = entry["quarter"] * config.quarter_rows
+    return list(range(first, min(entry["rows_used"], first + config.quarter_rows)))
 
 
 def sums(config, entries):
@@ -45,7 +86,11 @@ def sums(config, entries):
     result = [0] * config.rows
     for entry in entries:
         for row in range(config.rows):
-            if used(config, entry) >> row & 1:
+            if not used(config, entry) >> row & 1:
+                continue
+            if "weights" in entry:
+                result[row] += entry["weights"][row % config.quarter_rows] * entry["plus"]
+            else:
                 result[row] += entry["minus" if entry["negative"] >> row & 1 else "plus"]
     return result
 
@@ -55,8 +100,16 @@ def offer(ctx, element, config, entry, tag):
     ctx.set(element.valid, int(entry is not None))
     if entry is None:
         return
-    ctx.set(element.trits, {"nonzero": entry["nonzero"], "negative": entry["negative"]})
     products = {"plus": entry["plus"], "minus": entry["minus"], "tag": tag}
+    if "weights" in entry:
+        word = sum((weight & 0xFF) << 8 * row for row, weight in enumerate(entry["weights"]))
+        low = (1 << config.rows) - 1
+        ctx.set(element.trits, {"nonzero": word & low, "negative": word >> config.rows})
+        products |= {"wide": 1, "quarter": entry["quarter"]}
+    else:
+        ctx.set(element.trits, {"nonzero": entry["nonzero"], "negative": entry["negative"]})
+        if config.multipliers:
+            products |= {"wide": 0, "quarter": 3}
     if not config.skip_zero_weights:
         products["rows_used"] = entry["rows_used"]
     ctx.set(element.i, products)
@@ -114,15 +167,32 @@ def run_pixels(config, pixels, rng, issue=1.0, pause=0.0):
 
 @pytest.mark.parametrize("skip", [True, False])
 @pytest.mark.parametrize(
-    ("rows", "banks", "depth"),
-    [(1, 2, 4), (3, 2, 2), (5, 4, 1), (16, 2, 2), (7, 8, 10), (8, 2, 10)],
+    ("rows", "banks", "depth", "multipliers"),
+    [
+        (1, 2, 4, False),
+        (3, 2, 2, False),
+        (5, 4, 1, False),
+        (16, 2, 2, False),
+        (7, 8, 10, False),
+        (8, 2, 10, False),
+        (4, 2, 2, True),
+        (8, 2, 10, True),
+        (16, 4, 4, True),
+    ],
 )
-def test_sums(rows, banks, depth, skip):
+def test_sums(rows, banks, depth, multipliers, skip):
     """Random pixels, some of them empty, at several densities of trits, broadcasts and drains.
 
     A depth of 2 or 10 leaves no spare place in the queue.
     """
-    config = configuration(rows, banks=banks, queue_depth=depth, skip_zero_weights=skip)
+    config = configuration(
+        rows,
+        banks=banks,
+        queue_depth=depth,
+        skip_zero_weights=skip,
+        multipliers=multipliers,
+        accumulator_width=32,
+    )
     rng = np.random.default_rng(rows)
     for density, issue, pause in (
         (0.3, 1.0, 0.0),
@@ -162,15 +232,13 @@ def schedule(config, arrivals):
     added, pushes, pops = set(), [], []
     free_at = 0
     for cycle, entry in enumerate(arrivals):
-        if entry is None or (config.skip_zero_weights and not entry["nonzero"]):
+        if entry is None or not visited(config, entry):
             continue
         first = max(cycle + ADDITION_LATENCY, free_at)
-        if config.skip_zero_weights:
-            length = entry["nonzero"].bit_count()
-            added.update(range(first, first + length))
-        else:
-            length = entry["rows_used"]
-            added.update(first + row for row in range(length) if entry["nonzero"] >> row & 1)
+        rows = visited(config, entry)
+        length = len(rows)
+        nonzero = nonzero_rows(config, entry)
+        added.update(first + at for at, row in enumerate(rows) if nonzero >> row & 1)
         pushes.append(cycle)
         pops.append(first - 2)  # its first group is taken up, then to the adder
         free_at = first + length
@@ -184,11 +252,15 @@ def schedule(config, arrivals):
 
 
 @pytest.mark.parametrize("skip", [True, False])
-@pytest.mark.parametrize("rows", [1, 3, 5, 16])
-def test_cycles(rows, skip):
-    """k nonzero trits take k cycles without a gap, an all-zero word none, the first after three."""
+@pytest.mark.parametrize(
+    ("rows", "multipliers"),
+    [(1, False), (3, False), (5, False), (16, False), (4, True), (8, True), (16, True)],
+)
+def test_cycles(rows, multipliers, skip):
+    """k nonzero trits take k cycles without a gap, an all-zero word none, the first after three;
+    so do k nonzero weights."""
     rng = np.random.default_rng(rows)
-    config = configuration(rows, queue_depth=4, skip_zero_weights=skip)
+    config = configuration(rows, queue_depth=4, skip_zero_weights=skip, multipliers=multipliers)
     places = queue_places(config)
     for density, share in ((1.0, 1.0), (0.5, 1.0), (0.2, 1.0), (0.5, 0.4), (0.0, 1.0)):
         arrivals = [
@@ -244,6 +316,51 @@ def test_a_sum_can_be_taken_four_cycles_after_arrival(rows, wait, there):
 
         simulate(element, bench)
         assert values == [(-77 if row == 0 else 1000) if there else 0] * 2
+
+
+@pytest.mark.parametrize("rows", [4, 8, 16])
+def test_every_weight_of_every_row(rows):
+    """All 256 weights in every row of every quarter, with products of both signs and extremes."""
+    config = configuration(rows, multipliers=True, accumulator_width=32, queue_depth=16)
+    rng = np.random.default_rng(rows)
+    count, limit = config.quarter_rows, 1 << (config.product_width - 1)
+    entries = []
+    for plus in (limit - 1, -limit, 1, -77):
+        for quarter in range(4):
+            for weight in range(-128, 128):
+                weights = [(weight + 128 + 67 * row) % 256 - 128 for row in range(count)]
+                entry = random_wide_entry(
+                    rng, config, 1.0, weights=weights, quarter=quarter, plus=plus
+                )
+                entries.append(entry)
+    pixels = [entries[first : first + 8] for first in range(0, len(entries), 8)]
+    drained, additions = run_pixels(config, pixels, rng)
+    assert drained == [sums(config, pixel) for pixel in pixels]
+    assert additions == 4 * 4 * 255 * count
+
+
+@pytest.mark.parametrize("rows", [4, 8, 16])
+@pytest.mark.parametrize("early", [True, False])
+def test_a_multiplied_sum_can_be_taken_a_cycle_later(rows, early):
+    config = configuration(rows, multipliers=True)
+    assert addition_latency(config) == addition_latency(configuration(rows)) + 1
+    element = ProcessingElement(config)
+    entry = {"weights": [-3] + [0] * (config.quarter_rows - 1), "quarter": 2, "plus": 5, "minus": 9}
+    values = []
+
+    async def bench(ctx):
+        ctx.set(element.drain_row, 2 * config.quarter_rows)
+        offer(ctx, element, config, entry, 0)
+        await ctx.tick()
+        offer(ctx, element, config, None, 0)
+        await ctx.tick().repeat(ADDITION_LATENCY - early)
+        await ctx.tick()
+        ctx.set(element.take, 1)
+        await ctx.tick()
+        values.append(ctx.get(element.value))
+
+    simulate(element, bench)
+    assert values == [0 if early else -15]
 
 
 def test_busy_is_about_the_oldest_pixel():
@@ -352,3 +469,12 @@ def test_banks_do_not_disturb_each_other():
 def test_verilog(rows, values, tmp_path):
     text = lint(ProcessingElement(configuration(rows, **values)), "processing_element", tmp_path)
     assert multiplications(text) == 0
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("rows", [4, 8, 16])
+def test_verilog_with_a_multiplier(rows, skip, tmp_path):
+    config = configuration(rows, multipliers=True, skip_zero_weights=skip)
+    text = lint(ProcessingElement(config), "processing_element", tmp_path)
+    assert multiplications(text) == 1

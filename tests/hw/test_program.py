@@ -19,6 +19,7 @@ from tritforge.hw.program import (
     WRITABLE_MEMORIES,
     encode,
     encode_words,
+    group_layout,
     layer_layout,
     memories,
     record_words,
@@ -83,6 +84,16 @@ def test_hardware_without_tables_has_what_is_said_of_them_in_reserve():
     assert len(others) == len(dict(LAYER)) - 3
     assert {name: without[name] for name in others} == others
     assert (without["reserved_0"].offset, without["reserved_0"].width) == (9, 7)
+
+
+def test_hardware_without_multipliers_has_what_is_said_of_wide_groups_in_reserve():
+    wide, without = group_layout(Config(multipliers=True)), group_layout(Config())
+    assert wide == GROUP and not {"wide", "quarter"} & set(dict(without))
+    others = {name: field for name, field in GROUP if name in dict(without)}
+    others.pop("reserved_0")
+    assert len(others) == len(dict(GROUP)) - 3
+    assert {name: without[name] for name in others} == others
+    assert (without["reserved_0"].offset, without["reserved_0"].width) == (59, 5)
 
 
 def test_a_layer_can_name_every_table():

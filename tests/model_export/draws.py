@@ -51,6 +51,10 @@ def draw(seed: int) -> Iterator[Case]:
     fixed: dict[str, int] = {}
     if seed % 4 == 0:  # trits can be packed
         fixed["rows"] = int(rng.choice([1, 2, 4, 8]))
+    if seed % 5 == 1:
+        fixed |= {"rows": int(rng.choice([4, 8, 16])), "multipliers": True}
+    if seed % 5 == 3 and is_streamed:
+        fixed |= {"rows": 4, "multipliers": True}
     if seed % 9 == 6:
         fixed["job_places"] = 1
     if seed % 9 == 5:
@@ -152,6 +156,15 @@ FEATURES = frozenset(
         "pooling with padding",
         "residual",
         "term planes",
+        "wide columns, 4 rows",
+        "wide columns, 8 rows",
+        "wide columns, 16 rows",
+        "wide columns, several quarters",
+        "wide columns, zeros visited",
+        "wide columns, gated clocks",
+        "wide columns, streamed",
+        "wide columns beside trits",
+        "multipliers that nothing uses",
         "shared trits",
         "windows that follow no stride",
         "stride",
@@ -200,7 +213,20 @@ def features(case: Case) -> set[str]:
     changes = {
         (layer.requantization.low < 0, network.tensors[layer.output].signed) for layer in tabled
     }
+    wide = any(group.wide for group in groups)
     has = {
+        f"wide columns, {config.rows} rows": wide,
+        "wide columns, several quarters": wide
+        and any(
+            place.rows_used > place.tiles * config.quarter_rows for place in case.memory.layers
+        ),
+        "wide columns, zeros visited": wide and not config.skip_zero_weights,
+        "wide columns, gated clocks": wide and config.gate_clocks,
+        "wide columns, streamed": wide and is_streamed,
+        "wide columns beside trits": any(
+            {group.wide for group in layer.groups} == {False, True} for layer in network.layers
+        ),
+        "multipliers that nothing uses": config.multipliers and not wide,
         "sets": config.sets > 1,
         "one set": config.sets == 1,
         "drain lanes": config.drain_width > 1,

@@ -68,6 +68,8 @@ def accumulate(layer, tensors):
         weights = np.where(trits > 0, group.coefficient_plus, 0) + np.where(
             trits < 0, -group.coefficient_minus, 0
         )
+        if group.wide:
+            weights = trits * group.coefficient_plus
         for ky in range(group.kernel[0]):
             y = _met(group, 0, layer.height, ky)
             for kx in range(group.kernel[1]):
@@ -159,11 +161,13 @@ def random_config(rng, **fixed):
             "packet_places": int(rng.choice([2, 3, 8])),
             "shared_results": bool(rng.integers(2)),
             "gate_clocks": bool(rng.integers(2)),
-            # from a generator of its own: networks without tables do not depend on it
-            "activation_tables": int(rng.spawn(1)[0].choice([0, 0, 1, 2, 3, 8])),
         }
+        own = rng.spawn(1)[0]  # for what came later: all else does not depend on it
+        values["activation_tables"] = int(own.choice([0, 0, 1, 2, 3, 8]))
+        values |= fixed
+        values.setdefault("multipliers", values["rows"] in (4, 8, 16) and own.random() < 0.5)
         try:
-            return Config(**(values | fixed))
+            return Config(**values)
         except ConfigError:
             continue
 
@@ -176,7 +180,7 @@ class _Builder:
     def __init__(self, rng, config, max_layers, max_channels, max_size):
         self.rng = rng
         self.config = config
-        self.table_rng, self.window_rng = rng.spawn(2)
+        self.table_rng, self.window_rng, self.wide_rng = rng.spawn(3)
         self.tables = []
         self.max_layers = max_layers
         self.max_channels = max_channels
@@ -228,6 +232,16 @@ class _Builder:
         return [(1 << int(digit), 1 << int(digit)) for digit in digits]
 
     def group(self, source, channels, rows, trits, kernel, pair, **geometry):
+        """Weights of several bits in place of the trits, sometimes, where elements can multiply."""
+        rng = self.wide_rng
+        if self.config.multipliers and rng.random() < 0.5:
+            size = int(rng.choice([2, 10, 128]))
+            weights = rng.integers(-size, size, trits.shape)
+            weights[rng.random(trits.shape) < 0.1] = size - 1
+            trits = np.where(trits != 0, weights, 0).astype(np.int8)
+            top = self.config.coefficient_max
+            each = int(rng.integers(-top, top + 1)) if rng.random() < 0.5 else 1
+            pair, geometry = (each, each), geometry | {"wide": True}
         return ColumnGroup(
             source,
             channels,

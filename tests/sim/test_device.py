@@ -10,6 +10,7 @@ from amaranth.lib import memory
 from tests.model_export.networks import compile_network, random_codes, random_network, reference_run
 from tritforge.hw.config import Config
 from tritforge.hw.protocol import HEADER_WORDS, Opcode
+from tritforge.model_export.image import packing
 from tritforge.sim.device import Device
 from tritforge.sim.pysim import PythonLink
 
@@ -72,7 +73,7 @@ class OpenLink(PythonLink):
 class PlainDevice(Device):
     """Sends no packed trits."""
 
-    def _packed(self, cluster, trits):
+    def _packed(self, cluster, trits, words):
         return None
 
 
@@ -175,6 +176,33 @@ def test_plain_where_a_trit_cannot_be_packed(monkeypatch):
         }
         found = [column & 0xFFFF for column in link.trits()[1][:2]]
         assert found == [int.from_bytes(column.tobytes(), "little") for column in trits[1, :2]]
+
+
+def test_columns_of_weights_go_as_they_are(monkeypatch):
+    """Those of trits beside them in the same memory go packed."""
+    config = dataclasses.replace(CONFIG, multipliers=True)
+    network, image, codes = work(config, 3)
+    monkeypatch.setattr(packing, "columns_per_block", lambda elements, rows: 4)
+    exact = packing.packable(image.trits[0], config.elements, config.rows)
+    assert 0 < np.count_nonzero(exact) < len(exact)
+    with OpenLink(config, monkeypatch) as link:
+        device = Device(link)
+        device.load(image)
+        assert {Opcode.WRITE, Opcode.WRITE_PACKED} <= {
+            words[0] & 0xFF for words in link.packets if words[0] >> 8 & 0xFF == 1
+        }
+        assert [
+            [
+                column.to_bytes(image.trits.shape[2] + 4, "little")[: image.trits.shape[2]]
+                for column in memory[: image.trits.shape[1]]
+            ]
+            for memory in link.trits()
+        ] == [[column.tobytes() for column in memory] for memory in image.trits]
+        device.write_tensor(image, network.input, codes)
+        device.run(image.layers[0].address, len(network.layers))
+        np.testing.assert_array_equal(
+            device.read_results(image), reference_run(network, codes)[network.final.output]
+        )
 
 
 def test_a_back_door_takes_no_port_words(monkeypatch):
