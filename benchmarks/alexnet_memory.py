@@ -11,11 +11,10 @@ from tritforge.hw.config import Config
 from tritforge.model_export.alexnet.network import alexnet
 from tritforge.model_export.alexnet.photographs import calibration_images, sample_photographs
 from tritforge.model_export.frontend.trace import trace
-from tritforge.model_export.memory.emit import MemoryImage, emit
-from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.shaping import Shaping, compile_network
 from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import calibrate
-from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.sim.golden import GoldenModel, quantize_input
 
@@ -33,14 +32,16 @@ class Prepared:
 
     def memory(self, config: Config) -> MemoryImage:
         """Memory contents for a configuration of the same widths, everything resident."""
-        return emit(self.network, place(self.network, config, self.densities), config)
+        return compile_network(
+            self.network, config, self.densities, shaping=Shaping("stride"), resident=True
+        ).memory
 
 
 def prepare(config: Config) -> Prepared:
     """Draw, calibrate and quantize the network for the widths of ``config``."""
     module, provenance = alexnet("alexnet_dorefa")
     images = calibration_images("alexnet_dorefa", 8)
-    network = fold_input(quantize(calibrate(trace(module, images.shape[1:]), images), config))
+    network = quantize(calibrate(trace(module, images.shape[1:]), images), config)
     photograph = next(iter(sample_photographs("alexnet_dorefa").values()))
     codes = quantize_input(photograph[None], network.tensors[network.input])
     tensors = {

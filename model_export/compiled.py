@@ -1,10 +1,12 @@
 """A compiled network: all that simulators, estimates and boards need of an image."""
 
+import functools
 from dataclasses import dataclass
 
 from tritforge.hw.config import Config
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.network import Network
+from tritforge.model_export.passes.fold import fold_input
 
 __all__ = ["CompiledNetwork"]
 
@@ -17,7 +19,8 @@ class CompiledNetwork:
     -------
     network : Network
     memory : MemoryImage
-        As :func:`tritforge.model_export.memory.streaming.fit` gives it for that network.
+        As :func:`tritforge.model_export.memory.streaming.fit` gives it for that network, or for
+        the same one in another shape.
     """
 
     network: Network
@@ -27,3 +30,12 @@ class CompiledNetwork:
     def config(self) -> Config:
         """The configuration that the memory contents are for."""
         return self.memory.config
+
+    @functools.cached_property
+    def computed(self) -> Network:
+        """The network in the shape in which the memory contents compute it; all its tensors have
+        the integers that they have in :attr:`network`."""
+        fold = self.memory.tensors[self.network.input].fold
+        if fold == self.network.tensors[self.network.input].fold or fold is None:
+            return self.network
+        return fold_input(self.network, fold)

@@ -67,24 +67,41 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class Fold:
-    """Space-to-depth: blocks of by x bx pixels of a tensor become the channels of one pixel.
+    """Windows of by x bx pixels of a tensor become the channels of one pixel.
 
     Channel ``(c*by + j)*bx + i`` of folded pixel (y, x) is channel c of pixel
-    ``(y*by + j - top, x*bx + i - left)``, zero where there is none.
+    ``(y*sy + j - top, x*sx + i - left)``, zero where there is none. With steps (sy, sx) as large as
+    the window this is space-to-depth; with smaller ones windows overlap, and a pixel of the tensor
+    stands in several folded ones.
     """
 
     channels: int  # of the tensor before folding
     height: int
     width: int
     block: tuple[int, int]  # by, bx
-    padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right fill the last blocks
+    padding: tuple[int, int] = (0, 0)  # top, left; the bottom and right fill the last windows
+    step: tuple[int, int] | None = field(default=None, metadata=SPARSE)  # sy, sx; None: the block
+    size: tuple[int, int] | None = field(  # folded height, width; None: as few as hold all pixels
+        default=None, metadata=SPARSE
+    )
 
     def __post_init__(self) -> None:
-        if min(*self.shape, *self.block) < 1 or not all(
-            0 <= before < size for before, size in zip(self.padding, self.block, strict=True)
-        ):
+        fits = min(*self.shape, *self.block, *self.steps) > 0 and all(
+            0 <= before < block and step <= block
+            for before, block, step in zip(self.padding, self.block, self.steps, strict=True)
+        )
+        if fits and self.size is not None:
+            # more windows would hold nothing, fewer not all
+            fits = all(
+                least <= count <= -(-(size + before) // step)
+                for least, count, size, before, step in zip(
+                    self._least, self.size, self.shape[1:], self.padding, self.steps, strict=True
+                )
+            )
+        if not fits:
             raise ValueError(
-                f"{self} is no fold: sizes must be positive, the padding less than a block"
+                f"{self} is no fold: sizes must be positive, padding less than a block, steps at "
+                f"most a block, and all pixels inside"
             )
 
     @property
@@ -93,15 +110,25 @@ class Fold:
         return self.channels, self.height, self.width
 
     @property
-    def folded_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width after folding."""
+    def steps(self) -> tuple[int, int]:
+        """Pixels from one window to the next: sy, sx."""
+        return self.block if self.step is None else self.step
+
+    @property
+    def _least(self) -> tuple[int, int]:
+        """Windows each way that hold every pixel."""
         height, width = (
-            -(-(size + before) // block)
-            for size, before, block in zip(
-                (self.height, self.width), self.padding, self.block, strict=True
+            max(0, -(-(size + before - block) // step)) + 1
+            for size, before, block, step in zip(
+                self.shape[1:], self.padding, self.block, self.steps, strict=True
             )
         )
-        return self.channels * self.block[0] * self.block[1], height, width
+        return height, width
+
+    @property
+    def folded_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width after folding."""
+        return self.channels * self.block[0] * self.block[1], *(self.size or self._least)
 
     def apply(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Folded codes of (.., channels, height, width), of the same dtype."""
@@ -110,12 +137,23 @@ class Fold:
             raise ValueError(
                 f"a tensor to fold must have shape {self.shape}, not {codes.shape[-3:]}"
             )
-        (by, bx), (top, left) = self.block, self.padding
         channels, height, width = self.folded_shape
-        padded = np.zeros((*codes.shape[:-2], height * by, width * bx), codes.dtype)
+        rows, columns = (
+            np.arange(count)[:, None] * step + np.arange(block)
+            for count, step, block in zip((height, width), self.steps, self.block, strict=True)
+        )
+        top, left = self.padding
+        padded = np.zeros(
+            (
+                *codes.shape[:-2],
+                max(top + self.height, int(rows[-1, -1]) + 1),
+                max(left + self.width, int(columns[-1, -1]) + 1),
+            ),
+            codes.dtype,
+        )
         padded[..., top : top + self.height, left : left + self.width] = codes
-        split = padded.reshape(*codes.shape[:-2], height, by, width, bx)
-        return np.moveaxis(split, (-3, -1), (-4, -3)).reshape(
+        windows = padded[..., rows[:, :, None, None], columns]  # .., c, y, j, x, i
+        return np.moveaxis(windows, (-3, -1), (-4, -3)).reshape(
             *codes.shape[:-3], channels, height, width
         )
 
@@ -126,13 +164,17 @@ class Fold:
             raise ValueError(
                 f"a folded tensor must have shape {self.folded_shape}, not {folded.shape[-3:]}"
             )
-        (by, bx), (top, left) = self.block, self.padding
         _, height, width = self.folded_shape
-        split = folded.reshape(*folded.shape[:-3], self.channels, by, bx, height, width)
-        padded = np.moveaxis(split, (-4, -3), (-3, -1)).reshape(
-            *folded.shape[:-3], self.channels, height * by, width * bx
-        )
-        return padded[..., top : top + self.height, left : left + self.width]
+        split = folded.reshape(*folded.shape[:-3], self.channels, *self.block, height, width)
+        (y, j), (x, i) = (self._windows(axis, count) for axis, count in enumerate((height, width)))
+        found: NDArray[Any] = split[..., j[:, None], i, y[:, None], x]
+        return found
+
+    def _windows(self, axis: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A window that holds each row (column) of the tensor, of ``count``, and where in it."""
+        places = np.arange(self.shape[1 + axis]) + self.padding[axis]
+        window = np.minimum(places // self.steps[axis], count - 1)
+        return window, places - window * self.steps[axis]
 
 
 @dataclass

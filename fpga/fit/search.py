@@ -39,6 +39,7 @@ from tritforge.hw.presets import PRESETS
 from tritforge.hw.timing import queue_places
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import DoesNotFitError, MemoryImage
+from tritforge.model_export.memory.shaping import shape_network
 from tritforge.model_export.network import Network
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel
@@ -150,9 +151,8 @@ class Search:
             )
             for name, tensor in self.network.tensors.items()
         }
-        self._work = [
-            layer_work(layer, self.network, self._tensors[0]) for layer in self.network.layers
-        ]
+        computed = shape_network(self.network, self._base, self._densities).network
+        self._work = [layer_work(layer, computed, self._tensors[0]) for layer in computed.layers]
         self._known: list[tuple[Config, Estimate]] = []
         self._failures: list[tuple[float, Config, dict[str, tuple[int, int]]]] = []
         self._refusal = ""

@@ -12,7 +12,7 @@ from tritforge.hw.config import LIMITS, Config
 from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
 from tritforge.model_export.memory.emit import MemoryImage, emit, table_bytes
 from tritforge.model_export.memory.placement import place
-from tritforge.model_export.memory.streaming import fit as fit_memories
+from tritforge.model_export.memory.shaping import compile_network, shape_network
 from tritforge.model_export.network import ColumnGroup, Layer, Network
 from tritforge.model_export.passes.quantize import partial_bounds
 
@@ -137,8 +137,9 @@ def compiled(
         The configuration's numbers are too narrow.
     """
     roomy = changed(config, {**ROOMY, "packet_words": PACKET_WORDS[1]})
-    placement = place(network, roomy, dict(densities or {}))
-    memory = emit(network, placement, roomy)
+    shaped = shape_network(network, roomy, densities)
+    placement = place(shaped.network, roomy, shaped.densities)
+    memory = emit(shaped.network, placement, roomy)
     needed = {
         "trit_depth": memory.trits.shape[1],
         "activation_depth": memory.activation_words,
@@ -148,7 +149,7 @@ def compiled(
     }
     depths = {name: _depth(family, roomy, name, count) for name, count in needed.items()}
     fitted = with_packets(changed(roomy, depths), config)
-    return fitted, emit(network, placement, fitted)
+    return fitted, emit(shaped.network, placement, fitted)
 
 
 def streamed(
@@ -161,7 +162,7 @@ def streamed(
     ExportError
         Not even its smallest pieces fit.
     """
-    return fit_memories(network, place(network, config, dict(densities)), config)
+    return compile_network(network, config, densities).memory
 
 
 def _depth(family: str, config: Config, name: str, needed: int) -> int:

@@ -136,9 +136,8 @@ def _check_group(layer: Layer, group: ColumnGroup, source: Tensor | None) -> Non
 
 def _check_place(memory: MemoryImage, place: TensorPlace, tensor: Tensor) -> None:
     config, what = memory.config, f"tensor {place.name}"
-    sizes = place.channels, place.height, place.width, place.signed, place.fold
-    wanted = tensor.channels, tensor.height, tensor.width, tensor.signed, tensor.fold
-    _require(sizes == wanted, f"{what} is in memory as {sizes[:4]}, not {wanted[:4]}")
+    sizes, wanted = (*place.shape, place.signed), (*tensor.shape, tensor.signed)
+    _require(sizes == wanted, f"{what} is in memory as {sizes}, not {wanted}")
     fits = (
         _each(place.cluster, place.channels, config.clusters)
         and _each(place.word, place.channels, place.words)

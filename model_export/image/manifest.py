@@ -262,7 +262,7 @@ def build_manifest(
             source.shape,
             float(source.scale),
             source.signed,
-            source.fold,
+            compiled.memory.tensors[source.name].fold,
             source.arrangement,
         ),
         output=OutputEntry(
@@ -301,7 +301,7 @@ def _layer(layer: Layer, compiled: CompiledNetwork, entries: Sequence[ArrayEntry
         accumulator_low=low,
         accumulator_high=high,
         accumulator_bits=max((-low - 1).bit_length(), high.bit_length()) + 1,
-        note=layer.note,
+        note="; ".join(note for note in (layer.note, place.note) if note),
         weights=int(layer.weight_count),
         weight_error=float(layer.weight_error),
         density=layer.nonzero_trits / (trits + weights) if layer.groups else 0.0,

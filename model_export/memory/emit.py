@@ -7,10 +7,12 @@ maps by which a host writes inputs and reads tensors and results.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tritforge.common.json_types import SPARSE
 from tritforge.hw.config import Config
 from tritforge.hw.program import (
     GROUP,
@@ -53,8 +55,21 @@ __all__ = [
 ]
 
 
+#: What messages call the memories whose contents the network decides.
+_MEMORY_NAMES = {
+    "trits": "trit memory",
+    "rows": "row memory",
+    "program": "program memory",
+    "tables": "memory of activation tables",
+}
+
+
 class DoesNotFitError(ExportError):
-    """The network does not fit a memory whole."""
+    """The network does not fit a memory whole; ``memory`` says which."""
+
+    def __init__(self, message: str, memory: str) -> None:
+        super().__init__(message)
+        self.memory = memory
 
 
 @dataclass(eq=False)
@@ -87,6 +102,10 @@ class TensorPlace:
         """Words of every cluster's activation memory that the tensor takes."""
         return self.height * self.width * self.words
 
+    def stored(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Codes (.., *shape*) as they stand in memory: (.., channels, height, width), folded."""
+        return codes if self.fold is None else self.fold.apply(codes)
+
 
 @dataclass(eq=False)
 class LayerPlace:
@@ -103,6 +122,7 @@ class LayerPlace:
     row_entries: int
     accumulator_low: int  # over all rows, for any input
     accumulator_high: int
+    note: str = field(default="", metadata=SPARSE)  # how it is computed, where not as it stands
 
 
 @dataclass(eq=False)
@@ -200,8 +220,7 @@ class MemoryImage:
                 f"codes of tensor {name} run from {codes.min()} to {codes.max()}; "
                 f"they must lie between {low} and {high}"
             )
-        if place.fold is not None:
-            codes = place.fold.apply(codes)
+        codes = place.stored(codes)
         pixels = place.height * place.width
         words = np.zeros(
             (self.config.clusters, pixels, place.words, self.config.scan_width), np.uint8
@@ -538,7 +557,8 @@ class Emitter:
         raise DoesNotFitError(
             f"the activation memory is too small at layer {network.layers[full].name}: network "
             f"{network.name} needs {needed} words per cluster, configuration {self.config.name} "
-            f"has {depth}"
+            f"has {depth}",
+            "activations",
         )
 
     def _tensors_with_gaps(self) -> set[str]:
@@ -730,21 +750,16 @@ class Emitter:
         program += tables.words
         tables_full = next((name for name, _ in different[config.activation_tables :]), None)
         for kind, at, needed, depth, unit in (
-            ("trit memory", trits_full, trits.columns, config.trit_depth, "columns per cluster"),
-            ("row memory", rows_full, len(rows), config.row_depth, "entries"),
-            ("program memory", program_full, len(program), config.program_depth, "words"),
-            (
-                "memory of activation tables",
-                tables_full,
-                len(different),
-                config.activation_tables,
-                "tables",
-            ),
+            ("trits", trits_full, trits.columns, config.trit_depth, "columns per cluster"),
+            ("rows", rows_full, len(rows), config.row_depth, "entries"),
+            ("program", program_full, len(program), config.program_depth, "words"),
+            ("tables", tables_full, len(different), config.activation_tables, "tables"),
         ):
             if at is not None:
                 raise DoesNotFitError(
-                    f"the {kind} is too small at layer {at}: network {network.name} needs "
-                    f"{needed} {unit}, configuration {config.name} has {depth}"
+                    f"the {_MEMORY_NAMES[kind]} is too small at layer {at}: network {network.name} "
+                    f"needs {needed} {unit}, configuration {config.name} has {depth}",
+                    kind,
                 )
         return MemoryImage(
             config,

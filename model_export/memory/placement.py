@@ -28,7 +28,16 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.balance import deal
 from tritforge.model_export.network import Layer, Network
 
-__all__ = ["Block", "Layout", "Placement", "Segment", "Tile", "TileGroup", "place"]
+__all__ = [
+    "Block",
+    "Layout",
+    "Placement",
+    "Segment",
+    "Tile",
+    "TileGroup",
+    "nonzero_trits",
+    "place",
+]
 
 Interval = tuple[int, int]
 #: Trits that are counted at a time, so that intermediate arrays stay small.
@@ -387,6 +396,12 @@ def _nonzero(trits: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]
         yield first, count.astype(np.float32).reshape(-1, channels)
 
 
+def nonzero_trits(layer: Layer, block: Block) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Nonzero trits of a block by row and channel, a stretch of rows at a time: (first row of the
+    block, (rows, channels) counts)."""
+    return _nonzero(_block_trits(layer, block))
+
+
 def _row_work(
     layer: Layer,
     parts: list[_SuperGroup],
@@ -410,7 +425,7 @@ def _row_work(
                     repeats * densities[tile_group.source][channels]
                 )
                 rows = work[slice(*block.rows)]
-                for first, nonzero in _nonzero(_block_trits(layer, block)):
+                for first, nonzero in nonzero_trits(layer, block):
                     rows[first : first + len(nonzero)] += nonzero @ share
     return work
 

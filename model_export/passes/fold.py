@@ -1,103 +1,179 @@
-"""Fourth pass: a strided conv on an image becomes a conv of stride 1 on many channels.
+"""Compile-time pass: a conv on an image of few channels becomes one on many.
 
-Channels are dealt to clusters, so a first layer on 3 channels would keep 3 clusters busy. With
-blocks of s x s pixels folded into channels (space-to-depth, s the stride), kernel row k = s*ky + j
-of the conv is row ky of a conv of stride 1 on the channels that hold row j of their blocks::
+Channels are dealt to clusters, so a first layer on 3 channels would keep 3 clusters busy, and take
+a word for every kernel position. With windows of by x bx pixels folded into channels, by kernel
+rows and bx kernel columns become one; the host folds inputs as it writes them. Two cases have
+names:
 
-    12x12, stride 4, on 3x224x224             = 3x3, stride 1, on 48x56x56
-    11x11, stride 4, padding 2, on 3x224x224  = 3x3, stride 1, on 48x57x57
+*space-to-depth*
+    Windows are the stride wide and do not overlap, so the input stays as large as it was::
 
-Kernels are filled up with zero trits to whole blocks. The part of the padding that is no multiple
-of s is baked into the folded input as zeros; the host folds inputs as it writes them.
+        12x12, stride 4, on 3x224x224             = 3x3, stride 1, on 48x56x56
+        11x11, stride 4, padding 2, on 3x224x224  = 3x3, stride 1, on 48x57x57
+
+*unfolding* ("im2col")
+    Windows are the kernel wide, a stride apart, so a pixel stands in several of them::
+
+        3x3, padding 1, on 3x32x32 = 1x1 on 27x32x32
+        5x5 on 1x28x28             = 1x1 on 25x24x24
+
+Between them a window may be any multiple of the stride, each way; the kernel then has a dilation.
+Kernels are filled up with zero trits to whole windows. Padding is baked into the folded input as
+far as it fits.
 """
 
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network
+from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Tensor
 
-__all__ = ["MOST_CHANNELS", "fold_input"]
+__all__ = ["MOST_CHANNELS", "fold_candidates", "fold_input", "input_readers", "space_to_depth"]
 
-#: Inputs of more channels are left alone. Filling kernels up to whole blocks costs broadcasts (3x3
-#: stride 2: 16 positions for 9), which 8 or more clusters repay up to this many channels.
-MOST_CHANNELS = 4
+#: Inputs of more channels are left alone: they fill the clusters' words by themselves.
+MOST_CHANNELS = 64
+#: Channels of a folded input, at most.
+_MOST_FOLDED = 4096
 
 
-def fold_input(network: Network) -> Network:
-    """Fold the network's input, where all that read it are strided convs on few channels.
-
-    Precondition: any network; it is not changed, and returned as it is where folding does not
-    apply. Every result and every other tensor keeps its integers.
-
-    The input is folded if it has at most :data:`MOST_CHANNELS` channels and all column groups that
-    read it have one stride (not 1x1), kernels at least as large, and no dilation. In a dimension
-    in which a layer has one output pixel any stride is the same: a linear layer on an image becomes
-    one of 1x1. The rule depends on the network alone, so that it can be recompiled for any
-    configuration.
-    """
-    tensor = network.tensors[network.input]
-    readers = [
+def input_readers(network: Network) -> list[tuple[Layer, ColumnGroup]]:
+    """Column groups that read the input, each with its layer."""
+    return [
         (layer, group)
         for layer in network.layers
         for group in layer.groups
         if group.source == network.input
     ]
-    block = _block(readers)
-    if tensor.fold is not None or block is None or tensor.channels > MOST_CHANNELS:
-        return network
-    padding = (
-        _front([group for _, group in readers], 0, block[0]),
-        _front([group for _, group in readers], 1, block[1]),
-    )
-    fold = Fold(tensor.channels, tensor.height, tensor.width, block, padding)
+
+
+def fold_candidates(network: Network) -> list[Fold]:
+    """Ways to fold the network's input, those of the fewest channels first; none where folding
+    does not apply.
+
+    It applies where the input has at most :data:`MOST_CHANNELS` channels and all column groups
+    that read it have kernels at least as large as their common stride, no dilation, windows that
+    follow a stride, and trits of their own at every kernel position.
+    """
+    tensor = network.tensors[network.input]
+    readers = input_readers(network)
+    if (
+        tensor.fold is not None
+        or tensor.channels > MOST_CHANNELS
+        or not readers
+        or any(
+            group.shared or group.dilation != (1, 1) or group.windows != (None, None)
+            for _, group in readers
+        )
+    ):
+        return []
+    found = [
+        _fold(tensor, readers, axes)
+        for axes in itertools.product(_axes(readers, 0), _axes(readers, 1))
+        if 1 < axes[0].block * axes[1].block <= _MOST_FOLDED // tensor.channels
+    ]
+    return sorted(found, key=lambda fold: (fold.folded_shape[0], fold.block))
+
+
+def space_to_depth(network: Network) -> Fold | None:
+    """The largest fold whose windows do not overlap; None where there is none."""
+    found = [fold for fold in fold_candidates(network) if fold.step is None]
+    return found[-1] if found else None
+
+
+def fold_input(network: Network, fold: Fold) -> Network:
+    """The network on a folded input.
+
+    Precondition: ``fold`` is one of :func:`fold_candidates`. The network is not changed. Every
+    result and every other tensor keeps its integers.
+    """
     channels, height, width = fold.folded_shape
-    folded = dataclasses.replace(tensor, channels=channels, height=height, width=width, fold=fold)
+    tensor = dataclasses.replace(
+        network.tensors[network.input], channels=channels, height=height, width=width, fold=fold
+    )
     layers = [_folded_layer(layer, network.input, fold) for layer in network.layers]
     return dataclasses.replace(
-        network, tensors={**network.tensors, network.input: folded}, layers=layers
+        network, tensors={**network.tensors, network.input: tensor}, layers=layers
     )
 
 
-def _block(readers: list[tuple[Layer, ColumnGroup]]) -> tuple[int, int] | None:
-    """The stride that all readers share, if they can be folded by it."""
-    if not readers or any(
-        group.shared or group.dilation != (1, 1) or group.windows != (None, None)
-        for _, group in readers
-    ):
-        return None
-    block = []
-    for axis in (0, 1):
-        smallest = min(group.kernel[axis] for _, group in readers)
-        strides = {
-            group.stride[axis] for layer, group in readers if (layer.height, layer.width)[axis] > 1
-        } or {smallest}
-        if len(strides) > 1 or max(strides) > smallest:
-            return None
-        block.append(strides.pop())
-    return None if block == [1, 1] else (block[0], block[1])
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """Windows along an axis: pixels of one, pixels between two, padding before the first."""
+
+    block: int
+    step: int
+    front: int
+
+    def kernel(self, kernel: int, padding: int) -> tuple[int, int, int]:
+        """(zeros before a kernel, rows of the folded one, windows of padding).
+
+        Kernel row k meets source row ``o*stride - padding + k`` for output row o. With the zeros
+        in front it is row ``k' * block + j`` of the kernel, where k' is the folded row, and j the
+        channels that hold row j of their windows.
+        """
+        zeros = (self.front - padding) % self.step
+        before = (padding + zeros - self.front) // self.step
+        return zeros, -(-(kernel + zeros) // self.block), before
+
+    def dilation(self, taps: int) -> int:
+        """Windows from one row of a folded kernel to the next."""
+        return self.block // self.step if taps > 1 else 1
 
 
-def _front(groups: list[ColumnGroup], axis: int, block: int) -> int:
-    """Padding to bake in before the first block: that with which kernels take fewest blocks."""
+def _axes(readers: list[tuple[Layer, ColumnGroup]], axis: int) -> list[_Axis]:
+    """Windows to choose from along an axis: single pixels, multiples of the common stride, the
+    whole kernel. Each with the padding that leaves the fewest kernel rows."""
+    kernels = [(group.kernel[axis], group.padding[axis]) for _, group in readers]
+    smallest, largest = min(kernels)[0], max(kernels)[0]
+    # where a layer has one output pixel, any stride is the same
+    step = math.gcd(
+        *(group.stride[axis] for layer, group in readers if (layer.height, layer.width)[axis] > 1)
+    )
+    step = step or smallest
+    windows = {(1, 1)}
+    if step <= smallest:
+        windows |= {(block, step) for block in (*range(step, largest, step), largest)}
 
-    def blocks(front: int) -> int:
-        return sum(_folded_axis(group, axis, block, front)[1] for group in groups)
+    def taps(one: _Axis) -> list[int]:
+        return [one.kernel(*kernel)[1] for kernel in kernels]
 
-    return min(range(block), key=lambda front: (blocks(front), front))
+    def is_whole(one: _Axis) -> bool:
+        """Whether no window before the first one would hold pixels, and kernels dilate evenly."""
+        before = max(one.kernel(*kernel)[2] for kernel in kernels)
+        return (before <= 0 or one.front + one.step >= one.block) and (
+            max(taps(one)) == 1 or one.block % one.step == 0
+        )
+
+    found = []
+    for block, width in sorted(windows):
+        fronts = [one for one in (_Axis(block, width, n) for n in range(block)) if is_whole(one)]
+        if fronts:
+            found.append(min(fronts, key=lambda one: (sum(taps(one)), one.front)))
+    return found
 
 
-def _folded_axis(group: ColumnGroup, axis: int, block: int, front: int) -> tuple[int, int, int]:
-    """(zeros before the kernel, blocks of the kernel, blocks of padding).
-
-    Kernel row k meets source row ``o*block - padding + k`` for output row o, which is row
-    ``o*block + (front - padding) + k`` of the padded source; ``zeros`` makes the middle a multiple
-    of ``block``.
-    """
-    kernel, padding = group.kernel[axis], group.padding[axis]
-    zeros = (front - padding) % block
-    return zeros, -(-(kernel + zeros) // block), (padding + zeros - front) // block
+def _fold(
+    tensor: Tensor, readers: list[tuple[Layer, ColumnGroup]], axes: tuple[_Axis, _Axis]
+) -> Fold:
+    """The fold of windows along both axes, with as many of them as its readers meet."""
+    block, step, front = (
+        (getattr(axes[0], name), getattr(axes[1], name)) for name in ("block", "step", "front")
+    )
+    fold = Fold(*tensor.shape, block, front, None if step == block else step)
+    size = []
+    for axis, own in enumerate(axes):
+        needed = 0
+        for layer, group in readers:
+            _, taps, padding = own.kernel(group.kernel[axis], group.padding[axis])
+            last = ((layer.height, layer.width)[axis] - 1) * (group.stride[axis] // own.step)
+            needed = max(needed, last - padding + (taps - 1) * own.dilation(taps) + 1)
+        most = -(-(tensor.shape[1 + axis] + own.front) // own.step)
+        size.append(max(fold.folded_shape[1 + axis], min(needed, most)))
+    whole = (size[0], size[1])
+    return fold if whole == fold.folded_shape[1:] else dataclasses.replace(fold, size=whole)
 
 
 def _folded_layer(layer: Layer, source: str, fold: Fold) -> Layer:
@@ -106,33 +182,30 @@ def _folded_layer(layer: Layer, source: str, fold: Fold) -> Layer:
     ]
     if all(group.source != source for group in groups):
         return layer
-    first = next(group for group in groups if group.source == source)
-    by, bx = fold.block
-    note = (
-        f"computed as {first.kernel[0]}x{first.kernel[1]} on "
-        f"{fold.channels * by * bx} channels, blocks of {by}x{bx} pixels folded into channels"
-    )
-    return dataclasses.replace(
-        layer, groups=groups, note=f"{layer.note}; {note}" if layer.note else note
-    )
+    return dataclasses.replace(layer, groups=groups)
 
 
 def _folded_group(group: ColumnGroup, fold: Fold) -> ColumnGroup:
-    (by, bx), (top, left) = fold.block, fold.padding
-    zeros_y, blocks_y, padding_y = _folded_axis(group, 0, by, top)
-    zeros_x, blocks_x, padding_x = _folded_axis(group, 1, bx, left)
+    by, bx = fold.block
+    y, x = (
+        _Axis(block, step, front)
+        for block, step, front in zip(fold.block, fold.steps, fold.padding, strict=True)
+    )
+    zeros_y, taps_y, padding_y = y.kernel(group.kernel[0], group.padding[0])
+    zeros_x, taps_x, padding_x = x.kernel(group.kernel[1], group.padding[1])
     rows, channels = group.trits.shape[:2]
-    whole: NDArray[np.int8] = np.zeros((rows, channels, blocks_y * by, blocks_x * bx), np.int8)
+    whole: NDArray[np.int8] = np.zeros((rows, channels, taps_y * by, taps_x * bx), np.int8)
     whole[:, :, zeros_y : zeros_y + group.kernel[0], zeros_x : zeros_x + group.kernel[1]] = (
         group.trits
     )
-    trits = Fold(channels, blocks_y * by, blocks_x * bx, fold.block).apply(whole)
+    trits = Fold(channels, taps_y * by, taps_x * bx, fold.block).apply(whole)
     start, stop = group.channels
     return dataclasses.replace(
         group,
         channels=(start * by * bx, stop * by * bx),
         trits=trits,
-        kernel=(blocks_y, blocks_x),
-        stride=(1, 1),
+        kernel=(taps_y, taps_x),
+        stride=(max(1, group.stride[0] // y.step), max(1, group.stride[1] // x.step)),
         padding=(padding_y, padding_x),
+        dilation=(y.dilation(taps_y), x.dilation(taps_x)),
     )

@@ -302,7 +302,7 @@ class CycleModel:
     def _strip(
         self, tensors: Mapping[str, NDArray[np.integer]], strip: Strip
     ) -> NDArray[np.uint16]:
-        codes = self.network.tensors[strip.tensor].stored(np.asarray(tensors[strip.tensor]))
+        codes = self.memory.tensors[strip.tensor].stored(np.asarray(tensors[strip.tensor]))
         return self._mask(strip.tensor, codes[:, strip.first : strip.first + strip.rows])
 
     def _input(
@@ -441,7 +441,7 @@ class CycleModel:
         """Change a tensor's lanes in memory; with ``exact`` lanes of no channel become zero."""
         place = self.memory.tensors[name]
         region = self._memory[:, place.base : place.base + place.size]
-        mask = self._mask(name, self.network.tensors[name].stored(np.asarray(codes)))
+        mask = self._mask(name, place.stored(np.asarray(codes)))
         if exact:
             region[:] = mask
             return

@@ -4,6 +4,7 @@ A draw depends on its seed alone. The kind of its configuration follows from the
 that a few seeds in a row have every kind; all else is random.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
@@ -20,11 +21,13 @@ from tests.model_export.networks import (
 )
 from tritforge.hw.config import Config
 from tritforge.hw.unpacker import can_unpack
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import emit_streamed
 from tritforge.model_export.network import Network
+from tritforge.model_export.passes.fold import fold_candidates, fold_input
 
 __all__ = ["FEATURES", "FEW", "MANY", "Case", "draw", "features"]
 
@@ -42,6 +45,10 @@ class Case:
     network: Network
     memory: MemoryImage
     inputs: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+    @property
+    def compiled(self) -> CompiledNetwork:
+        return CompiledNetwork(self.network, self.memory)
 
 
 def draw(seed: int) -> Iterator[Case]:
@@ -71,7 +78,7 @@ def draw(seed: int) -> Iterator[Case]:
         layer_count=1 + seed % 8 if is_streamed else 16,
         activation_tables=(0, 2, 1, 0, 8, 3, 0)[seed % 7],
     )
-    return _streamed_cases(rng, config) if is_streamed else _cases(rng, config, seed)
+    return _streamed_cases(rng, config, seed) if is_streamed else _cases(rng, config, seed)
 
 
 def _cases(rng: np.random.Generator, config: Config, seed: int) -> Iterator[Case]:
@@ -87,25 +94,43 @@ def _cases(rng: np.random.Generator, config: Config, seed: int) -> Iterator[Case
             if number % 2
         }
         memory = compile_network(network, config, densities)
+        shaped = _shaped(np.random.default_rng([seed, number, 23]), network)
+        if shaped is not network:
+            densities.pop(network.input, None)
+            with contextlib.suppress(ExportError):  # it does not fit in this shape
+                memory = compile_network(shaped, config, densities)
         yield Case(network, memory, _inputs(codes, number == 1))
 
 
-def _streamed_cases(rng: np.random.Generator, config: Config) -> Iterator[Case]:
+def _streamed_cases(rng: np.random.Generator, config: Config, seed: int) -> Iterator[Case]:
     """A configuration made too small for one network, and others that can be streamed on it."""
+    other = np.random.default_rng([seed, 23])
     network = random_network(rng, config)
-    memory = streamed(rng, network, config)
+    try:
+        memory = streamed(rng, _shaped(other, network), config)
+    except ExportError:  # it does not fit in another shape
+        memory = streamed(rng, network, config)
     small = memory.config
     for number in range(_STREAMED_NETWORKS):
         yield Case(network, memory, _inputs(random_codes(rng, network), number == 1))
         for _ in range(100):
             network = random_network(rng, config)
+            shaped = _shaped(other, network)
             try:
-                memory = emit_streamed(network, place(network, small), small)
+                memory = emit_streamed(shaped, place(shaped, small), small)
                 break
             except ExportError:
                 pass
         else:
             return  # nothing else fits: its own network was enough
+
+
+def _shaped(rng: np.random.Generator, network: Network) -> Network:
+    """The network in another shape, where it has any and by chance."""
+    folds = fold_candidates(network)
+    if not folds or rng.random() < 0.3:
+        return network
+    return fold_input(network, folds[int(rng.integers(len(folds)))])
 
 
 def _inputs(codes: NDArray[np.int64], is_zero: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -150,6 +175,9 @@ FEATURES = frozenset(
         "streamed without skipping",
         "zero input",
         "signed input",
+        "blocks of the input folded",
+        "windows of the input unfolded",
+        "unfolded windows streamed",
         "signed tensor",
         "pooling",
         "overlapping pooling",
@@ -206,6 +234,7 @@ def features(case: Case) -> set[str]:
     """What of :data:`FEATURES` a case has."""
     config, network, schedule = case.memory.config, case.network, case.memory.schedule
     is_streamed = schedule is not None
+    fold = case.memory.tensors[network.input].fold
     skips = config.skip_zero_weights and config.skip_zero_activations
     groups = [group for layer in network.layers for group in layer.groups]
     pools = [layer.pool for layer in network.layers if layer.pool is not None]
@@ -257,6 +286,9 @@ def features(case: Case) -> set[str]:
         "streamed without skipping": is_streamed and not skips,
         "zero input": not case.inputs[0].any(),
         "signed input": network.tensors[network.input].signed,
+        "blocks of the input folded": fold is not None and fold.step is None,
+        "windows of the input unfolded": fold is not None and fold.step is not None,
+        "unfolded windows streamed": is_streamed and fold is not None and fold.step is not None,
         "signed tensor": any(
             tensor.signed for name, tensor in network.tensors.items() if name != network.input
         ),

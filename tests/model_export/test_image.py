@@ -30,7 +30,7 @@ from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.model_export.image.manifest import MOST_FILES, Manifest, files_of, seal
 from tritforge.model_export.image.packing import pack_flat, pack_plain
 from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
-from tritforge.model_export.passes.fold import fold_input
+from tritforge.model_export.passes.fold import fold_candidates, fold_input, space_to_depth
 
 #: Files of an image for a configuration without activation tables.
 FILES = files_of(Config().to_dict())
@@ -121,13 +121,21 @@ def test_fold_survives(folder, tmp_path):
     layer.requantization = Requantization(
         np.ones(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64), -1 << 31, (1 << 31) - 1
     )
-    network = fold_input(
-        Network("net", "input", {"input": tensor, "out": Tensor("out", 4, 5, 3, 1.0)}, [layer])
-    )
+    plain = Network("net", "input", {"input": tensor, "out": Tensor("out", 4, 5, 3, 1.0)}, [layer])
+    for fold in fold_candidates(plain):
+        memory = compile_network(fold_input(plain, fold), config)
+        image = load_image(write_image(tmp_path / "shaped", CompiledNetwork(plain, memory)))
+        assert_same(image.network, plain)
+        assert_same(image.memory, memory)
+        assert_same(image.computed, fold_input(plain, fold))
+        assert image.manifest.input.shape == (3, 10, 9) and image.manifest.input.fold == fold
+    # networks that were folded before they were compiled, as images may hold them
+    network = fold_input(plain, space_to_depth(plain))
     memory = compile_network(network, config)
     image = load_image(write_image(tmp_path / "folded", CompiledNetwork(network, memory)))
     assert_same(image.network, network)
     assert_same(image.memory, memory)
+    assert image.computed is image.network
     assert image.network.tensors["input"].fold == Fold(3, 10, 9, (2, 3), (1, 1))
     assert image.manifest.input.shape == (3, 10, 9)
     assert image.manifest.input.fold.block == (2, 3)

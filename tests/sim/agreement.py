@@ -114,6 +114,7 @@ def check_whole(link, case):
     """One run of all layers, a run for every layer, runs of two; each finds in the memories what
     the one before left."""
     config, network, memory = link.config, case.network, case.memory
+    computed = case.compiled.computed
     device, model = Device(link), CycleModel(network, memory)
     interpreter = Interpreter(config, memory)
     device.load(memory)
@@ -137,10 +138,10 @@ def check_whole(link, case):
         np.testing.assert_array_equal(device.read_results(memory), tensors[network.final.output])
         modelled = model.run(tensors, batch=each, log=log)
         check_counters(config, [place.name for place in memory.layers], rtl, modelled, timeless)
-        check_events([(layer.name, layer.width) for layer in network.layers], observer, log)
+        check_events([(layer.name, layer.width) for layer in computed.layers], observer, log)
         check_adds(
             config,
-            network,
+            computed,
             tensors,
             dict(zip([layer.name for layer in network.layers], rtl, strict=True)),
         )
@@ -157,7 +158,7 @@ def check_whole(link, case):
 def check_streamed(link, case):
     """One run of all passes, and a run for every layer; returns the cycles spent waiting."""
     config, network, memory = link.config, case.network, case.memory
-    schedule = memory.schedule
+    schedule, computed = memory.schedule, case.compiled.computed
     device, model = Device(link), CycleModel(network, memory)
     interpreter = Interpreter(config, memory)
     device.load(memory)
@@ -174,7 +175,7 @@ def check_streamed(link, case):
         timeless = interpreter.run_schedule(other, numbers)
         names = [schedule.pass_name(number) for number in numbers]
         check_counters(config, names, rtl, modelled, timeless)
-        layers = [network.layer(schedule.passes[number].layer) for number in numbers]
+        layers = [computed.layer(schedule.passes[number].layer) for number in numbers]
         check_events(
             [(name, layer.width) for name, layer in zip(names, layers, strict=True)], observer, log
         )
@@ -208,5 +209,5 @@ def check_streamed(link, case):
                         read(layer.output), tensors[layer.output], err_msg=layer.name
                     )
         np.testing.assert_array_equal(device.read_results(memory), tensors[network.final.output])
-        check_adds(config, network, tensors, found, schedule)
+        check_adds(config, computed, tensors, found, schedule)
     return waited

@@ -95,6 +95,15 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     "it through the host port in every run.",
 )
 @click.option(
+    "--fold",
+    default="auto",
+    metavar="auto|none|stride|ROWSxCOLUMNS",
+    show_default=True,
+    help="How windows of the input's pixels become channels, for a first layer on few of them: "
+    "what should take the fewest cycles, not at all, windows as wide as the stride (space to "
+    "depth), or a window such as 3x3.",
+)
+@click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
@@ -121,6 +130,7 @@ def command(
     percentile: float | None,
     name: str | None,
     resident: bool,
+    fold: str,
     check: bool,
     output: Path,
     as_json: bool,
@@ -145,6 +155,7 @@ def command(
             click.get_current_context(),
         )
     from tritforge.flows.export import export
+    from tritforge.model_export.memory.shaping import Shaping
     from tritforge.tables.export import (
         accuracy_sentence,
         error_tables,
@@ -175,6 +186,7 @@ def command(
             name=name,
             check=check,
             resident=resident,
+            shaping=Shaping(fold),
             provenance=None if provenance is None else provenance.to_json(),
             progress=progress,
         )

@@ -33,7 +33,7 @@ def count_products(
     for start in range(0, len(codes), _CHUNK):
         part = golden.run_all(codes[start : start + _CHUNK], unpooled=keep)
         for name, count in nonzero_products(
-            compiled.network, part, not compiled.config.skip_zero_activations
+            compiled.computed, part, not compiled.config.skip_zero_activations
         ).items():
             expected[name] = expected.get(name, 0) + count
         for name, values in part.items():

@@ -42,8 +42,7 @@ from tritforge.hw.config import Config
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image
-from tritforge.model_export.memory.placement import place
-from tritforge.model_export.memory.streaming import fit
+from tritforge.model_export.memory.shaping import compile_network
 from tritforge.model_export.network import Layer
 from tritforge.sim.backend import CycleBackend
 from tritforge.sim.golden import GoldenModel
@@ -71,7 +70,7 @@ def recompiled(
     samples = codes[:DENSITY_SAMPLES] * network.tensors[network.input].scale
     densities = activation_densities(network, samples, GoldenModel(network))
     try:
-        return CompiledNetwork(network, fit(network, place(network, config, densities), config))
+        return compile_network(network, config, densities)
     except ExportError as error:
         raise CostError(
             f"the image's network cannot be compiled for configuration {config.name} "

@@ -19,7 +19,6 @@ from tritforge.flows.arrays import StrPath, read_array
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
 from tritforge.flows.export_checks import (
     check_count,
-    check_folded,
     check_memory,
     check_quantized,
 )
@@ -28,17 +27,14 @@ from tritforge.flows.layer_errors import LayerError, measure_errors
 from tritforge.flows.model_checks import CHECK_SAMPLES, Recorded, check_recorded, model_outputs
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
-from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.copying import uninitialized
 from tritforge.model_export.errors import ExportError, ImageError
 from tritforge.model_export.formats.checkpoint import load_into
 from tritforge.model_export.image.folder import Image, load_image, write_image
-from tritforge.model_export.memory.placement import place
-from tritforge.model_export.memory.streaming import fit
+from tritforge.model_export.memory.shaping import Shaping, compile_network
 from tritforge.model_export.model_file import load_model, running
 from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import SMALLEST, calibrate
-from tritforge.model_export.passes.fold import fold_input
 from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.reference import FloatReference, arranged
 from tritforge.sim.accuracy import accuracy
@@ -108,10 +104,8 @@ class _Steps:
         "trace",
         "calibrate",
         "quantize",
-        "fold",
         "densities",
-        "place",
-        "emit",
+        "compile",
         "check",
         "write",
     )
@@ -154,6 +148,7 @@ def export(
     name: str | None = None,
     check: bool = True,
     resident: bool = False,
+    shaping: Shaping | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Export:
@@ -188,6 +183,8 @@ def export(
     resident : bool
         Refuse a network that does not fit the memories whole; else it is streamed: what does not
         fit goes through the host port in every run.
+    shaping : Shaping, optional
+        What the compiler may choose of the shape in which layers are computed; by default all.
     provenance : dict, optional
         JSON values that say where the network comes from, for the manifest's ``extra``.
     progress : callable(step name, fraction), optional
@@ -226,10 +223,10 @@ def export(
     made = _in_integers(steps, calibrated, array, chosen, real, known)
     network = made.network
     _check_options(network, digits, percentile)
-    with steps.step("place"):
-        placement = place(network, chosen, made.densities)
-    with steps.step("emit"):
-        compiled = CompiledNetwork(network, fit(network, placement, chosen, resident=resident))
+    with steps.step("compile"):
+        compiled = compile_network(
+            network, chosen, made.densities, shaping=shaping, resident=resident
+        )
     if check:
         with steps.step("check") as step:
             step.check = check_memory(compiled, made.sample, made.expected)
@@ -332,7 +329,7 @@ def _in_integers(
     real: _Real,
     labels: NDArray[np.int64] | None,
 ) -> _Integers:
-    """The steps in which there is a golden model: quantize, fold, densities."""
+    """The steps in which there is a golden model: quantize, densities."""
     errors: list[LayerError] = []
     count, measured = 0, None
     with steps.step("quantize") as step:
@@ -348,15 +345,8 @@ def _in_integers(
         if labels is not None and real.accuracy is not None:
             found = golden.run(quantize_input(array, source))
             measured = Accuracy(len(array), real.accuracy, accuracy(found, labels))
-    with steps.step("fold") as step:
-        unfolded, network = network, fold_input(network)
-        sample = quantize_input(array[:1], network.tensors[network.input])
+        sample = quantize_input(array[:1], source)
         expected = golden.run_all(sample) if real.tensors is not None else {}
-        if network is not unfolded:
-            del golden  # up to half a gigabyte for AlexNet
-            golden = GoldenModel(network)
-            if expected:
-                step.check = check_folded(network, expected, golden.run_all(sample))
     with steps.step("densities"):
         densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
     return _Integers(network, densities, sample, expected, count, errors, measured)

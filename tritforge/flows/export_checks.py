@@ -17,7 +17,7 @@ from tritforge.model_export.network import Network
 from tritforge.sim import verify as verification
 from tritforge.sim.backend import InterpreterBackend
 
-__all__ = ["CHECK_SAMPLES", "check_count", "check_folded", "check_memory", "check_quantized"]
+__all__ = ["CHECK_SAMPLES", "check_count", "check_memory", "check_quantized"]
 
 #: Calibration samples on which passes are compared with one another, and multiply-accumulates
 #: from which on there are fewer.
@@ -74,24 +74,6 @@ def check_quantized(
             f"{same.sum():,} of {same.size:,} {of}; {_CURES}"
         )
     return f"{sentence}, largest output the same in {same.sum():,} of {same.size:,} {of}"
-
-
-def check_folded(
-    folded: Network,
-    expected: Mapping[str, NDArray[np.int64]],
-    found: Mapping[str, NDArray[np.int64]],
-) -> str:
-    """The golden model before and after folding: every integer of every tensor."""
-    for name, values in expected.items():
-        if not np.array_equal(values, found[name]):
-            raise ExportError(
-                f"tensor {name} changes when the input is folded; this is a fault of the compiler"
-            )
-    shape = folded.tensors[folded.input]
-    return (
-        f"input {'x'.join(map(str, shape.shape))} folded to "
-        f"{shape.channels}x{shape.height}x{shape.width}, every integer as before"
-    )
 
 
 def check_memory(

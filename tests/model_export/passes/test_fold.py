@@ -11,9 +11,22 @@ from tests.model_export.networks import compile_network, random_codes, reference
 from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.frontend.trace import trace
-from tritforge.model_export.network import ColumnGroup, Fold, Layer, Network, Requantization, Tensor
+from tritforge.model_export.network import (
+    ColumnGroup,
+    Fold,
+    Layer,
+    Network,
+    Requantization,
+    Tensor,
+    Window,
+)
 from tritforge.model_export.passes.calibrate import calibrate
-from tritforge.model_export.passes.fold import MOST_CHANNELS, fold_input
+from tritforge.model_export.passes.fold import (
+    MOST_CHANNELS,
+    fold_candidates,
+    fold_input,
+    space_to_depth,
+)
 from tritforge.model_export.passes.quantize import partial_bounds, quantize
 from tritforge.model_export.reference import FloatReference
 from tritforge.sim.golden import GoldenModel, quantize_input
@@ -21,12 +34,13 @@ from tritforge.sim.interpreter import Interpreter
 
 
 def strided(rng, *, channels=None, groups=None):
-    """A quantized network: one or two strided convs on the input, then a linear layer."""
+    """A quantized network: one or two convs on the input, mostly strided, then a linear layer."""
     channels = int(rng.integers(1, 5)) if channels is None else channels
     tensor = Tensor("input", channels, 0, 0, 1.0, bool(rng.random() < 0.5))
     strides = tuple(int(rng.integers(2, 5)) for _ in range(2))
-    if rng.random() < 0.2:
-        strides = (1, strides[1])
+    chance = rng.random()
+    if chance < 0.4:
+        strides = (1, strides[1] if chance < 0.2 else 1)
     axes = []
     for stride in strides:
         kernel = int(rng.integers(stride, 13))
@@ -51,7 +65,10 @@ def strided(rng, *, channels=None, groups=None):
     }[str(kinds)]
     for number, (first, last, start, stop, pairs) in enumerate(sets):
         kernel, padding = [axis[1] for axis in axes], [axis[3] for axis in axes]
-        if number and kinds == "two":  # another kernel and padding, the same stride
+        stride = [axis[2] for axis in axes]
+        if number and kinds == "two":  # another kernel and padding, sometimes another stride
+            if rng.random() < 0.5:
+                stride = [int(rng.integers(1, 5)) for _ in axes]
             kernel = [int(rng.integers(axis[2], 13)) for axis in axes]
             padding = [int(rng.integers(0, size)) for size in kernel]
         for pair in pairs:
@@ -65,7 +82,7 @@ def strided(rng, *, channels=None, groups=None):
                     tuple(kernel),
                     float(pair[0]),
                     float(pair[1]),
-                    tuple(axis[2] for axis in axes),
+                    tuple(stride),
                     tuple(padding),
                     coefficient_plus=pair[0],
                     coefficient_minus=pair[1],
@@ -136,70 +153,111 @@ def test_random_convs(seed):
     rng = np.random.default_rng(seed)
     network = strided(rng)
     before = [group.trits.copy() for group in network.layers[0].groups]
-    folded = fold_input(network)
-    for group, trits in zip(network.layers[0].groups, before, strict=True):
-        np.testing.assert_array_equal(group.trits, trits)
-    tensor = folded.tensors["input"]
-    assert tensor.fold is not None and tensor.shape == network.tensors["input"].shape
-    assert tensor.channels == tensor.fold.folded_shape[0] > network.tensors["input"].channels
-    assert all(group.stride == (1, 1) for group in folded.layers[0].groups)
-    assert folded.layers[0].nonzero_trits == network.layers[0].nonzero_trits
-    assert fold_input(folded) is folded
     codes = np.stack([random_codes(rng, network) for _ in range(2)])
     expected = GoldenModel(network).run_all(codes, accumulators=True)
-    found = GoldenModel(folded).run_all(codes, accumulators=True)
-    assert list(found) == list(expected)
-    for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values, err_msg=name)
-    alone = GoldenModel(folded).run_layer("conv", {"input": codes})
-    np.testing.assert_array_equal(alone.output, expected["hidden"])
-    if seed < 20:
+    reference = reference_run(network, codes[0])["results"]
+    folds = fold_candidates(network)
+    assert len({(fold.block, fold.steps) for fold in folds}) == len(folds)
+    for number in rng.permutation(len(folds))[:6]:
+        folded = fold_input(network, folds[number])
+        for group, trits in zip(network.layers[0].groups, before, strict=True):
+            np.testing.assert_array_equal(group.trits, trits)
+        tensor = folded.tensors["input"]
+        assert tensor.fold is not None and tensor.shape == network.tensors["input"].shape
+        assert tensor.channels == tensor.fold.folded_shape[0] > network.tensors["input"].channels
+        assert folded.layers[0].nonzero_trits == network.layers[0].nonzero_trits
+        assert fold_candidates(folded) == []
+        found = GoldenModel(folded).run_all(codes, accumulators=True)
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+        alone = GoldenModel(folded).run_layer("conv", {"input": codes})
+        np.testing.assert_array_equal(alone.output, expected["hidden"])
         config = Config(
             clusters=int(rng.integers(1, 6)),
             scan_width=int(rng.integers(1, 5)),
-            trit_depth=1 << 14,
-            activation_depth=1 << 14,
+            trit_depth=1 << 16,
+            activation_depth=1 << 16,
             program_depth=1 << 14,
         )
-        reference = reference_run(network, codes[0])["results"]
-        np.testing.assert_array_equal(execute(folded, config, codes[0]), reference)
+        if seed < 20 and tensor.channels < 200:
+            np.testing.assert_array_equal(execute(folded, config, codes[0]), reference)
+
+
+def test_what_there_is_to_choose_from():
+    """Single pixels, multiples of the stride and the whole kernel, each way."""
+    network = one_conv(3, 32, 3, 1, 1, 32)
+    assert [(fold.block, fold.steps) for fold in fold_candidates(network)] == [
+        ((1, 2), (1, 1)),
+        ((2, 1), (1, 1)),
+        ((1, 3), (1, 1)),
+        ((3, 1), (1, 1)),
+        ((2, 2), (1, 1)),
+        ((2, 3), (1, 1)),
+        ((3, 2), (1, 1)),
+        ((3, 3), (1, 1)),
+    ]
+    assert space_to_depth(network) is None
+    strided_blocks = {fold.block for fold in fold_candidates(one_conv(3, 224, 11, 4, 2, 55))}
+    assert {(4, 4), (8, 8), (11, 11), (1, 11), (11, 4)} <= strided_blocks
+    assert (2, 2) not in strided_blocks
+
+
+def one_conv(channels, size, kernel, stride, padding, out):
+    """A square conv on a square input, with trits of 1."""
+    group = ColumnGroup(
+        "input",
+        (0, channels),
+        (0, 1),
+        np.ones((1, channels, kernel, kernel), np.int8),
+        (kernel, kernel),
+        1.0,
+        1.0,
+        (stride, stride),
+        (padding, padding),
+    )
+    return Network(
+        "net",
+        "input",
+        {"input": Tensor("input", channels, size, size)},
+        [Layer("conv", "conv", "out", 1, out, out, [group], np.ones(1), np.zeros(1))],
+    )
 
 
 def test_known_shapes():
-    """The two usual first layers of AlexNet, and ResNet's."""
+    """The two usual first layers of AlexNet, and ResNet's, as space-to-depth."""
     for size, kernel, stride, padding, out, folded, rule in (
         (224, 12, 4, 0, 54, (48, 56, 56), (3, 0)),
         (224, 11, 4, 2, 55, (48, 57, 57), (3, 0)),
         (227, 11, 4, 0, 55, (48, 57, 57), (3, 0)),
         (224, 7, 2, 3, 112, (12, 112, 112), (4, 2)),
     ):
-        group = ColumnGroup(
-            "input",
-            (0, 3),
-            (0, 1),
-            np.ones((1, 3, kernel, kernel), np.int8),
-            (kernel, kernel),
-            1.0,
-            1.0,
-            (stride, stride),
-            (padding, padding),
-        )
-        network = Network(
-            "net",
-            "input",
-            {"input": Tensor("input", 3, size, size)},
-            [Layer("conv", "conv", "out", 1, out, out, [group], np.ones(1), np.zeros(1))],
-        )
-        result = fold_input(network)
+        network = one_conv(3, size, kernel, stride, padding, out)
+        result = fold_input(network, space_to_depth(network))
         tensor = result.tensors["input"]
         assert (tensor.channels, tensor.height, tensor.width) == folded
+        assert tensor.fold.block == (stride, stride) and tensor.fold.size is None
         made = result.layers[0].groups[0]
         assert made.kernel == (rule[0],) * 2 and made.padding == (rule[1],) * 2
         assert made.trits.shape == (1, folded[0], *made.kernel)
-        assert result.layers[0].note == (
-            f"computed as {rule[0]}x{rule[0]} on {folded[0]} channels, blocks of "
-            f"{stride}x{stride} pixels folded into channels"
-        )
+
+
+def test_unfolding():
+    """Whole kernels as channels: a conv becomes one of 1x1, its padding part of the input."""
+    for channels, size, kernel, stride, padding, out in (
+        (3, 32, 3, 1, 1, 32),
+        (1, 28, 5, 1, 0, 24),
+        (3, 224, 7, 2, 3, 112),
+    ):
+        network = one_conv(channels, size, kernel, stride, padding, out)
+        fold = fold_candidates(network)[-1]
+        assert fold.block == (kernel, kernel) and fold.steps == (stride, stride)
+        assert fold.folded_shape == (channels * kernel**2, out, out)
+        (made,) = fold_input(network, fold).layers[0].groups
+        assert made.kernel == made.stride == made.dilation == (1, 1) and made.padding == (0, 0)
+    rows = next(fold for fold in fold_candidates(network) if fold.block == (4, 1))
+    (made,) = fold_input(network, rows).layers[0].groups
+    assert made.kernel == (2, 7) and made.dilation == (2, 1) and made.stride == (1, 2)
 
 
 def test_one_output_pixel():
@@ -208,7 +266,7 @@ def test_one_output_pixel():
     model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 5 * 7, 4), nn.ReLU(), nn.Linear(4, 3))
     samples = rng.random((5, 2, 5, 7)).astype(np.float32)
     network = quantize(calibrate(trace(model, (2, 5, 7), digits=4), samples), PRESETS["tiny"])
-    folded = fold_input(network)
+    folded = fold_input(network, space_to_depth(network))
     assert folded.tensors["input"].channels == 70 and folded.layers[0].groups[0].kernel == (1, 1)
     codes = quantize_input(samples, folded.tensors["input"])
     assert codes.shape == samples.shape
@@ -223,7 +281,7 @@ def test_real_numbers():
     with torch.no_grad():
         model(torch.from_numpy(samples))
     network = trace(model, (3, 11, 10), digits=8)
-    folded = fold_input(network)
+    folded = fold_input(network, space_to_depth(network))
     assert folded.tensors["input"].fold is not None
     one, other = FloatReference(network).run_all(samples), FloatReference(folded).run_all(samples)
     for name, values in one.items():
@@ -250,31 +308,26 @@ def test_real_numbers():
 def test_what_is_left_alone():
     rng = np.random.default_rng(2)
     network = strided(rng, channels=3, groups="plain")
-    assert fold_input(network) is not network
+    assert _folds(network)
     group = network.layers[0].groups[0]
     big = dataclasses.replace(network.tensors["input"], channels=MOST_CHANNELS + 1)
     assert not _folds(network, tensors={**network.tensors, "input": big})
     for change in (
         {"dilation": (2, 1)},
         {"shared": True},
-        {"stride": (1, 1)},
         {"stride": (13, 13)},
+        {"windows": (Window((0,) * 9, (0,) * 9, (1,) * 9), None)},
     ):
         other = dataclasses.replace(group, **change)
         assert not _folds(
             network,
             layers=[dataclasses.replace(network.layers[0], groups=[other], height=9, width=9)],
         )
-    unlike = dataclasses.replace(group, stride=(4, 5), kernel=(5, 5))
-    assert not _folds(
-        network,
-        layers=[dataclasses.replace(network.layers[0], groups=[group, unlike], height=9, width=9)],
-    )
     assert not _folds(network, layers=network.layers[1:])
 
 
 def _folds(network, **changes):
-    return fold_input(dataclasses.replace(network, **changes)).tensors["input"].fold is not None
+    return bool(fold_candidates(dataclasses.replace(network, **changes)))
 
 
 def test_apply_and_undo():
@@ -295,12 +348,55 @@ def test_apply_and_undo():
     )
 
 
+def test_windows_that_overlap():
+    fold = Fold(2, 5, 6, (3, 3), (1, 1), (1, 2), (5, 3))
+    assert fold.folded_shape == (18, 5, 3)
+    codes = np.arange(1, 61).reshape(2, 5, 6)
+    folded = fold.apply(codes)
+    for c, j, i, y, x in np.ndindex(2, 3, 3, 5, 3):
+        row, column = y + j - 1, 2 * x + i - 1
+        inside = 0 <= row < 5 and 0 <= column < 6
+        expected = codes[c, row, column] if inside else 0
+        assert folded[(c * 3 + j) * 3 + i, y, x] == expected
+    np.testing.assert_array_equal(fold.undo(folded), codes)
+    # as few windows as hold all pixels
+    assert dataclasses.replace(fold, size=None).folded_shape == (18, 4, 3)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_undo_is_the_inverse(seed):
+    rng = np.random.default_rng(seed)
+    block, size = (tuple(rng.integers(1, top, 2).tolist()) for top in (6, 12))
+    step = tuple(int(rng.integers(1, width + 1)) for width in block)
+    front = tuple(int(rng.integers(0, width)) for width in block)
+    fold = Fold(2, *size, block, front, step)
+    more = tuple(
+        int(rng.integers(least, -(-(length + before) // width) + 1))
+        for least, length, before, width in zip(
+            fold.folded_shape[1:], size, front, step, strict=True
+        )
+    )
+    codes = rng.integers(-128, 128, (3, 2, *size))
+    for one in (fold, dataclasses.replace(fold, size=more)):
+        assert one.apply(codes).shape == (3, *one.folded_shape)
+        np.testing.assert_array_equal(one.undo(one.apply(codes)), codes)
+
+
 def test_errors():
     fold = Fold(2, 5, 4, (3, 2))
     with pytest.raises(ValueError, match=r"must have shape \(2, 5, 4\), not \(2, 4, 5\)"):
         fold.apply(np.zeros((2, 4, 5)))
     with pytest.raises(ValueError, match=r"must have shape \(12, 2, 2\), not \(2, 5, 4\)"):
         fold.undo(np.zeros((2, 5, 4)))
-    for changes in ({"block": (0, 1)}, {"padding": (3, 0)}, {"padding": (0, -1)}, {"height": 0}):
+    for changes in (
+        {"block": (0, 1)},
+        {"padding": (3, 0)},
+        {"padding": (0, -1)},
+        {"height": 0},
+        {"step": (4, 1)},
+        {"step": (0, 1)},
+        {"size": (1, 2)},
+        {"size": (2, 3)},
+    ):
         with pytest.raises(ValueError, match="is no fold"):
             dataclasses.replace(fold, **changes)

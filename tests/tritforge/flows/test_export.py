@@ -13,6 +13,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.image.folder import Image
+from tritforge.model_export.memory.shaping import Shaping
 from tritforge.sim.backend import InterpreterBackend
 from tritforge.tables.export import export_parts
 
@@ -55,6 +56,14 @@ def test_export_from_objects_and_simulate(tmp_path):
 
 def test_strided_first_layer(tmp_path):
     """Its input is folded on the way to the chip; users see nothing of it but the note."""
+    for way, block, kernel, channels in (
+        ("stride", (4, 4), "2x2", 48),
+        ("5x5", (5, 5), "1x1", 75),
+    ):
+        _check_folded(tmp_path / way, Shaping(way), block, kernel, channels)
+
+
+def _check_folded(folder, shaping, block, kernel, channels):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         model = nn.Sequential(
@@ -62,14 +71,13 @@ def test_strided_first_layer(tmp_path):
         ).eval()
     calibration = np.random.default_rng(3).normal(size=(6, 3, 15, 17)).astype(np.float32)
     config = Config(trit_depth=8192, scan_width=4, packet_words=254)
-    made = tritforge.export(None, model, calibration, config, tmp_path / "image")
+    made = tritforge.export(None, model, calibration, config, folder, shaping=shaping)
     manifest = made.image.manifest
     assert manifest.input.shape == (3, 15, 17)
-    assert manifest.input.fold.block == (4, 4)
-    assert "computed as 2x2 on 48 channels" in manifest.layers[0].note
-    checks = {step.name: step.check for step in made.steps}
-    assert checks["fold"] == "input 3x15x17 folded to 48x4x5, every integer as before"
-    assert made.image.memory.tensors["input"].channels == 48
+    assert manifest.input.fold.block == block
+    assert f"computed as {kernel} on {channels} channels" in manifest.layers[0].note
+    assert made.image.memory.tensors["input"].channels == channels
+    assert made.image.network.tensors["input"].fold is None
     x = calibration[:2]
     assert tritforge.verify(made.image, x, backends=["memory"]).equal
     golden = tritforge.simulate(made.image, x, "golden").output

@@ -27,14 +27,14 @@ def test_a_network_that_is_not_the_model_is_noticed(tmp_path, monkeypatch):
 
 
 def test_memory_contents_that_are_wrong_are_noticed(tmp_path, monkeypatch):
-    original = export_module.fit
+    original = export_module.compile_network
 
     def wrong(*arguments, **options):
-        memory = original(*arguments, **options)
-        memory.trits[:] ^= 1
-        return memory
+        compiled = original(*arguments, **options)
+        compiled.memory.trits[:] ^= 1
+        return compiled
 
-    monkeypatch.setattr(export_module, "fit", wrong)
+    monkeypatch.setattr(export_module, "compile_network", wrong)
     with pytest.raises(ExportError, match=r"memory differs .* layer .* fault of the compiler"):
         tritforge.export(None, small_model(), samples(), "tiny", tmp_path / "image")
     assert not list(tmp_path.iterdir())
