@@ -111,8 +111,8 @@ def cifar(folder: Path | None, count: int, samples: int) -> Images:
 
 
 def mnist_images(folder: Path | None, count: int, samples: int) -> Images:
-    """Images of MNIST's test set, (1, 28, 28), pixel / 255: the first are inputs, those behind
-    them samples; scikit-learn's digits, enlarged, where there is no such file."""
+    """Images of MNIST's test set, (1, 28, 28), pixel / 255: the first are inputs, the last are
+    samples; scikit-learn's digits, enlarged, where there is no such file."""
     if folder is None or not (folder / MNIST).is_file():
         small = digit_images(count, samples)
         return Images(
@@ -130,7 +130,7 @@ def mnist_images(folder: Path | None, count: int, samples: int) -> Images:
     return Images(
         images[:count],
         tuple(f"test image {n}" for n in range(count)),
-        images[count : count + samples],
+        images[-samples:],
         "MNIST",
     )
 

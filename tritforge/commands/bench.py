@@ -1,4 +1,4 @@
-"""The command ``tritforge bench``: a well-known network on one configuration."""
+"""The command ``tritforge bench``: well-known networks on configurations."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 @click.group("bench")
 def command() -> None:
-    """Cycles, utilization and stalls of a well-known network."""
+    """Cycles, utilization and stalls of well-known networks."""
 
 
 @command.command("alexnet")
@@ -128,3 +128,77 @@ def bench_alexnet(
             progress=progress,
         )
     show(as_json, result, *bench_parts(result, output))
+
+
+@command.command("suite")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NETWORK[@CONFIG]",
+    help="Measure this pair; NETWORK or @PRESET for all pairs with it; also a pair that is not in "
+    "the suite, and @FILE.toml. Several may be given.",
+)
+@click.option(
+    "--config",
+    metavar="NAME|FILE.toml",
+    help="In place of each pair's preset; clock and mean stay.",
+)
+@click.option("--mean", is_flag=True, help="Only the pairs that are in the mean.")
+@click.option(
+    "--images",
+    type=click.IntRange(min=1, max=64),
+    metavar="N",
+    help="Images of each network. [default: 4, of MobileNet 2]",
+)
+@click.option("--layers", is_flag=True, help="Also a table of each pair's layers.")
+@click.option(
+    "--energy",
+    is_flag=True,
+    help="Also energy and area at 45 nm; a configuration's Verilog is mapped the first time.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pairs at a time. [default: as many as there are cores]",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for suite.json and suite.png; a former suite there is replaced.",
+)
+@json_option
+def bench_suite(
+    only: tuple[str, ...],
+    config: str | None,
+    mean: bool,
+    images: int | None,
+    layers: bool,
+    energy: bool,
+    jobs: int | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Networks on presets: how much faster each is than dense multiply-accumulates.
+
+    Dense cycles are the multiply-accumulates of the layers with weights divided by the number of
+    adders. The geometric mean over nine pairs is what this project is steered by; other pairs are
+    shown beside it. All cycles are the cycle model's, which equal the RTL's.
+
+    Trained weights and images are taken from $TRITFORGE_DATA, or from shared/data beside the
+    repository; networks without are drawn with stated densities, and labelled so. docs/suite.md has
+    the details.
+    """
+    if layers and as_json:
+        warn("JSON always has the layers, so --layers changes nothing")
+    from tritforge.flows.suite import choose, run
+    from tritforge.tables.suite import suite_parts
+
+    pairs = choose(only, config, mean)
+    with progress_bar() as progress:
+        result = run(pairs, output, images=images, energy=energy, jobs=jobs, progress=progress)
+    show(as_json, result, *suite_parts(result, output, layers=layers))
+    if result.unmeasured:
+        click.get_current_context().exit(1)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.extras import extra
+from tritforge.flows.suite_result import CAUSES, SuiteResult
 from tritforge.model_export.network import Layer, Network
 from tritforge.sim.result import CLUSTER_CYCLES, RunReport
 
@@ -13,7 +14,13 @@ with extra("demo", "a picture"):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-__all__ = ["kernel_mosaic", "kernels_picture", "ternary_layers", "utilization_picture"]
+__all__ = [
+    "kernel_mosaic",
+    "kernels_picture",
+    "suite_picture",
+    "ternary_layers",
+    "utilization_picture",
+]
 
 #: Rows and channels of a layer that a picture shows at most.
 MOST_ROWS, MOST_CHANNELS = 32, 32
@@ -27,7 +34,9 @@ _COLORS = {
     "stall_queue_full": "#e9a03b",
     "stall_imbalance": "#bc4b51",
     "stall_drain": "#7d4f50",
+    "refill": "#8d99ae",
     "idle": "#d9d9d9",
+    "sequencer": "#d9d9d9",
 }
 _LABELS = {
     "broadcasts": "broadcast",
@@ -35,7 +44,9 @@ _LABELS = {
     "stall_queue_full": "queue full",
     "stall_imbalance": "imbalance",
     "stall_drain": "drain",
+    "refill": "host port",
     "idle": "idle",
+    "sequencer": "sequencer, idle",
 }
 
 
@@ -151,5 +162,35 @@ def utilization_picture(report: RunReport, path: Path, note: str = "") -> Path:
         + (f"\n{note}" if note else ""),
         fontsize=11,
     )
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def suite_picture(result: SuiteResult, path: Path) -> Path:
+    """Where the cluster cycles of every pair went, and how much faster than dense it is."""
+    pairs = result.pairs
+    places = np.arange(len(pairs))[::-1]
+    figure = Figure(figsize=(11.5, 2.0 + 0.36 * len(pairs)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    start = np.zeros(len(pairs))
+    for cause in CAUSES:
+        share = np.array([100 * one.causes[cause] for one in pairs])
+        left.barh(places, share, left=start, color=_COLORS[cause], label=_LABELS[cause])
+        start += share
+    left.set_yticks(places, [one.name for one in pairs])
+    left.set_xlim(0, 100)
+    left.set_xlabel("cluster cycles, %")
+    left.legend(ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    values = [one.speed_up for one in pairs]
+    right.barh(places, values, color=["#386641" if one.in_mean else "#a7c957" for one in pairs])
+    for place, value in zip(places, values, strict=True):
+        right.text(value * 1.05, place, f"{value:.2f}", va="center", fontsize=8)
+    right.axvline(1.0, color="black", linewidth=0.8)
+    right.set_xscale("log")
+    right.set_xlim(min([*values, 0.5]) / 1.3, max([*values, 2.0]) * 1.8)
+    right.set_xlabel("times faster than dense (light: not in the mean)")
+    mean = "" if result.mean_speed_up is None else f", geometric mean {result.mean_speed_up:.2f}"
+    figure.suptitle(f"Suite: MACs / adders / cycles{mean}", fontsize=11)
     figure.savefig(path, dpi=120)
     return path

@@ -1,0 +1,197 @@
+"""The suite's results: a row a pair, where cycles went, and layers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from tritforge.flows.suite_result import CAUSES, PairResult, SuiteResult
+from tritforge.tables.table import captioned_table
+
+__all__ = ["suite_parts"]
+
+#: Columns of kinds of layers, and the kinds in each; all others are under "other".
+KINDS = {
+    "conv": ("conv",),
+    "linear": ("linear",),
+    "add": ("add",),
+    "norm": ("norm", "identity"),
+    "pool": ("pool", "avgpool", "maxpool"),
+}
+_HEADS = dict(
+    zip(
+        CAUSES,
+        ("bcast", "zeros", "full", "imbal", "drain", "port", "idle"),
+        strict=True,
+    )
+)
+#: Layers with weights below this speed-up are marked.
+SLOW = 0.5
+
+
+def suite_parts(
+    result: SuiteResult, output: Path | None, *, layers: bool = False
+) -> list[str | Table]:
+    """Texts and tables that show a result; with ``layers`` a table of each pair's layers."""
+    parts: list[str | Table] = []
+    if result.pairs:
+        parts += [_speed_table(result.pairs), _causes_table(result.pairs)]
+        if layers:
+            parts += [_layer_table(one) for one in result.pairs]
+        parts.append(_origins(result.pairs))
+    parts += [f"{one.name} was not measured: {one.error}" for one in result.unmeasured]
+    if result.mean_speed_up is not None:
+        parts.append(
+            f"geometric mean of {len(result.mean_of)} (marked *): {result.mean_speed_up:.3f} times "
+            f"as fast as dense"
+        )
+    parts.append(f"wall time: {result.seconds:.0f} s")
+    if output is not None:
+        parts.append(f"all figures: {output}/suite.json, picture {output}/suite.png")
+    return parts
+
+
+def _name(one: PairResult) -> str:
+    return f"{one.name}{' *' if one.in_mean else ''}"
+
+
+def _speed_table(pairs: Sequence[PairResult]) -> Table:
+    priced = any(one.energy_uj is not None for one in pairs)
+    table = captioned_table(
+        "times as fast as dense, mean over the images",
+        "dense: MACs of layers with weights / adders; least: additions, broadcasts, drain, "
+        "write-backs and port words alone; adders: at work; no weights: cycles in layers without; "
+        "worst: of the layers with weights that take 1 % of the cycles or more, ! below 0.5; "
+        "*: in the mean; ~: weights drawn",
+        ("network@configuration",),
+        (
+            "cycles",
+            "dense",
+            "speed-up",
+            "of least, %",
+            "frames/s",
+            *(("uJ", "mm2") if priced else ()),
+            "adders, %",
+            "no weights, %",
+            "worst layer",
+        ),
+    )
+    for one in pairs:
+        table.add_row(
+            _name(one) + (" ~" if one.weights == "drawn" else ""),
+            f"{one.cycles:,.0f}",
+            f"{one.dense_cycles:,.0f}",
+            f"{one.speed_up:.2f}",
+            f"{100 * one.least_cycles / one.cycles:.0f}",
+            f"{one.frames_per_second:,.0f}",
+            *(
+                (
+                    "-" if value is None else f"{value:,.1f}"
+                    for value in (one.energy_uj, one.area_mm2)
+                )
+                if priced
+                else ()
+            ),
+            f"{100 * one.utilization:.0f}",
+            f"{100 * one.without_weights:.0f}",
+            _worst(one),
+        )
+    return table
+
+
+def _worst(one: PairResult) -> str:
+    if one.worst_layer is None or one.worst_speed_up is None:
+        return "-"
+    mark = "!" if one.worst_speed_up < SLOW else " "
+    return f"{_short(one.worst_layer, 15)} {one.worst_speed_up:.2f}{mark}"
+
+
+def _cost(one: PairResult) -> list[str]:
+    return ["-" if value is None else f"{value:,.1f}" for value in (one.energy_uj, one.area_mm2)]
+
+
+def _causes_table(pairs: Sequence[PairResult]) -> Table:
+    others = any(_other(one) for one in pairs)
+    table = captioned_table(
+        "where the cycles went, %",
+        "left: of the cycles, by kind of layer; then of the cluster cycles: an activation goes to "
+        "the elements, a word holds only zeros, a queue is full and its adder at work, waiting for "
+        "other clusters (imbalance), for the drain, for the host port, for the sequencer (idle); "
+        "wb: of the cycles, the drain waits for write-backs",
+        ("network@configuration",),
+        (
+            *KINDS,
+            *(("other",) if others else ()),
+            *(f"| {name}" if cause == CAUSES[0] else name for cause, name in _HEADS.items()),
+            "| wb",
+        ),
+    )
+    for one in pairs:
+        shares = [sum(one.by_kind.get(kind, 0) for kind in kinds) for kinds in KINDS.values()]
+        table.add_row(
+            one.name,
+            *(f"{100 * share:.0f}" for share in shares),
+            *((f"{100 * _other(one):.0f}",) if others else ()),
+            *(f"{100 * one.causes[cause]:.0f}" for cause in CAUSES),
+            f"{100 * one.write_back:.0f}",
+        )
+    return table
+
+
+def _other(one: PairResult) -> float:
+    known = {kind for kinds in KINDS.values() for kind in kinds}
+    return sum(share for kind, share in one.by_kind.items() if kind not in known)
+
+
+def _layer_table(one: PairResult) -> Table:
+    table = captioned_table(
+        f"layers of {one.name}",
+        None,
+        ("layer", "kind"),
+        (
+            "rows",
+            "pixels",
+            "groups",
+            "cycles",
+            "%",
+            "a pixel",
+            "dense",
+            "speed-up",
+            "least",
+            "adders, %",
+        ),
+    )
+    for layer in one.layers:
+        height, width = layer.pixels
+        table.add_row(
+            _short(layer.name, 28),
+            layer.kind,
+            str(layer.rows),
+            f"{height}x{width}",
+            str(layer.groups),
+            f"{layer.cycles:,.0f}",
+            f"{100 * layer.cycles / one.cycles:.1f}",
+            f"{layer.cycles / (height * width):,.1f}",
+            "-" if layer.speed_up is None else f"{layer.dense_cycles:,.0f}",
+            "-"
+            if layer.speed_up is None
+            else f"{layer.speed_up:.2f}{' !' if layer.speed_up < SLOW else ''}",
+            f"{layer.least_cycles:,.0f}",
+            f"{100 * layer.utilization:.0f}",
+        )
+    return table
+
+
+def _short(name: str, most: int = 20) -> str:
+    """The end of a long name."""
+    return name if len(name) <= most else f"..{name[2 - most :]}"
+
+
+def _origins(pairs: Sequence[PairResult]) -> str:
+    """What each network's weights and images are."""
+    told = {
+        one.network: f"{one.network}: {one.weights}; {one.statement}; {len(one.images)} images "
+        f"({one.images_of})"
+        for one in pairs
+    }
+    return "\n".join(told.values())
