@@ -27,6 +27,13 @@ from tritforge.hw.program import (
 )
 from tritforge.hw.widths import PORT_WIDTH, TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.addresses import (
+    assign,
+    distances,
+    lifetimes,
+    sizes,
+    tensors_with_gaps,
+)
 from tritforge.model_export.memory.geometry import (
     Tables,
     check_pool,
@@ -479,76 +486,25 @@ class Emitter:
 
     # ----- activation memory
 
-    def lifetimes(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Layers, by number, that write each tensor (-1: the input) and that read it last.
-
-        Raises
-        ------
-        ExportError
-            A tensor is read before it is written.
-        """
-        network = self.network
-        born = {network.input: -1}
-        died = {network.input: 0}
-        for index, layer in enumerate(network.layers):
-            for group in layer.groups:
-                died[group.source] = index
-                if group.source not in born:
-                    raise ExportError(
-                        f"layer {layer.name} reads tensor {group.source} before "
-                        f"any layer has written it"
-                    )
-            if layer.output in self.placement.layouts:
-                born[layer.output] = index
-                died.setdefault(layer.output, index)
-        return born, died
-
-    def allocate(self) -> tuple[dict[str, int], bool, int]:
-        """Base address of every tensor, whether gaps may be stale, words in use."""
-        network, layouts = self.network, self.placement.layouts
-        size = {
-            name: network.tensors[name].height * network.tensors[name].width * layout.words
-            for name, layout in layouts.items()
-        }
-        born, died = self.lifetimes()
-        names = sorted(born, key=lambda name: born[name])
-        gaps = self._tensors_with_gaps() - {network.input}
+    def allocate(self, tight: bool = False) -> tuple[dict[str, int], bool, int]:
+        """Base address of every tensor, whether gaps may be stale, words in use; ``tight``: few
+        words, whether there is room or not."""
+        network, placement = self.network, self.placement
+        size = sizes(network, placement)
+        times = lifetimes(network, placement)
+        gaps = frozenset(tensors_with_gaps(placement, self.config) - {network.input})
         depth = self.config.activation_depth
-
-        def conflict(one: str, other: str, exclusive: set[str]) -> bool:
-            return (
-                one in exclusive
-                or other in exclusive
-                or (born[one] <= died[other] and born[other] <= died[one])
-            )
-
-        def first_fit(order: list[str], exclusive: set[str]) -> dict[str, int]:
-            bases: dict[str, int] = {}
-            for name in order:
-                taken = sorted(
-                    (bases[other], bases[other] + size[other])
-                    for other in bases
-                    if conflict(name, other, exclusive)
-                )
-                base = 0
-                for start, stop in taken:
-                    if base + size[name] <= start:
-                        break
-                    base = max(base, stop)
-                bases[name] = base
-            return bases
-
-        by_size = sorted(names, key=lambda name: (-size[name], born[name]))
+        near = distances(network, placement, self.config)
         needed = 0
-        for exclusive in (gaps, set()):
-            fits = [first_fit(order, exclusive) for order in (names, by_size)]
-            used = [max(bases[name] + size[name] for name in names) for bases in fits]
-            needed = min(used)
-            for bases, words in zip(fits, used, strict=True):
-                if words <= depth:
-                    return bases, bool(gaps - exclusive), words
+        shared = frozenset[str]()
+        for exclusive, overlapping in ((gaps, {}), (shared, {}), (shared, near))[2 * tight :]:
+            bases = assign(size, times, 0 if tight else depth, overlapping, exclusive)
+            needed = max(bases[name] + size[name] for name in bases)
+            if needed <= depth:
+                return bases, bool(gaps - exclusive), needed
+        born, died = times
         live = [
-            sum(size[name] for name in names if born[name] <= index <= died[name])
+            sum(size[name] for name in born if born[name] <= index <= died[name])
             for index in range(len(network.layers))
         ]
         full = next(
@@ -560,25 +516,6 @@ class Emitter:
             f"has {depth}",
             "activations",
         )
-
-    def _tensors_with_gaps(self) -> set[str]:
-        """Tensors of which some lane is read that no channel owns."""
-        config = self.config
-        result = set()
-        owned = {}
-        for name, layout in self.placement.layouts.items():
-            mask = np.zeros((config.clusters, layout.words, config.scan_width), bool)
-            mask[layout.cluster, layout.word, layout.lane] = True
-            owned[name] = mask
-        for tiles in self.placement.tiles.values():
-            for tile in tiles:
-                for group in tile.groups:
-                    layout = self.placement.layouts[group.source]
-                    word, count, lanes = layout.read_range(group.channels, config)
-                    read = owned[group.source][:, word : word + count].reshape(config.clusters, -1)
-                    if not read[:, : (count - 1) * config.scan_width + lanes].all():
-                        result.add(group.source)
-        return result
 
     # ----- trits
 
@@ -656,10 +593,10 @@ class Emitter:
 
     # ----- everything
 
-    def run(self) -> MemoryImage:
+    def run(self, *, tight: bool = False) -> MemoryImage:
         config, network = self.config, self.network
         bounds = self.check()
-        bases, stale_lanes, activation_words = self.allocate()
+        bases, stale_lanes, activation_words = self.allocate(tight)
         held: Held = {name: (base, 0) for name, base in bases.items()}
         tensors = {name: self.tensor_place(name, base) for name, base in bases.items()}
         tiles = self.placement.tiles
@@ -966,13 +903,17 @@ def table_bytes(layer: Layer) -> NDArray[np.uint8] | None:
     return (rule.table & 0xFF).astype(np.uint8)
 
 
-def emit(network: Network, placement: Placement, config: Config) -> MemoryImage:
+def emit(
+    network: Network, placement: Placement, config: Config, *, tight: bool = False
+) -> MemoryImage:
     """Activation addresses, program, trits and row entries of a placed network.
 
     Tensors are given addresses by first fit over their lifetimes. Where a reader passes over
     lanes that no channel owns, the tensor's words are not shared with any other, so that those
     lanes stay zero (cycle counts then do not depend on what ran before); if memory is too small
     for that they are shared all the same, which changes no integer, since their trits are zero.
+    If it is still too small, or with ``tight``, outputs stand on sources that nothing reads any
+    more (:mod:`tritforge.model_export.memory.addresses`).
 
     Raises
     ------
@@ -980,4 +921,4 @@ def emit(network: Network, placement: Placement, config: Config) -> MemoryImage:
         A memory is too small (memory, layer, needed and available are named), or a value does
         not fit its field.
     """
-    return Emitter(network, placement, config).run()
+    return Emitter(network, placement, config).run(tight=tight)

@@ -26,6 +26,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.program import GROUP, LAYER, SYNC, SYNC_OPCODE, TILE, encode_words, record_words
 from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.addresses import lifetimes
 from tritforge.model_export.memory.emit import (
     Columns,
     DoesNotFitError,
@@ -533,7 +534,7 @@ class _Streamer:
         self, plans: list[_Plan], bases: dict[str, int], buffers: dict[str, Buffers]
     ) -> None:
         """Where each pass finds its sources and leaves its output."""
-        born, died = self.emitter.lifetimes()
+        born, died = lifetimes(self.network, self.placement)
         index_of = {layer.name: index for index, layer in enumerate(self.network.layers)}
         used: list[tuple[int, int, int]] = []  # start, stop, releases when free
         there: list[Strip] = []  # strips in memory that may serve again

@@ -11,6 +11,7 @@ import numpy as np
 
 from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.memory.addresses import assign, distances, lifetimes
 from tritforge.model_export.memory.emit import Emitter, Window
 from tritforge.model_export.network import Layer, Network
 
@@ -48,6 +49,7 @@ class StripPlanner:
     def __init__(self, emitter: Emitter) -> None:
         network, placement = emitter.network, emitter.placement
         self.network = network
+        self.placement = placement
         self.config = emitter.config
         self.emitter = emitter
         self.row_words = {
@@ -93,19 +95,16 @@ class StripPlanner:
     def plan(self) -> tuple[dict[str, int], dict[str, Buffers]]:
         """Addresses of the tensors that stay on the chip, buffers of every layer for others."""
         network, depth = self.network, self.config.activation_depth
-        born, died = self.emitter.lifetimes()
+        times = born, died = lifetimes(network, self.placement)
+        near = distances(network, self.placement, self.config)
         external = {network.input}
         while True:
-            bases: dict[str, int] = {}
-            for name in sorted(set(born) - external, key=lambda one: (-self.size[one], born[one])):
-                bases[name] = _first_fit(
-                    self.size[name],
-                    [
-                        (bases[other], bases[other] + self.size[other])
-                        for other in bases
-                        if born[name] <= died[other] and born[other] <= died[name]
-                    ],
-                )
+            bases = assign(
+                {name: self.size[name] for name in born if name not in external},
+                times,
+                depth,
+                self.without_strips(near, external),
+            )
             full = next(
                 (name for name, base in bases.items() if base + self.size[name] > depth), None
             )
@@ -139,6 +138,22 @@ class StripPlanner:
                     "one output row",
                 )
             external.add(max(candidates, key=lambda name: (self.size[name], -born[name])))
+
+    def without_strips(
+        self, near: dict[tuple[str, str], int], external: set[str]
+    ) -> dict[tuple[str, str], int]:
+        """The pairs of ``near`` that may overlap: where a layer with a max-pool works on strips,
+        rows are read again that its output may have overwritten."""
+        strips = {
+            layer.output
+            for layer in self.network.layers
+            if layer.pool is not None and external & {group.source for group in layer.groups}
+        }
+        return {
+            (source, output): distance
+            for (source, output), distance in near.items()
+            if not external & {source, output} and output not in strips
+        }
 
     def strip_sizes(
         self, layer: Layer, external: set[str], windows: list[Window]

@@ -93,12 +93,13 @@ def _cases(rng: np.random.Generator, config: Config, seed: int) -> Iterator[Case
             for name, tensor in network.tensors.items()
             if number % 2
         }
-        memory = compile_network(network, config, densities)
+        tight = number % 3 == 2  # as if memory were short: outputs on their sources
+        memory = compile_network(network, config, densities, tight=tight)
         shaped = _shaped(np.random.default_rng([seed, number, 23]), network)
         if shaped is not network:
             densities.pop(network.input, None)
             with contextlib.suppress(ExportError):  # it does not fit in this shape
-                memory = compile_network(shaped, config, densities)
+                memory = compile_network(shaped, config, densities, tight=tight)
         yield Case(network, memory, _inputs(codes, number == 1))
 
 
@@ -200,6 +201,9 @@ FEATURES = frozenset(
         "padding",
         "cropping",
         "several tiles",
+        "an output on its source",
+        "a pooled output on its source",
+        "streamed, an output on its source",
         "accumulators near their bound",
         "no activation tables",
         "one activation table",
@@ -243,6 +247,18 @@ def features(case: Case) -> set[str]:
         (layer.requantization.low < 0, network.tensors[layer.output].signed) for layer in tabled
     }
     wide = any(group.wide for group in groups)
+    tensors = case.memory.tensors
+    on_source = [
+        layer
+        for layer in network.layers
+        if not layer.final
+        and any(
+            tensors[layer.output].base < tensors[group.source].base + tensors[group.source].size
+            and tensors[group.source].base < tensors[layer.output].base + tensors[layer.output].size
+            for group in layer.groups
+            if not tensors[layer.output].external and not tensors[group.source].external
+        )
+    ]
     has = {
         f"wide columns, {config.rows} rows": wide,
         "wide columns, several quarters": wide
@@ -317,6 +333,9 @@ def features(case: Case) -> set[str]:
         "padding": any(max(group.padding) > 0 for group in groups),
         "cropping": any(min(group.padding) < 0 for group in groups),
         "several tiles": any(place.tiles > 1 for place in case.memory.layers),
+        "an output on its source": bool(on_source),
+        "a pooled output on its source": any(layer.pool is not None for layer in on_source),
+        "streamed, an output on its source": is_streamed and bool(on_source),
         "accumulators near their bound": network.name == "bound",
         "no activation tables": config.activation_tables == 0,
         "one activation table": config.activation_tables == 1 and bool(tabled),

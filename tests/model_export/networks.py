@@ -172,8 +172,8 @@ def random_config(rng, **fixed):
             continue
 
 
-def compile_network(network, config, densities=None) -> MemoryImage:
-    return emit(network, place(network, config, densities), config)
+def compile_network(network, config, densities=None, *, tight=False) -> MemoryImage:
+    return emit(network, place(network, config, densities), config, tight=tight)
 
 
 class _Builder:

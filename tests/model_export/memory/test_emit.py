@@ -307,9 +307,9 @@ def test_results_as_unsigned_words():
         ),
         (
             "activation_depth",
-            70,
-            r"activation memory is too small at layer layer1: network chain "
-            r"needs 80 words per cluster, configuration roomy has 70",
+            40,
+            r"activation memory is too small at layer layer0: network chain "
+            r"needs 48 words per cluster, configuration roomy has 40",
         ),
         (
             "program_depth",

@@ -78,12 +78,12 @@ def test_the_port_counts():
 def test_the_largest_that_fits():
     """Where the memories do not hold the best shape, the next one that takes less is tried."""
     rng = np.random.default_rng(3)
-    network = conv_network(rng, (3, 24, 24), 16, 3, 0.5)
+    network = conv_network(rng, (3, 24, 24), 4, 5, 0.5)
     config = dataclasses.replace(PRESETS["tiny"], activation_depth=1 << 14, trit_depth=4096)
     wide = compile_network(network, config).memory
     assert wide.tensors["input"].fold is not None
     found = set()
-    for depth in itertools.takewhile(lambda depth: depth, range(1 << 14, 0, -256)):
+    for depth in itertools.takewhile(lambda depth: depth, range(1 << 13, 0, -128)):
         smaller = dataclasses.replace(config, activation_depth=depth)
         try:
             memory = compile_network(network, smaller, resident=True).memory

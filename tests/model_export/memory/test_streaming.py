@@ -128,7 +128,7 @@ def test_what_fits_is_not_streamed():
     network = chain([8, 8, 12, 4])
     placement = place(network, ROOMY)
     assert fit(network, placement, ROOMY).schedule is None
-    small = dataclasses.replace(ROOMY, activation_depth=70)
+    small = dataclasses.replace(ROOMY, activation_depth=40)
     with pytest.raises(DoesNotFitError, match="activation memory is too small"):
         fit(network, place(network, small), small, resident=True)
     assert fit(network, place(network, small), small).schedule is not None
