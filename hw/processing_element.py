@@ -56,6 +56,7 @@ class _Row:
     group: Signal
     bank: Signal
     weight: Value | None  #: of the row, 0 where its group has trits; only with multipliers
+    wide: Signal | None  #: its group has weights
 
 
 class ProcessingElement(wiring.Component):
@@ -248,9 +249,10 @@ class ProcessingElement(wiring.Component):
             )
         negative_rows = fetched.trits.negative.bit_select(first_row, _GROUP)
         nonzero_rows = fetched.trits.nonzero.bit_select(first_row, _GROUP)
-        weight = None
+        weight = at_wide = None
         if config.multipliers:
-            wide_rows, own, weight = self._next_weights(m, entries, lowest)
+            at_wide = Signal()
+            wide_rows, own, weight = self._next_weights(m, entries, lowest, at_wide)
             start_rows = Mux(
                 fetched.wide,
                 wide_rows if config.skip_zero_weights else start_rows & own,
@@ -276,10 +278,10 @@ class ProcessingElement(wiring.Component):
         m.d.sync += self.busy.eq(
             (at_work | level.any()) & (first_bank == self.oldest[: bank.width])
         )
-        return _Row(at_work, lowest, negative, nonzero, at_group, at_bank, weight)
+        return _Row(at_work, lowest, negative, nonzero, at_group, at_bank, weight, at_wide)
 
     def _next_weights(
-        self, m: Module, entries: _Entries, lowest: Signal
+        self, m: Module, entries: _Entries, lowest: Signal, at_wide: Signal
     ) -> tuple[Value, Value, Value]:
         """Of the fetched entry, if it is wide: rows of its group whose weights are not zero, and
         those whose quarter it is; of the one at work: the weight of the row that is visited."""
@@ -288,7 +290,6 @@ class ProcessingElement(wiring.Component):
         word = fetched.trits.as_value()
         place = fetched.part * count if _part_width(config) else 0
         some = Cat(word.word_select(row, WEIGHT_WIDTH).any() for row in range(count))
-        at_wide = Signal()
         weights = Signal(len(word), reset_less=True)
         with m.If(entries.load):
             m.d.sync += at_wide.eq(fetched.wide)
@@ -296,10 +297,10 @@ class ProcessingElement(wiring.Component):
                 m.d.sync += weights.eq(word)
         chosen = [
             weights.word_select(row, WEIGHT_WIDTH)
-            & lowest[row::count].any().replicate(WEIGHT_WIDTH)
+            & (at_wide & lowest[row::count].any()).replicate(WEIGHT_WIDTH)
             for row in range(count)
         ]
-        weight = reduce(or_, chosen) & at_wide.replicate(WEIGHT_WIDTH)
+        weight = reduce(or_, chosen)
         own = Const((1 << count) - 1, _GROUP)
         return (some << place)[:_GROUP], (own << place)[:_GROUP], weight
 
@@ -317,9 +318,9 @@ class ProcessingElement(wiring.Component):
             product.eq(Mux((lowest & row.negative).any(), products.minus, products.plus)),
         ]
         m.d.comb += self.added.eq(add)
-        if row.weight is not None:
+        if row.weight is not None and row.wide is not None:
             add, add_row, add_bank, product = self._multiply(
-                m, row.weight, add, add_row, add_bank, product
+                m, row.weight, row.wide, add, add_row, add_bank, product
             )
 
         m.submodules.accumulators = accumulators = Accumulators(config)
@@ -338,27 +339,33 @@ class ProcessingElement(wiring.Component):
         self,
         m: Module,
         next_weight: Value,
+        next_wide: Signal,
         add: Signal,
         add_row: Signal,
         add_bank: Signal,
         product: Signal,
     ) -> tuple[Signal, Signal, Signal, Signal]:
-        """The addition a cycle later, of the product or of a weight times it."""
+        """The addition a cycle later, of a weight times the product.
+
+        A trit's weight is 1: an FPGA's multiplier costs as much if it rests. On a chip it has 0 to
+        multiply with, and the product goes around it.
+        """
         config = self.config
         wide = Signal(reset_less=True)
         weight = Signal(signed(WEIGHT_WIDTH), reset_less=True)
-        m.d.sync += [wide.eq(next_weight.any()), weight.eq(next_weight)]
         later = Signal(name="add_later")
         later_row = Signal.like(add_row, name="add_row_later", reset_less=True)
         later_bank = Signal.like(add_bank, name="add_bank_later", reset_less=True)
         addend = Signal(signed(config.addend_width), reset_less=True)
+        total: Value = weight * product
+        if config.gate_clocks:
+            m.d.sync += [wide.eq(next_wide), weight.eq(next_weight)]
+            total = Mux(wide, total, product)
+        else:
+            m.d.sync += weight.eq(next_weight | ~next_wide)
         m.d.sync += later.eq(add)
         with m.If(add):
-            m.d.sync += [
-                later_row.eq(add_row),
-                later_bank.eq(add_bank),
-                addend.eq(Mux(wide, weight * product, product)),
-            ]
+            m.d.sync += [later_row.eq(add_row), later_bank.eq(add_bank), addend.eq(total)]
         return later, later_row, later_bank, addend
 
 

@@ -41,6 +41,7 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import DoesNotFitError, MemoryImage
 from tritforge.model_export.memory.shaping import shape_network
 from tritforge.model_export.network import Network
+from tritforge.model_export.passes.wide_columns import choose_columns
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel
 
@@ -120,9 +121,12 @@ class Search:
 
     def __post_init__(self) -> None:
         self._base = PRESETS[self.board.config]
+        self.network = choose_columns(self.network, self._base)
+        wide = any(group.wide for layer in self.network.layers for group in layer.groups)
         try:
             self._wanted = changed(
-                self._base, {"packet_words": PACKET_WORDS[1], **widths(self.network)}
+                self._base,
+                {"packet_words": PACKET_WORDS[1], "multipliers": wide, **widths(self.network)},
             )
         except ConfigError as error:
             raise BuildError(
@@ -327,7 +331,10 @@ class Search:
         """A guess of the memory cells that the trits take: columns that are alike count twice."""
         columns = sum(
             -(-one.rows // config.slots)
-            * sum(kernel * -(-channels // config.clusters) for channels, kernel in one.columns)
+            * sum(
+                times * kernel * -(-channels // config.clusters)
+                for (channels, kernel), times in zip(one.columns, one.passes(config), strict=True)
+            )
             for one in self._work
         )
         mapped = map_memory(self.board.family, memory_of(config, "trits", max(2, columns)))

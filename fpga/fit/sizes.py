@@ -205,8 +205,18 @@ class LayerWork:
     adds: float
     reads: tuple[tuple[int, float, float], ...]  # channels, positions, density; by group
     columns: tuple[tuple[int, int], ...]  # channels, columns of each; by group
-    groups: int
+    wide: tuple[bool, ...]  # by group
     writes: float
+
+    def passes(self, config: Config) -> list[int]:
+        """How often a tile reads the columns of each group: a wide one once for every quarter of
+        the rows in use."""
+        quarters = 1
+        if config.multipliers:
+            tiles = -(-self.rows // config.slots)
+            rows_used = -(-self.rows // (tiles * config.elements))
+            quarters = -(-rows_used // config.quarter_rows)
+        return [quarters if wide else 1 for wide in self.wide]
 
 
 def layer_work(
@@ -229,8 +239,9 @@ def layer_work(
         for group in layer.groups
     )
     pixels = layer.height * layer.width
+    wide = tuple(group.wide for group in layer.groups)
     return LayerWork(
-        layer.rows, pixels, adds, tuple(reads), columns, len(reads), float(layer.rows * pixels)
+        layer.rows, pixels, adds, tuple(reads), columns, wide, float(layer.rows * pixels)
     )
 
 
@@ -250,20 +261,27 @@ def expected_cycles(work: Iterable[LayerWork], config: Config) -> float:
         tiles = -(-one.rows // config.slots)
         rows_used = -(-one.rows // (tiles * config.elements))
         broadcasts = scans = 0.0
-        for channels, positions, density in one.reads:
+        passes = one.passes(config)
+        for (channels, positions, density), times in zip(one.reads, passes, strict=True):
             words = -(-channels // (config.clusters * config.scan_width))
-            scans += positions * words
-            broadcasts += positions * (
-                channels * density / config.clusters + words * (1 - density) ** config.scan_width
+            scans += times * positions * words
+            broadcasts += (
+                times
+                * positions
+                * (
+                    channels * density / config.clusters
+                    + words * (1 - density) ** config.scan_width
+                )
             )
         in_parallel = min(config.sets, max(1, one.pixels * tiles))
-        jobs = one.pixels * tiles * one.groups
+        groups = sum(passes)
+        jobs = one.pixels * tiles * groups
         total += LAYER_OVERHEAD + max(
             one.adds / (in_parallel * config.clusters * config.elements),
             tiles * broadcasts / in_parallel,
             tiles * scans,
             one.pixels * tiles * rows_used * config.blocks,
             one.writes / config.clusters,
-            (8 if one.groups == 1 else 13) * config.program_reads * jobs,
+            (8 if groups == 1 else 13) * config.program_reads * jobs,
         )
     return total

@@ -213,9 +213,12 @@ def _tile_work(
         np.zeros(clusters),
         0.0,
     )
-    element = np.full(layer.rows, -1)
-    element[tile.rows] = tile.element
     for group in tile.groups:
+        element = np.full(layer.rows, -1)
+        fed = np.ones(len(tile.rows), bool)
+        if group.quarter is not None:
+            fed = tile.accumulator // config.quarter_rows == group.quarter
+        element[tile.rows[fed]] = tile.element[fed]
         source = network.tensors[group.source]
         layout = placement.layouts[group.source]
         density = densities.get(group.source)

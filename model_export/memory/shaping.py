@@ -3,7 +3,8 @@
 The network form says what is computed, whatever the configuration. In front of placement, layers
 get the shape that takes the fewest cycles there: the input may be folded
 (:mod:`tritforge.model_export.passes.fold`). Every tensor keeps its integers, and everyone but
-placement and emission goes on seeing the network as it was.
+placement and emission goes on seeing the network as it was. Only the columns of weights of several
+bits, bytes or planes (:mod:`tritforge.model_export.passes.wide_columns`), are chosen for all.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.network import Fold, Network
 from tritforge.model_export.passes.fold import fold_candidates, fold_input, input_readers
+from tritforge.model_export.passes.wide_columns import choose_columns
 
 __all__ = ["Shaped", "Shaping", "compile_network", "shape_network"]
 
@@ -39,9 +41,13 @@ class Shaping:
     fold : str
         Of the input: ``auto`` (what should take the fewest cycles), ``none``, ``stride`` (windows
         as wide as the stride of the first layer: space to depth), or a window such as ``3x3``.
+    planes : bool
+        Weights of several bits are sums of ternary planes, also where the configuration has
+        multipliers.
     """
 
     fold: str = "auto"
+    planes: bool = False
 
     def __post_init__(self) -> None:
         if self.fold not in ("auto", "none", "stride") and not _WINDOW.fullmatch(self.fold):
@@ -86,8 +92,10 @@ def compile_network(
         As :func:`tritforge.model_export.memory.streaming.fit`; a fold was asked for that the
         network does not have.
     """
+    chosen = shaping or Shaping()
+    network = choose_columns(network, config, planes=chosen.planes)
     first: tuple[Shaped, DoesNotFitError] | None = None
-    for shaped in _shapes(network, config, densities or {}, shaping or Shaping()):
+    for shaped in _shapes(network, config, densities or {}, chosen):
         try:
             return _compiled(network, shaped, config, resident=True)
         except DoesNotFitError as error:
@@ -107,7 +115,9 @@ def shape_network(
     shaping: Shaping | None = None,
 ) -> Shaped:
     """The shape that should take the fewest cycles, whether or not the memories hold it."""
-    return next(_shapes(network, config, densities or {}, shaping or Shaping()))
+    chosen = shaping or Shaping()
+    network = choose_columns(network, config, planes=chosen.planes)
+    return next(_shapes(network, config, densities or {}, chosen))
 
 
 def _compiled(

@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST_SEARCHED", "TermPlane", "signed_digits", "term_planes"]
+__all__ = ["LARGEST_SEARCHED", "TermPlane", "planes_form", "signed_digits", "term_planes"]
 
 #: Largest magnitude for which pairs are searched, in about half a second; the time grows with its
 #: square. Tensors with larger integers are canonical signed digits.
@@ -50,6 +50,12 @@ class TermPlane:
     trits: NDArray[np.int8]
     plus: int
     minus: int
+
+
+def planes_form(count: int, nonzero: float) -> str:
+    """What reports say of weights in so many planes, with so many nonzero trits a weight."""
+    what = "1 ternary plane" if count == 1 else f"sums of {count} ternary planes"
+    return f"{what} ({nonzero:.2f} nonzero trits a weight)"
 
 
 def signed_digits(values: NDArray[np.int64]) -> list[NDArray[np.int8]]:

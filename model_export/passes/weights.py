@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.passes.term_planes import term_planes
+from tritforge.model_export.passes.term_planes import planes_form, term_planes
 
 __all__ = ["Plane", "WeightPlanes", "classify"]
 
@@ -236,11 +236,10 @@ def _planes(
         for term in terms
     ]
     nonzero = sum(int(np.count_nonzero(term.trits)) for term in terms) / weight.size
-    count = "1 ternary plane" if len(terms) == 1 else f"sums of {len(terms)} ternary planes"
     return WeightPlanes(
         planes,
         np.ones(len(weight)) if common else steps,
-        f"{bits}-bit weights as {count} ({nonzero:.2f} nonzero trits a weight), "
+        f"{bits}-bit weights as {planes_form(len(terms), nonzero)}, "
         + note.format(error=100 * error),
         error if "rounded" in note else 0.0,
     )

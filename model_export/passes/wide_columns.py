@@ -8,6 +8,7 @@ and take about two. Planes win where there are few of them.
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from tritforge.hw.config import Config
 from tritforge.hw.widths import WEIGHT_WIDTH
 from tritforge.model_export.network import ColumnGroup, Layer, Network
-from tritforge.model_export.passes.term_planes import term_planes
+from tritforge.model_export.passes.term_planes import planes_form, term_planes
 
 __all__ = ["choose_columns"]
 
+#: What reports say of weights in wide columns, and of those in planes.
+_WIDE_FORM = "bytes in wide columns"
+_PLANES_FORM = re.compile(r"(1 ternary plane|sums of \d+ ternary planes) \([^)]*\)")
 #: Weights that a wide column holds.
 _LOW, _HIGH = -(1 << (WEIGHT_WIDTH - 1)), (1 << (WEIGHT_WIDTH - 1)) - 1
 
@@ -150,7 +154,11 @@ def _widened(layer: Layer, config: Config) -> Layer:
     if not replaced:
         return layer
     groups = [replaced.get(index, group) for index, group in enumerate(layer.groups)]
-    return dataclasses.replace(layer, groups=[group for group in groups if group is not None])
+    return dataclasses.replace(
+        layer,
+        groups=[group for group in groups if group is not None],
+        note=_PLANES_FORM.sub(_WIDE_FORM, layer.note),
+    )
 
 
 def _wide_group(
@@ -191,7 +199,9 @@ def _narrowed(layer: Layer, config: Config, allowed: bool) -> Layer:
             (group.trits, [trits for _, _, trits in parts])
             for group, parts in zip(groups, planes, strict=True)
         ]
-        if allowed and _wide_costs_less(families, layer, config):
+        most = config.coefficient_max // max(1, abs(groups[0].coefficient_plus))
+        fits = all(max(abs(plus), abs(minus)) <= most for part in planes for plus, minus, _ in part)
+        if allowed and (not fits or _wide_costs_less(families, layer, config)):
             continue
         for index, group, parts in zip(own, groups, planes, strict=True):
             replaced[index] = [_plane(group, *part) for part in parts] or [
@@ -200,7 +210,12 @@ def _narrowed(layer: Layer, config: Config, allowed: bool) -> Layer:
     if not replaced:
         return layer
     now = [replaced.get(index, [group]) for index, group in enumerate(layer.groups)]
-    return dataclasses.replace(layer, groups=[group for one in now for group in one])
+    result = dataclasses.replace(layer, groups=[group for one in now for group in one])
+    if layer.weight_count:
+        count = max(len(parts) for parts in replaced.values())
+        form = planes_form(count, result.nonzero_trits / layer.weight_count)
+        result.note = layer.note.replace(_WIDE_FORM, form)
+    return result
 
 
 def _planes(

@@ -318,10 +318,13 @@ def test_a_sum_can_be_taken_four_cycles_after_arrival(rows, wait, there):
         assert values == [(-77 if row == 0 else 1000) if there else 0] * 2
 
 
+@pytest.mark.parametrize("gate_clocks", [False, True])
 @pytest.mark.parametrize("rows", [4, 8, 16])
-def test_every_weight_of_every_row(rows):
+def test_every_weight_of_every_row(rows, gate_clocks):
     """All 256 weights in every row of every quarter, with products of both signs and extremes."""
-    config = configuration(rows, multipliers=True, accumulator_width=32, queue_depth=16)
+    config = configuration(
+        rows, multipliers=True, accumulator_width=32, queue_depth=16, gate_clocks=gate_clocks
+    )
     rng = np.random.default_rng(rows)
     count, limit = config.quarter_rows, 1 << (config.product_width - 1)
     entries = []

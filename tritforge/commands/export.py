@@ -104,6 +104,12 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     "depth), or a window such as 3x3.",
 )
 @click.option(
+    "--planes",
+    is_flag=True,
+    help="Weights of several bits as sums of ternary planes, also where the configuration's "
+    "elements have multipliers: to compare with.",
+)
+@click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
@@ -131,6 +137,7 @@ def command(
     name: str | None,
     resident: bool,
     fold: str,
+    planes: bool,
     check: bool,
     output: Path,
     as_json: bool,
@@ -186,7 +193,7 @@ def command(
             name=name,
             check=check,
             resident=resident,
-            shaping=Shaping(fold),
+            shaping=Shaping(fold, planes),
             provenance=None if provenance is None else provenance.to_json(),
             progress=progress,
         )

@@ -43,6 +43,7 @@ class _Origin(JsonObject):
     threshold: float | None = None
     percentile: float | None = None
     digits: int = 8
+    planes: bool = False
     provenance: _Provenance | None = None
 
 
@@ -209,6 +210,8 @@ def _commands(
             source += ["--threshold", str(extra.threshold)]
         if extra.percentile is not None:
             source += ["--percentile", str(extra.percentile)]
+    if extra.planes:
+        source += ["--planes"]
     where = str(report.image)
     given = "X.npy" if inputs is None else str(inputs)
     compiled = shlex.join(

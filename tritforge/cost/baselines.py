@@ -244,10 +244,14 @@ def compare_baselines(
         MHz; the technology's where it is None.
     """
     layers = compiled.network.layers
-    plain = {
-        layer.name: {**counts, **{name: events[layer.name][name] for name in HOST_EVENTS}}
-        for layer, counts in zip(layers, without_skipping(compiled, tensors, progress), strict=True)
-    }
+    plain = {}
+    for layer, counts in zip(layers, without_skipping(compiled, tensors, progress), strict=True):
+        own = events[layer.name]
+        plain[layer.name] = {
+            **counts,
+            "wide_adds": counts["adds"] * own.get("wide_adds", 0.0) / max(1.0, own["adds"]),
+            **{name: own[name] for name in HOST_EVENTS},
+        }
     dense = DenseArray(
         compiled.config, technology, area, sum(layer.weight_count for layer in layers)
     )
@@ -256,8 +260,8 @@ def compare_baselines(
         {layer.name: dense.events(layer, events[layer.name], reused) for layer in layers}
         for reused in (False, True)
     )
-    own = (layer_energy(layer.name, terms, events[layer.name]) for layer in layers)
-    compared = _Compared(events, sum_of("all", own))
+    energies = (layer_energy(layer.name, terms, events[layer.name]) for layer in layers)
+    compared = _Compared(events, sum_of("all", energies))
     units = f"{compiled.config.adders} dense 8-bit MAC units"
     read_each = compared.report(f"{units}, a weight read for each MAC", each, dense_terms)
     return Baselines(

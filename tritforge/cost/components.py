@@ -1,6 +1,6 @@
 """Tables of an energy estimate: components, and events that no counter of the hardware counts."""
 
-__all__ = ["COMPONENTS", "HOST_EVENTS", "LEAKAGE", "OFF_CHIP"]
+__all__ = ["COMPONENTS", "DERIVED_EVENTS", "HOST_EVENTS", "LEAKAGE", "OFF_CHIP"]
 
 #: Where energy goes, in the order of tables.
 COMPONENTS: dict[str, str] = {
@@ -10,7 +10,8 @@ COMPONENTS: dict[str, str] = {
     "scalers": "Wp*x and -Wn*x",
     "broadcast": "wires and registers from scaler and trit memory to the elements",
     "queues": "writing and reading of the elements' queues",
-    "adders": "additions in the elements, choice of the product, select of the next trit",
+    "adders": "additions in the elements, choice of the product, products with weights of wide "
+    "column groups, select of the next trit",
     "accumulators": "reading and writing of accumulators",
     "walkers": "addresses, zero skip",
     "drain": "partial sums from cluster to cluster",
@@ -26,5 +27,8 @@ COMPONENTS: dict[str, str] = {
 OFF_CHIP = "off chip"
 #: The component that costs energy even where nothing happens.
 LEAKAGE = "leakage"
+#: Events that follow from counters and the network: additions of weights of wide column groups,
+#: which are among ``adds``.
+DERIVED_EVENTS = ("wide_adds",)
 #: Events at the host port, in 32-bit words; the hardware has no counters of them.
 HOST_EVENTS = ("sent_trit_words", "sent_activation_words", "read_words", "result_words")

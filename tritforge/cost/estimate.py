@@ -14,7 +14,7 @@ from tritforge.cost.area import measure_area
 from tritforge.cost.band import Band, Extremes
 from tritforge.cost.baselines import compare_baselines
 from tritforge.cost.components import COMPONENTS
-from tritforge.cost.counts import HOST, count_products, run_events
+from tritforge.cost.counts import HOST, Products, count_products, run_events
 from tritforge.cost.energy import LayerEnergy, energy_terms, layer_energy, sum_of
 from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_image, check_run
@@ -196,12 +196,11 @@ def _estimate(
     told = None if codes is None or report.input is None else report.input.sha256
     if codes is not None and told not in (None, array_digest(codes)):
         raise CostError("the run is of other inputs than these: their activation codes differ")
-    tensors: list[dict[str, NDArray[np.int64]]] = []
-    densities: dict[str, float] = {}
+    products: Products | None = None
     if codes is not None:
         with timer.step("count products of nonzero trits and activations"):
-            expected, densities, tensors = count_products(compiled, codes, keep=baselines)
-            check_adds(report, compiled, expected)
+            products = count_products(compiled, codes, keep=baselines)
+            check_adds(report, compiled, products.adds)
     streamed = compiled.memory.schedule is not None
     with timer.step("area"):
         area = measure_area(
@@ -211,12 +210,12 @@ def _estimate(
     priced = _Priced(
         compiled,
         images,
-        run_events(report, compiled),
+        run_events(report, compiled, products),
         terms,
         technology["clock"] if clock is None else Band.exact(clock),
     )
     compared = None
-    if baselines:
+    if baselines and products is not None:
         with timer.step("baselines"):
             compared = compare_baselines(
                 compiled,
@@ -224,7 +223,7 @@ def _estimate(
                 area,
                 terms,
                 priced.events,
-                tensors,
+                products.tensors,
                 clock,
                 _told(timer.progress, "cycle model, nothing skipped"),
             )
@@ -245,7 +244,7 @@ def _estimate(
         clock_mhz=priced.clock,
         cycles=priced.cycles,
         microseconds=priced.cycles / priced.clock.typical,
-        layers=priced.layers(report.layers, densities),
+        layers=priced.layers(report.layers, products.densities if products else {}),
         host=priced.host(),
         totals=priced.totals(),
         energy=Energy(**spent(everything)),

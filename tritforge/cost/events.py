@@ -1,6 +1,6 @@
 """Counted events of a run, and whether they add up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.folder import Image
-from tritforge.model_export.network import Layer, Network, Pool
+from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool
 from tritforge.sim.result import LayerReport, RunReport
 
 __all__ = ["check_adds", "check_layer", "check_run", "nonzero_products"]
@@ -186,9 +186,14 @@ def check_adds(report: RunReport, compiled: CompiledNetwork, expected: Mapping[s
 
 
 def nonzero_products(
-    network: Network, tensors: Mapping[str, NDArray[np.integer]], zeros: bool = False
+    network: Network,
+    tensors: Mapping[str, NDArray[np.integer]],
+    zeros: bool = False,
+    *,
+    wide: bool = False,
 ) -> dict[str, int]:
-    """Additions of each layer: how often a nonzero trit meets a nonzero activation.
+    """Additions of each layer: how often a nonzero trit, or weight of a wide column group, meets a
+    nonzero activation.
 
     Counted from weights and activations, without any model of hardware: for each kernel position,
     nonzero trits of a channel times its nonzero activations at the output pixels that are computed.
@@ -200,19 +205,29 @@ def nonzero_products(
         :meth:`tritforge.sim.golden.GoldenModel.run_all` gives them.
     zeros
         Activations that are zero count too, as on an array that does not skip them.
+    wide
+        Those of wide column groups alone.
     """
-    return {layer.name: _products(network, layer, tensors, zeros) for layer in network.layers}
+    result = {}
+    for layer in network.layers:
+        groups = [group for group in layer.groups if group.wide or not wide]
+        result[layer.name] = _products(network, layer, groups, tensors, zeros)
+    return result
 
 
 def _products(
-    network: Network, layer: Layer, tensors: Mapping[str, NDArray[np.integer]], zeros: bool
+    network: Network,
+    layer: Layer,
+    groups: Sequence[ColumnGroup],
+    tensors: Mapping[str, NDArray[np.integer]],
+    zeros: bool,
 ) -> int:
     places = [
         _computed(length, layer.pool, axis)
         for axis, length in enumerate((layer.height, layer.width))
     ]
     count = 0
-    for group in layer.groups:
+    for group in groups:
         tensor = network.tensors[group.source]
         for codes in tensors[group.source]:
             nonzero = np.asarray(tensor.stored(np.asarray(codes)) != 0) | zeros

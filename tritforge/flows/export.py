@@ -220,7 +220,8 @@ def export(
             None if known is None else accuracy(reference.run(array), known),
         )
         del reference
-    made = _in_integers(steps, calibrated, array, chosen, real, known)
+    planes = shaping is not None and shaping.planes
+    made = _in_integers(steps, calibrated, array, chosen, planes, real, known)
     network = made.network
     _check_options(network, digits, percentile)
     with steps.step("compile"):
@@ -241,6 +242,7 @@ def export(
             },
             "threshold": threshold,
             "digits": bits,
+            **({"planes": True} if planes else {}),
             "errors": {
                 "samples": made.checked,
                 "layers": [error.to_json() for error in made.errors],
@@ -326,6 +328,7 @@ def _in_integers(
     calibrated: Network,
     array: NDArray[np.float32],
     config: Config,
+    planes: bool,
     real: _Real,
     labels: NDArray[np.int64] | None,
 ) -> _Integers:
@@ -333,7 +336,7 @@ def _in_integers(
     errors: list[LayerError] = []
     count, measured = 0, None
     with steps.step("quantize") as step:
-        network = quantize(calibrated, config)
+        network = quantize(calibrated, config, planes=planes)
         golden = GoldenModel(network)
         source = network.tensors[network.input]
         if real.tensors is not None:

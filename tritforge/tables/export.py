@@ -18,8 +18,8 @@ def export_parts(manifest: Manifest) -> list[str | Table]:
     table = captioned_table(
         "what became of the weights",
         "error: largest |stored - trained| / largest |trained| weight, before coefficients; "
-        "density: nonzero trits / all; bits: of an accumulator, by the proven bound; bytes: trits "
-        "as they are stored, packed",
+        "density: nonzero trits, or nonzero bytes, / all; bits: of an accumulator, by the proven "
+        "bound; bytes: trits as they are stored, packed",
         ("layer", "kind"),
         ("weights", "error, %", "groups", "density, %", "Wp, Wn", "bits", "bytes"),
     )

@@ -16,7 +16,7 @@ from tritforge.model_export.image.folder import load_image, write_image
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Tensor
 from tritforge.model_export.passes.calibrate import calibrate
-from tritforge.model_export.passes.fold import fold_input
+from tritforge.model_export.passes.fold import fold_candidates, fold_input
 from tritforge.model_export.passes.quantize import effective_groups, partial_bounds, quantize
 from tritforge.model_export.passes.term_planes import signed_digits
 from tritforge.model_export.passes.wide_columns import choose_columns
@@ -108,7 +108,7 @@ def test_folding_keeps_wide_groups():
     torch.manual_seed(2)
     module = nn.Sequential(nn.Conv2d(3, 10, 5, stride=4, padding=2))
     network = quantize(calibrated(module, (3, 17, 17)), WIDE)
-    folded = fold_input(network)
+    folded = fold_input(network, fold_candidates(network)[-1])
     assert folded.tensors["input"].fold is not None and folded.layers[0].groups[0].wide
     codes = random_codes(np.random.default_rng(1), network, 0.7)[None]
     assert np.array_equal(GoldenModel(network).run(codes), GoldenModel(folded).run(codes))

@@ -7,7 +7,7 @@ import pytest
 from tests.tritforge.cost.mini import MINI
 from tritforge.cost.area import area_of, measure_area
 from tritforge.cost.band import Band
-from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
+from tritforge.cost.components import COMPONENTS, DERIVED_EVENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.energy import energy_terms, layer_energy
 from tritforge.cost.figures import CELL_KINDS, FIGURES
 from tritforge.cost.library import built_in_library
@@ -31,7 +31,7 @@ def terms(technology, area):
 def test_terms(terms):
     for term in terms:
         assert term.component in COMPONENTS
-        assert term.event in (*COUNTERS, *HOST_EVENTS)
+        assert term.event in (*COUNTERS, *HOST_EVENTS)  # DERIVED_EVENTS: with multipliers alone
         assert term.parts
         assert 0 < term.energy.low <= term.energy.typical <= term.energy.high, term
         assert term.energy.typical == pytest.approx(sum(part.energy.typical for part in term.parts))
@@ -51,6 +51,29 @@ def test_activation_tables(technology):
         "drain_steps",
     )
     assert found.energy.typical == pytest.approx(2 * area.memory_of("tables").cost.read.typical)
+
+
+def test_multipliers(technology, area, terms):
+    """A product of a weight and a product costs energy in wide additions alone, and area."""
+    plain = dataclasses.replace(MINI, rows=4)
+    config = dataclasses.replace(plain, multipliers=True)
+    smaller, larger = measure_area(plain, technology), measure_area(config, technology)
+    multiplier = larger.element.typical - smaller.element.typical
+    # 8 x 14 bits: an 8-bit one has 282 um2, and is not placed yet
+    assert 282 < multiplier < 4000
+    found = energy_terms(config, technology, larger)
+    assert {term.event for term in found} - {term.event for term in terms} == set(DERIVED_EVENTS)
+    (wide,) = (term for term in found if term.event == "wide_adds")
+    product, registers = wide.parts
+    assert (product.figure, product.times.typical) == ("multiply_bit2", 8 * 14)
+    assert registers.times.typical == 2 * 4  # a word of weights for one row
+    before = layer_energy("ternary", energy_terms(plain, technology, smaller), {"adds": 1000})
+    ternary = layer_energy("ternary", found, {"adds": 1000})
+    wide_layer = layer_energy("wide", found, {"adds": 1000, "wide_adds": 1000})
+    assert wide_layer.on_chip.typical - ternary.on_chip.typical == pytest.approx(
+        1000 * wide.energy.typical
+    )
+    assert before.on_chip.typical < ternary.on_chip.typical < 1.5 * before.on_chip.typical
 
 
 def test_parts_are_figure_times_number(terms, technology):

@@ -12,6 +12,7 @@ from tests.model_export.networks import (
     random_network,
     streamed,
 )
+from tritforge.cost.counts import count_products, run_events
 from tritforge.cost.errors import CostError
 from tritforge.cost.events import check_adds, check_run, nonzero_products
 from tritforge.model_export.compiled import CompiledNetwork
@@ -45,6 +46,31 @@ def test_additions_follow_from_weights_and_activations(tmp_path, seed):
     expected = nonzero_products(image.network, GoldenModel(image.network).run_all(codes))
     assert {layer.name: layer.counters["adds"] for layer in report.layers} == expected
     check_adds(report, image, expected)
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("rows", [4, 8, 16])
+def test_wide_additions(tmp_path, rows):
+    """All of a layer's of wide groups alone, none of one of trits; of others a share that inputs
+    decide, or about the one that weights have."""
+    kinds = set()
+    for seed in range(4):
+        image, codes, report = simulated(tmp_path, seed, rows=rows, multipliers=True)
+        products = count_products(image, codes, keep=False)
+        check_adds(report, image, products.adds)
+        exact, guessed = (run_events(report, image, known) for known in (products, None))
+        for layer in image.network.layers:
+            wide = {group.wide for group in layer.groups}
+            kinds.add(frozenset(wide))
+            for events in (exact, guessed):
+                adds, found = (events[layer.name][name] for name in ("adds", "wide_adds"))
+                assert 0 <= found <= adds
+                if len(wide) == 1:
+                    assert found == (adds if True in wide else 0)
+            assert exact[layer.name]["wide_adds"] == pytest.approx(
+                products.wide_adds[layer.name] / len(codes)
+            )
+    assert kinds == {frozenset({True}), frozenset({False}), frozenset({False, True})}
 
 
 @pytest.mark.compiles

@@ -9,7 +9,7 @@ import random
 
 import numpy as np
 
-from tritforge.cost.components import COMPONENTS, HOST_EVENTS, OFF_CHIP
+from tritforge.cost.components import COMPONENTS, DERIVED_EVENTS, HOST_EVENTS, OFF_CHIP
 from tritforge.cost.results import Estimate
 from tritforge.cost.technology_file import load_technology
 from tritforge.hw.presets import load_config
@@ -129,7 +129,7 @@ def documents(
             for cause, share in zip(CLUSTER_CYCLES, shares, strict=True)
         }
         broadcasts = count / draw.uniform(10, 60)
-        events = dict.fromkeys((*COUNTERS, *HOST_EVENTS), 0.0) | {
+        events = dict.fromkeys((*COUNTERS, *DERIVED_EVENTS, *HOST_EVENTS), 0.0) | {
             "cycles": cycles,
             "adds": float(count),
             "broadcasts": broadcasts,

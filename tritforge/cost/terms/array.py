@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 from tritforge.cost.terms.prices import Prices, widest
 from tritforge.cost.terms.term import Term, term
+from tritforge.hw.config import Config
 from tritforge.hw.payloads import address_width
-from tritforge.hw.widths import ACTIVATION_WIDTH
+from tritforge.hw.widths import ACTIVATION_WIDTH, WEIGHT_WIDTH
 
 __all__ = ["ARRAY"]
 
@@ -172,6 +173,9 @@ def queues(prices: Prices) -> Iterator[Term]:
 def adders(prices: Prices) -> Iterator[Term]:
     config = prices.config
     block = prices.area.block("element")
+    gated = block.gated_flip_flops / config.adders
+    if config.multipliers:
+        gated -= _weight_registers(config) + _addend_registers(config)
     yield term(
         "adders",
         "element",
@@ -182,7 +186,7 @@ def adders(prices: Prices) -> Iterator[Term]:
             prices.part("add_bit", 4, "bits of the lowest nonzero trit"),
             prices.part(
                 "register_bit",
-                0.5 * block.gated_flip_flops / config.adders,
+                0.5 * max(0.0, gated),
                 "half of the element's gated flip-flops",
             ),
             prices.changes(block.flip_flops / config.adders, "other flip-flops of the element"),
@@ -198,6 +202,55 @@ def adders(prices: Prices) -> Iterator[Term]:
             prices.part("select_bit", config.accumulator_width, "bits, zero or the old value"),
         ),
     )
+
+
+def multipliers(prices: Prices) -> Iterator[Term]:
+    config = prices.config
+    if not config.multipliers:
+        return
+    yield term(
+        "adders",
+        "element",
+        "adds",
+        "product or product with a weight, kept for the addition",
+        (
+            prices.part("select_bit", config.addend_width, "bits of what is added"),
+            prices.part(
+                "register_bit",
+                _addend_registers(config),
+                "flip-flops of what is added, and of its place",
+            ),
+        ),
+    )
+    yield term(
+        "adders",
+        "element",
+        "wide_adds",
+        "product with a weight",
+        (
+            prices.part(
+                "multiply_bit2",
+                WEIGHT_WIDTH * config.product_width,
+                "products of the factors' bits",
+            ),
+            prices.part(
+                "register_bit",
+                _weight_registers(config) / config.quarter_rows,
+                "flip-flops of the weights of an entry, shared by its rows",
+            ),
+        ),
+    )
+
+
+def _weight_registers(config: Config) -> int:
+    """Gated flip-flops of an element that hold the weights at work."""
+    return 2 * config.rows
+
+
+def _addend_registers(config: Config) -> int:
+    """Gated flip-flops between an element's multiplier and its accumulators."""
+    places = address_width(config.rows) + address_width(config.banks)
+    return config.addend_width + places
 
 
 def accumulators(prices: Prices) -> Iterator[Term]:
@@ -226,5 +279,6 @@ ARRAY = (
     broadcast,
     queues,
     adders,
+    multipliers,
     accumulators,
 )

@@ -47,7 +47,7 @@ class Term(JsonObject):
         "memories" for memories that are read at a clock edge, "" for what is outside.
     event : str
         A counter of :data:`tritforge.hw.program.COUNTERS`, or of
-        :data:`tritforge.cost.components.HOST_EVENTS`.
+        :data:`tritforge.cost.components.DERIVED_EVENTS` or ``HOST_EVENTS``.
     what : str
         What the event is to the component.
     energy : Band
