@@ -383,8 +383,7 @@ class _Machine(Backend):
                     if layer is None
                     else self.golden.run_all(part)
                 )
-            for name in sources:
-                self._write(name, tensors[name][index % _CHUNK])
+            self._write({name: tensors[name][index % _CHUNK] for name in sources})
             if memory.schedule is not None:
                 numbers = _numbers(memory.schedule, layer)
                 counters, spent = self._stream(numbers, _part_of(progress, index, len(codes)))
@@ -418,7 +417,7 @@ class _Machine(Backend):
         parts: dict[str, list[NDArray[np.integer]]] = {place.name: [] for place in memory.layers}
         steps = len(codes) * len(memory.layers)
         for index, image in enumerate(codes):
-            self._write(self.compiled.network.input, image)
+            self._write({self.compiled.network.input: image})
             for number, place in enumerate(memory.layers):
                 _report(
                     progress,
@@ -442,8 +441,18 @@ class _Machine(Backend):
     def _load(self) -> Loading:
         """Write trits, row memory and program, once; how that went."""
 
+    def _write(self, tensors: Mapping[str, NDArray[np.integer]]) -> None:
+        """Write tensors that are there at once, each where it belongs."""
+        inside = {}
+        for name, codes in tensors.items():
+            if self.compiled.memory.tensors[name].external:
+                self.host.write(name, codes)
+            else:
+                inside[name] = codes
+        self._write_inside(inside)
+
     @abstractmethod
-    def _write(self, tensor: str, codes: NDArray[np.integer]) -> None: ...
+    def _write_inside(self, tensors: Mapping[str, NDArray[np.integer]]) -> None: ...
 
     @abstractmethod
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
@@ -528,11 +537,8 @@ class DeviceBackend(_Machine):
                 self._loading = Loading("back door", words)
         return self._loading
 
-    def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
-        if self._memory.tensors[tensor].external:
-            self.host.write(tensor, codes)
-        else:
-            self.device.write_tensor(self._memory, tensor, codes)
+    def _write_inside(self, tensors: Mapping[str, NDArray[np.integer]]) -> None:
+        self.device.write_tensors(self._memory, tensors)
 
     def _stream(
         self,
@@ -604,12 +610,9 @@ class InterpreterBackend(_Machine):
     def _load(self) -> Loading:
         return Loading("not modelled", port_word_count(self.compiled.memory))
 
-    def _write(self, tensor: str, codes: NDArray[np.integer]) -> None:
-        place = self.compiled.memory.tensors[tensor]
-        if place.external:
-            self.host.write(tensor, codes)
-            return
-        self._interpreter.load(place.base, self.compiled.memory.tensor_words(tensor, codes))
+    def _write_inside(self, tensors: Mapping[str, NDArray[np.integer]]) -> None:
+        for place, words in self.compiled.memory.words_by_place(tensors):
+            self._interpreter.load(place.base, words)
 
     def _execute(self, address: int, layers: int) -> tuple[list[dict[str, int]], int]:
         with self._executing():

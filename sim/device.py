@@ -7,7 +7,7 @@ between the native simulation, Amaranth's simulator and a board.
 import functools
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from tritforge.hw.protocol import (
 from tritforge.hw.unpacker import can_unpack
 from tritforge.hw.widths import COUNTER_SLOTS, PORT_WIDTH
 from tritforge.model_export.image import packing
-from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.emit import MemoryImage, TensorPlace
 from tritforge.model_export.memory.schedule import (
     Await,
     Load,
@@ -351,12 +351,20 @@ class Device:
         return counters + [kept[(slot + n) % config.layer_count] for n in range(left)]
 
     def write_tensor(self, image: MemoryImage, name: str, codes: NDArray[np.integer]) -> None:
-        """Write activation codes (channels, height, width).
+        """Write activation codes (channels, height, width); what lies beside them becomes zero."""
+        self.write_tensors(image, {name: codes})
 
-        Clusters that own none of its channels get zeros, unless nothing else was ever there.
+    def write_tensors(self, image: MemoryImage, tensors: Mapping[str, NDArray[np.integer]]) -> None:
+        """Write activation codes (channels, height, width) of tensors that are there at once.
+
+        Clusters that own none of their channels get zeros, unless nothing else was ever there.
         """
-        place = image.tensors[name]
-        words = image.tensor_words(name, codes)
+        for place, words in image.words_by_place(tensors):
+            self._write_place(image, place, words)
+
+    def _write_place(
+        self, image: MemoryImage, place: TensorPlace, words: NDArray[np.uint8]
+    ) -> None:
         shared = image.schedule is not None or any(
             other is not place
             and other.base < place.base + place.size

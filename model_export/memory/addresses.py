@@ -32,7 +32,8 @@ _NEVER = 1 << 40
 
 
 def lifetimes(network: Network, placement: Placement) -> Lifetimes:
-    """Layers, by number, that write each tensor (-1: the input) and that read it last.
+    """Layers, by number, that write each tensor first (-1: the input) and that read it last.
+    Tensors in one place are there as the first of them.
 
     Raises
     ------
@@ -43,42 +44,45 @@ def lifetimes(network: Network, placement: Placement) -> Lifetimes:
     died = {network.input: 0}
     for index, layer in enumerate(network.layers):
         for group in layer.groups:
-            died[group.source] = index
-            if group.source not in born:
+            place = placement.place(group.source)
+            died[place] = index
+            if place not in born:
                 raise ExportError(
                     f"layer {layer.name} reads tensor {group.source} before "
                     f"any layer has written it"
                 )
         if layer.output in placement.layouts:
-            born[layer.output] = index
-            died.setdefault(layer.output, index)
+            place = placement.place(layer.output)
+            born.setdefault(place, index)
+            died[place] = index
     return born, died
 
 
 def sizes(network: Network, placement: Placement) -> dict[str, int]:
-    """Words of every tensor in each slice."""
+    """Words of every tensor in each slice, of those in one place the first."""
     return {
         name: network.tensors[name].height * network.tensors[name].width * layout.words
         for name, layout in placement.layouts.items()
+        if placement.place(name) == name
     }
 
 
 def tensors_with_gaps(placement: Placement, config: Config) -> set[str]:
-    """Tensors of which some lane is read that no channel owns."""
+    """Tensors of which some lane is read that no channel owns, by the first in their place."""
     result = set()
-    owned = {}
+    owned: dict[str, NDArray[np.bool_]] = {}
     for name, layout in placement.layouts.items():
         mask = np.zeros((config.clusters, layout.words, config.scan_width), bool)
+        mask = owned.setdefault(placement.place(name), mask)
         mask[layout.cluster, layout.word, layout.lane] = True
-        owned[name] = mask
     for tiles in placement.tiles.values():
         for tile in tiles:
             for group in tile.groups:
-                layout = placement.layouts[group.source]
-                word, count, lanes = layout.read_range(group.channels, config)
-                read = owned[group.source][:, word : word + count].reshape(config.clusters, -1)
+                place = placement.place(group.source)
+                word, count, lanes = placement.read_range(group, config)
+                read = owned[place][:, word : word + count].reshape(config.clusters, -1)
                 if not read[:, : (count - 1) * config.scan_width + lanes].all():
-                    result.add(group.source)
+                    result.add(place)
     return result
 
 
@@ -96,11 +100,11 @@ def distances(network: Network, placement: Placement, config: Config) -> dict[tu
     born, died = lifetimes(network, placement)
     result = {}
     for index, layer in enumerate(network.layers):
-        if layer.output not in placement.layouts:
+        if layer.output not in placement.layouts or layer.output in placement.places:
             continue
         assert born[layer.output] == index
         for source in sorted({group.source for group in layer.groups}):
-            if died[source] == index:
+            if source not in placement.places and died[source] == index:
                 distance = _distance(network, placement, config, layer, source)
                 if distance is not None:
                     result[source, layer.output] = distance
@@ -119,7 +123,7 @@ def _distance(
         read: list[set[int]] = []
         for tile in tiles:
             ranges = [
-                placement.layouts[source].read_range(group.channels, config)[:2]
+                placement.read_range(group, config)[:2]
                 for group in tile.groups
                 if group.source == source
             ]

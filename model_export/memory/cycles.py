@@ -27,7 +27,7 @@ from tritforge.hw import timing
 from tritforge.hw.config import Config
 from tritforge.hw.program import DESTINATION, GEOMETRY, GROUP, LAYER, TILE, record_words
 from tritforge.model_export.memory.geometry import computed, pool_axis
-from tritforge.model_export.memory.placement import Placement, Tile, TileGroup, nonzero_trits
+from tritforge.model_export.memory.placement import Block, Placement, Tile, nonzero_trits
 from tritforge.model_export.network import Layer, Network
 
 __all__ = ["LayerCycles", "estimate_cycles", "estimate_layer"]
@@ -220,11 +220,6 @@ def _tile_work(
             fed = tile.accumulator // config.quarter_rows == group.quarter
         element[tile.rows[fed]] = tile.element[fed]
         source = network.tensors[group.source]
-        layout = placement.layouts[group.source]
-        density = densities.get(group.source)
-        density = np.ones(source.channels) if density is None else density
-        if not config.skip_zero_activations:
-            density = np.ones(source.channels)
         rule = layer.groups[group.group]
         inside = math.prod(
             float(rule.positions(axis, range(outputs), size)[1].sum(axis=1).mean())
@@ -232,51 +227,62 @@ def _tile_work(
                 ((layer.height, source.height), (layer.width, source.width))
             )
         )
-        first, count, _ = layout.read_range(group.channels, config)
-        own = np.flatnonzero((layout.word >= first) & (layout.word < first + count))
-        broadcast = np.bincount(layout.cluster[own], density[own], clusters)
-        work.broadcasts += inside * broadcast
+        first, count, _ = placement.read_range(group, config)
         # A word is empty if none of its channels is there; activations are taken for independent.
         quiet = np.zeros((clusters, count))
-        np.add.at(
-            quiet,
-            (layout.cluster[own], layout.word[own] - first),
-            np.log(np.maximum(1 - density[own], 1e-9)),
-        )
+        for name, _ in group.parts:
+            layout, density = placement.layouts[name], _density(network, name, densities, config)
+            own = np.flatnonzero((layout.word >= first) & (layout.word < first + count))
+            work.broadcasts += inside * np.bincount(layout.cluster[own], density[own], clusters)
+            np.add.at(
+                quiet,
+                (layout.cluster[own], layout.word[own] - first),
+                np.log(np.maximum(1 - density[own], 1e-9)),
+            )
         work.empty += inside * np.exp(quiet).sum(axis=1)
         work.words += inside * count
-        _add_trits(work, layer, tile, group, element, layout.cluster, density, inside)
+        for block in group.blocks:
+            name = layer.groups[block.group].source
+            density = _density(network, name, densities, config)
+            cluster = placement.layouts[name].cluster
+            _add_trits(work, layer, block, element, cluster, density, inside)
     return work
+
+
+def _density(
+    network: Network, name: str, densities: Mapping[str, NDArray[np.float64]], config: Config
+) -> NDArray[np.float64]:
+    """Part of a tensor's activations that are broadcast, by channel."""
+    found = densities.get(name) if config.skip_zero_activations else None
+    return np.ones(network.tensors[name].channels) if found is None else found
 
 
 def _add_trits(
     work: _TileWork,
     layer: Layer,
-    tile: Tile,
-    group: TileGroup,
+    block: Block,
     element: NDArray[np.int64],
     cluster: NDArray[np.int64],
     density: NDArray[np.float64],
     inside: float,
 ) -> None:
-    """Add one column group's additions, and their variances: an activation is there or not."""
+    """Add one block's additions, and their variances: an activation is there or not."""
     elements = work.adds.shape[1]
-    for block in group.blocks:
-        rule = layer.groups[block.group]
-        positions = 1 if rule.shared else rule.kernel[0] * rule.kernel[1]
-        rows = np.arange(*block.rows)
-        here = element[rows] >= 0
-        channels = np.arange(*block.channels)
-        by_element = np.zeros((elements, len(channels)))
-        for start, counts in nonzero_trits(layer, block):
-            part = slice(start, start + len(counts))
-            chosen = here[part]
-            np.add.at(by_element, element[rows[part][chosen]], counts[chosen])
-        # of a column: trits of each element, where its kernel position is inside
-        mean = by_element * density[channels] * (inside / positions)
-        each = by_element / positions
-        spread = mean * (1 - density[channels]) * np.maximum(each, 1)
-        for index in range(len(work.adds)):
-            own = cluster[channels] == index
-            work.adds[index] += mean[:, own].sum(axis=1)
-            work.spread[index] += spread[:, own].sum(axis=1)
+    rule = layer.groups[block.group]
+    positions = 1 if rule.shared else rule.kernel[0] * rule.kernel[1]
+    rows = np.arange(*block.rows)
+    here = element[rows] >= 0
+    channels = np.arange(*block.channels)
+    by_element = np.zeros((elements, len(channels)))
+    for start, counts in nonzero_trits(layer, block):
+        part = slice(start, start + len(counts))
+        chosen = here[part]
+        np.add.at(by_element, element[rows[part][chosen]], counts[chosen])
+    # of a column: trits of each element, where its kernel position is inside
+    mean = by_element * density[channels] * (inside / positions)
+    each = by_element / positions
+    spread = mean * (1 - density[channels]) * np.maximum(each, 1)
+    for index in range(len(work.adds)):
+        own = cluster[channels] == index
+        work.adds[index] += mean[:, own].sum(axis=1)
+        work.spread[index] += spread[:, own].sum(axis=1)

@@ -4,7 +4,7 @@ The result is what :doc:`hardware.md` describes: nothing in it refers to the net
 maps by which a host writes inputs and reads tensors and results.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -236,6 +236,19 @@ class MemoryImage:
             codes.reshape(place.channels, pixels).astype(np.int16) & 0xFF
         )
         return words.reshape(self.config.clusters, place.size, self.config.scan_width)
+
+    def words_by_place(
+        self, tensors: Mapping[str, NDArray[np.integer]]
+    ) -> list[tuple["TensorPlace", NDArray[np.uint8]]]:
+        """:meth:`tensor_words` of several tensors, those that lie side by side in one array, each
+        with the place of one of them."""
+        found: dict[int, tuple[TensorPlace, NDArray[np.uint8]]] = {}
+        for name, codes in tensors.items():
+            place, words = self.tensors[name], self.tensor_words(name, codes)
+            if place.base in found:
+                words |= found[place.base][1]
+            found[place.base] = place, words
+        return list(found.values())
 
     def input_words(self, codes: NDArray[np.integer]) -> NDArray[np.uint8]:
         """:meth:`tensor_words` of the network's input."""
@@ -501,7 +514,8 @@ class Emitter:
             bases = assign(size, times, 0 if tight else depth, overlapping, exclusive)
             needed = max(bases[name] + size[name] for name in bases)
             if needed <= depth:
-                return bases, bool(gaps - exclusive), needed
+                everywhere = {name: bases[placement.place(name)] for name in placement.layouts}
+                return everywhere, bool(gaps - exclusive), needed
         born, died = times
         live = [
             sum(size[name] for name in born if born[name] <= index <= died[name])
@@ -521,10 +535,9 @@ class Emitter:
 
     def columns(self, layer: Layer, group: TileGroup) -> Columns:
         """The columns of a group."""
-        layout = self.placement.layouts[group.source]
         rule = layer.groups[group.group]
         return Columns(
-            *layout.read_range(group.channels, self.config),
+            *self.placement.read_range(group, self.config),
             range(rule.kernel[0]),
             range(rule.kernel[1]),
             self.config.scan_width,
@@ -566,7 +579,6 @@ class Emitter:
         """(clusters, columns, slots): trits or weights of the ``chosen`` rows of a tile, each in
         its slot."""
         config = self.config
-        layout = self.placement.layouts[group.source]
         columns = self.columns(layer, group)
         first_word, step, count = columns.word, columns.step, columns.count
         positions = count // step
@@ -575,6 +587,7 @@ class Emitter:
             inside = (tile.rows >= block.rows[0]) & (tile.rows < block.rows[1])
             here = np.flatnonzero(inside & chosen)
             source: ColumnGroup = layer.groups[block.group]
+            layout = self.placement.layouts[source.source]
             channels = np.arange(*block.channels)
             cube = source.trits[tile.rows[here] - source.rows[0]][
                 :, block.channels[0] - source.channels[0] : block.channels[1] - source.channels[0]

@@ -14,10 +14,14 @@ memory sizes. All choices are deterministic.
   stands in a tile once for every quarter that it has a weight in.
 * *Layouts.* A tensor's channels are cut where a reader starts or stops; every such segment is
   spread evenly over all clusters, and starts a new word in each.
+* *Concatenations.* What a layer reads of several tensors with the same kernel and the same
+  coefficients needs no column group for each of them where their channels follow one another in the
+  words of a pixel. Such tensors lie side by side: they are one job of the walkers, and thin ones
+  share words.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,16 +50,13 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Segment:
-    """Channels [start, stop) of a tensor: words [word, word + words) of every pixel."""
+    """Channels [start, stop) of a tensor: in every cluster activations [first, first + lanes) of a
+    pixel's, counted over its words."""
 
     start: int
     stop: int
-    word: int
-    words: int
-
-    def lanes(self, clusters: int) -> int:
-        """Most channels of the segment that one cluster holds."""
-        return -(-(self.stop - self.start) // clusters)
+    first: int
+    lanes: int
 
 
 @dataclass(eq=False)
@@ -69,8 +70,8 @@ class Layout:
     word: NDArray[np.int64]
     lane: NDArray[np.int64]
 
-    def read_range(self, channels: Interval, config: Config) -> tuple[int, int, int]:
-        """(first word, word count, lanes used of the last word) that hold ``channels``.
+    def span(self, channels: Interval) -> Interval:
+        """Activations [first, stop) of a pixel's, in every cluster, that hold ``channels``.
 
         The interval must start and stop at segment borders.
         """
@@ -79,9 +80,7 @@ class Layout:
             for segment in self.segments
             if channels[0] <= segment.start and segment.stop <= channels[1]
         ]
-        first, last = inside[0], inside[-1]
-        lanes = last.lanes(config.clusters) - (last.words - 1) * config.scan_width
-        return first.word, last.word + last.words - first.word, lanes
+        return inside[0].first, inside[-1].first + inside[-1].lanes
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,8 @@ class TileGroup:
     """One column group of a super-group: trits of ``blocks`` over channels [start, stop).
 
     Geometry and coefficients are those of column group ``group``, which its blocks share. Of a wide
-    group ``quarter`` says which accumulators it feeds.
+    group ``quarter`` says which accumulators it feeds. Channels of ``further`` tensors follow,
+    where they lie side by side.
     """
 
     group: int
@@ -106,6 +106,12 @@ class TileGroup:
     channels: Interval
     blocks: list[Block]
     quarter: int | None = None
+    further: tuple[tuple[str, Interval], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, Interval], ...]:
+        """All that is read: tensors, and channels of them."""
+        return ((self.source, self.channels), *self.further)
 
 
 @dataclass(eq=False)
@@ -125,10 +131,24 @@ class Tile:
 
 @dataclass(eq=False)
 class Placement:
-    """Layouts by tensor name (not of the last layer's results) and tiles by layer name."""
+    """Layouts by tensor name (not of the last layer's results) and tiles by layer name.
+
+    ``places`` names, for a tensor beside others in one place, the first of them.
+    """
 
     layouts: dict[str, Layout]
     tiles: dict[str, list[Tile]]
+    places: dict[str, str] = field(default_factory=dict)
+
+    def place(self, tensor: str) -> str:
+        """The tensor whose address is that of ``tensor``."""
+        return self.places.get(tensor, tensor)
+
+    def read_range(self, group: TileGroup, config: Config) -> tuple[int, int, int]:
+        """(first word, word count, lanes used of the last word) that hold what a group reads."""
+        spans = [self.layouts[source].span(channels) for source, channels in group.parts]
+        first, last = spans[0][0] // config.scan_width, (spans[-1][1] - 1) // config.scan_width
+        return first, last + 1 - first, spans[-1][1] - last * config.scan_width
 
 
 @dataclass(eq=False)
@@ -318,8 +338,13 @@ def _layout(
     weights: NDArray[np.float64],
     work: NDArray[np.float64],
     config: Config,
+    taken: int = 0,
+    starts: set[int] | None = None,
 ) -> Layout:
     """Deal a tensor's channels to clusters, evenly for reader and producer.
+
+    ``taken`` activations of a pixel's are others'. Segments start a new word, or, where ``starts``
+    are given, those that start at one of these channels.
 
     ``weights`` (channels,) is what a channel costs the clusters that read it; ``work`` (channels,
     clusters) what the row that computes it costs the elements of each cluster, which share rows
@@ -334,8 +359,10 @@ def _layout(
     total = [0] * clusters
     class_count = {block: [0] * classes for block in blocks}
     block_load = {block: np.zeros((clusters, work.shape[1])) for block in blocks}
-    next_word = 0
+    position = taken
     for start, stop in itertools.pairwise(cuts):
+        if starts is None or start in starts:
+            position = -(-position // lanes) * lanes
         count = [0] * clusters
         load = np.zeros((clusters, 1))
         part = _relative(weights[start:stop, None]) * np.sqrt(max(1, work.shape[1]))
@@ -368,14 +395,13 @@ def _layout(
             load, block_load[block] = held[:, :1], held[:, 1:]
         for index in range(clusters):
             own = start + np.flatnonzero(cluster[start:stop] == index)
-            number = np.arange(len(own))
-            word[own] = next_word + number // lanes
+            number = position + np.arange(len(own))
+            word[own] = number // lanes
             lane[own] = number % lanes
         most = -(-(stop - start) // clusters)
-        words = -(-most // lanes)
-        segments.append(Segment(start, stop, next_word, words))
-        next_word += words
-    return Layout(name, next_word, tuple(segments), cluster, word, lane)
+        segments.append(Segment(start, stop, position, most))
+        position += most
+    return Layout(name, -(-position // lanes), tuple(segments), cluster, word, lane)
 
 
 def _relative(items: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -413,16 +439,16 @@ def _row_work(
     work = np.zeros((layer.rows, config.clusters))
     for part in parts:
         for tile_group in part.groups:
-            layout = layouts[tile_group.source]
             for block in tile_group.blocks:
                 group = layer.groups[block.group]
+                layout = layouts[group.source]
                 repeats = group.kernel[0] * group.kernel[1] if group.shared else 1
                 channels = slice(*block.channels)
                 share = np.zeros(
                     (block.channels[1] - block.channels[0], config.clusters), np.float32
                 )
                 share[np.arange(len(share)), layout.cluster[channels]] = (
-                    repeats * densities[tile_group.source][channels]
+                    repeats * densities[group.source][channels]
                 )
                 rows = work[slice(*block.rows)]
                 for first, nonzero in nonzero_trits(layer, block):
@@ -505,8 +531,116 @@ def _quartered(layer: Layer, tile: Tile, config: Config) -> Iterator[TileGroup]:
             yield replace(group, quarter=number)
 
 
+# ----- tensors that are read as one: a concatenation lies in one place, its parts side by side
+
+
+@dataclass(eq=False)
+class _Concatenation:
+    """Tensors side by side, in the order in which they are computed."""
+
+    tensors: list[str]
+    first_channel: dict[str, int] = field(default_factory=dict)
+    lanes: int = 0  # of a pixel that are taken so far, the same in every cluster
+
+
+def _concatenations(
+    network: Network, groups: Mapping[str, Iterable[list[TileGroup]]]
+) -> dict[str, _Concatenation]:
+    """By tensor, the concatenation that it is a part of.
+
+    ``groups`` are the column groups of every layer, by its name, for rows that are computed
+    together. The input stays alone, and so does what stands in another tensor's place.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for layer in network.layers:
+        for together in groups[layer.name]:
+            first: dict[tuple[object, ...], str] = {}
+            for group in together:
+                if group.source != network.input:
+                    other = first.setdefault(_column_key(network, layer, group), group.source)
+                    parent[root(group.source)] = root(other)
+    members: dict[str, list[str]] = {}
+    for layer in network.layers:
+        if layer.output in parent:
+            members.setdefault(root(layer.output), []).append(layer.output)
+    found = {}
+    for tensors in members.values():
+        if len(tensors) > 1:
+            one = _Concatenation(tensors)
+            start = 0
+            for name in tensors:
+                one.first_channel[name] = start
+                start += network.tensors[name].channels
+                found[name] = one
+    return found
+
+
+def _read_together(
+    network: Network,
+    layer: Layer,
+    groups: Iterable[TileGroup],
+    found: Mapping[str, _Concatenation],
+) -> list[TileGroup]:
+    """The groups, those whose channels follow one another in a concatenation being one."""
+    result: list[TileGroup] = []
+    kinds: dict[tuple[object, ...], list[TileGroup]] = {}
+    for group in groups:
+        if group.source in found:
+            key = (*_column_key(network, layer, group), id(found[group.source]))
+            kinds.setdefault(key, []).append(group)
+        else:
+            result.append(group)
+    for kind in kinds.values():
+        first = found[kind[0].source].first_channel
+        kind.sort(key=lambda group: first[group.source] + group.channels[0])
+        runs: list[TileGroup] = []
+        for group in kind:
+            if runs and _follows(runs[-1], group, first):
+                runs[-1] = replace(
+                    runs[-1],
+                    blocks=[*runs[-1].blocks, *group.blocks],
+                    further=(*runs[-1].further, (group.source, group.channels)),
+                )
+            else:
+                runs.append(group)
+        result += runs
+    return sorted(result, key=lambda group: group.group)
+
+
+def _column_key(network: Network, layer: Layer, group: TileGroup) -> tuple[object, ...]:
+    """Equal for groups of a layer that differ in their columns only."""
+    rule, source = layer.groups[group.group], network.tensors[group.source]
+    return (
+        rule.geometry,
+        rule.coefficient_plus,
+        rule.coefficient_minus,
+        rule.wide,
+        source.height,
+        source.width,
+        source.signed,
+    )
+
+
+def _follows(run: TileGroup, group: TileGroup, first: Mapping[str, int]) -> bool:
+    source, channels = run.parts[-1]
+    return first[source] + channels[1] == first[group.source] + group.channels[0]
+
+
+# ----- everything
+
+
 def place(
-    network: Network, config: Config, densities: dict[str, NDArray[np.float64]] | None = None
+    network: Network,
+    config: Config,
+    densities: dict[str, NDArray[np.float64]] | None = None,
+    *,
+    side_by_side: bool = True,
 ) -> Placement:
     """Deal channels to clusters and rows to tiles, elements and accumulators.
 
@@ -518,6 +652,9 @@ def place(
         The accelerator.
     densities : dict, optional
         Fraction of nonzero activations per channel, by tensor name; 1 where missing.
+    side_by_side : bool
+        Whether tensors that are read as one may lie in one place, which they all keep as long as
+        one of them is needed.
 
     Raises
     ------
@@ -558,9 +695,19 @@ def place(
             channel_weights[group.source][start:stop] += nonzero * density[group.source][start:stop]
         parts[layer.name] = _super_groups(layer, config)
         blocks[layer.output] = [part.rows for part in parts[layer.name]]
+    joined: dict[str, _Concatenation] = {}
+    if side_by_side:
+        together = {name: [part.groups for part in found] for name, found in parts.items()}
+        joined = _concatenations(network, together)
+    starts: dict[str, set[int]] = {name: set() for name in joined}
+    for layer in network.layers:
         for part in parts[layer.name]:
+            part.groups = _read_together(network, layer, part.groups, joined)
             for tile_group in part.groups:
-                reads[tile_group.source].add(tile_group.channels)
+                for name, channels in tile_group.parts:
+                    reads[name].add(channels)
+                if tile_group.source in joined:
+                    starts[tile_group.source].add(tile_group.channels[0])
 
     source = network.tensors[network.input]
     layouts = {
@@ -584,7 +731,8 @@ def place(
                 )
         work = _row_work(layer, parts[layer.name], layouts, density, config)
         if not layer.final:
-            layouts[layer.output] = _layout(
+            beside = joined.get(layer.output)
+            layout = layouts[layer.output] = _layout(
                 layer.output,
                 layer.rows,
                 reads[layer.output],
@@ -592,7 +740,14 @@ def place(
                 channel_weights[layer.output],
                 work,
                 config,
+                *(() if beside is None else (beside.lanes, starts[layer.output])),
             )
+            if beside is not None:
+                last = layout.segments[-1]
+                beside.lanes = last.first + last.lanes
+                for name in beside.tensors:
+                    if name in layouts:
+                        layouts[name].words = layout.words
         tiles[layer.name] = []
         for part in parts[layer.name]:
             rows = slice(*part.rows)
@@ -603,4 +758,5 @@ def place(
                 else layouts[layer.output].cluster[rows] % class_count
             )
             tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
-    return Placement(layouts, tiles)
+    places = {name: one.tensors[0] for name, one in joined.items()}
+    return Placement(layouts, tiles, places)

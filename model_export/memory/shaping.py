@@ -123,7 +123,8 @@ def shape_network(
 def _compiled(
     network: Network, shaped: Shaped, config: Config, *, resident: bool
 ) -> CompiledNetwork:
-    placement = place(shaped.network, config, shaped.densities)
+    # What is streamed goes and comes a tensor at a time.
+    placement = place(shaped.network, config, shaped.densities, side_by_side=resident)
     memory = fit(shaped.network, placement, config, resident=resident)
     return CompiledNetwork(network, _noted(memory, shaped.notes))
 

@@ -28,6 +28,8 @@ __all__ = ["EffectiveGroup", "effective_groups", "partial_bounds", "quantize"]
 _WORST_ROUNDING = 0.125
 #: Scales whose rounding differs by less than this are equally good; the largest is taken.
 _SAME_ROUNDING = 1e-4
+#: Numbers that differ by less, relatively, are one unit.
+_SAME_UNIT = 1e-12
 #: Accumulator bits that a last layer should keep to where its rows have different gains, so
 #: that 8 bits of its 32-bit results are left for the gains.
 _FINAL_ACCUMULATOR_WIDTH = RESULT_WIDTH - 8
@@ -108,6 +110,7 @@ def quantize(network: Network, config: Config, *, planes: bool = False) -> Netwo
         if layer.final:
             layers.append(_final(network, layer, config))
             continue
+        layer = _evened(network, layer)
         result = _coefficients(network, layer, config, config.accumulator_max)
         _set_bounds(network, result)
         _set_requantization(network, result, config)
@@ -139,6 +142,36 @@ def _final(network: Network, layer: Layer, config: Config) -> Layer:
 
 
 # ----- coefficients
+
+
+def _evened(network: Network, layer: Layer) -> Layer:
+    """The same layer with weights that take in their source's scale, as if all sources had one,
+    where every row has sources of one scale: the rows' gains take in the rest.
+
+    So a batch norm of several tensors has one coefficient, whatever their scales are.
+    """
+    scales = [network.tensors[group.source].scale for group in layer.groups]
+    if len(set(scales)) < 2:
+        return layer
+    common = max(scales)
+    factors = np.full(layer.rows, np.nan)
+    for group, scale in zip(layer.groups, scales, strict=True):
+        fed = np.arange(*group.rows)[group.trits.any(axis=(1, 2, 3))]
+        before = factors[fed]
+        if not (np.isnan(before) | (before == scale / common)).all():
+            return layer
+        factors[fed] = scale / common
+    groups = [
+        dataclasses.replace(
+            group,
+            wp=group.wp * common / scale,
+            wn=group.wn * common / scale,
+            step=group.step * common / scale,
+        )
+        for group, scale in zip(layer.groups, scales, strict=True)
+    ]
+    gain = layer.gain * np.where(np.isnan(factors), 1.0, factors)
+    return dataclasses.replace(layer, groups=groups, gain=gain)
 
 
 def _columns(group: ColumnGroup) -> tuple[object, ...]:
@@ -182,15 +215,21 @@ class _Units:
                 if group.wide:
                     largest = max(int(group.trits.max()), -int(group.trits.min()))
                 value = step * network.tensors[group.source].scale
-                if value not in self.values:
-                    self.values.append(value)
-                    self.multiples.append(multiple)
-                    self.largest.append(largest)
-                unit = self.values.index(value)
+                unit = self._unit(value)
                 self.multiples[unit] = max(self.multiples[unit], multiple)
                 self.largest[unit] = max(self.largest[unit], largest)
                 members.append(_Member(unit, multiple, 1 if weight > 0 else -1))
             self.members.append((members[0], members[1]))
+
+    def _unit(self, value: float) -> int:
+        """Index of a value, which is there already but for its last bits, or new."""
+        for index, known in enumerate(self.values):
+            if math.isclose(known, value, rel_tol=_SAME_UNIT):
+                return index
+        self.values.append(value)
+        self.multiples.append(0)
+        self.largest.append(0)
+        return len(self.values) - 1
 
     def worst_sums(self, network: Network, layer: Layer) -> NDArray[np.int64]:
         """(2 * rows, units): how often each unit's integer enters a row's largest positive and

@@ -179,10 +179,9 @@ class CycleModel:
         written: set[str] = set()
         for index, layer in enumerate(chosen):
             groups = self.network.layer(layer.name).groups
-            for source in sorted({group.source for group in groups}):
-                if source not in written:
-                    self._write(source, tensors[source], exact=True)
-                    written.add(source)
+            sources = {group.source for group in groups}
+            self._write_sources(sources - written, tensors, written, exact=True)
+            written |= sources
             before = self._memory.copy()
             outputs = None
             words = 0
@@ -225,14 +224,9 @@ class CycleModel:
         host = HostTensors(self.memory)
         inputs, keep = [], []
         if chosen.start:  # what the passes before have left
-            for source in sorted(
-                {
-                    group.source
-                    for group in self.network.layer(schedule.passes[chosen.start].layer).groups
-                }
-            ):
-                if not self.memory.tensors[source].external:
-                    self._write(source, tensors[source], exact=fresh)
+            groups = self.network.layer(schedule.passes[chosen.start].layer).groups
+            inside = {one.source for one in groups if not self.memory.tensors[one.source].external}
+            self._write_sources(inside, tensors, set(), exact=fresh)
         for number in chosen:
             one, layer = schedule.passes[number], self._passes[number]
             for strip in one.loads:
@@ -436,6 +430,21 @@ class CycleModel:
             own = np.flatnonzero(place.lane == lane)
             words[place.cluster[own], :, place.word[own]] |= bits[own]
         return words.reshape(self.config.clusters, -1)
+
+    def _write_sources(
+        self,
+        sources: set[str],
+        tensors: Mapping[str, NDArray[np.integer]],
+        written: set[str],
+        *,
+        exact: bool,
+    ) -> None:
+        """Tensors that a layer reads and the host has written; ``written`` are there already."""
+        bases = {self.memory.tensors[name].base for name in written}
+        for name in sorted(sources):
+            base = self.memory.tensors[name].base
+            self._write(name, tensors[name], exact=exact and base not in bases)
+            bases.add(base)
 
     def _write(self, name: str, codes: NDArray[np.integer], *, exact: bool) -> None:
         """Change a tensor's lanes in memory; with ``exact`` lanes of no channel become zero."""

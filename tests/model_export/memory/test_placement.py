@@ -72,6 +72,11 @@ def two_layers(groups, channels, rows, final_reads=None):
     )
 
 
+def place_in_pixel(layout, channels, config):
+    chosen = slice(*channels)
+    return layout.word[chosen] * config.scan_width + layout.lane[chosen]
+
+
 def test_invariants_on_random_networks():
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -91,8 +96,19 @@ def test_invariants_on_random_networks():
                     layout.cluster[part.start : part.stop], minlength=config.clusters
                 )
                 assert counts.max() - counts.min() <= 1
-                assert part.words == -(-int(counts.max()) // config.scan_width)
-            assert layout.words == sum(part.words for part in layout.segments)
+                assert part.lanes == int(counts.max())
+            last = layout.segments[-1]
+            assert layout.words >= -(-(last.first + last.lanes) // config.scan_width)
+        for first in set(placement.places.values()):
+            beside = [name for name in placement.places if placement.place(name) == first]
+            layouts = [placement.layouts[name] for name in beside]
+            assert len({layout.words for layout in layouts}) == 1
+            everything = [
+                place
+                for layout in layouts
+                for place in zip(layout.cluster, layout.word, layout.lane, strict=True)
+            ]
+            assert len(set(everything)) == len(everything)
         for item in network.layers:
             tiles = placement.tiles[item.name]
             rows = np.concatenate([tile.rows for tile in tiles])
@@ -105,6 +121,18 @@ def test_invariants_on_random_networks():
                     cluster = placement.layouts[item.output].cluster[tile.rows]
                     width = config.drain_width
                     assert np.array_equal(cluster % width, tile.element % width)
+            for tile in tiles:
+                for part in tile.groups:
+                    word, words, lanes = placement.read_range(part, config)
+                    stop = (word + words - 1) * config.scan_width + lanes
+                    assert 1 <= lanes <= config.scan_width
+                    positions = [
+                        place_in_pixel(placement.layouts[name], channels, config)
+                        for name, channels in part.parts
+                    ]
+                    assert min(found.min() for found in positions) >= word * config.scan_width
+                    assert max(found.max() for found in positions) + 1 == stop
+                    assert len({placement.place(name) for name, _ in part.parts}) == 1
             for number, column_group in enumerate(item.groups):
                 seen = np.zeros(column_group.trits.shape[:2], int)
                 done = set()
@@ -114,8 +142,13 @@ def test_invariants_on_random_networks():
                             if block.group != number or block in done:
                                 continue
                             done.add(block)
-                            assert part.channels[0] <= block.channels[0]
-                            assert block.channels[1] <= part.channels[1]
+                            ((_, stop),) = [
+                                channels
+                                for name, channels in part.parts
+                                if name == column_group.source
+                                and channels[0] <= block.channels[0] < channels[1]
+                            ]
+                            assert block.channels[1] <= stop
                             row, channel = column_group.rows[0], column_group.channels[0]
                             seen[
                                 block.rows[0] - row : block.rows[1] - row,
