@@ -26,7 +26,7 @@ def accesses(network, placement, config, layer, source):
                 read = set()
                 for group in (one for one in tile.groups if one.source == source):
                     rule = layer.groups[group.group]
-                    first, count, _ = layouts[source].read_range(group.channels, config)
+                    first, count, _ = placement.read_range(group, config)
                     (ys, y_in), (xs, x_in) = (
                         rule.positions(axis, [place], size)
                         for axis, place, size in (
