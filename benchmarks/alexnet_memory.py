@@ -33,7 +33,7 @@ class Prepared:
     def memory(self, config: Config) -> MemoryImage:
         """Memory contents for a configuration of the same widths, everything resident."""
         return compile_network(
-            self.network, config, self.densities, shaping=Shaping("stride"), resident=True
+            self.network, config, self.densities, shaping=Shaping("stride", "none"), resident=True
         ).memory
 
 

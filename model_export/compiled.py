@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tritforge.hw.config import Config
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.network import Network
+from tritforge.model_export.passes.blocks import in_blocks
 from tritforge.model_export.passes.fold import fold_input
 
 __all__ = ["CompiledNetwork"]
@@ -35,7 +36,11 @@ class CompiledNetwork:
     def computed(self) -> Network:
         """The network in the shape in which the memory contents compute it; all its tensors have
         the integers that they have in :attr:`network`."""
-        fold = self.memory.tensors[self.network.input].fold
-        if fold == self.network.tensors[self.network.input].fold or fold is None:
-            return self.network
-        return fold_input(self.network, fold)
+        network = self.network
+        blocks = {place.name: place.block for place in self.memory.layers if place.block != (1, 1)}
+        if blocks:
+            network = in_blocks(network, blocks)
+        fold = self.memory.tensors[network.input].fold
+        if fold is None or fold == network.tensors[network.input].fold:
+            return network
+        return fold_input(network, fold)

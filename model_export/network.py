@@ -31,6 +31,7 @@ from tritforge.model_export.functions import Function
 
 __all__ = [
     "Arrangement",
+    "Blocks",
     "ColumnGroup",
     "Fold",
     "Layer",
@@ -310,6 +311,49 @@ class Pool:
     width: int
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Pixels of a layer's output that its rows stand for, where these are more than one each.
+
+    Row ``(r*by + j)*bx + i`` at position (y, x) is channel r of output pixel
+    ``(origin(y) + j, origin(x) + i)``. Where blocks do not divide the output, the last ones lie at
+    its border, and some pixels are computed twice.
+    """
+
+    block: tuple[int, int]  # by, bx
+    height: int  # of the output
+    width: int
+
+    def __post_init__(self) -> None:
+        if not all(0 < block <= size for block, size in zip(self.block, self.size, strict=True)):
+            raise ValueError(f"blocks of {self.block} pixels do not fit an output of {self.size}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the output."""
+        return self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of a block."""
+        return self.block[0] * self.block[1]
+
+    @property
+    def divide(self) -> tuple[bool, bool]:
+        """Whether every row and column of the output is in one block only."""
+        y, x = (size % block == 0 for size, block in zip(self.size, self.block, strict=True))
+        return y, x
+
+    def count(self, axis: int) -> int:
+        """Blocks along an axis (0: rows, 1: columns)."""
+        return -(-self.size[axis] // self.block[axis])
+
+    def origin(self, axis: int) -> NDArray[np.int64]:
+        """First output row (column) of every block along an axis."""
+        first = np.arange(self.count(axis)) * self.block[axis]
+        return np.minimum(first, self.size[axis] - self.block[axis])
+
+
 @dataclass
 class Requantization:
     """Integers per row: ``clamp((acc * multiplier + bias + half) >> shift, low, high)``.
@@ -377,6 +421,21 @@ class Layer:
     note: str = ""  # what became of the weights, for the reader of a report
     weight_count: int = 0  # weights of the trained layer, 0 if it has none
     weight_error: float = 0.0  # largest |stored - trained| / largest |trained| weight
+    blocks: Blocks | None = field(default=None, metadata=SPARSE)  # set for one configuration only
+
+    @property
+    def block_pixels(self) -> int:
+        """Output pixels that its rows stand for, at each of its positions."""
+        return 1 if self.blocks is None else self.blocks.pixels
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of the tensor that it writes."""
+        if self.blocks is not None:
+            return self.rows // self.blocks.pixels, *self.blocks.size
+        if self.pool is not None:
+            return self.rows, self.pool.height, self.pool.width
+        return self.rows, self.height, self.width
 
     @property
     def relu(self) -> bool:

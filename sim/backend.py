@@ -508,10 +508,10 @@ class DeviceBackend(_Machine):
             simulation = super().run(codes, layer, progress, log)
         finally:
             self.device.link.observe(None)
-        widths = {one.name: one.pixels[1] for one in simulation.layers}
+        widths = {one.name: one.width for one in self.compiled.computed.layers}
         schedule = self._memory.schedule
         log += observer.records(
-            list(widths.items())
+            [(one.name, widths[one.name]) for one in simulation.layers]
             if schedule is None
             else [
                 (schedule.pass_name(number), widths[schedule.passes[number].layer])

@@ -65,7 +65,8 @@ class EventLogError(TritforgeError, ValueError):
 @dataclass(frozen=True, slots=True)
 class Record:
     """One event; ``time`` in clock cycles from the layer's first fetch, ``pixel`` is
-    ``y * width + x`` of the layer's output before pooling."""
+    ``y * width + x`` of the layer's output before pooling; of its blocks where it computes
+    several pixels at a time."""
 
     layer: str
     time: int

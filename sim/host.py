@@ -95,7 +95,8 @@ class HostTensors:
             )
             used = fields[fields[:, 0] == 1]
             owned = np.zeros((memory.config.clusters, place.words, memory.config.scan_width), bool)
-            owned[used[:, 1], used[:, 2], used[:, 3]] = True
+            # rows of a block of pixels go to several
+            owned[used[:, 1], used[:, 2] % place.words, used[:, 3]] = True
             self._lanes[key] = owned
         return self._lanes[key]
 

@@ -119,7 +119,8 @@ def _distance(
     if len(tiles) > 1:
         if words[0] != words[1]:
             return None
-        written = [set(placement.layouts[layer.output].word[tile.rows].tolist()) for tile in tiles]
+        word = placement.layouts[layer.output].word
+        written = [set(word[tile.rows // layer.block_pixels].tolist()) for tile in tiles]
         read: list[set[int]] = []
         for tile in tiles:
             ranges = [
@@ -143,11 +144,13 @@ def _written(layer: Layer, words: int) -> NDArray[np.int64]:
     for axis, size in enumerate((layer.height, layer.width)):
         pool = pool_axis(layer.pool, axis)
         places = np.arange(size)
-        if pool is not None:
+        if layer.blocks is not None:
+            places = layer.blocks.origin(axis) + layer.blocks.block[axis] - 1
+        elif pool is not None:
             _, stride, padding, pooled = pool
             places = np.minimum((places + padding) // stride, pooled - 1)
         last.append(places)
-    width = layer.width if layer.pool is None else layer.pool.width
+    width = layer.output_shape[2]
     ends = (last[0][:, None] * width + last[1] + 1) * words
     result: NDArray[np.int64] = np.maximum.accumulate(ends.ravel())
     return result

@@ -104,7 +104,8 @@ def estimate_layer(
         work = _tile_work(network, layer, tile, placement, config, densities or {})
         written: float = 0.0
         if not layer.final:
-            slices = placement.layouts[layer.output].cluster[tile.rows]
+            channels = tile.rows // layer.block_pixels
+            slices = placement.layouts[layer.output].cluster[channels]
             written = float(np.bincount(slices).max()) * windows
         sequencer = _sequencer(layer, tile, config)
         # Where no job waits in front of the walkers, they wait for some of it; with one port, words
@@ -241,11 +242,15 @@ def _tile_work(
             )
         work.empty += inside * np.exp(quiet).sum(axis=1)
         work.words += inside * count
+        fed = element
+        if group.quarter is not None:  # only these of each element's rows
+            fed = element.copy()
+            fed[tile.rows[tile.accumulator // config.quarter_rows != group.quarter]] = -1
         for block in group.blocks:
             name = layer.groups[block.group].source
             density = _density(network, name, densities, config)
             cluster = placement.layouts[name].cluster
-            _add_trits(work, layer, block, element, cluster, density, inside)
+            _add_trits(work, layer, block, fed, cluster, density, inside)
     return work
 
 
@@ -276,8 +281,10 @@ def _add_trits(
     by_element = np.zeros((elements, len(channels)))
     for start, counts in nonzero_trits(layer, block):
         part = slice(start, start + len(counts))
-        chosen = here[part]
-        np.add.at(by_element, element[rows[part][chosen]], counts[chosen])
+        chosen = np.flatnonzero(here[part])
+        share = np.zeros((elements, len(chosen)), np.float32)
+        share[element[rows[part][chosen]], np.arange(len(chosen))] = 1
+        by_element += share @ counts[chosen]
     # of a column: trits of each element, where its kernel position is inside
     mean = by_element * density[channels] * (inside / positions)
     each = by_element / positions

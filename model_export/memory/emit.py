@@ -130,6 +130,7 @@ class LayerPlace:
     accumulator_low: int  # over all rows, for any input
     accumulator_high: int
     note: str = field(default="", metadata=SPARSE)  # how it is computed, where not as it stands
+    block: tuple[int, int] = field(default=(1, 1), metadata=SPARSE)  # output pixels of a position
 
 
 @dataclass(eq=False)
@@ -321,9 +322,7 @@ class Window:
     @classmethod
     def whole(cls, layer: Layer) -> "Window":
         """All of a layer."""
-        return cls(
-            range(layer.height), range(layer.height if layer.pool is None else layer.pool.height)
-        )
+        return cls(range(layer.height), range(layer.output_shape[1]))
 
 
 #: Where tensors are: the address of the first row that is there, and which that is.
@@ -418,11 +417,7 @@ class Emitter:
                 )
             if not layer.final:
                 tensor = network.tensors[layer.output]
-                expected = (
-                    (layer.rows, layer.height, layer.width)
-                    if layer.pool is None
-                    else (layer.rows, layer.pool.height, layer.pool.width)
-                )
+                expected = layer.output_shape
                 if expected != (tensor.channels, tensor.height, tensor.width):
                     raise ExportError(
                         f"layer {layer.name} computes {expected}, but tensor {tensor.name} is "
@@ -687,6 +682,7 @@ class Emitter:
                     column_count,
                     len(rows) - row_start,
                     *bounds[layer.name],
+                    block=(1, 1) if layer.blocks is None else layer.blocks.block,
                 )
             )
             if layer.final:
@@ -727,9 +723,8 @@ class Emitter:
 
     def pixels(self, layer: Layer, window: Window) -> int:
         """Output pixels that a tile computes."""
-        pooled_width = layer.width if layer.pool is None else layer.pool.width
         return computed(window.rows, pool_axis(layer.pool, 0), window.places) * computed(
-            range(layer.width), pool_axis(layer.pool, 1), range(pooled_width)
+            range(layer.width), pool_axis(layer.pool, 1), range(layer.output_shape[2])
         )
 
     def tensor_place(self, name: str, base: int, external: bool = False) -> TensorPlace:
@@ -765,12 +760,12 @@ class Emitter:
         the number of its activation table if it has one."""
         rule = layer.requantization
         assert rule is not None
-        pooled_width = layer.width if layer.pool is None else layer.pool.width
+        width = layer.output_shape[2]
         step_x = step_y = 0
         base = result_base
         if not layer.final:
             step_x = self.placement.layouts[layer.output].words
-            step_y = pooled_width * step_x
+            step_y = width * step_x
             base = held[layer.output][0]
         return encode_words(
             LAYER,
@@ -784,13 +779,9 @@ class Emitter:
             high=0 if layer.final else rule.high,
             out_height=len(window.rows),
             out_width=layer.width,
-            destination_y=tables.add(
-                destination(window.rows, pool_axis(layer.pool, 0), step_y, window.places)
-            ),
+            destination_y=tables.add(destination(layer, 0, window.rows, step_y, window.places)),
             destination_x=tables.add(
-                destination(
-                    range(layer.width), pool_axis(layer.pool, 1), step_x, range(pooled_width)
-                )
+                destination(layer, 1, range(layer.width), step_x, range(width))
             ),
             step_x=step_x,
             step_y=step_y,
@@ -856,19 +847,22 @@ class Emitter:
             [0] * (lane_words * config.drain_width) for _ in range(tile.rows_used * config.blocks)
         ]
         target = None if layer.final else self.placement.layouts[layer.output]
+        # Rows of a block go to the pixels behind its first.
+        row_words = 0 if target is None else layer.output_shape[2] * target.words
+        across = 1 if layer.blocks is None else layer.blocks.block[1]
         for row, element, accumulator in zip(
             tile.rows.tolist(), tile.element.tolist(), tile.accumulator.tolist(), strict=True
         ):
             shift = int(rule.shift[row])
-            place = (
-                {}
-                if target is None
-                else {
-                    "cluster": int(target.cluster[row]),
-                    "word": int(target.word[row]),
-                    "lane": int(target.lane[row]),
+            place = {}
+            if target is not None:
+                channel, pixel = divmod(row, layer.block_pixels)
+                down, right = divmod(pixel, across)
+                place = {
+                    "cluster": int(target.cluster[channel]),
+                    "word": int(target.word[channel]) + down * row_words + right * target.words,
+                    "lane": int(target.lane[channel]),
                 }
-            )
             packed = encode(
                 layout,
                 multiplier=int(rule.multiplier[row]),

@@ -21,7 +21,7 @@ memory sizes. All choices are deterministic.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
     "TileGroup",
     "nonzero_trits",
     "place",
+    "place_layer",
 ]
 
 Interval = tuple[int, int]
@@ -206,6 +207,7 @@ def _row_intervals(layer: Layer, families: list[_Family], config: Config) -> lis
     for family in families:
         start, stop = family.rows
         cuttable[start + 1 : stop] &= (family.low <= family.high)[1:-1]
+    cuttable[np.arange(layer.rows + 1) % layer.block_pixels != 0] = False  # a channel's rows
     cuts = np.flatnonzero(cuttable).tolist()
     tile_count = -(-layer.rows // config.slots)
     target = -(-layer.rows // tile_count)
@@ -470,22 +472,15 @@ def _tiles(
     most = int(np.bincount(classes, minlength=class_count).max())
     tile_count = max(-(-count // config.slots), -(-most // (per_class * config.rows)))
     relative = _relative(work)
-    tile_of = np.zeros(count, np.int64)
-    element = np.zeros(count, np.int64)
-    filled = np.zeros((tile_count, config.elements), np.int64)
-    for which in range(class_count):
-        members = np.flatnonzero(classes == which)
-        # Bins are the class's elements in every tile, in turn, so that all tiles fill evenly.
-        own = np.arange(which, config.elements, class_count)
-        base, extra = divmod(len(members), tile_count * per_class)
-        order = np.argsort(filled.sum(axis=1), kind="stable")
-        room = np.full((tile_count, per_class), base)
-        for index in range(extra):
-            room[order[index % tile_count], index // tile_count] += 1
-        chosen = deal(relative[members], room.ravel().tolist())
-        tile_of[members] = chosen // per_class
-        element[members] = own[chosen % per_class]
-        filled[:, own] += room
+    if tile_count > 1 and layer.block_pixels > 1:
+        tile_of = _channel_tiles(layer, classes, class_count, relative, config)
+        tile_count = int(tile_of.max()) + 1
+        element = np.zeros(count, np.int64)
+        for number in range(tile_count):
+            own = np.flatnonzero(tile_of == number)
+            _, element[own] = _deal_rows(classes[own], class_count, relative[own], 1, config)
+    else:
+        tile_of, element = _deal_rows(classes, class_count, relative, tile_count, config)
     tiles = []
     for number in range(tile_count):
         rows = np.flatnonzero(tile_of == number)
@@ -501,6 +496,63 @@ def _tiles(
             ]
         tiles.append(tile)
     return tiles
+
+
+def _deal_rows(
+    classes: NDArray[np.int64],
+    class_count: int,
+    work: NDArray[np.float64],
+    tile_count: int,
+    config: Config,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tile and element of every row."""
+    per_class = config.elements // class_count
+    tile_of = np.zeros(len(classes), np.int64)
+    element = np.zeros(len(classes), np.int64)
+    filled = np.zeros((tile_count, config.elements), np.int64)
+    for which in range(class_count):
+        members = np.flatnonzero(classes == which)
+        # Bins are the class's elements in every tile, in turn, so that all tiles fill evenly.
+        own = np.arange(which, config.elements, class_count)
+        base, extra = divmod(len(members), tile_count * per_class)
+        order = np.argsort(filled.sum(axis=1), kind="stable")
+        room = np.full((tile_count, per_class), base)
+        for index in range(extra):
+            room[order[index % tile_count], index // tile_count] += 1
+        chosen = deal(work[members], room.ravel().tolist())
+        tile_of[members] = chosen // per_class
+        element[members] = own[chosen % per_class]
+        filled[:, own] += room
+    return tile_of, element
+
+
+def _channel_tiles(
+    layer: Layer,
+    classes: NDArray[np.int64],
+    class_count: int,
+    work: NDArray[np.float64],
+    config: Config,
+) -> NDArray[np.int64]:
+    """Tile of every row of a layer in blocks: a channel's rows are in one, so that a pass that
+    computes some tiles writes whole channels."""
+    pixels = layer.block_pixels
+    channels = classes[::pixels]
+    each = work.reshape(len(channels), pixels, -1).sum(axis=1)
+    room = config.elements // class_count * config.rows // pixels  # channels of a class in a tile
+    if not room:
+        raise ExportError(
+            f"layer {layer.name} is to compute {pixels} pixels at a time; configuration "
+            f"{config.name} has {config.elements // class_count * config.rows} accumulators for a "
+            f"channel"
+        )
+    most = int(np.bincount(channels, minlength=class_count).max())
+    count = -(-most // room)
+    tile_of = np.zeros(len(channels), np.int64)
+    for which in range(class_count):
+        members = np.flatnonzero(channels == which)
+        shares = [len(part) for part in np.array_split(members, count)]
+        tile_of[members] = deal(each[members], shares)
+    return np.repeat(tile_of, pixels)
 
 
 def _order_rows(tile: Tile, work: NDArray[np.float64]) -> None:
@@ -544,12 +596,13 @@ class _Concatenation:
 
 
 def _concatenations(
-    network: Network, groups: Mapping[str, Iterable[list[TileGroup]]]
+    network: Network, groups: Mapping[str, Iterable[list[TileGroup]]], given: Collection[str]
 ) -> dict[str, _Concatenation]:
     """By tensor, the concatenation that it is a part of.
 
     ``groups`` are the column groups of every layer, by its name, for rows that are computed
-    together. The input stays alone, and so does what stands in another tensor's place.
+    together, ``given`` tensors that no layer computes. The input stays alone, and so does what
+    stands in another tensor's place.
     """
     parent: dict[str, str] = {}
 
@@ -566,9 +619,10 @@ def _concatenations(
                     other = first.setdefault(_column_key(network, layer, group), group.source)
                     parent[root(group.source)] = root(other)
     members: dict[str, list[str]] = {}
-    for layer in network.layers:
-        if layer.output in parent:
-            members.setdefault(root(layer.output), []).append(layer.output)
+    outputs = [layer.output for layer in network.layers]
+    for name in (*(one for one in network.tensors if one in given), *outputs):
+        if name in parent:
+            members.setdefault(root(name), []).append(name)
     found = {}
     for tensors in members.values():
         if len(tensors) > 1:
@@ -635,12 +689,31 @@ def _follows(run: TileGroup, group: TileGroup, first: Mapping[str, int]) -> bool
 # ----- everything
 
 
+def place_layer(
+    network: Network,
+    layer: Layer,
+    config: Config,
+    densities: Mapping[str, NDArray[np.float64]] | None = None,
+) -> Placement:
+    """One layer by itself: the tensors that it reads are laid out for it alone, and what it writes
+    for nobody. Parameters and errors as of :func:`place`."""
+    sources = {group.source for group in layer.groups}
+    tensors = {
+        name: tensor
+        for name, tensor in network.tensors.items()
+        if name in sources or name in (network.input, layer.output)
+    }
+    alone = replace(network, layers=[layer], tensors=tensors)
+    return place(alone, config, densities, given=sources)
+
+
 def place(
     network: Network,
     config: Config,
-    densities: dict[str, NDArray[np.float64]] | None = None,
+    densities: Mapping[str, NDArray[np.float64]] | None = None,
     *,
     side_by_side: bool = True,
+    given: Collection[str] = (),
 ) -> Placement:
     """Deal channels to clusters and rows to tiles, elements and accumulators.
 
@@ -655,6 +728,8 @@ def place(
     side_by_side : bool
         Whether tensors that are read as one may lie in one place, which they all keep as long as
         one of them is needed.
+    given : names, optional
+        Tensors that are there from the beginning, besides the input.
 
     Raises
     ------
@@ -664,8 +739,8 @@ def place(
     """
     density: dict[str, NDArray[np.float64]] = {}
     for name, tensor in network.tensors.items():
-        given = (densities or {}).get(name)
-        values = np.ones(tensor.channels) if given is None else np.asarray(given, np.float64)
+        known = (densities or {}).get(name)
+        values = np.ones(tensor.channels) if known is None else np.asarray(known, np.float64)
         if values.shape != (tensor.channels,):
             raise ExportError(
                 f"the activation densities of tensor {name} have shape "
@@ -694,11 +769,14 @@ def place(
             start, stop = group.channels
             channel_weights[group.source][start:stop] += nonzero * density[group.source][start:stop]
         parts[layer.name] = _super_groups(layer, config)
-        blocks[layer.output] = [part.rows for part in parts[layer.name]]
+        pixels = layer.block_pixels
+        blocks[layer.output] = [
+            (part.rows[0] // pixels, part.rows[1] // pixels) for part in parts[layer.name]
+        ]
     joined: dict[str, _Concatenation] = {}
     if side_by_side:
         together = {name: [part.groups for part in found] for name, found in parts.items()}
-        joined = _concatenations(network, together)
+        joined = _concatenations(network, together, given)
     starts: dict[str, set[int]] = {name: set() for name in joined}
     for layer in network.layers:
         for part in parts[layer.name]:
@@ -709,18 +787,30 @@ def place(
                 if tile_group.source in joined:
                     starts[tile_group.source].add(tile_group.channels[0])
 
-    source = network.tensors[network.input]
-    layouts = {
-        source.name: _layout(
-            source.name,
-            source.channels,
-            reads[source.name],
-            blocks[source.name],
-            channel_weights[source.name],
-            np.zeros((source.channels, 0)),
+    layouts: dict[str, Layout] = {}
+
+    def lay_out(name: str, work: NDArray[np.float64]) -> None:
+        beside = joined.get(name)
+        layout = layouts[name] = _layout(
+            name,
+            len(work),
+            reads[name],
+            blocks[name],
+            channel_weights[name],
+            work,
             config,
+            *(() if beside is None else (beside.lanes, starts[name])),
         )
-    }
+        if beside is not None:
+            last = layout.segments[-1]
+            beside.lanes = last.first + last.lanes
+            for other in beside.tensors:
+                if other in layouts:
+                    layouts[other].words = layout.words
+
+    for name, tensor in network.tensors.items():
+        if name == network.input or name in given:
+            lay_out(name, np.zeros((tensor.channels, 0)))
     tiles: dict[str, list[Tile]] = {}
     for layer in network.layers:
         for group in layer.groups:
@@ -730,24 +820,9 @@ def place(
                     f"layer has written it"
                 )
         work = _row_work(layer, parts[layer.name], layouts, density, config)
+        pixels = layer.block_pixels
         if not layer.final:
-            beside = joined.get(layer.output)
-            layout = layouts[layer.output] = _layout(
-                layer.output,
-                layer.rows,
-                reads[layer.output],
-                blocks[layer.output],
-                channel_weights[layer.output],
-                work,
-                config,
-                *(() if beside is None else (beside.lanes, starts[layer.output])),
-            )
-            if beside is not None:
-                last = layout.segments[-1]
-                beside.lanes = last.first + last.lanes
-                for name in beside.tensors:
-                    if name in layouts:
-                        layouts[name].words = layout.words
+            lay_out(layer.output, work.reshape(-1, pixels, config.clusters).sum(axis=1))
         tiles[layer.name] = []
         for part in parts[layer.name]:
             rows = slice(*part.rows)
@@ -755,7 +830,7 @@ def place(
             classes = (
                 np.zeros(part.rows[1] - part.rows[0], np.int64)
                 if layer.final
-                else layouts[layer.output].cluster[rows] % class_count
+                else np.repeat(layouts[layer.output].cluster, pixels)[rows] % class_count
             )
             tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
     places = {name: one.tensors[0] for name, one in joined.items()}

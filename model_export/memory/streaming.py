@@ -382,6 +382,7 @@ class _Streamer:
                     ),
                     sum(plan.row_count for plan in own if plan.row_parts),
                     *bounds[layer.name],
+                    block=(1, 1) if layer.blocks is None else layer.blocks.block,
                 )
             )
         schedule = Schedule(
@@ -441,7 +442,9 @@ class _Streamer:
             return ()
         tiles = self.placement.tiles[plan.layer.name]
         rows = np.concatenate([tiles[tile].rows for tile in range(*plan.tiles)])
-        return tuple(np.unique(self.placement.layouts[plan.output.tensor].cluster[rows]).tolist())
+        channels = np.unique(rows // plan.layer.block_pixels)
+        own = self.placement.layouts[plan.output.tensor].cluster[channels]
+        return tuple(np.unique(own).tolist())
 
     def passes(self, layer: Layer, buffers: Buffers) -> Iterator[_Plan]:
         """The passes of a layer, in order."""

@@ -73,13 +73,19 @@ class StripPlanner:
                 low, high = min(low, int(read.min())), max(high, int(read.max()) + 1)
         return range(low, high) if low < high else range(1)
 
+    def most_strips(self, layer: Layer) -> int:
+        """Rows, or rows of blocks, of a layer's output: what it can be cut into."""
+        return layer.height if layer.blocks is not None else layer.output_shape[1]
+
     def windows(self, layer: Layer, count: int) -> list[Window]:
-        """A layer's output cut evenly into ``count`` strips."""
-        whole = Window.whole(layer)
+        """A layer's output cut evenly into ``count`` strips, at most :meth:`most_strips`."""
         result = []
-        for part in np.array_split(np.arange(len(whole.places)), count):
+        for part in np.array_split(np.arange(self.most_strips(layer)), count):
             places = range(int(part[0]), int(part[-1]) + 1)
             rows = places
+            if layer.blocks is not None:
+                origin = layer.blocks.origin(0)
+                places = range(int(origin[part[0]]), int(origin[part[-1]]) + layer.blocks.block[0])
             if layer.pool is not None:
                 kernel, stride, padding = (
                     values[0]
@@ -127,7 +133,7 @@ class StripPlanner:
             candidates = [name for name in bases if born[name] <= problem <= died[name]]
             if not candidates:
                 layer = network.layers[problem]
-                window = self.windows(layer, len(Window.whole(layer).places))
+                window = self.windows(layer, self.most_strips(layer))
                 raise too_small(
                     self.config,
                     self.network,
@@ -177,7 +183,7 @@ class StripPlanner:
         fewest cycles; None: no room even for single rows."""
         depth = self.config.activation_depth
         best: tuple[float, Buffers] | None = None
-        most = len(Window.whole(layer).places)
+        most = self.most_strips(layer)
         if not (external & {layer.output, *(group.source for group in layer.groups)}):
             most = 1
         for count in range(1, most + 1):

@@ -17,6 +17,7 @@ from tests.model_export.networks import (
     random_codes,
     random_config,
     random_network,
+    random_shape,
     streamed,
 )
 from tritforge.hw.config import Config
@@ -27,7 +28,6 @@ from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import emit_streamed
 from tritforge.model_export.network import Network
-from tritforge.model_export.passes.fold import fold_candidates, fold_input
 
 __all__ = ["FEATURES", "FEW", "MANY", "Case", "draw", "features"]
 
@@ -95,9 +95,9 @@ def _cases(rng: np.random.Generator, config: Config, seed: int) -> Iterator[Case
         }
         tight = number % 3 == 2  # as if memory were short: outputs on their sources
         memory = compile_network(network, config, densities, tight=tight)
-        shaped = _shaped(np.random.default_rng([seed, number, 23]), network)
+        shaped = random_shape(np.random.default_rng([seed, number, 23]), network)
         if shaped is not network:
-            densities.pop(network.input, None)
+            densities.pop(network.input, None)  # its channels may be others
             with contextlib.suppress(ExportError):  # it does not fit in this shape
                 memory = compile_network(shaped, config, densities, tight=tight)
         yield Case(network, memory, _inputs(codes, number == 1))
@@ -108,7 +108,7 @@ def _streamed_cases(rng: np.random.Generator, config: Config, seed: int) -> Iter
     other = np.random.default_rng([seed, 23])
     network = random_network(rng, config)
     try:
-        memory = streamed(rng, _shaped(other, network), config)
+        memory = streamed(rng, random_shape(other, network), config)
     except ExportError:  # it does not fit in another shape
         memory = streamed(rng, network, config)
     small = memory.config
@@ -116,7 +116,7 @@ def _streamed_cases(rng: np.random.Generator, config: Config, seed: int) -> Iter
         yield Case(network, memory, _inputs(random_codes(rng, network), number == 1))
         for _ in range(100):
             network = random_network(rng, config)
-            shaped = _shaped(other, network)
+            shaped = random_shape(other, network)
             try:
                 memory = emit_streamed(shaped, place(shaped, small), small)
                 break
@@ -124,14 +124,6 @@ def _streamed_cases(rng: np.random.Generator, config: Config, seed: int) -> Iter
                 pass
         else:
             return  # nothing else fits: its own network was enough
-
-
-def _shaped(rng: np.random.Generator, network: Network) -> Network:
-    """The network in another shape, where it has any and by chance."""
-    folds = fold_candidates(network)
-    if not folds or rng.random() < 0.3:
-        return network
-    return fold_input(network, folds[int(rng.integers(len(folds)))])
 
 
 def _inputs(codes: NDArray[np.int64], is_zero: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -176,6 +168,15 @@ FEATURES = frozenset(
         "streamed without skipping",
         "zero input",
         "signed input",
+        "blocks of pixels",
+        "blocks that do not divide their output",
+        "blocks of depthwise rows",
+        "blocks of several groups",
+        "blocks of strided kernels",
+        "blocks of shared trits",
+        "blocks on an unfolded input",
+        "blocks in several tiles",
+        "blocks streamed",
         "blocks of the input folded",
         "windows of the input unfolded",
         "unfolded windows streamed",
@@ -234,11 +235,43 @@ FEATURES = frozenset(
 )
 
 
+def _shape_features(case: Case) -> dict[str, bool]:
+    """Those of the shape in which the network is computed."""
+    network, is_streamed = case.network, case.memory.schedule is not None
+    fold = case.memory.tensors[network.input].fold
+    computed = case.compiled.computed
+    blocks = [layer.blocks for layer in computed.layers if layer.blocks is not None]
+    names = {layer.name for layer in computed.layers if layer.blocks is not None}
+    in_blocks = [layer for layer in network.layers if layer.name in names]
+    return {
+        "blocks of pixels": bool(blocks),
+        "blocks that do not divide their output": any(not all(one.divide) for one in blocks),
+        "blocks of depthwise rows": any(layer.kind == "depthwise" for layer in in_blocks),
+        "blocks of several groups": any(len(layer.groups) > 1 for layer in in_blocks),
+        "blocks of strided kernels": any(
+            max(group.stride) > 1 for layer in in_blocks for group in layer.groups
+        ),
+        "blocks of shared trits": any(
+            group.shared for layer in in_blocks for group in layer.groups
+        ),
+        "blocks on an unfolded input": any(
+            group.source == network.input for layer in in_blocks for group in layer.groups
+        )
+        and fold is not None,
+        "blocks in several tiles": any(
+            place.tiles > 1 for place in case.memory.layers if place.block != (1, 1)
+        ),
+        "blocks streamed": is_streamed and bool(blocks),
+        "blocks of the input folded": fold is not None and fold.step is None,
+        "windows of the input unfolded": fold is not None and fold.step is not None,
+        "unfolded windows streamed": is_streamed and fold is not None and fold.step is not None,
+    }
+
+
 def features(case: Case) -> set[str]:
     """What of :data:`FEATURES` a case has."""
     config, network, schedule = case.memory.config, case.network, case.memory.schedule
     is_streamed = schedule is not None
-    fold = case.memory.tensors[network.input].fold
     skips = config.skip_zero_weights and config.skip_zero_activations
     groups = [group for layer in network.layers for group in layer.groups]
     pools = [layer.pool for layer in network.layers if layer.pool is not None]
@@ -302,9 +335,7 @@ def features(case: Case) -> set[str]:
         "streamed without skipping": is_streamed and not skips,
         "zero input": not case.inputs[0].any(),
         "signed input": network.tensors[network.input].signed,
-        "blocks of the input folded": fold is not None and fold.step is None,
-        "windows of the input unfolded": fold is not None and fold.step is not None,
-        "unfolded windows streamed": is_streamed and fold is not None and fold.step is not None,
+        **_shape_features(case),
         "signed tensor": any(
             tensor.signed for name, tensor in network.tensors.items() if name != network.input
         ),

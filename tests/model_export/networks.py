@@ -22,6 +22,8 @@ from tritforge.model_export.network import (
     Tensor,
     Window,
 )
+from tritforge.model_export.passes.blocks import allows_blocks, in_blocks
+from tritforge.model_export.passes.fold import fold_candidates, fold_input
 from tritforge.model_export.passes.quantize import partial_bounds
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "random_codes",
     "random_config",
     "random_network",
+    "random_shape",
     "reference_run",
     "streamed",
     "windows_network",
@@ -584,6 +587,21 @@ def random_network(rng, config, max_layers=5, max_channels=30, max_size=8) -> Ne
             continue
         return builder.network
     raise AssertionError(f"no random network fits {config}")
+
+
+def random_shape(rng, network):
+    """The network in another shape, by chance and where it has any: some layers in blocks of
+    pixels, its input folded."""
+    blocks = {}
+    for layer in network.layers:
+        block = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+        if rng.random() < 0.6 and block != (1, 1) and allows_blocks(layer, block):
+            blocks[layer.name] = block
+    network = in_blocks(network, blocks) if blocks else network
+    folds = fold_candidates(network)
+    if not folds or rng.random() < 0.3:
+        return network
+    return fold_input(network, folds[int(rng.integers(len(folds)))])
 
 
 def streamed(rng, network, config):

@@ -110,6 +110,14 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     "elements have multipliers: to compare with.",
 )
 @click.option(
+    "--blocks",
+    default="auto",
+    metavar="auto|none|ROWSxCOLUMNS",
+    show_default=True,
+    help="Output pixels that layers of few rows compute at a time: as many as should take the "
+    "fewest cycles, one, or for instance 2x2 in every layer that can.",
+)
+@click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
@@ -137,6 +145,7 @@ def command(
     name: str | None,
     resident: bool,
     fold: str,
+    blocks: str,
     planes: bool,
     check: bool,
     output: Path,
@@ -193,7 +202,7 @@ def command(
             name=name,
             check=check,
             resident=resident,
-            shaping=Shaping(fold, planes),
+            shaping=Shaping(fold, blocks, planes),
             provenance=None if provenance is None else provenance.to_json(),
             progress=progress,
         )

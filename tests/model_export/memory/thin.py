@@ -90,8 +90,8 @@ def _add(network, layer):
         np.ones(rows, np.int64),
         np.full(rows, 0 if layer.final else 8),
         np.full(rows, 0 if layer.final else 4),
-        0,
-        255,
+        -(1 << 31) if layer.final else 0,
+        (1 << 31) - 1 if layer.final else 255,
     )
     network.layers.append(layer)
     height, width = (
