@@ -30,7 +30,8 @@ from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Schedule
 from tritforge.model_export.network import Network
-from tritforge.sim.cycle.model import CycleModel, lower_bound
+from tritforge.sim.bounds import drained_values, needed_cycles
+from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.device import Device
 from tritforge.sim.event_log import Record
 from tritforge.sim.golden import GoldenModel
@@ -154,7 +155,16 @@ class Backend(ABC):
     def _layer_runs(self, layer: str | None) -> list[LayerRun]:
         check_layer(self.compiled.network, layer)
         runs = [
-            LayerRun(one.name, one.kind, one.rows, (one.height, one.width), one.mac_count)
+            LayerRun(
+                one.name,
+                one.kind,
+                one.rows,
+                (one.height, one.width),
+                one.mac_count,
+                bool(one.weight_count)
+                and not one.is_ternary
+                and not self.compiled.config.multipliers,
+            )
             for one in self.compiled.network.layers
             if layer in (None, one.name)
         ]
@@ -210,10 +220,9 @@ class Backend(ABC):
         for one, values in zip(layers, counters, strict=False):
             one.add(values)
             if values.get("cycles"):
-                place = self.compiled.memory.layer(one.name)
-                one.lower_bound = (one.lower_bound or 0) + lower_bound(
-                    self.compiled.config, values, place.pixels * place.groups
-                )
+                values_drained = drained_values(self.compiled.network.layer(one.name))
+                words = max(one.sent_words, one.read_words)
+                one.add_needed(needed_cycles(self.compiled.config, values, values_drained, words))
 
 
 class GoldenBackend(Backend):

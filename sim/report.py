@@ -41,9 +41,15 @@ UNITS = {
     "cycles (null where they did not go through the port, or over a serial line)",
     "loading_cycles": "the clock cycles of loading; not in total_cycles",
     "cycles": "clock cycles of the layer, sum over images",
-    "lower_bound": "clock cycles that the layer takes at least on this configuration: the largest "
-    "of additions, broadcasts, drain steps, memory reads and sequencing over what "
-    "the hardware can do of each in a cycle; sum over images",
+    "lower_bound": "clock cycles that the layer, or the run, takes at least, whatever the order of "
+    "its work: the largest of needed, of its sums over layers for the run, the port's for the run "
+    "alone; sum over images",
+    "needed": "clock cycles that each part of the hardware needs for the layer at least: "
+    "additions / adders, broadcasts / clusters, values before pooling / drain_width, first "
+    "write-backs / slices, words at the host port; sum over images",
+    "verdict": "cycles and dense cycles an image, shares of the cycles by cause, 0..1: layers "
+    "without weights by their kind, those with several bits a weight in planes, and what the "
+    "clusters of all others did",
     "dense_cycles": "mac_count / adders, sum over images: clock cycles of as many adders, each "
     "with one multiply-accumulate in every cycle, zeros included",
     "speed_up": "dense_cycles / cycles",
@@ -122,6 +128,8 @@ def build_report(simulation: Simulation, image: str, manifest_sha256: str) -> Ru
         units=UNITS,
         input=simulation.input,
         accuracy=simulation.accuracy(),
+        lower_bound=simulation.lower_bound,
+        verdict=simulation.verdict,
     )
 
 
@@ -143,6 +151,7 @@ def _layer_report(layer: LayerRun, config: Config) -> LayerReport:
         read_words=layer.read_words,
         counters=layer.counters,
         cluster_cycles=layer.cluster_cycles(config),
+        needed=layer.needed,
     )
 
 

@@ -11,6 +11,8 @@ from tritforge.common.json_types import JsonObject
 from tritforge.hw.config import Config
 from tritforge.hw.program import COUNTERS
 from tritforge.sim.accuracy import accuracy
+from tritforge.sim.bounds import layer_least, least_cycles
+from tritforge.sim.verdict import Verdict, cause_of_kind, verdict
 
 __all__ = [
     "CLUSTER_CYCLES",
@@ -48,11 +50,13 @@ class LayerRun:
     rows: int
     pixels: tuple[int, int]  # output height, width before pooling
     mac_count: int  # dense multiply-accumulates per image
+    planes: bool = False  # its weights have several bits and are sums of ternary planes
     cycles: int | None = None  # clock cycles
     cycles_per_image: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
-    #: cycles it takes at least, see :func:`tritforge.sim.cycle.model.lower_bound`
+    #: cycles it takes at least, and each part of the machine: see :mod:`tritforge.sim.bounds`
     lower_bound: int | None = None
+    needed: dict[str, int] = field(default_factory=dict)
     passes: int = 0  # of a streamed image; and, per image,
     sent_words: int = 0  # port words that it needs from the host
     read_words: int = 0  # and that the host reads back
@@ -64,6 +68,13 @@ class LayerRun:
         for name, value in values.items():
             if name != "cycles":
                 self.counters[name] = self.counters.get(name, 0) + value
+
+    def add_needed(self, needed: Mapping[str, int]) -> None:
+        """Add what one image needs at least, by the names of
+        :data:`tritforge.sim.bounds.PARTS`."""
+        self.lower_bound = (self.lower_bound or 0) + layer_least(needed)
+        for name, value in needed.items():
+            self.needed[name] = self.needed.get(name, 0) + value
 
     def dense_cycles(self, config: Config) -> float | None:
         """Cycles of as many adders with one dense multiply-accumulate each in every cycle, sum
@@ -89,6 +100,31 @@ class LayerRun:
             return {}
         spent = {name: self.counters[name] for name in CLUSTER_CYCLES[:-1]}
         return {**spent, "idle": config.cluster_count * self.cycles - sum(spent.values())}
+
+    def causes(self, config: Config) -> dict[str, float]:
+        """What the cycles were spent on, by the names of :data:`tritforge.sim.verdict.CAUSES`."""
+        if not self.cycles:
+            return {}
+        if not self.mac_count:
+            return {cause_of_kind(self.kind): self.cycles}
+        if self.planes:
+            return {"planes": self.cycles}
+        spent = {
+            name: count / config.cluster_count
+            for name, count in self.cluster_cycles(config).items()
+        }
+        busy = spent["broadcasts"] + spent["stall_queue_full"]
+        adders = min(self.counters["adds"] / config.adders, busy)
+        port = min(spent["idle"], self.counters["stall_refill"])
+        return {
+            "adders": adders,
+            "broadcasts": busy - adders,
+            "empty words": spent["empty_scans"],
+            "imbalance": spent["stall_imbalance"],
+            "drain": spent["stall_drain"],
+            "host port": port,
+            "sequencer": spent["idle"] - port,
+        }
 
 
 @dataclass(frozen=True)
@@ -205,6 +241,26 @@ class Simulation:
         return self.loading.cycles
 
     @property
+    def lower_bound(self) -> int | None:
+        """Clock cycles that the run takes at least, sum over images, see
+        :mod:`tritforge.sim.bounds`; None without cycles."""
+        if self.total_cycles is None:
+            return None
+        return least_cycles(layer.needed for layer in self.layers)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the run is bound by; None without cycles, or where nothing is multiplied."""
+        if self.total_cycles is None:
+            return None
+        spent: dict[str, float] = {}
+        for layer in self.layers:
+            for cause, cycles in layer.causes(self.config).items():
+                spent[cause] = spent.get(cause, 0.0) + cycles / self.images
+        dense = sum(layer.mac_count for layer in self.layers) / self.config.adders
+        return verdict(spent, dense, self.config)
+
+    @property
     def utilization(self) -> float | None:
         """Share of all adders' cycles in which they add, 0..1, over the whole run; None where
         nothing is counted."""
@@ -246,6 +302,7 @@ class LayerReport(JsonObject):
     read_words: int
     counters: dict[str, int]
     cluster_cycles: dict[str, int]
+    needed: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -266,6 +323,11 @@ class RunReport(JsonObject):
         None in reports of earlier versions.
     accuracy : float or None
         Share of the images whose largest output is that of their label; None without labels.
+    lower_bound : int or None
+        Clock cycles that the run takes at least; None without cycles, and in reports of earlier
+        versions.
+    verdict : Verdict or None
+        What it is bound by; None too where nothing is multiplied.
     """
 
     format: str
@@ -294,3 +356,5 @@ class RunReport(JsonObject):
     units: dict[str, str]
     input: InputFacts | None = None
     accuracy: float | None = None
+    lower_bound: int | None = None
+    verdict: Verdict | None = None

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.common.errors import TritforgeError
-from tritforge.hw.config import Config
 from tritforge.hw.payloads import trit_word
 from tritforge.hw.program import COUNTERS
 from tritforge.model_export.memory.emit import MemoryImage
@@ -40,7 +39,7 @@ from tritforge.sim.event_log import KINDS, Record, in_order
 from tritforge.sim.host import HostTensors, packet_shapes
 from tritforge.sim.records import Records
 
-__all__ = ["CycleModel", "CycleModelError", "lower_bound"]
+__all__ = ["CycleModel", "CycleModelError"]
 
 
 class CycleModelError(TritforgeError, RuntimeError):
@@ -52,22 +51,6 @@ _FAILURES = {
     Status.BAD_ADDRESS: "layer {} addresses memory that is not there",
     Status.DEADLOCK: "program and host wait for each other in layer {}",
 }
-
-
-def lower_bound(config: Config, counters: Mapping[str, int], jobs: int) -> int:
-    """Clock cycles that a layer takes at least, from counts that do not depend on timing.
-
-    The largest of: additions over adders; words and broadcasts over clusters; accumulators over
-    ``drain_width``; activation reads over slices; 8 cycles of the sequencer per job, of
-    which there are ``jobs`` (output pixels x tiles x column groups).
-    """
-    return max(
-        -(-counters["adds"] // config.adders),
-        -(-(counters["broadcasts"] + counters["empty_scans"]) // config.cluster_count),
-        counters["drain_steps"],
-        -(-(counters["activation_reads"] + counters["merge_reads"]) // config.clusters),
-        8 * jobs,
-    )
 
 
 class CycleModel:

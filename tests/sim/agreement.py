@@ -6,7 +6,8 @@ import numpy as np
 
 from tritforge.cost.events import nonzero_products
 from tritforge.hw.program import COUNTERS
-from tritforge.sim.cycle.model import CycleModel, lower_bound
+from tritforge.sim.bounds import drained_values, layer_least, needed_cycles
+from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.device import Device
 from tritforge.sim.event_log import first_difference, in_order
 from tritforge.sim.golden import GoldenModel
@@ -147,7 +148,8 @@ def check_whole(link, case):
         )
         for place, one in zip(memory.layers, rtl, strict=True):
             check_log(config, place, log[place.name], one)
-            assert 0 < lower_bound(config, one, place.pixels * place.groups) <= one["cycles"]
+            needed = needed_cycles(config, one, drained_values(network.layer(place.name)))
+            assert 0 < layer_least(needed) <= one["cycles"]
         if each == count:  # counters of layers add up to the run
             assert sum(one["cycles"] for one in rtl) == device.status().cycles
 

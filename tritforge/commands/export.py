@@ -216,4 +216,5 @@ def command(
         *([] if made.accuracy is None else [accuracy_sentence(made.accuracy)]),
         *(f"{step.name}: {step.check}" for step in made.steps if step.check),
         export_sentence(manifest, output),
+        *([] if made.verdict is None else [f"speed: {made.verdict.sentence}"]),
     )

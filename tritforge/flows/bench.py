@@ -36,6 +36,7 @@ from tritforge.model_export.alexnet.photographs import (
 from tritforge.model_export.errors import ExportError, ImageError
 from tritforge.model_export.image.folder import MANIFEST, Image, load_image
 from tritforge.sim.backend import create
+from tritforge.sim.bounds import least_cycles
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.golden import GoldenModel
 from tritforge.sim.report import (
@@ -67,7 +68,9 @@ UNITS = {
     "reading results is not included; where the image does not fit (passes in the "
     "report's layers), all that goes through the host port meanwhile is",
     "microseconds": "cycles at clock_mhz",
-    "lower_bound": "clock cycles that the layer takes at least on this configuration",
+    "lower_bound": "clock cycles that the layer, or layers together, take at least on this "
+    "configuration, whatever the order of their work",
+    "needed": "clock cycles that each part of the hardware needs at least",
     "dense_cycles": "macs / adders: one dense multiply-accumulate per adder and clock cycle",
     "speed_up": "dense_cycles / cycles",
     "share_of_dense": "cycles / dense_cycles",
@@ -408,6 +411,7 @@ def _layers(
             "dense_cycles": layer.mac_count / image.config.adders,
             "cycles": one.cycles,
             "lower_bound": one.lower_bound,
+            "needed": one.needed,
             "utilization": one.utilization,
             "adds": one.counters.get("adds"),
             "cluster_cycles": one.cluster_cycles,
@@ -440,6 +444,7 @@ def _total(layers: list[dict[str, Any]], adders: int, clock: float) -> dict[str,
         return None if None in values else sum(values)
 
     cycles, adds = add("cycles"), add("adds")
+    least = None if cycles is None else least_cycles(one["needed"] for one in layers)
     alone = [layer["weight_skipping"] for layer in layers]
     return _derived(
         {
@@ -447,7 +452,7 @@ def _total(layers: list[dict[str, Any]], adders: int, clock: float) -> dict[str,
             "weights": add("weights"),
             "dense_cycles": add("dense_cycles"),
             "cycles": cycles,
-            "lower_bound": add("lower_bound"),
+            "lower_bound": least,
             "adds": adds,
             "utilization": adds / (cycles * adders) if cycles else None,
             "weight_skipping": None

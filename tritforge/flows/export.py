@@ -17,6 +17,7 @@ from tritforge.common.json_types import Json, JsonObject
 from tritforge.common.progress import Progress
 from tritforge.flows.arrays import StrPath, read_array
 from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
+from tritforge.flows.estimated_verdict import estimated_verdict
 from tritforge.flows.export_checks import (
     check_count,
     check_memory,
@@ -39,6 +40,7 @@ from tritforge.model_export.passes.quantize import quantize
 from tritforge.model_export.reference import FloatReference, arranged
 from tritforge.sim.accuracy import accuracy
 from tritforge.sim.golden import GoldenModel, quantize_input
+from tritforge.sim.verdict import Verdict
 
 __all__ = ["Accuracy", "Export", "Step", "export"]
 
@@ -70,14 +72,15 @@ class Accuracy(JsonObject):
 
 @dataclass(eq=False, repr=False)
 class Export:
-    """A finished export: the image as loaded from disk, the steps that made it, and what integers
-    cost in every layer (nothing where it was not checked) and, where there are labels, in
-    accuracy."""
+    """A finished export: the image as loaded from disk, the steps that made it, what integers cost
+    in every layer (nothing where it was not checked) and, where there are labels, in accuracy, and
+    what it is bound by, as estimated."""
 
     image: Image
     steps: list[Step] = field(default_factory=list)
     errors: list[LayerError] = field(default_factory=list)
     accuracy: Accuracy | None = None
+    verdict: Verdict | None = None
 
     def __repr__(self) -> str:
         manifest = self.image.manifest
@@ -92,6 +95,7 @@ class Export:
                 {"name": step.name, "seconds": round(step.seconds, 3), "check": step.check}
                 for step in self.steps
             ],
+            "verdict": None if self.verdict is None else self.verdict.to_json(),
             **self.image.manifest.to_json(),
         }
 
@@ -228,6 +232,7 @@ def export(
         compiled = compile_network(
             network, chosen, made.densities, shaping=shaping, resident=resident
         )
+        speed = estimated_verdict(compiled, made.densities)
     if check:
         with steps.step("check") as step:
             step.check = check_memory(compiled, made.sample, made.expected)
@@ -249,13 +254,14 @@ def export(
             },
             "accuracy": None if made.accuracy is None else made.accuracy.to_json(),
             "checks": {step.name: step.check for step in steps.done if step.check},
+            "verdict": None if speed is None else speed.to_json(),
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
         write_image(target, compiled, extra)
         image = load_image(target)
     if progress is not None:
         progress("done", 1.0)
-    return Export(image, steps.done, made.errors, made.accuracy)
+    return Export(image, steps.done, made.errors, made.accuracy, speed)
 
 
 def _load(

@@ -452,7 +452,7 @@ def _result(
         cycles_per_image=tuple(simulation.cycles_per_image),
         dense_cycles=dense,
         speed_up=dense / cycles,
-        least_cycles=sum(layer.least_cycles for layer in layers),
+        least_cycles=(simulation.lower_bound or 0) / count,
         utilization=total["adds"] / (cycles * config.adders),
         by_kind=kinds,
         causes=_causes(total, cycles, config),
@@ -464,6 +464,7 @@ def _result(
         frames_per_second=pair.clock * 1e6 / cycles,
         energy_uj=cost[0],
         area_mm2=cost[1],
+        verdict="" if simulation.verdict is None else simulation.verdict.sentence,
         layers=layers,
         seconds=timer.summary(),
     )

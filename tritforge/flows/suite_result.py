@@ -46,6 +46,7 @@ UNITS = {
     "utilization": "additions / (cycles * adders), 0..1",
     "without_weights": "share of the cycles in layers without weights, 0..1",
     "clock_mhz": "MHz at which cycles are frames",
+    "verdict": "what it is bound by, in a sentence",
     "energy_uj": "uJ an image at 45 nm, typical, leakage included",
     "area_mm2": "mm2 at 45 nm, typical",
     "mean_speed_up": "geometric mean over the pairs that are in the mean",
@@ -115,6 +116,7 @@ class PairResult(JsonObject):
     frames_per_second: float
     energy_uj: float | None
     area_mm2: float | None
+    verdict: str
     layers: tuple[SuiteLayer, ...]
     seconds: Mapping[str, float]
 

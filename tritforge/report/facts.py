@@ -269,7 +269,9 @@ def derive(
         adds=adds,
         mac_count=sum(layer.mac_count for layer in layers),
         utilization=adds / (cycles * estimate.adders) if cycles else None,
-        lower_bound=sum(layer.lower_bound for layer in layers),
+        lower_bound=sum(layer.lower_bound for layer in layers)
+        if run.lower_bound is None
+        else run.lower_bound / run.images,
         simulated_cycles_per_second=(run.total_cycles or 0) / run.wall_seconds
         if run.wall_seconds
         else None,

@@ -27,6 +27,8 @@ def summary(report: RunReport, clock: float = DEFAULT_CLOCK) -> str:
         f"configuration {report.configuration} ({report.adders} adders)"
     )
     more = "".join(f" {sentence}" for sentence in input_sentences(report))
+    if report.verdict is not None:
+        more += f"\nspeed: {report.verdict.sentence}"
     if report.total_cycles is None:
         return f"{head}: integers only, this backend has no clock.{more}"
     each = report.total_cycles / images
@@ -117,10 +119,9 @@ def _bounds_table(report: RunReport) -> Table:
     )
     images = report.images
 
-    def row(name: str, layers: list[LayerReport], cycles: int) -> None:
+    def row(name: str, layers: list[LayerReport], cycles: int, least: int) -> None:
         macs = sum(layer.mac_count for layer in layers)
         dense = sum(layer.dense_cycles or 0 for layer in layers)
-        least = sum(layer.lower_bound or 0 for layer in layers)
         table.add_row(
             name,
             f"{macs:,}",
@@ -132,10 +133,10 @@ def _bounds_table(report: RunReport) -> Table:
         )
 
     for layer in report.layers:
-        row(layer.name, [layer], layer.cycles or 0)
+        row(layer.name, [layer], layer.cycles or 0, layer.lower_bound or 0)
     if len(report.layers) > 1:
         table.add_section()
-        row("all", report.layers, report.total_cycles or 0)
+        row("all", report.layers, report.total_cycles or 0, report.lower_bound or 0)
     return table
 
 

@@ -36,9 +36,11 @@ def suite_parts(
     parts: list[str | Table] = []
     if result.pairs:
         parts += [_speed_table(result.pairs), _causes_table(result.pairs)]
+        if all(one.energy_uj is not None for one in result.pairs):
+            parts.append(_cost_table(result.pairs))
         if layers:
             parts += [_layer_table(one) for one in result.pairs]
-        parts.append(_origins(result.pairs))
+        parts.append(_sentences(result.pairs))
     parts += [f"{one.name} was not measured: {one.error}" for one in result.unmeasured]
     if result.mean_speed_up is not None:
         parts.append(
@@ -51,48 +53,32 @@ def suite_parts(
     return parts
 
 
-def _name(one: PairResult) -> str:
-    return f"{one.name}{' *' if one.in_mean else ''}"
-
-
 def _speed_table(pairs: Sequence[PairResult]) -> Table:
-    priced = any(one.energy_uj is not None for one in pairs)
     table = captioned_table(
         "times as fast as dense, mean over the images",
         "dense: MACs of layers with weights / adders; least: additions, broadcasts, drain, "
-        "write-backs and port words alone; adders: at work; no weights: cycles in layers without; "
-        "worst: of the layers with weights that take 1 % of the cycles or more, ! below 0.5; "
-        "*: in the mean; ~: weights drawn",
+        "write-backs and port words alone; no weights: cycles in layers without; worst: of the "
+        "layers with weights that take 1 % of the cycles or more, ! below 0.5; *: in the mean; "
+        "~: weights drawn",
         ("network@configuration",),
         (
             "cycles",
             "dense",
             "speed-up",
-            "of least, %",
+            "least, %",
             "frames/s",
-            *(("uJ", "mm2") if priced else ()),
-            "adders, %",
             "no weights, %",
             "worst layer",
         ),
     )
     for one in pairs:
         table.add_row(
-            _name(one) + (" ~" if one.weights == "drawn" else ""),
+            one.name + " ~" * (one.weights == "drawn") + " *" * one.in_mean,
             f"{one.cycles:,.0f}",
             f"{one.dense_cycles:,.0f}",
             f"{one.speed_up:.2f}",
             f"{100 * one.least_cycles / one.cycles:.0f}",
             f"{one.frames_per_second:,.0f}",
-            *(
-                (
-                    "-" if value is None else f"{value:,.1f}"
-                    for value in (one.energy_uj, one.area_mm2)
-                )
-                if priced
-                else ()
-            ),
-            f"{100 * one.utilization:.0f}",
             f"{100 * one.without_weights:.0f}",
             _worst(one),
         )
@@ -103,11 +89,21 @@ def _worst(one: PairResult) -> str:
     if one.worst_layer is None or one.worst_speed_up is None:
         return "-"
     mark = "!" if one.worst_speed_up < SLOW else " "
-    return f"{_short(one.worst_layer, 15)} {one.worst_speed_up:.2f}{mark}"
+    return f"{_short(one.worst_layer, 16)} {one.worst_speed_up:.2f}{mark}"
 
 
-def _cost(one: PairResult) -> list[str]:
-    return ["-" if value is None else f"{value:,.1f}" for value in (one.energy_uj, one.area_mm2)]
+def _cost_table(pairs: Sequence[PairResult]) -> Table:
+    table = captioned_table(
+        "energy an image and area, typical, at 45 nm",
+        "leakage included, off-chip memory not; at the clock of the technology",
+        ("network@configuration",),
+        ("uJ", "pJ a MAC", "area, mm2"),
+    )
+    for one in pairs:
+        energy, area = one.energy_uj or 0.0, one.area_mm2 or 0.0
+        macs = one.dense_cycles * one.adders
+        table.add_row(one.name, f"{energy:,.1f}", f"{1e6 * energy / macs:.2f}", f"{area:,.1f}")
+    return table
 
 
 def _causes_table(pairs: Sequence[PairResult]) -> Table:
@@ -117,13 +113,13 @@ def _causes_table(pairs: Sequence[PairResult]) -> Table:
         "left: of the cycles, by kind of layer; then of the cluster cycles: an activation goes to "
         "the elements, a word holds only zeros, a queue is full and its adder at work, waiting for "
         "other clusters (imbalance), for the drain, for the host port, for the sequencer (idle); "
-        "wb: of the cycles, the drain waits for write-backs",
+        "adds: of the adders' cycles, those in which they add",
         ("network@configuration",),
         (
             *KINDS,
             *(("other",) if others else ()),
             *(f"| {name}" if cause == CAUSES[0] else name for cause, name in _HEADS.items()),
-            "| wb",
+            "| adds",
         ),
     )
     for one in pairs:
@@ -133,7 +129,7 @@ def _causes_table(pairs: Sequence[PairResult]) -> Table:
             *(f"{100 * share:.0f}" for share in shares),
             *((f"{100 * _other(one):.0f}",) if others else ()),
             *(f"{100 * one.causes[cause]:.0f}" for cause in CAUSES),
-            f"{100 * one.write_back:.0f}",
+            f"{100 * one.utilization:.0f}",
         )
     return table
 
@@ -187,11 +183,12 @@ def _short(name: str, most: int = 20) -> str:
     return name if len(name) <= most else f"..{name[2 - most :]}"
 
 
-def _origins(pairs: Sequence[PairResult]) -> str:
-    """What each network's weights and images are."""
-    told = {
+def _sentences(pairs: Sequence[PairResult]) -> str:
+    """What each pair is bound by, and what each network's weights and images are."""
+    bound = [f"{one.name}: {one.verdict}" for one in pairs]
+    origins = {
         one.network: f"{one.network}: {one.weights}; {one.statement}; {len(one.images)} images "
         f"({one.images_of})"
         for one in pairs
     }
-    return "\n".join(told.values())
+    return "\n".join([*bound, "", *origins.values()])

@@ -10,8 +10,7 @@ import pytest
 from tests.model_export.networks import compile_network, random_codes, random_config, random_network
 from tests.sim.agreement import tensors_of
 from tritforge.hw.presets import PRESETS
-from tritforge.hw.program import COUNTERS
-from tritforge.sim.cycle.model import CycleModel, CycleModelError, lower_bound
+from tritforge.sim.cycle.model import CycleModel, CycleModelError
 
 TIMELESS = (
     "broadcasts",
@@ -111,23 +110,3 @@ def test_skipping_of_activations_can_be_turned_off_for_the_same_contents():
     model = CycleModel(network, dataclasses.replace(memory, config=off))
     assert model.run(tensors) == compiled
     assert all(one["skipped_activations"] == 0 for one in compiled)
-
-
-def test_lower_bounds_take_the_largest_of_what_is_needed():
-    config = PRESETS["tiny"]
-    none = dict.fromkeys(COUNTERS, 0)
-    assert lower_bound(config, none, 3) == 24
-    assert lower_bound(config, none | {"adds": 8 * config.adders + 1}, 1) == 9
-    assert (
-        lower_bound(
-            config,
-            none | {"broadcasts": 10 * config.cluster_count, "empty_scans": config.cluster_count},
-            1,
-        )
-        == 11
-    )
-    assert lower_bound(config, none | {"drain_steps": 99}, 1) == 99
-    assert (
-        lower_bound(config, none | {"activation_reads": 50 * config.clusters, "merge_reads": 1}, 1)
-        == 51
-    )
