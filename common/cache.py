@@ -53,7 +53,13 @@ def cache_folder() -> Path:
     return folder
 
 
-def cached(name: str, key: bytes, build: Callable[[Path], Path], suffix: str = ".so") -> Path:
+def cached(
+    name: str,
+    key: bytes,
+    build: Callable[[Path], Path],
+    suffix: str = ".so",
+    keep: int | None = None,
+) -> Path:
     """The file ``name`` from the cache, or what ``build`` makes in an empty folder.
 
     Parameters
@@ -64,6 +70,8 @@ def cached(name: str, key: bytes, build: Callable[[Path], Path], suffix: str = "
         Makes the file somewhere in the folder, which is removed afterwards.
     suffix : str
         What the file's name ends in.
+    keep : int, optional
+        Of all files of this name so many are left, those that were made last.
 
     Raises
     ------
@@ -86,6 +94,8 @@ def cached(name: str, key: bytes, build: Callable[[Path], Path], suffix: str = "
             f"{name} cannot be made in {folder}: {error.strerror or error}; TRITFORGE_CACHE names "
             f"another folder"
         ) from error
+    if keep is not None:
+        _remove_old(folder, name, suffix, keep)
     return target
 
 
@@ -114,6 +124,13 @@ def _temporary_folder(instead_of: Path, reason: str) -> Path:
         file=sys.stderr,
     )
     return folder
+
+
+def _remove_old(folder: Path, name: str, suffix: str, keep: int) -> None:
+    with contextlib.suppress(OSError):
+        made = sorted(folder.glob(f"{name}-*{suffix}"), key=lambda path: -path.stat().st_mtime_ns)
+        for path in made[keep:]:
+            path.unlink()
 
 
 def _find(folder: Path, stem: str, suffix: str) -> Path | None:

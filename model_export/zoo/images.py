@@ -78,7 +78,7 @@ def photographs(size: int, count: int, samples: int) -> Images:
     deviation."""
     made = calibration_images(imagenet(size), max(count, samples))
     return Images(
-        made[:count], photograph_names(count), made[:samples], "photographs of scikit-learn"
+        made[:count], photograph_names(count), made[:samples], "scikit-learn's photographs"
     )
 
 
@@ -143,7 +143,7 @@ def digit_images(count: int, samples: int) -> Images:
         test[:count],
         tuple(f"test image {n}" for n in range(count)),
         train[:samples],
-        "digits of scikit-learn",
+        "scikit-learn's digits",
     )
 
 

@@ -288,8 +288,8 @@ def _alexnet(topology: str) -> Callable[[Path | None, int], Prepared]:
         images = calibration_images(topology, max(8, count))
         return Prepared(
             module,
-            Images(images[:count], photograph_names(count), images, "photographs of scikit-learn"),
-            Origin(provenance.origin, provenance.statement, "photographs of scikit-learn"),
+            Images(images[:count], photograph_names(count), images, "scikit-learn's photographs"),
+            Origin(provenance.origin, provenance.statement, "scikit-learn's photographs"),
         )
 
     return made

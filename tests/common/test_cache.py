@@ -43,6 +43,19 @@ def test_a_second_time_nothing_is_made(folder):
     assert len(list(folder.iterdir())) == 3
 
 
+def test_only_so_many_are_kept(folder):
+    """The last that were made; files of other names stay."""
+    cached("thing_else", b"0", Builder(), ".txt", keep=1)
+    cached("thing", b"0", Builder(), ".so", keep=1)
+    made = []
+    for number in range(4):
+        made.append(cached("thing", bytes([number]), Builder(), ".txt", keep=2))
+        os.utime(made[-1], (number, number))
+    last = cached("thing", b"4", Builder(), ".txt", keep=2)
+    assert sorted(folder.glob("thing-*.txt")) == sorted([made[-1], last])
+    assert len(list(folder.iterdir())) == 4
+
+
 @pytest.mark.parametrize("damage", [b"", b"tex", b"teXt", b"texts"])
 def test_what_is_damaged_is_made_again(folder, damage):
     build = Builder()

@@ -6,7 +6,7 @@ import numpy as np
 
 from tritforge.cost.events import nonzero_products
 from tritforge.hw.program import COUNTERS
-from tritforge.sim.bounds import drained_values, layer_least, needed_cycles
+from tritforge.sim.bounds import drained_values, layer_least, least_cycles, needed_cycles
 from tritforge.sim.cycle.model import CycleModel
 from tritforge.sim.device import Device
 from tritforge.sim.event_log import first_difference, in_order
@@ -199,6 +199,20 @@ def check_streamed(link, case):
         other.write(network.input, codes)
         if is_whole:
             found = run(everything, tensors)
+            needed = [
+                needed_cycles(
+                    config,
+                    counters,
+                    drained_values(network.layer(name)),
+                    max(schedule.port_words(config, schedule.of_layer(name))),
+                )
+                for name, counters in found.items()
+            ]
+            assert all(
+                0 < layer_least(one) <= counters["cycles"]
+                for one, counters in zip(needed, found.values(), strict=True)
+            )
+            assert least_cycles(needed) <= sum(one["cycles"] for one in found.values())
             for name, place in memory.tensors.items():
                 if place.external:
                     np.testing.assert_array_equal(host.read(name), tensors[name], err_msg=name)

@@ -152,6 +152,12 @@ def bench_alexnet(
 )
 @click.option("--layers", is_flag=True, help="Also a table of each pair's layers.")
 @click.option(
+    "--against",
+    metavar="SUITE",
+    type=click.Path(path_type=Path),
+    help="A former suite, its folder or its suite.json: its speed-ups are shown beside.",
+)
+@click.option(
     "--energy",
     is_flag=True,
     help="Also energy and area at 45 nm; a configuration's Verilog is mapped the first time.",
@@ -176,6 +182,7 @@ def bench_suite(
     mean: bool,
     images: int | None,
     layers: bool,
+    against: Path | None,
     energy: bool,
     jobs: int | None,
     output: Path | None,
@@ -193,12 +200,15 @@ def bench_suite(
     """
     if layers and as_json:
         warn("JSON always has the layers, so --layers changes nothing")
-    from tritforge.flows.suite import choose, run
+    if against is not None and as_json:
+        warn("JSON has this suite alone, so --against changes nothing")
+    from tritforge.flows.suite import choose, read_suite, run
     from tritforge.tables.suite import suite_parts
 
     pairs = choose(only, config, mean)
+    former = None if against is None else read_suite(against)
     with progress_bar() as progress:
         result = run(pairs, output, images=images, energy=energy, jobs=jobs, progress=progress)
-    show(as_json, result, *suite_parts(result, output, layers=layers))
+    show(as_json, result, *suite_parts(result, output, layers=layers, former=former))
     if result.unmeasured:
         click.get_current_context().exit(1)

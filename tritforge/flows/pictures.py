@@ -178,7 +178,7 @@ def suite_picture(result: SuiteResult, path: Path) -> Path:
         share = np.array([100 * one.causes[cause] for one in pairs])
         left.barh(places, share, left=start, color=_COLORS[cause], label=_LABELS[cause])
         start += share
-    left.set_yticks(places, [one.name for one in pairs])
+    left.set_yticks(places, [one.title for one in pairs])
     left.set_xlim(0, 100)
     left.set_xlabel("cluster cycles, %")
     left.legend(ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))

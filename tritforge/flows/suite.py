@@ -23,7 +23,7 @@ from tritforge import model_export
 from tritforge.common.cache import cached
 from tritforge.common.errors import TritforgeError
 from tritforge.common.files import new_folder, obstacle
-from tritforge.common.json_types import dump
+from tritforge.common.json_types import JsonError, dump, parse
 from tritforge.common.progress import Progress
 from tritforge.common.version import tritforge_version
 from tritforge.flows.export import export
@@ -51,12 +51,14 @@ from tritforge.sim.backend import CycleBackend
 from tritforge.sim.report import ReportError
 from tritforge.sim.result import LayerRun, Simulation
 
-__all__ = ["CLOCKS", "PAIRS", "Pair", "SuiteError", "choose", "run"]
+__all__ = ["CLOCKS", "PAIRS", "Pair", "SuiteError", "choose", "read_suite", "run"]
 
 MARKER, PICTURE = "suite.json", "suite.png"
 #: Images of each network, and of those that take long.
 IMAGES = 4
 FEWER = {"mobilenet": 2}
+#: Compiled images of each network that stay in the cache.
+KEPT = 4
 #: Share of the cycles from which on a layer can be the worst.
 NOTED = 0.01
 #: MHz at which cycles of a preset are frames: what was reached after routing on the FPGA
@@ -182,6 +184,26 @@ def choose(only: Sequence[str] = (), config: str | None = None, mean: bool = Fal
             Pair(one.network, config, one.in_mean, one.preset or one.config) for one in chosen
         ]
     return list(dict.fromkeys(chosen))
+
+
+def read_suite(path: Path) -> SuiteResult:
+    """A former ``suite.json``, by its path or that of its folder.
+
+    Raises
+    ------
+    SuiteError, JsonError
+        It cannot be read, is none, or is not as it should be.
+    """
+    file = path / MARKER if path.is_dir() else path
+    try:
+        values = parse(file.read_bytes())
+    except OSError as error:
+        raise SuiteError(f"suite {file} cannot be read: {error.strerror or error}") from error
+    except JsonError as error:
+        raise SuiteError(f"suite {file} {error}") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise SuiteError(f"{file} is not a {FORMAT}")
+    return SuiteResult.from_json(values, str(file))
 
 
 def run(
@@ -381,7 +403,7 @@ def _image(pair: Pair, config: Config, network: Prepared, progress: Progress) ->
             archive.add(folder / "image", "image")
         return path
 
-    path = cached(f"suite_{pair.network}", key.digest(), build, ".tar")
+    path = cached(f"suite_{pair.network}", key.digest(), build, ".tar", keep=KEPT)
     with tempfile.TemporaryDirectory(prefix="tritforge-") as folder:
         with tarfile.open(path) as archive:
             archive.extractall(folder, filter="data")
@@ -440,7 +462,9 @@ def _result(
     return PairResult(
         network=pair.network,
         config=pair.config,
+        preset=pair.preset or pair.config,
         in_mean=pair.in_mean,
+        configuration=config.name,
         configuration_identity=config.identity,
         adders=config.adders,
         weights=network.origin.weights,

@@ -79,8 +79,12 @@ class PairResult(JsonObject):
 
     Members
     -------
+    preset
+        In whose place ``config`` is; mostly itself.
     in_mean
         Whether its speed-up is in the suite's mean.
+    configuration, configuration_identity
+        Name and digest of what ``config`` names.
     weights, statement, images_of, images
         Where weights and images come from, and the images' names.
     streamed
@@ -92,7 +96,9 @@ class PairResult(JsonObject):
 
     network: str
     config: str
+    preset: str
     in_mean: bool
+    configuration: str
     configuration_identity: str
     adders: int
     weights: str
@@ -124,6 +130,11 @@ class PairResult(JsonObject):
     def name(self) -> str:
         """What ``--only`` calls it."""
         return f"{self.network}@{self.config}"
+
+    @property
+    def title(self) -> str:
+        """The same in a table, without the path of a file."""
+        return f"{self.network}@{self.configuration}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tritforge.flows.suite_result import CAUSES, PairResult, SuiteResult
+from tritforge.flows.suite_result import CAUSES, PairResult, SuiteResult, mean_speed_up
 from tritforge.tables.table import captioned_table
 
 __all__ = ["suite_parts"]
@@ -30,12 +30,17 @@ SLOW = 0.5
 
 
 def suite_parts(
-    result: SuiteResult, output: Path | None, *, layers: bool = False
+    result: SuiteResult,
+    output: Path | None,
+    *,
+    layers: bool = False,
+    former: SuiteResult | None = None,
 ) -> list[str | Table]:
-    """Texts and tables that show a result; with ``layers`` a table of each pair's layers."""
+    """Texts and tables that show a result; with ``layers`` a table of each pair's layers, with
+    ``former`` the speed-ups of a former suite, pair by pair of the same network and preset."""
     parts: list[str | Table] = []
     if result.pairs:
-        parts += [_speed_table(result.pairs), _causes_table(result.pairs)]
+        parts += [_speed_table(result.pairs, former), _causes_table(result.pairs)]
         if all(one.energy_uj is not None for one in result.pairs):
             parts.append(_cost_table(result.pairs))
         if layers:
@@ -45,7 +50,7 @@ def suite_parts(
     if result.mean_speed_up is not None:
         parts.append(
             f"geometric mean of {len(result.mean_of)} (marked *): {result.mean_speed_up:.3f} times "
-            f"as fast as dense"
+            f"as fast as dense" + _mean_before(result, former)
         )
     parts.append(f"wall time: {result.seconds:.0f} s")
     if output is not None:
@@ -53,7 +58,18 @@ def suite_parts(
     return parts
 
 
-def _speed_table(pairs: Sequence[PairResult]) -> Table:
+def _mean_before(result: SuiteResult, former: SuiteResult | None) -> str:
+    """The former mean, over the same pairs."""
+    if former is None:
+        return ""
+    wanted = {(one.network, one.preset) for one in result.pairs if one.in_mean}
+    same = [one for one in former.pairs if (one.network, one.preset) in wanted]
+    mean = mean_speed_up(same) if len(same) == len(wanted) else None
+    return "" if mean is None else f", before {mean:.3f}"
+
+
+def _speed_table(pairs: Sequence[PairResult], former: SuiteResult | None) -> Table:
+    known = {} if former is None else {(one.network, one.preset): one for one in former.pairs}
     table = captioned_table(
         "times as fast as dense, mean over the images",
         "dense: MACs of layers with weights / adders; least: additions, broadcasts, drain, "
@@ -65,6 +81,7 @@ def _speed_table(pairs: Sequence[PairResult]) -> Table:
             "cycles",
             "dense",
             "speed-up",
+            *(() if former is None else ("before",)),
             "least, %",
             "frames/s",
             "no weights, %",
@@ -73,16 +90,21 @@ def _speed_table(pairs: Sequence[PairResult]) -> Table:
     )
     for one in pairs:
         table.add_row(
-            one.name + " ~" * (one.weights == "drawn") + " *" * one.in_mean,
+            one.title + " ~" * (one.weights == "drawn") + " *" * one.in_mean,
             f"{one.cycles:,.0f}",
             f"{one.dense_cycles:,.0f}",
             f"{one.speed_up:.2f}",
+            *(() if former is None else (_before(known.get((one.network, one.preset))),)),
             f"{100 * one.least_cycles / one.cycles:.0f}",
             f"{one.frames_per_second:,.0f}",
             f"{100 * one.without_weights:.0f}",
             _worst(one),
         )
     return table
+
+
+def _before(one: PairResult | None) -> str:
+    return "-" if one is None else f"{one.speed_up:.2f}"
 
 
 def _worst(one: PairResult) -> str:
@@ -102,7 +124,7 @@ def _cost_table(pairs: Sequence[PairResult]) -> Table:
     for one in pairs:
         energy, area = one.energy_uj or 0.0, one.area_mm2 or 0.0
         macs = one.dense_cycles * one.adders
-        table.add_row(one.name, f"{energy:,.1f}", f"{1e6 * energy / macs:.2f}", f"{area:,.1f}")
+        table.add_row(one.title, f"{energy:,.1f}", f"{1e6 * energy / macs:.2f}", f"{area:,.1f}")
     return table
 
 
@@ -125,7 +147,7 @@ def _causes_table(pairs: Sequence[PairResult]) -> Table:
     for one in pairs:
         shares = [sum(one.by_kind.get(kind, 0) for kind in kinds) for kinds in KINDS.values()]
         table.add_row(
-            one.name,
+            one.title,
             *(f"{100 * share:.0f}" for share in shares),
             *((f"{100 * _other(one):.0f}",) if others else ()),
             *(f"{100 * one.causes[cause]:.0f}" for cause in CAUSES),
@@ -141,7 +163,7 @@ def _other(one: PairResult) -> float:
 
 def _layer_table(one: PairResult) -> Table:
     table = captioned_table(
-        f"layers of {one.name}",
+        f"layers of {one.title}",
         None,
         ("layer", "kind"),
         (
@@ -185,10 +207,10 @@ def _short(name: str, most: int = 20) -> str:
 
 def _sentences(pairs: Sequence[PairResult]) -> str:
     """What each pair is bound by, and what each network's weights and images are."""
-    bound = [f"{one.name}: {one.verdict}" for one in pairs]
+    bound = [f"{one.title}: {one.verdict}" for one in pairs]
     origins = {
-        one.network: f"{one.network}: {one.weights}; {one.statement}; {len(one.images)} images "
-        f"({one.images_of})"
+        one.network: f"{one.network}: {one.weights}; {one.statement}; {len(one.images)} of "
+        f"{one.images_of}"
         for one in pairs
     }
     return "\n".join([*bound, "", *origins.values()])

@@ -1,5 +1,6 @@
 """The suite on its smallest pairs: figures that follow from one another, and what is refused."""
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.tritforge.support import call, refused
 from tritforge.flows import suite
-from tritforge.flows.suite import PAIRS, SuiteError, choose, run
+from tritforge.flows.suite import PAIRS, SuiteError, choose, read_suite, run
 from tritforge.flows.suite_result import CAUSES, SuiteResult, mean_speed_up
 from tritforge.hw.presets import PRESETS
 from tritforge.model_export.zoo.prepared import PREPARED
@@ -109,6 +110,7 @@ def test_figures_follow_from_one_another(finished):
         assert one.worst_layer == worst.name and one.worst_speed_up == worst.speed_up
         assert one.frames_per_second == pytest.approx(one.clock_mhz * 1e6 / one.cycles)
         assert one.energy_uj is None and one.area_mm2 is None
+        assert "bound by" in one.verdict
     assert [one.clock_mhz for one in result.pairs] == [74.3, 800]
 
 
@@ -124,6 +126,45 @@ def test_the_command_shows_tables_and_json(capsys, finished, tmp_path):
     assert code == 0
     (one,) = json.loads(out)["pairs"]
     assert one["cycles"] == finished[1].pairs[0].cycles
+
+
+@pytest.mark.compiles
+def test_a_former_suite_is_shown_beside(capsys, finished, tmp_path):
+    """Pairs are known by network and preset, whatever configuration took its place."""
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "ulx3s_85f"\nqueue_depth = 9\n')
+    code, out, _ = call(
+        capsys,
+        *("bench", "suite", "--only", "digits@ulx3s_85f", "--images", "1"),
+        *("--config", file, "--against", finished[0]),
+    )
+    assert code == 0 and "before" in out
+    assert f"{finished[1].pairs[0].speed_up:.2f}" in out
+    result = read_suite(finished[0])
+    assert result == finished[1] and read_suite(finished[0] / "suite.json") == result
+    first, second = (dataclasses.replace(one, in_mean=True) for one in result.pairs)
+    both = dataclasses.replace(result, pairs=(first, second), mean_speed_up=0.5)
+    mean = mean_speed_up([first, second])
+    assert f"before {mean:.3f}" in str(suite_parts(both, None, former=both))
+    one = dataclasses.replace(both, pairs=(first,))
+    assert "before" not in str(suite_parts(both, None, former=one)[-2])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        ("{", "is not JSON"),
+        ("{}", "is not a tritforge suite"),
+        ('{"format": "tritforge suite"}', "lacks 'tritforge'"),
+    ],
+)
+def test_what_is_no_suite_is_refused(tmp_path, text, said):
+    file = tmp_path / "suite.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_suite(file)
 
 
 @pytest.mark.compiles
@@ -151,7 +192,7 @@ def test_another_folder_is_left_alone(capsys, tmp_path):
 @pytest.mark.compiles
 def test_the_mean_is_geometric(finished):
     pairs = [
-        type(one)(**{**vars(one), "in_mean": True, "speed_up": value})
+        dataclasses.replace(one, in_mean=True, speed_up=value)
         for one, value in zip(finished[1].pairs, (0.5, 8.0), strict=True)
     ]
     assert mean_speed_up(pairs) == pytest.approx(math.sqrt(4.0))
