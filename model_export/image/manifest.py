@@ -12,6 +12,7 @@ from tritforge.common.version import tritforge_version
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.image.arrays import ArrayEntry
 from tritforge.model_export.memory.emit import MemoryImage
+from tritforge.model_export.memory.plan import LayerUse, MemoryUse, layer_uses, memory_uses
 from tritforge.model_export.network import Arrangement, ColumnGroup, Fold, Layer, Pool, Window
 
 __all__ = [
@@ -114,6 +115,7 @@ class Streaming(JsonObject):
     external_tensors: list[str]
     sent_words: int
     read_words: int
+    layers: list[LayerUse] = field(default_factory=list, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,8 @@ class Manifest(JsonObject):
         Checksum of every other file.
     manifest_sha256 : str
         Checksum of the rest of the manifest, as :func:`seal` gives it.
+    memories : tuple of MemoryUse
+        What each kind of memory has, and what would hold everything at once.
     """
 
     format: str
@@ -215,6 +219,7 @@ class Manifest(JsonObject):
     layers: list[LayerEntry]
     sha256: dict[str, str]
     manifest_sha256: str
+    memories: tuple[MemoryUse, ...] = field(default=(), metadata=SPARSE)
 
 
 def files_of(configuration: Mapping[str, Json]) -> tuple[str, ...]:
@@ -269,11 +274,12 @@ def build_manifest(
             final.name, (final.rows, final.height, final.width), float(final.result_scale)
         ),
         sizes=_sizes(layers, compiled.memory, files),
-        streaming=_streaming(compiled.memory),
+        streaming=_streaming(compiled),
         extra=extra,
         layers=layers,
         sha256={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
         manifest_sha256="",
+        memories=memory_uses(compiled.memory),
     )
     return replace(manifest, manifest_sha256=seal(manifest.to_json()))
 
@@ -349,13 +355,15 @@ def _group(group: ColumnGroup, entry: ArrayEntry) -> GroupEntry:
     )
 
 
-def _streaming(memory: MemoryImage) -> Streaming | None:
+def _streaming(compiled: CompiledNetwork) -> Streaming | None:
+    memory = compiled.memory
     schedule = memory.schedule
     if schedule is None:
         return None
     sent, read = schedule.port_words(memory.config, range(len(schedule.passes)))
     external = [name for name, place in memory.tensors.items() if place.external]
-    return Streaming(len(schedule.passes), schedule.resident, external, sent, read)
+    layers = layer_uses(compiled.network, memory)
+    return Streaming(len(schedule.passes), schedule.resident, external, sent, read, layers)
 
 
 def _sizes(layers: Sequence[LayerEntry], memory: MemoryImage, files: Mapping[str, bytes]) -> Sizes:

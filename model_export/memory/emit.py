@@ -499,7 +499,7 @@ class Emitter:
         words, whether there is room or not."""
         network, placement = self.network, self.placement
         size = sizes(network, placement)
-        times = lifetimes(network, placement)
+        times = lifetimes(network, self.placement)
         gaps = frozenset(tensors_with_gaps(placement, self.config) - {network.input})
         depth = self.config.activation_depth
         near = distances(network, placement, self.config)
@@ -720,6 +720,46 @@ class Emitter:
             stale_lanes,
             tables=np.concatenate([np.zeros(0, np.uint8), *(table for _, table in different)]),
         )
+
+    def needs(self) -> dict[str, int]:
+        """Words of each kind of memory that would hold all of the network at once, outputs on
+        their sources; without ``program`` where its fields are too narrow for that."""
+        network, config, tiles = self.network, self.config, self.placement.tiles
+        size = sizes(network, self.placement)
+        near = distances(network, self.placement, config)
+        bases = assign(size, lifetimes(network, self.placement), 0, near)
+        used = [0] * config.sets
+        rows = 0
+        for layer in network.layers:
+            alone = self.pixels(layer, Window.whole(layer)) == 1
+            for number, tile in enumerate(tiles[layer.name]):
+                count = sum(self.columns(layer, group).count for group in tile.groups)
+                for index in [number % config.sets] if alone else range(config.sets):
+                    used[index] += count
+                rows += tile.rows_used * config.blocks
+        result = {
+            "activations": max(bases[name] + size[name] for name in bases),
+            "trits": max(used),
+            "rows": rows,
+        }
+        if config.activation_tables:
+            result["tables"] = len(self.tables())
+        held: Held = dict.fromkeys(self.placement.layouts, (0, 0))
+        tables, records = Tables(0), 0
+        try:
+            for layer in network.layers:
+                window = Window.whole(layer)
+                records += len(self.layer_record(layer, 1, tables, held, window))
+                for tile in tiles[layer.name]:
+                    records += record_words(TILE)
+                    for group in tile.groups:
+                        columns = self.columns(layer, group)
+                        records += len(
+                            self.group_record(layer, group, columns, 0, tables, held, window)
+                        )
+        except OverflowError:
+            return result
+        return result | {"program": records + len(tables.words)}
 
     def pixels(self, layer: Layer, window: Window) -> int:
         """Output pixels that a tile computes."""

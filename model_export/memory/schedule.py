@@ -24,6 +24,7 @@ from tritforge.hw.payloads import address_width
 __all__ = [
     "Await",
     "Load",
+    "Need",
     "Part",
     "Pass",
     "ReadCounters",
@@ -72,6 +73,14 @@ class Strip:
     def overlaps(self, other: "Strip") -> bool:
         """Whether the two share memory."""
         return self.base < other.base + other.words and other.base < self.base + self.words
+
+
+@dataclass(frozen=True)
+class Need:
+    """Words that a memory would take to hold everything of a network at once."""
+
+    memory: str
+    words: int
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,8 @@ class Schedule(JsonObject):
     """All passes of a network, in the order of the program.
 
     ``resident`` names the memories of program, rows, trits and activation tables that hold all of
-    theirs: they are loaded once, not in every run.
+    theirs: they are loaded once, not in every run. ``needed`` says what each kind of memory would
+    have to hold for the network not to be streamed.
 
     Raises
     ------
@@ -174,6 +184,7 @@ class Schedule(JsonObject):
 
     passes: tuple[Pass, ...]
     resident: tuple[str, ...]
+    needed: tuple[Need, ...] = field(default=(), metadata=SPARSE)
 
     def __post_init__(self) -> None:
         for one in self.passes:

@@ -31,7 +31,7 @@ from tritforge.model_export.memory.candidates import (
     folded,
     input_candidates,
 )
-from tritforge.model_export.memory.emit import DoesNotFitError
+from tritforge.model_export.memory.emit import DoesNotFitError, Emitter
 from tritforge.model_export.memory.placement import Placement, place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.network import Fold, Layer, Network
@@ -143,9 +143,11 @@ def compile_network(
             if resident:
                 raise
             shaped = first
+            placement = place(shaped.network, config, shaped.densities)
+            needed = Emitter(shaped.network, placement, config).needs()
             # What is streamed goes and comes a tensor at a time.
             placement = place(shaped.network, config, shaped.densities, side_by_side=False)
-            memory = fit(shaped.network, placement, config)
+            memory = fit(shaped.network, placement, config, needed=needed)
         layers = [
             dataclasses.replace(one, note=shaped.notes.get(one.name, "")) for one in memory.layers
         ]

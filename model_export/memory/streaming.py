@@ -15,7 +15,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ from tritforge.model_export.memory.emit import (
 )
 from tritforge.model_export.memory.geometry import Tables
 from tritforge.model_export.memory.placement import Placement, TileGroup
-from tritforge.model_export.memory.schedule import Part, Pass, Schedule, Strip, lap
+from tritforge.model_export.memory.schedule import Need, Part, Pass, Schedule, Strip, lap
 from tritforge.model_export.memory.strips import Buffers, StripPlanner, too_small
 from tritforge.model_export.network import Layer, Network
 
@@ -53,9 +53,17 @@ _ADDRESS_MASK = 0xFFFF
 
 
 def fit(
-    network: Network, placement: Placement, config: Config, *, resident: bool = False
+    network: Network,
+    placement: Placement,
+    config: Config,
+    *,
+    resident: bool = False,
+    needed: Mapping[str, int] | None = None,
 ) -> MemoryImage:
     """Memory contents: whole where they fit, else streamed (unless ``resident``).
+
+    ``needed`` is what the schedule says that memories would have to hold, by default in this
+    placement.
 
     Raises
     ------
@@ -67,10 +75,15 @@ def fit(
     except DoesNotFitError:
         if resident:
             raise
-    return emit_streamed(network, placement, config)
+    return emit_streamed(network, placement, config, needed)
 
 
-def emit_streamed(network: Network, placement: Placement, config: Config) -> MemoryImage:
+def emit_streamed(
+    network: Network,
+    placement: Placement,
+    config: Config,
+    needed: Mapping[str, int] | None = None,
+) -> MemoryImage:
     """Memory contents and schedule of a network whose trits, rows, program and large tensors
     pass through the memories.
 
@@ -85,7 +98,7 @@ def emit_streamed(network: Network, placement: Placement, config: Config) -> Mem
             f"network {network.name} does not fit the memories of configuration "
             f"{config.name}, and memories with one port cannot be refilled meanwhile"
         )
-    return _Streamer(network, placement, config).run()
+    return _Streamer(network, placement, config).run(needed)
 
 
 # ----- memories as rings
@@ -348,7 +361,7 @@ class _Streamer:
 
     # ----- everything
 
-    def run(self) -> MemoryImage:
+    def run(self, needed: Mapping[str, int] | None = None) -> MemoryImage:
         network, config = self.network, self.config
         bounds = self.emitter.check()
         bases, buffers = self.strips.plan()
@@ -408,6 +421,7 @@ class _Streamer:
                 for plan in plans
             ),
             tuple(memory for memory, ring in rings.items() if ring.head <= ring.depth),
+            tuple(Need(*one) for one in (needed or self.emitter.needs()).items()),
         )
         words = max(
             [

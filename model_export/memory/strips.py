@@ -1,10 +1,13 @@
 """Strips: which tensors stay on the chip, and how layers work on parts of the others.
 
-Tensors keep their places on the chip while they fit. The largest of those that do not stay with the
-host; layers that read or write them work on strips of rows, in one or two buffers each.
+Tensors keep their places on the chip while they fit. Some of those that do not stay with the host:
+the largest, or those that cost the fewest cycles for their size, whichever makes the faster
+network by estimate. Layers that read or write them work on strips of rows, in one or two buffers
+each.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +15,20 @@ import numpy as np
 from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.addresses import assign, distances, lifetimes
+from tritforge.model_export.memory.cycles import estimate_layer
 from tritforge.model_export.memory.emit import Emitter, Window
 from tritforge.model_export.network import Layer, Network
 
 __all__ = ["Buffers", "StripPlanner", "too_small"]
 
-#: Share of activations that are taken to be nonzero where strips are chosen, and cycles in which
-#: a port word of activations is read back.
+#: Share of activations that are taken to be nonzero where strips are chosen.
 _DENSITY = 0.4
-_READ_CYCLES = 4
+#: Cycles in which a word of activations is read back, besides those of its port words.
+_READ_CYCLES = 3
+#: Cycles that a port word costs where the array computes meanwhile.
+_HIDDEN = 0.1
+#: Numbers of strips that are tried: all up to this, and above it those so much apart.
+_EACH, _APART = 12, 1.12
 
 
 @dataclass(eq=False)
@@ -30,6 +38,7 @@ class Buffers:
     windows: list[Window]
     places: dict[str, list[int]]  # base addresses of an external tensor's buffers
     sizes: dict[str, int]  # words of each of them
+    cycles: float  # that strips add, by estimate
 
 
 class StripPlanner:
@@ -52,6 +61,7 @@ class StripPlanner:
         self.placement = placement
         self.config = emitter.config
         self.emitter = emitter
+        self._cycles: dict[str, float] = {}
         self.row_words = {
             name: network.tensors[name].width * layout.words
             for name, layout in placement.layouts.items()
@@ -100,9 +110,33 @@ class StripPlanner:
 
     def plan(self) -> tuple[dict[str, int], dict[str, Buffers]]:
         """Addresses of the tensors that stay on the chip, buffers of every layer for others."""
+        near = distances(self.network, self.placement, self.config)
+        plans = []
+        problem: ExportError | None = None
+        for choose in (self.largest, self.cheapest):
+            try:
+                bases, buffers = self.plan_by(choose, near)
+            except ExportError as error:
+                problem = problem or error
+                continue
+            plans.append((sum(one.cycles for one in buffers.values()), bases, buffers))
+            if len(bases) == len(self.size) - 1:
+                break  # only the input is with the host: there was nothing to choose
+        if not plans:
+            assert problem is not None
+            raise problem
+        _, bases, buffers = min(plans, key=lambda plan: plan[0])
+        return bases, buffers
+
+    def plan_by(
+        self,
+        choose: Callable[[list[str], set[str]], str],
+        near: dict[tuple[str, str], int],
+    ) -> tuple[dict[str, int], dict[str, Buffers]]:
+        """:meth:`plan` where ``choose(candidates, external)`` says which of the tensors that
+        are in the way goes to the host next."""
         network, depth = self.network, self.config.activation_depth
         times = born, died = lifetimes(network, self.placement)
-        near = distances(network, self.placement, self.config)
         external = {network.input}
         while True:
             bases = assign(
@@ -143,7 +177,48 @@ class StripPlanner:
                     "words per slice",
                     "one output row",
                 )
-            external.add(max(candidates, key=lambda name: (self.size[name], -born[name])))
+            external.add(choose(candidates, external))
+
+    def largest(self, candidates: list[str], external: set[str]) -> str:
+        """The largest tensor, of these the latest."""
+        del external
+        order = {name: number for number, name in enumerate(self.network.tensors)}
+        return max(candidates, key=lambda name: (self.size[name], -order[name]))
+
+    def cheapest(self, candidates: list[str], external: set[str]) -> str:
+        """The tensor that costs the fewest cycles for its size where it stays with the host."""
+
+        def cost(name: str) -> float:
+            total = 0.0
+            for layer in self.network.layers:
+                touched = {layer.output, *(group.source for group in layer.groups)}
+                if name not in touched:
+                    continue
+                before = sum(self.moved(layer, one) for one in touched & external)
+                more = self.moved(layer, name)
+                waited = max(0.0, before + more - max(before, self.compute(layer)))
+                total += waited + _HIDDEN * more
+            return total
+
+        return min(candidates, key=lambda name: (cost(name) / self.size[name], -self.size[name]))
+
+    def moved(self, layer: Layer, tensor: str) -> float:
+        """Cycles in which the port moves all of a layer's source, or of its output."""
+        chunks = self.config.memory_chunks("activations")
+        each = chunks + _READ_CYCLES if tensor == layer.output else chunks
+        return float(self.config.clusters * each * self.size[tensor])
+
+    def compute(self, layer: Layer) -> float:
+        """About the cycles that a layer computes."""
+        if layer.name not in self._cycles:
+            densities = {
+                name: np.full(tensor.channels, _DENSITY)
+                for name, tensor in self.network.tensors.items()
+            }
+            self._cycles[layer.name] = estimate_layer(
+                self.network, layer, self.placement, self.config, densities
+            ).cycles
+        return self._cycles[layer.name]
 
     def without_strips(
         self, near: dict[tuple[str, str], int], external: set[str]
@@ -186,7 +261,7 @@ class StripPlanner:
         most = self.most_strips(layer)
         if not (external & {layer.output, *(group.source for group in layer.groups)}):
             most = 1
-        for count in range(1, most + 1):
+        for count in _counts(most):
             windows = self.windows(layer, count)
             sizes = self.strip_sizes(layer, external, windows)
             for copies in itertools.product((2, 1), repeat=2) if count > 1 else ((1, 1),):
@@ -201,7 +276,7 @@ class StripPlanner:
                         places[name].append(base)
                         taken.append((base, base + sizes[name]))
                 if all(base + sizes[name] <= depth for name in sizes for base in places[name]):
-                    best = cost, Buffers(windows, places, sizes)
+                    best = cost, Buffers(windows, places, sizes, cost)
         return None if best is None else best[1]
 
     def cost(
@@ -212,25 +287,44 @@ class StripPlanner:
         source_copies: int,
         output_copies: int,
     ) -> float:
-        """About the clock cycles that a layer takes in these strips: overlapping windows are
-        computed twice, and what has no second buffer is moved while the array waits."""
+        """About the clock cycles that strips add to a layer: overlapping windows are computed
+        twice, and what has no second buffer is moved while the array waits."""
         config = self.config
-        port = config.clusters * config.memory_chunks("activations")
-        per_row = _DENSITY * layer.nonzero_trits * layer.width / config.adders
+        chunks = config.memory_chunks("activations")
         sources = {group.source for group in layer.groups} & external
+        if not sources and layer.output not in external:
+            return 0.0
+        per_row = self.compute(layer) / layer.height
         total = 0.0
         for window in windows:
             compute = len(window.rows) * per_row
-            load = port * sum(
-                self.row_words[source] * len(self.source_rows(layer, source, window.rows))
-                for source in sources
+            load = (
+                config.clusters
+                * chunks
+                * sum(
+                    self.row_words[source] * len(self.source_rows(layer, source, window.rows))
+                    for source in sources
+                )
             )
             store = 0
             if layer.output in external:
-                store = _READ_CYCLES * port * len(window.places) * self.row_words[layer.output]
+                store = (
+                    config.clusters
+                    * (chunks + _READ_CYCLES)
+                    * len(window.places)
+                    * self.row_words[layer.output]
+                )
             hidden = load * (source_copies == 2) + store * (output_copies == 2)
             total += compute + load + store - min(hidden, compute)
-        return total
+        return total - self.compute(layer)
+
+
+def _counts(most: int) -> list[int]:
+    """Numbers of strips to try, up to ``most``."""
+    counts = list(range(1, min(most, _EACH) + 1))
+    while counts[-1] < most:
+        counts.append(min(most, max(counts[-1] + 1, int(counts[-1] * _APART))))
+    return counts
 
 
 def _first_fit(size: int, taken: list[tuple[int, int]]) -> int:

@@ -399,7 +399,7 @@ def test_every_field_of_another_type_is_named(tmp_path):
     compiled = CompiledNetwork(network, streamed(rng, network, Config()))
     folder = write_image(tmp_path / "image", compiled, {"a": 1})
     manifest = json.loads((folder / "manifest.json").read_text())
-    optional = {"streaming", "fold", "pool", "bits_per_weight"}
+    optional = {"streaming", "fold", "pool", "bits_per_weight", "needed"}
     optional |= {f"float32_over_{one}" for one in ("bytes", "trits", "packed", "memory")}
     count = 0
     for path, other in other_types(manifest, optional):

@@ -177,6 +177,7 @@ def command(
         error_tables,
         export_parts,
         export_sentence,
+        memory_tables,
     )
 
     provenance = None
@@ -212,6 +213,7 @@ def command(
         made.to_dict(),
         *([] if provenance is None else [str(provenance)]),
         *export_parts(manifest),
+        *memory_tables(manifest),
         *error_tables(made.errors),
         *([] if made.accuracy is None else [accuracy_sentence(made.accuracy)]),
         *(f"{step.name}: {step.check}" for step in made.steps if step.check),

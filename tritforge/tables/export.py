@@ -8,9 +8,10 @@ from rich.table import Table
 from tritforge.flows.export import Accuracy
 from tritforge.flows.layer_errors import LayerError
 from tritforge.model_export.image.manifest import Manifest, Streaming
+from tritforge.model_export.memory.plan import LayerUse
 from tritforge.tables.table import captioned_table
 
-__all__ = ["accuracy_sentence", "error_tables", "export_parts", "export_sentence"]
+__all__ = ["accuracy_sentence", "error_tables", "export_parts", "export_sentence", "memory_tables"]
 
 
 def export_parts(manifest: Manifest) -> list[str | Table]:
@@ -45,6 +46,55 @@ def export_parts(manifest: Manifest) -> list[str | Table]:
         table,
         *(f"{layer.name}: {layer.note}" for layer in manifest.layers if layer.note),
     ]
+
+
+def memory_tables(manifest: Manifest) -> list[Table]:
+    """What the memories hold, and for a streamed network a row per layer of what stays on the
+    chip and what moves."""
+    if not manifest.memories:
+        return []
+    table = captioned_table(
+        "what the memories hold",
+        "words: of one memory of that kind; needed: in use, or to hold everything at once; what "
+        "does not stay passes through the port for every image",
+        ("memory", ""),
+        ("words", "needed", "lacking"),
+    )
+    for one in manifest.memories:
+        lacking = one.lacking
+        table.add_row(
+            one.memory,
+            "stays" if one.stays else "passes through",
+            f"{one.words:,}",
+            "-" if one.needed is None else f"{one.needed:,}",
+            "-" if not lacking else f"{lacking:,}",
+        )
+    layers = [] if manifest.streaming is None else manifest.streaming.layers
+    return [table, *([_layer_table(layers)] if layers else [])]
+
+
+def _layer_table(layers: Sequence[LayerUse]) -> Table:
+    table = captioned_table(
+        "what moves, for every image",
+        "output: whether it stays on the chip or goes to the host; cuts: strips of rows; on chip: "
+        "activation words in use in each slice; port words that are sent for strips of "
+        "activations, for trits, and for program, rows and tables; back: port words that are read",
+        ("layer", "output"),
+        ("passes", "cuts", "on chip", "strips", "trits", "rest", "back"),
+    )
+    for one in layers:
+        numbers = (
+            one.passes,
+            one.strips,
+            one.chip_words,
+            one.activation_words,
+            one.trit_words,
+            one.other_words,
+            one.read_words,
+        )
+        where = "host" if one.to_host else "-" if one is layers[-1] else "stays"
+        table.add_row(one.layer, where, *(f"{n:,}" if n else "-" for n in numbers))
+    return table
 
 
 def error_tables(errors: Sequence[LayerError]) -> list[Table]:

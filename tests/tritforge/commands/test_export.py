@@ -179,8 +179,15 @@ def test_what_does_not_fit_is_streamed(capsys, files):
             **{"--model": f"{files / 'models.py'}:Wide"},
         ),
     )
-    passes = json.loads((files / "image" / "manifest.json").read_text())["streaming"]["passes"]
+    manifest = json.loads((files / "image" / "manifest.json").read_text())
+    passes = manifest["streaming"]["passes"]
     assert code == 0 and passes > 2 and f"streamed in {passes} passes" in out
+    for entry in manifest["memories"]:
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [entry["memory"]]]
+        assert ("stays" in line) == entry["stays"] and f"{entry['needed']:,}" in line
+    moved = out[out.index("what moves") :]
+    for layer in manifest["streaming"]["layers"]:
+        assert f"{layer['chip_words']:,}" in moved and layer["layer"] in moved
     assert "memory contents give the golden model's integers" in out
     outputs, reports = [], []
     for backend in ("golden", "cycle", "rtl"):
