@@ -14,8 +14,9 @@ from tritforge.hw.config import Config
 
 __all__ = ["CAUSES", "Verdict", "cause_of_kind", "verdict"]
 
-#: Share of the cycles from which on the second cause is told of too.
-NOTED = 0.2
+#: Share of the cycles from which on the second cause is told of too, and from which on a network
+#: is bound by its adders: less than that, whatever keeps them waiting binds it.
+NOTED, BOUND = 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def verdict(
     shares = dict(
         sorted(((name, value / cycles) for name, value in spent.items()), key=lambda one: -one[1])
     )
-    (first, most), *others = shares.items()
+    (first, most), *others = sorted(shares.items(), key=_weight, reverse=True)
     speed = dense / cycles
     head = (
         f"{speed:.1f} times as fast as dense"
@@ -129,3 +130,9 @@ def verdict(
         f"{CAUSES[first].remedy(config)} would help"
     )
     return Verdict(cycles, dense, estimated, shares, sentence)
+
+
+def _weight(one: tuple[str, float]) -> float:
+    """By which causes are told of: their shares, but adders at work last unless they bind."""
+    name, share = one
+    return share if name != "adders" or share >= BOUND else share - 1

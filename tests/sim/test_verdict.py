@@ -70,10 +70,10 @@ def test_whole_layers_have_one_cause():
             "elements would help",
         ),
         (
-            {"drain": 70, "imbalance": 10, "adders": 20},
+            {"drain": 30, "imbalance": 25, "adders": 45},
             100,
-            "1.0 times as fast as dense, bound by the drain (70% of the cycles), then adders at "
-            "work (20%); a drain_width above 2 would help",
+            "1.0 times as fast as dense, bound by the drain (30% of the cycles), then waiting for "
+            "the busiest elements (25%); a drain_width above 2 would help",
         ),
     ],
 )

@@ -14,17 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge import model_export
 from tritforge.common.files import new_folder, obstacle
 from tritforge.common.json_types import dump
 from tritforge.common.progress import Progress
+from tritforge.flows.compiler import compiler_digest
 from tritforge.flows.drawn import DRAWN_SAMPLES
 from tritforge.flows.export import export
 from tritforge.flows.inputs import read_inputs
 from tritforge.flows.pictures import utilization_picture
 from tritforge.flows.wall_clock import WallClock
-from tritforge.hw import config as config_module
-from tritforge.hw import program
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.alexnet.network import Provenance, alexnet
@@ -150,7 +148,7 @@ def run(
         "threshold": threshold,
         "photograph": _digest([photograph]),
         "configuration": chosen.identity,
-        "compiler": _compiler(),
+        "compiler": compiler_digest(),
     }
     try:
         with new_folder(output) as folder:
@@ -213,22 +211,6 @@ def _digest(paths: Sequence[Path | None]) -> str | None:
         except OSError as error:
             raise ExportError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest() if given else None
-
-
-def _compiler() -> str:
-    """Which sources make an image: a change of any makes another."""
-    return str(
-        _digest(
-            [
-                *(Path(str(module.__file__)) for module in (config_module, program)),
-                *(
-                    path
-                    for folder in model_export.__path__
-                    for path in sorted(Path(folder).rglob("*.py"))
-                ),
-            ]
-        )
-    )
 
 
 def _image(

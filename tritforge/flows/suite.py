@@ -19,13 +19,13 @@ from typing import TypeAlias
 
 import torch
 
-from tritforge import model_export
 from tritforge.common.cache import cached
 from tritforge.common.errors import TritforgeError
 from tritforge.common.files import new_folder, obstacle
 from tritforge.common.json_types import JsonError, dump, parse
 from tritforge.common.progress import Progress
 from tritforge.common.version import tritforge_version
+from tritforge.flows.compiler import compiler_digest
 from tritforge.flows.export import export
 from tritforge.flows.inputs import read_inputs
 from tritforge.flows.pictures import suite_picture
@@ -40,8 +40,6 @@ from tritforge.flows.suite_result import (
     mean_speed_up,
 )
 from tritforge.flows.wall_clock import WallClock
-from tritforge.hw import config as config_module
-from tritforge.hw import program
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
 from tritforge.model_export.image.folder import Image, load_image
@@ -417,11 +415,7 @@ def _made_from(network: Prepared, config: Config) -> Iterator[bytes]:
     for name, tensor in network.module.state_dict().items():
         yield name.encode()
         yield tensor.contiguous().numpy().tobytes()
-    for module in (config_module, program):
-        yield Path(str(module.__file__)).read_bytes()
-    for folder in model_export.__path__:
-        for path in sorted(Path(folder).rglob("*.py")):
-            yield path.read_bytes()
+    yield compiler_digest().encode()
 
 
 def _cost(simulation: Simulation, image: Image, progress: Progress) -> tuple[float, float]:
