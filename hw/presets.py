@@ -63,6 +63,7 @@ PRESETS: dict[str, Config] = {
             packet_words=254,
             window_count=3,
             unpack_trits=False,
+            multipliers=True,
         ),
         Config(
             name="alexnet",
@@ -75,7 +76,7 @@ PRESETS: dict[str, Config] = {
             accumulator_width=28,
             banks=4,
             drain_width=8,
-            trit_depth=13312,
+            trit_depth=10752,
             activation_depth=8192,
             program_depth=4096,
             row_depth=2048,
@@ -84,6 +85,7 @@ PRESETS: dict[str, Config] = {
             packet_words=254,
             job_places=16,
             gate_clocks=True,
+            multipliers=True,
         ),
     )
 }

@@ -288,7 +288,9 @@ class ProcessingElement(wiring.Component):
         config, fetched = self.config, entries.fetched
         count = config.quarter_rows
         word = fetched.trits.as_value()
-        place = fetched.part * count if _part_width(config) else 0
+        place: Value | int = 0
+        if _part_width(config):
+            place = Cat(Const(0, count.bit_length() - 1), fetched.part)
         some = Cat(word.word_select(row, WEIGHT_WIDTH).any() for row in range(count))
         weights = Signal(len(word), reset_less=True)
         with m.If(entries.load):

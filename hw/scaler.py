@@ -1,4 +1,4 @@
-"""Scaler: the only weight multiplications of the design."""
+"""Scaler: the only multiplications by ternary weights."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring

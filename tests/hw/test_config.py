@@ -154,12 +154,13 @@ def test_presets():
     assert PRESETS["tiny"] == Config(name="tiny")
     ulx3s = PRESETS["ulx3s_85f"]
     assert ulx3s.adders == 128
-    # 208 block RAMs of 18 kbit; 56 multipliers would do.
+    # 208 block RAMs of 18 kbit; multipliers: elements, 2 for each cluster and lane of the drain
     bits = sum(
         ulx3s.memory_width(kind) * ulx3s.memory_depth(kind) * ulx3s.memory_count(kind)
         for kind in MEMORIES
     )
     assert bits < 208 * 18 * 1024
+    assert ulx3s.adders + 2 * (ulx3s.cluster_count + ulx3s.drain_width) <= 156
     assert len({config.identity for config in PRESETS.values()}) == len(PRESETS)
 
 

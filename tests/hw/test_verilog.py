@@ -43,16 +43,18 @@ def test_two_weight_multipliers_per_cluster(name):
     counts = {child: sum(children.count(child) for children in below.values()) for child in below}
     assert counts["cluster"] == config.cluster_count
     assert counts["activation_slice"] == config.clusters
-    assert multiplications(found, "processing_element") == 0
-    assert multiplications(found, "cluster") == 2
+    in_elements = config.adders if config.multipliers else 0
+    assert multiplications(found, "processing_element") == config.multipliers
+    assert multiplications(found, "cluster") == 2 + in_elements // config.cluster_count
     assert multiplications(found, TOP_NAME) == (
-        2 * config.cluster_count + config.drain_width * multiplier_parts(config)
+        2 * config.cluster_count + in_elements + config.drain_width * multiplier_parts(config)
     )
 
 
 def test_sidecar_counts_all_sets():
     described = sidecar(PRESETS["alexnet"])
     assert described["processing_elements"] == 512 and described["weight_multipliers"] == 64
+    assert described["element_multipliers"] == 512
     assert {name: memory["instances"] for name, memory in described["memories"].items()} == {
         "program": 1,
         "trits": 32,

@@ -59,7 +59,9 @@ def command(config: str, output: Path, target: str, as_json: bool) -> None:
         as_json,
         document,
         f"{verilog}: {verilog.stat().st_size:,} bytes, top module {about['top']}, "
-        f"{about['processing_elements']} processing elements, {about['weight_multipliers']} "
-        f"weight multipliers, {about['requantizer_multipliers']} requantizer multipliers",
+        f"{about['processing_elements']} processing elements"
+        f"{', each with a multiplier' if about['element_multipliers'] else ''}, "
+        f"{about['weight_multipliers']} weight multipliers, "
+        f"{about['requantizer_multipliers']} requantizer multipliers",
         f"{sidecar}: parameters, ports, memories, counters",
     )
