@@ -116,19 +116,16 @@ def verdict(
         sorted(((name, value / cycles) for name, value in spent.items()), key=lambda one: -one[1])
     )
     (first, most), *others = sorted(shares.items(), key=_weight, reverse=True)
-    speed = dense / cycles
+    speed, about = dense / cycles, "about " if estimated else ""
     head = (
-        f"{speed:.1f} times as fast as dense"
+        f"{about}{speed:.1f} times as fast as dense"
         if speed >= 1
-        else f"slower than dense, {speed:.2f} times as fast"
+        else f"slower than dense, {about}{speed:.2f} times as fast"
     )
     causes = f"{CAUSES[first].what} ({most:.0%} of the cycles)"
     if others and others[0][1] >= NOTED:
         causes += f", then {CAUSES[others[0][0]].what} ({others[0][1]:.0%})"
-    sentence = (
-        f"{'about ' if estimated else ''}{head}, bound by {causes}; "
-        f"{CAUSES[first].remedy(config)} would help"
-    )
+    sentence = f"{head}, bound by {causes}; {CAUSES[first].remedy(config)} would help"
     return Verdict(cycles, dense, estimated, shares, sentence)
 
 
