@@ -484,6 +484,16 @@ class _Lowering:
         draft = self._open(self._whole(value))
         if draft is not None and draft.take_pool(pool):
             return draft
+        inner = _within_border(value, pool)
+        if inner is not None:
+            part, wider, fill = inner
+            draft = self._open(self._whole(part))
+            if draft is not None:
+                least = -np.inf
+                if draft.low is not None and draft.function is None:
+                    least = draft.low
+                if (fill <= least).all() and draft.take_pool(wider):
+                    return draft
         pool, sources, value = _unpadded(pool, self._sources(value), value)
         draft = self._copy(value, sources, node.name, node.where, "pool")
         draft.pool = pool
@@ -617,6 +627,34 @@ def _chosen(elements: Scattered, numbers: NDArray[np.int64]) -> Scattered:
 def _bits(elements: Scattered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Gains and offsets as integers that are equal where they are."""
     return elements.gain.view(np.int64), elements.offset.view(np.int64)
+
+
+def _within_border(value: Value, pool: Pool) -> tuple[Value, Pool, NDArray[np.float64]] | None:
+    """A max-pool of a value with a border of ``fill`` (channels,): what is within the border, and
+    a pool of it that has the border as padding. They give the same where no element is below
+    ``fill``. None: there is no such border, or a window lies in it entirely."""
+    if len(value.pieces) != 1 or not value.pieces[0].holes:
+        return None
+    (piece,) = value.pieces
+    ys, xs = np.flatnonzero(piece.y >= 0), np.flatnonzero(piece.x >= 0)
+    padding = []
+    for there, before, kernel, stride, count in zip(
+        (ys, xs),
+        pool.padding,
+        pool.kernel,
+        pool.stride,
+        (pool.height, pool.width),
+        strict=True,
+    ):
+        if not len(there) or there[-1] - there[0] + 1 != len(there):
+            return None
+        padding.append(before + int(there[0]))
+        first = np.arange(count) * stride - padding[-1]
+        if (np.maximum(first, 0) >= np.minimum(first + kernel, len(there))).any():
+            return None
+    inside = dataclasses.replace(piece, y=piece.y[ys], x=piece.x[xs])
+    part = Value((value.shape[0], len(ys), len(xs)), (inside,), value.constants)
+    return part, dataclasses.replace(pool, padding=(padding[0], padding[1])), piece.fill
 
 
 def _unpadded(

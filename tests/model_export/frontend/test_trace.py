@@ -142,6 +142,33 @@ def test_max_pool(pool, fused):
 
 
 @pytest.mark.parametrize(
+    ("border", "fill", "pool", "relu", "rides"),
+    [
+        ((1, 1, 1, 1), 0.0, nn.MaxPool2d(3, stride=2), True, True),
+        ((0, 1, 0, 1), 0.0, nn.MaxPool2d(3, stride=2), True, True),
+        ((1, 0, 2, 1), -0.5, nn.MaxPool2d(3, stride=1), True, True),
+        ((1, 1, 1, 1), float("-inf"), nn.MaxPool2d(3, stride=2, padding=1), False, True),
+        ((1, 1, 1, 1), 0.0, nn.MaxPool2d(3, stride=2), False, False),  # some are below 0
+        ((1, 1, 1, 1), 0.5, nn.MaxPool2d(3, stride=2), True, False),
+        ((2, 0, 2, 0), 0.0, nn.MaxPool2d(2, stride=2), True, False),  # a window without any
+    ],
+)
+def test_max_pool_over_a_border(border, fill, pool, relu, rides):
+    """It rides along where nothing is below what the border is filled with."""
+    network = check(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            *([nn.ReLU()] if relu else []),
+            nn.ConstantPad2d(border, fill),
+            pool,
+            nn.Conv2d(4, 2, 1),
+        )
+    )
+    assert (kinds(network) == ["conv", "conv"]) == rides
+    assert (network.layers[0].pool is not None) == rides
+
+
+@pytest.mark.parametrize(
     "pool",
     [
         nn.AvgPool2d(3),
