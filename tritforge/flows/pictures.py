@@ -188,8 +188,13 @@ def suite_picture(result: SuiteResult, path: Path) -> Path:
         right.text(value * 1.05, place, f"{value:.2f}", va="center", fontsize=8)
     right.axvline(1.0, color="black", linewidth=0.8)
     right.set_xscale("log")
-    right.set_xlim(min([*values, 0.5]) / 1.3, max([*values, 2.0]) * 1.8)
-    right.set_xlabel("times faster than dense (light: not in the mean)")
+    low, high = min([*values, 0.5]) / 1.3, max([*values, 2.0]) * 1.8
+    ticks = [step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    right.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    right.set_xticks([], minor=True)
+    right.set_xlim(low, high)
+    right.set_xlabel("times as fast as dense (light: not in the mean)")
     mean = "" if result.mean_speed_up is None else f", geometric mean {result.mean_speed_up:.2f}"
     figure.suptitle(f"Suite: MACs / adders / cycles{mean}", fontsize=11)
     figure.savefig(path, dpi=120)
