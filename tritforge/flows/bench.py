@@ -383,6 +383,7 @@ def _layers(
             "kind": layer.kind,
             "paper": record and record.paper,
             "ternary": bool(record and record.ternary),
+            "wide": any(group.wide for group in layer.groups),
             "macs": layer.mac_count,
             "weights": layer.weight_count,
             "weight_density": record and record.density,

@@ -80,6 +80,12 @@ def _count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def _weights_are(layer: dict[str, Any]) -> str:
+    if layer["ternary"]:
+        return "ternary"
+    return "bytes" if layer["wide"] else "sums of planes" if layer["weights"] else "none"
+
+
 def _millions(value: float | None) -> str:
     return "-" if value is None else f"{value / 1e6:,.3f}"
 
@@ -97,7 +103,7 @@ def _work_table(result: dict[str, Any]) -> Table:
         table.add_row(
             layer["name"],
             layer["paper"] or "-",
-            "ternary" if layer["ternary"] else "sums of planes" if layer["weights"] else "none",
+            _weights_are(layer),
             _millions(layer["macs"]),
             _millions(layer["weights"]),
             _percent(layer["weight_density"]),

@@ -1,5 +1,7 @@
 """Export with objects instead of names, and the checks between its passes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import tritforge
 from tests.tritforge.support import prepare, samples, small_model
+from tritforge.cost.estimate import recompiled
 from tritforge.flows.export import _Steps
 from tritforge.flows.inputs import opened, read_inputs
 from tritforge.hw.config import Config
@@ -115,6 +118,44 @@ def test_checkpoint_paths_are_recorded_with_their_checksum(tmp_path):
     assert len(extra["checkpoint"]["sha256"]) == 64
     assert extra["digits"] == 8
     assert set(extra["checks"]) == {"trace", "quantize", "check"}
+
+
+def test_weights_of_several_bits_take_the_form_that_costs_less(tmp_path):
+    """Bytes where elements have multipliers, planes where not or where they are asked for; compiled
+    anew for the other configuration they change, and the integers do not."""
+    plain = Config(trit_depth=4096, activation_depth=1024, accumulator_width=28)
+    config = dataclasses.replace(plain, name="wide", multipliers=True)
+    made = {
+        name: tritforge.export(
+            None, small_model(), samples(), chosen, tmp_path / name, shaping=Shaping(planes=planes)
+        )
+        for name, chosen, planes in (
+            ("planes", plain, False),
+            ("wide", config, False),
+            ("asked", config, True),
+        )
+    }
+    for name, one in made.items():
+        layers = one.image.manifest.layers
+        assert [layer.ternary for layer in layers] == [False, True, False]
+        form = "bytes in wide columns, " if name == "wide" else "sums of "
+        assert all(form in layer.note for layer in layers if not layer.ternary)
+        wide = [group.wide for layer in layers for group in layer.groups]
+        assert any(wide) == (name == "wide")
+        assert one.image.manifest.extra.get("planes", False) == (name == "asked")
+    x = samples()[:4]
+    assert tritforge.verify(made["wide"].image, x, backends=["memory"]).equal
+    outputs = [tritforge.simulate(one.image, x, "golden").output for one in made.values()]
+    assert np.array_equal(outputs[0], outputs[1]) and np.array_equal(outputs[0], outputs[2])
+    codes = read_inputs(made["planes"].image, x).codes
+    for name, other in (("planes", config), ("wide", plain)):
+        image = made[name].image
+        again = recompiled(image, other, codes)
+        assert any(group.wide for layer in again.network.layers for group in layer.groups) == (
+            name == "planes"
+        )
+        with InterpreterBackend(again) as memory:
+            assert np.array_equal(memory.run(codes).output, outputs[0])
 
 
 def test_nothing_is_rounded_silently(tmp_path):
