@@ -67,7 +67,7 @@ _ROWS_OF_WIDE = (4, 8, 16)
 
 #: Fields that came later, and what all hardware before them was: where they say that, they are left
 #: out of documents and of the identity, so that what was made before stays valid.
-_LATER: dict[str, int] = {"activation_tables": 0, "multipliers": False}
+_LATER: dict[str, int] = {"activation_tables": 0, "multipliers": False, "row_merges": False}
 #: Fields of earlier versions, and those that say the same now.
 _REPLACED = {
     "single_port": "memory_ports, register_stages and shared_results",
@@ -162,6 +162,9 @@ class Config:
         Every element has a multiplier, used by wide column groups alone: weights of 8 bits, which
         stand in the trit memory in place of trits, for a quarter of the rows at a time. ``rows``
         must be 4, 8 or 16. Without, weights of several bits are sums of ternary planes.
+    row_merges : bool
+        An entry of the row memory can say that its row is merged where the pixel is fresh: several
+        rows may feed one pooled pixel, so that layers with a max-pool compute blocks of pixels.
     """
 
     name: str = "custom"
@@ -198,6 +201,7 @@ class Config:
     gate_clocks: bool = False
     activation_tables: int = 0
     multipliers: bool = False
+    row_merges: bool = False
 
     def __post_init__(self) -> None:
         for field, (low, high) in LIMITS.items():
@@ -340,6 +344,7 @@ class Config:
             "cluster": (self.clusters - 1).bit_length(),
             "word": (self.activation_depth - 1).bit_length(),
             "lane": (self.scan_width - 1).bit_length(),
+            **({"merge": 1} if self.row_merges else {}),
         }
 
     def memory_width(self, kind: str) -> int:

@@ -64,6 +64,7 @@ PRESETS: dict[str, Config] = {
             window_count=3,
             unpack_trits=False,
             multipliers=True,
+            row_merges=True,
         ),
         Config(
             name="alexnet",
@@ -86,6 +87,7 @@ PRESETS: dict[str, Config] = {
             job_places=16,
             gate_clocks=True,
             multipliers=True,
+            row_merges=True,
         ),
     )
 }

@@ -201,7 +201,8 @@ def row_layout(config: Config) -> data.StructLayout:
 
     ``clamp((acc * multiplier + offset) >> shift, low, high)``, or what an activation table has for
     it, goes to word ``word``, lane ``lane`` of the destination pixel in slice ``cluster``.
-    ``offset`` holds the bias plus half of the shift's unit.
+    ``offset`` holds the bias plus half of the shift's unit. With ``merge``, which hardware with
+    ``row_merges`` has, it is merged in every pixel, fresh or not.
     """
     widths = config.row_field_widths
     return data.StructLayout(

@@ -155,6 +155,9 @@ class WriteBack(wiring.Component):
                 back.signed.eq(self._among_signed(low < 0, 1)),
                 back.nothing.eq(~activation.any() & self._among_signed(low >= 0, 0)),
             ]
+            if config.row_merges:
+                with m.If(delayed(m, f"merge_{lane}", row.merge, latency)):
+                    m.d[domain] += back.window.fresh_x.eq(0)
             for number in range(lane, config.clusters, config.drain_width):
                 valid = Signal(name=f"write_back_valid_{number}")
                 m.d[domain] += valid.eq(step_out & enable & ~layer.raw & (cluster == number))

@@ -313,19 +313,24 @@ class Pool:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Pixels of a layer's output that its rows stand for, where these are more than one each.
+    """Pixels of a layer that its rows stand for, where these are more than one each.
 
-    Row ``(r*by + j)*bx + i`` at position (y, x) is channel r of output pixel
-    ``(origin(y) + j, origin(x) + i)``. Where blocks do not divide the output, the last ones lie at
-    its border, and some pixels are computed twice.
+    Row ``(r*by + j)*bx + i`` at position (y, x) is channel r of pixel
+    ``(origin(y) + j, origin(x) + i)``; where a max-pool rides along, of kernel and stride
+    ``pool``, that feeds output pixel ``(origin(y) + j) // pool``. Where blocks do not divide the
+    output, the last ones lie at its border, and some pixels are computed twice.
     """
 
-    block: tuple[int, int]  # by, bx
+    block: tuple[int, int]  # by, bx: multiples of the pool
     height: int  # of the output
     width: int
+    pool: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        if not all(0 < block <= size for block, size in zip(self.block, self.size, strict=True)):
+        if not all(
+            0 < block <= size * pool and block % pool == 0
+            for block, size, pool in zip(self.block, self.size, self.pool, strict=True)
+        ):
             raise ValueError(f"blocks of {self.block} pixels do not fit an output of {self.size}")
 
     @property
@@ -335,23 +340,37 @@ class Blocks:
 
     @property
     def pixels(self) -> int:
-        """Output pixels of a block."""
+        """Pixels of a block."""
         return self.block[0] * self.block[1]
 
     @property
     def divide(self) -> tuple[bool, bool]:
         """Whether every row and column of the output is in one block only."""
-        y, x = (size % block == 0 for size, block in zip(self.size, self.block, strict=True))
+        y, x = (
+            size * pool % block == 0
+            for size, pool, block in zip(self.size, self.pool, self.block, strict=True)
+        )
         return y, x
 
     def count(self, axis: int) -> int:
         """Blocks along an axis (0: rows, 1: columns)."""
-        return -(-self.size[axis] // self.block[axis])
+        return -(-self.size[axis] * self.pool[axis] // self.block[axis])
 
     def origin(self, axis: int) -> NDArray[np.int64]:
-        """First output row (column) of every block along an axis."""
+        """First row (column) of every block along an axis, before the max-pool."""
         first = np.arange(self.count(axis)) * self.block[axis]
-        return np.minimum(first, self.size[axis] - self.block[axis])
+        return np.minimum(first, self.size[axis] * self.pool[axis] - self.block[axis])
+
+    def target(self, axis: int) -> NDArray[np.int64]:
+        """First row (column) of the output that every block along an axis feeds."""
+        return self.origin(axis) // self.pool[axis]
+
+    def fed(self, pixel: int) -> tuple[tuple[int, int], bool]:
+        """Where, from a block's first output pixel on, a pixel of it goes, and whether it is the
+        first that does."""
+        at = divmod(pixel, self.block[1])
+        y, x = (place // pool for place, pool in zip(at, self.pool, strict=True))
+        return (y, x), at == (y * self.pool[0], x * self.pool[1])
 
 
 @dataclass

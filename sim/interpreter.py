@@ -45,6 +45,7 @@ class _RowTable:
     cluster: NDArray[np.int64]
     word: NDArray[np.int64]
     lane: NDArray[np.int64]
+    merge: NDArray[np.bool_]  # also where the pixel is fresh
 
 
 class Interpreter:
@@ -164,7 +165,7 @@ class Interpreter:
     def _row_table(self, row_base: int, rows_used: int) -> _RowTable:
         config = self.config
         steps = np.arange(rows_used * config.blocks)
-        names = ("multiplier", "offset", "shift", "enable", "cluster", "word", "lane")
+        names = ("multiplier", "offset", "shift", "enable", "cluster", "word", "lane", "merge")
         fields = self._records.rows(self.rows[(row_base + steps) % self._lap["rows"]], names)
         accumulator, block = np.divmod(steps, config.blocks)
         slots = (
@@ -180,6 +181,7 @@ class Interpreter:
             table["cluster"],
             table["word"],
             table["lane"],
+            table["merge"] == 1,
         )
 
     def _activation_table(self, layer: dict[str, int]) -> NDArray[np.int64]:
@@ -416,14 +418,17 @@ class Interpreter:
                         + columns["offset"][ox]
                         - back_x * layer["step_x"]
                     )
+                    merged = np.ones(len(on), bool)
                     if back_y < rows["fresh"][oy] and back_x < columns["fresh"][ox]:
-                        memory[places[0], address + places[1], places[2]] = values
-                        counters["write_backs"] += len(on)
-                        continue
+                        merged = table.merge[on]
+                        first = np.flatnonzero(~merged)
+                        where = tuple(place[first] for place in places)
+                        memory[where[0], address + where[1], where[2]] = values[first]
+                        counters["write_backs"] += len(first)
                     # A zero changes no maximum, unless values may be negative.
-                    kept = np.arange(len(on)) if signed else np.flatnonzero(values)
+                    kept = np.flatnonzero(merged if signed else merged & (values != 0))
                     where = (places[0][kept], address + places[1][kept], places[2][kept])
-                    memory[where] = np.maximum(memory[where], values[kept])
+                    np.maximum.at(memory, where, values[kept])
                     counters["write_backs"] += len(kept)
                     counters["merge_reads"] += len(kept)
 

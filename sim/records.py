@@ -62,12 +62,15 @@ class Records:
         return _fields(layout, words.reshape(count, size), names)
 
     def rows(self, rows: NDArray[np.uint32], names: Sequence[str]) -> NDArray[np.int64]:
-        """Fields of row-memory entries (entries, port words): (entries, drain_width, names)."""
+        """Fields of row-memory entries (entries, port words): (entries, drain_width, names); 0
+        where entries have no such field."""
         lane_words = self.config.row_entry_width // PORT_WIDTH
         lanes = rows.reshape(-1, lane_words)
-        return _fields(row_layout(self.config), lanes, names).reshape(
-            len(rows), self.config.drain_width, len(names)
-        )
+        layout = row_layout(self.config)
+        there = [number for number, name in enumerate(names) if name in layout.members]
+        found = np.zeros((len(lanes), len(names)), np.int64)
+        found[:, there] = _fields(layout, lanes, [names[number] for number in there])
+        return found.reshape(len(rows), self.config.drain_width, len(names))
 
 
 def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:

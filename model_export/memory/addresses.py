@@ -145,7 +145,8 @@ def _written(layer: Layer, words: int) -> NDArray[np.int64]:
         pool = pool_axis(layer.pool, axis)
         places = np.arange(size)
         if layer.blocks is not None:
-            places = layer.blocks.origin(axis) + layer.blocks.block[axis] - 1
+            places = layer.blocks.target(axis) + layer.blocks.block[axis] // layer.blocks.pool[axis]
+            places -= 1
         elif pool is not None:
             _, stride, padding, pooled = pool
             places = np.minimum((places + padding) // stride, pooled - 1)

@@ -30,14 +30,16 @@ _MOST_APART = 4
 class Candidate:
     """A shape of a layer: output pixels of a block, a fold of the input.
 
-    ``cycles`` is estimated, with those of the port that brings the input. ``columns`` of trits,
-    ``rows`` of the row memory, ``input_words`` of the input in every activation memory.
+    ``cycles`` is estimated, with those of the port that brings the input. ``columns`` of trits, in
+    all and of the largest tile, ``rows`` of the row memory, ``input_words`` of the input in every
+    activation memory.
     """
 
     block: tuple[int, int]
     fold: Fold | None
     cycles: float
     columns: int
+    tile_columns: int
     rows: int
     input_words: int = 0
 
@@ -118,11 +120,13 @@ def cost(
         source = network.tensors[network.input]
         input_words = source.height * source.width * placement.layouts[source.name].words
         cycles += input_words * config.clusters * config.memory_chunks("activations")
+    columns = [sum(emitter.columns(layer, one).count for one in tile.groups) for tile in tiles]
     return Candidate(
         block,
         fold,
         cycles,
-        sum(emitter.columns(layer, group).count for tile in tiles for group in tile.groups),
+        sum(columns),
+        max(columns),
         sum(tile.rows_used * config.blocks for tile in tiles),
         input_words,
     )
@@ -136,14 +140,17 @@ def _blocks(layer: Layer, config: Config, only: tuple[int, int] | None) -> list[
         [*_SIDES, *(side for side in _ODD_SIDES if size % 2 and size % side == 0)]
         for size in (layer.height, layer.width)
     )
+    if layer.pool is not None:  # whole windows
+        rows, columns = ([side * kernel for side in _SIDES] for kernel in layer.pool.kernel)
     found = sorted(((y, x) for y in rows for x in columns), key=lambda one: (one[0] * one[1], one))
-    return [one for one in found if one == (1, 1) or _can_compute(layer, one, config)]
+    kept = [one for one in found if _can_compute(layer, one, config)]
+    return list(dict.fromkeys([(1, 1), *kept]))
 
 
 def _can_compute(layer: Layer, block: tuple[int, int], config: Config) -> bool:
     """Whether a block's rows fill no further tiles, or only as rows of other channels would."""
     pixels = block[0] * block[1]
-    if not allows_blocks(layer, block) or (
+    if not allows_blocks(layer, block, pooled=config.row_merges) or (
         pixels > config.elements // config.drain_width * config.rows
     ):
         return False

@@ -35,6 +35,8 @@ __all__ = ["LayerCycles", "estimate_cycles", "estimate_layer"]
 #: Standard deviations of a pixel's work by which the busiest element or cluster is above its mean,
 #: where pixels do not wait for each other. Banks and queues even some of that out.
 _SPREAD = 1.0
+#: Cycles of a merge where several go to one word, one after the other.
+_MERGE = 2.0
 #: How hard the slowest part is held up by others: 1 adds all times, infinity takes the largest.
 _SHARPNESS = 6.0
 
@@ -111,13 +113,15 @@ def estimate_layer(
         # Where no job waits in front of the walkers, they wait for some of it; with one port, words
         # are not read while others are written.
         alone = 0.0 if config.job_places else sequencer / 2
-        held = written if config.memory_ports == 1 else written * merged
+        # A merge waits for those of the same word in front of it, which come in a row.
+        waits = _MERGE if layer.blocks is not None else 1.0
+        held = written if config.memory_ports == 1 else written * merged * waits
         own = {
             "adders": _busiest(work.adds, work.spread, config) / sets,
             "broadcasts": float((work.broadcasts + work.empty).max()) / sets + alone,
             "reads": work.words + held + alone,
             "drain": _drain(tile, sets, config),
-            "write-backs": written,
+            "write-backs": written * (1 - merged + merged * waits),
             "sequencer": sequencer,
         }
         pace = sum(time**_SHARPNESS for time in own.values()) ** (1 / _SHARPNESS)
@@ -188,13 +192,22 @@ def _windows(
     """Pooled pixels that a row's output visits on average, and the share of visits that merge. A
     zero changes no maximum, unless activations are signed, and visits none but where it is the
     first."""
+    output = network.tensors[layer.output]
+    dense = 1.0
+    window = layer.pool.kernel if layer.pool is not None else (1, 1)
+    window = window if layer.blocks is None else layer.blocks.pool
+    if layer.output in densities and not output.signed:
+        # Before the pool fewer are not zero: between all of a window at once and each by itself.
+        dense = float(densities[layer.output].mean())
+        dense = (dense + 1 - (1 - min(dense, 1.0)) ** (1 / math.prod(window))) / 2
+    if layer.blocks is not None:
+        first = 1 / math.prod(layer.blocks.pool)
+        visits = first + (1 - first) * dense
+        return visits, 1 - first / visits
     if layer.pool is None:
         return 1.0, 0.0
     pooled = layer.pool.height * layer.pool.width
-    merges = float(pooled * (math.prod(layer.pool.kernel) - 1))
-    output = network.tensors[layer.output]
-    if layer.output in densities and not output.signed:
-        merges *= float(densities[layer.output].mean())
+    merges = dense * pooled * (math.prod(layer.pool.kernel) - 1)
     return (pooled + merges) / _pixels(layer), merges / (pooled + merges)
 
 

@@ -409,6 +409,11 @@ class Emitter:
                     f"configuration {config.name} holds {-config.accumulator_max - 1} to "
                     f"{config.accumulator_max}"
                 )
+            if layer.blocks is not None and layer.blocks.pool != (1, 1) and not config.row_merges:
+                raise ExportError(
+                    f"layer {layer.name} is to compute blocks in front of a max-pool; "
+                    f"configuration {config.name} has no row_merges"
+                )
             self._check_requantization(layer, low, high)
             check_pool(layer, config)
             if layer.final and layer.pool is not None:
@@ -887,9 +892,6 @@ class Emitter:
             [0] * (lane_words * config.drain_width) for _ in range(tile.rows_used * config.blocks)
         ]
         target = None if layer.final else self.placement.layouts[layer.output]
-        # Rows of a block go to the pixels behind its first.
-        row_words = 0 if target is None else layer.output_shape[2] * target.words
-        across = 1 if layer.blocks is None else layer.blocks.block[1]
         for row, element, accumulator in zip(
             tile.rows.tolist(), tile.element.tolist(), tile.accumulator.tolist(), strict=True
         ):
@@ -897,12 +899,16 @@ class Emitter:
             place = {}
             if target is not None:
                 channel, pixel = divmod(row, layer.block_pixels)
-                down, right = divmod(pixel, across)
                 place = {
                     "cluster": int(target.cluster[channel]),
-                    "word": int(target.word[channel]) + down * row_words + right * target.words,
+                    "word": int(target.word[channel]),
                     "lane": int(target.lane[channel]),
                 }
+                if layer.blocks is not None:
+                    (down, right), first = layer.blocks.fed(pixel)
+                    place["word"] += (down * layer.blocks.width + right) * target.words
+                    if not first:
+                        place["merge"] = 1
             packed = encode(
                 layout,
                 multiplier=int(rule.multiplier[row]),

@@ -79,7 +79,7 @@ def destination(layer: Layer, axis: int, out: range, step: int, places: range) -
     first of which stands first in memory."""
     words: list[int] = []
     pool = pool_axis(layer.pool, axis)
-    first = range(out.stop) if layer.blocks is None else layer.blocks.origin(axis).tolist()
+    first = range(out.stop) if layer.blocks is None else layer.blocks.target(axis).tolist()
     for position in out:
         if pool is None:
             words += encode_words(

@@ -489,8 +489,14 @@ def _tiles(
             mine = np.flatnonzero(element[rows] == index)
             accumulator[mine] = np.arange(len(mine))
         tile = Tile(part.rows[0] + rows, element[rows], accumulator, part.groups)
-        if any(layer.groups[group.group].wide for group in part.groups):
+        wide = any(layer.groups[group.group].wide for group in part.groups)
+        if wide:
             _order_rows(tile, work[rows].sum(axis=1))
+        if layer.blocks is not None:
+            if not wide and layer.blocks.pool != (1, 1):
+                _spread_rows(tile, layer.blocks.pixels, config)
+            _order_pixels(tile, layer.blocks.pixels, config)
+        if wide:
             tile.groups = list(_quartered(layer, tile, config)) or [
                 replace(part.groups[0], blocks=[], quarter=0)
             ]
@@ -553,6 +559,32 @@ def _channel_tiles(
         shares = [len(part) for part in np.array_split(members, count)]
         tile_of[members] = deal(each[members], shares)
     return np.repeat(tile_of, pixels)
+
+
+def _spread_rows(tile: Tile, pixels: int, config: Config) -> None:
+    """The rows of each element in such an order that those of a channel, which are merged into the
+    same activations, are drained far from one another."""
+    left: dict[int, list[int]] = {}
+    for index, row in enumerate(tile.rows.tolist()):
+        left.setdefault(row // pixels, []).append(index)
+    next_free = np.zeros(config.elements, np.int64)
+    for _ in range(pixels):  # one row of every channel, evenly over the elements
+        taken = np.zeros(config.elements, np.int64)
+        for indices in left.values():
+            elements = tile.element[indices]
+            chosen = int(np.lexsort((elements, next_free[elements], taken[elements]))[0])
+            index, element = indices.pop(chosen), int(elements[chosen])
+            tile.accumulator[index] = next_free[element]
+            next_free[element] += 1
+            taken[element] += 1
+
+
+def _order_pixels(tile: Tile, pixels: int, config: Config) -> None:
+    """The rows of a channel, which are alike, in the order in which they are drained: the first one
+    is of a block's first pixel, and so on."""
+    channel, step = tile.rows // pixels, tile.element // config.drain_width
+    drained = np.lexsort((step, tile.accumulator, channel))
+    tile.rows[drained] = np.sort(tile.rows)
 
 
 def _order_rows(tile: Tile, work: NDArray[np.float64]) -> None:

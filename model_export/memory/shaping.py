@@ -14,6 +14,7 @@ or planes (:mod:`tritforge.model_export.passes.wide_columns`), are chosen for al
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ from tritforge.model_export.memory.candidates import (
     folded,
     input_candidates,
 )
-from tritforge.model_export.memory.emit import DoesNotFitError, Emitter
+from tritforge.model_export.memory.emit import DoesNotFitError, Emitter, MemoryImage
 from tritforge.model_export.memory.placement import Placement, place
 from tritforge.model_export.memory.streaming import fit
 from tritforge.model_export.network import Fold, Layer, Network
@@ -142,16 +143,31 @@ def compile_network(
                 continue
             if resident:
                 raise
-            shaped = first
-            placement = place(shaped.network, config, shaped.densities)
-            needed = Emitter(shaped.network, placement, config).needs()
-            # What is streamed goes and comes a tensor at a time.
-            placement = place(shaped.network, config, shaped.densities, side_by_side=False)
-            memory = fit(shaped.network, placement, config, needed=needed)
+            shaped, memory = _streamed(first, chooser)
         layers = [
             dataclasses.replace(one, note=shaped.notes.get(one.name, "")) for one in memory.layers
         ]
         return CompiledNetwork(network, dataclasses.replace(memory, layers=layers))
+
+
+def _streamed(best: Shaped, chooser: "_Chooser") -> tuple[Shaped, MemoryImage]:
+    """The best shape that can be streamed, or else the least one."""
+    try:
+        return best, _stream(best, chooser.config)
+    except ExportError as error:
+        least = chooser.least()
+        try:
+            return least, _stream(least, chooser.config)
+        except ExportError:
+            raise error from None
+
+
+def _stream(shaped: Shaped, config: Config) -> MemoryImage:
+    placement = place(shaped.network, config, shaped.densities)
+    needed = Emitter(shaped.network, placement, config).needs()
+    # What is streamed goes and comes a tensor at a time.
+    placement = place(shaped.network, config, shaped.densities, side_by_side=False)
+    return fit(shaped.network, placement, config, needed=needed)
 
 
 def shape_network(
@@ -195,6 +211,9 @@ class _Chooser:
                 self.candidates[layer.name] = block_candidates(
                     network, layer, config, densities, shaping.block
                 )
+        for name, own in self.candidates.items():  # a tile must fit, streamed or not
+            small = [one for one in own if one.tile_columns <= config.trit_depth]
+            self.candidates[name] = small or own[:1]
         self.room = {"trits": config.trit_depth, "rows": config.row_depth}
         for memory in list(self.room):
             least = sum(min(one.takes(memory) for one in own) for own in self.candidates.values())
@@ -270,7 +289,18 @@ class _Chooser:
 
     def shaped(self) -> Shaped:
         """The network in the shape chosen."""
-        chosen = self.choice()
+        return self._shaped(self.choice())
+
+    def least(self) -> Shaped:
+        """The network in the shape that takes the least of the activation memories."""
+        return self._shaped(
+            {
+                name: min(own, key=lambda one: (one.block[0] * one.block[1], one.input_words))
+                for name, own in self.candidates.items()
+            }
+        )
+
+    def _shaped(self, chosen: Mapping[str, Candidate]) -> Shaped:
         blocks = {name: one.block for name, one in chosen.items() if one.block != (1, 1)}
         network = in_blocks(self.network, blocks) if blocks else self.network
         fold = next((one.fold for one in chosen.values() if one.fold is not None), self.fold)

@@ -94,8 +94,9 @@ class StripPlanner:
             places = range(int(part[0]), int(part[-1]) + 1)
             rows = places
             if layer.blocks is not None:
-                origin = layer.blocks.origin(0)
-                places = range(int(origin[part[0]]), int(origin[part[-1]]) + layer.blocks.block[0])
+                first = layer.blocks.target(0)
+                count = layer.blocks.block[0] // layer.blocks.pool[0]
+                places = range(int(first[part[0]]), int(first[part[-1]]) + count)
             if layer.pool is not None:
                 kernel, stride, padding = (
                     values[0]

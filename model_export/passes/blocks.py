@@ -7,7 +7,8 @@ of the input::
     3x3 on 16 rows, blocks of 2x2 = 4x4 at stride 2 on 64 rows: 16 words for 4 pixels, not 36
     1x1 on 16 rows, blocks of 2x2 = 2x2 at stride 2 on 64 rows: 1 job for 4 pixels, not 4
 
-Kernels are filled up with zero trits, which take trit memory and no time.
+Kernels are filled up with zero trits, which take trit memory and no time. Of a max-pool that rides
+along, a block has whole windows; all rows that feed a pooled pixel but the first are merged.
 """
 
 import dataclasses
@@ -27,22 +28,50 @@ from tritforge.model_export.network import (
     Window,
 )
 
-__all__ = ["allows_blocks", "in_blocks", "layer_in_blocks"]
+__all__ = ["allows_blocks", "blocks_of", "in_blocks", "layer_in_blocks"]
 
 _Number = TypeVar("_Number", np.int64, np.float64)
 
 
-def allows_blocks(layer: Layer, block: tuple[int, int]) -> bool:
-    """Whether a layer can compute blocks of so many output pixels: it is not the last, it has no
-    max-pool, the output has as many pixels each way, and kernels follow a stride."""
+def allows_blocks(layer: Layer, block: tuple[int, int], *, pooled: bool = False) -> bool:
+    """Whether a layer can compute blocks of so many pixels: it is not the last, it has as many
+    each way, and kernels follow a stride. A max-pool must have windows that neither overlap nor
+    leave gaps, of which a block has whole ones; ``pooled``: whether it may have one."""
+    kernel = _pool_kernel(layer)
     return (
         not layer.final
-        and layer.pool is None
         and layer.blocks is None
-        and block[0] <= layer.height
-        and block[1] <= layer.width
+        and kernel is not None
+        and (layer.pool is None or pooled)
+        and all(
+            size % own == 0 and size <= own * count
+            for size, own, count in zip(block, kernel, layer.output_shape[1:], strict=True)
+        )
         and all(group.windows == (None, None) for group in layer.groups)
     )
+
+
+def blocks_of(layer: Layer, block: tuple[int, int]) -> Blocks:
+    """The blocks of so many pixels that a layer computes; :func:`allows_blocks` says which."""
+    kernel = _pool_kernel(layer)
+    assert kernel is not None
+    return Blocks(block, *layer.output_shape[1:], kernel)
+
+
+def _pool_kernel(layer: Layer) -> tuple[int, int] | None:
+    """Kernel of a layer's max-pool, 1x1 if it has none; None where its windows overlap, leave gaps
+    or reach beyond the layer."""
+    pool = layer.pool
+    if pool is None:
+        return 1, 1
+    apart = pool.stride == pool.kernel and pool.padding == (0, 0)
+    inside = all(
+        count * kernel <= size
+        for count, kernel, size in zip(
+            (pool.height, pool.width), pool.kernel, (layer.height, layer.width), strict=True
+        )
+    )
+    return pool.kernel if apart and inside else None
 
 
 def in_blocks(network: Network, blocks: Mapping[str, tuple[int, int]]) -> Network:
@@ -62,7 +91,7 @@ def layer_in_blocks(layer: Layer, block: tuple[int, int]) -> Layer:
     """A layer that computes blocks of output pixels; as it is where a block is one pixel."""
     if block == (1, 1):
         return layer
-    blocks = Blocks(block, layer.height, layer.width)
+    blocks = blocks_of(layer, block)
 
     def each(values: NDArray[_Number]) -> NDArray[_Number]:
         return np.repeat(values, blocks.pixels)
@@ -88,6 +117,7 @@ def layer_in_blocks(layer: Layer, block: tuple[int, int]) -> Layer:
             rule.high,
             rule.table,
         ),
+        pool=None,
         blocks=blocks,
     )
 

@@ -23,6 +23,7 @@ from tritforge.hw.program import COUNTERS
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.schedule import Strip
 from tritforge.model_export.network import Network
+from tritforge.model_export.passes.blocks import blocks_of
 from tritforge.sim.cycle.decode import DecodedLayer, decode_layer
 from tritforge.sim.cycle.header import machine_header
 from tritforge.sim.cycle.library import load_library
@@ -32,6 +33,7 @@ from tritforge.sim.cycle.structs import (
     LAYER_INPUT,
     RECORDS,
     ROW_LANES,
+    TILES,
     Status,
     machine,
 )
@@ -94,9 +96,7 @@ class CycleModel:
                 for one in memory.schedule.passes
             ]
         )
-        self._row_lanes = np.ascontiguousarray(
-            records.rows(memory.rows, tuple(ROW_LANES.members)), np.int32
-        )
+        self._row_lanes = self._decode_rows(records)
         columns = memory.trits.shape[1]
         self._counts = np.zeros((config.cluster_count, max(columns, 1), config.elements), COUNT)
         trits = np.ascontiguousarray(memory.trits)
@@ -122,6 +122,34 @@ class CycleModel:
             name: self._mask(name, np.ones((place.channels, 1, 1), np.uint8))
             for name, place in memory.tensors.items()
         }
+
+    def _decode_rows(self, records: Records) -> NDArray[np.int32]:
+        """Lanes of all entries of the row memory, as ``ROW_LANES``."""
+        memory, names = self.memory, list(ROW_LANES.members)
+        rows = np.ascontiguousarray(records.rows(memory.rows, names), np.int32)
+        enable, cluster, word, lane, value = (
+            rows[:, :, names.index(name)] for name in ("enable", "cluster", "word", "lane", "value")
+        )
+        value[:] = word
+        for layer in (*self._layers, *self._passes):
+            if memory.layer(layer.name).block == (1, 1):
+                continue
+            words = memory.tensors[layer.output].words
+            base, used = (list(TILES.members).index(name) for name in ("row_base", "rows_used"))
+            for tile in layer.tiles.tolist():
+                own = slice(tile[base], tile[base] + tile[used] * self.config.blocks)
+                there = np.nonzero(enable[own])
+                # The rows of a channel come in the order of a block's pixels.
+                place = np.stack([cluster[own][there], word[own][there] % words, lane[own][there]])
+                order = np.lexsort(place)
+                ends = np.any(np.diff(place[:, order], axis=1), axis=0)
+                starts = np.append(0, np.flatnonzero(ends) + 1)
+                number = np.empty(len(order), np.int64)
+                number[order] = np.arange(len(order)) - np.repeat(
+                    starts, np.diff(np.append(starts, len(order)))
+                )
+                value[own][there] = number * words + place[1]
+        return rows
 
     def run(
         self,
@@ -171,8 +199,7 @@ class CycleModel:
             if not layer.raw:
                 unpooled = tensors.get(f"{layer.name}.unpooled")
                 if unpooled is not None:
-                    outputs = self._mask(layer.output, unpooled)
-                    words = self.memory.tensors[layer.output].words
+                    outputs, words = self._values(layer, unpooled)
                 self._write(layer.output, tensors[layer.output], exact=False)
                 written.add(layer.output)
             keep += [before, outputs]
@@ -217,15 +244,14 @@ class CycleModel:
             before, outputs, words = self._memory.copy(), None, 0
             if one.output is not None:
                 unpooled = tensors.get(f"{layer.name}.unpooled")
-                words = self.memory.tensors[layer.output].words
                 if unpooled is not None:
-                    outputs = self._mask(layer.output, unpooled[:, slice(*one.rows)])
+                    outputs, words = self._values(layer, unpooled, range(*one.rows))
                 lanes = host.lanes(number)
                 owned = (lanes.astype(LANES) << np.arange(lanes.shape[2], dtype=LANES)).sum(
                     axis=2, dtype=LANES
                 )
                 region = self._region(one.output)
-                mask = np.tile(owned, one.output.words // words)
+                mask = np.tile(owned, one.output.words // owned.shape[1])
                 region[:] = (region & ~mask) | (self._strip(tensors, one.output) & mask)
             keep += [before, outputs]
             inputs.append(self._input(layer, before, outputs, words, number == chosen.start))
@@ -428,6 +454,25 @@ class CycleModel:
             base = self.memory.tensors[name].base
             self._write(name, tensors[name], exact=exact and base not in bases)
             bases.add(base)
+
+    def _values(
+        self, layer: DecodedLayer, codes: NDArray[np.integer], rows: range | None = None
+    ) -> tuple[NDArray[np.uint16], int]:
+        """(slices, positions * words) of what a layer computes, before pooling, and the words of a
+        position: of each of its pixels, where it computes blocks. ``rows``: of positions."""
+        mask, words = self._mask(layer.output, codes), self.memory.tensors[layer.output].words
+        width = codes.shape[2]
+        block = self.memory.layer(layer.name).block
+        origin = [np.arange(codes.shape[1]), np.arange(width)]
+        if block != (1, 1):
+            blocks = blocks_of(self.network.layer(layer.name), block)
+            origin = [blocks.origin(0), blocks.origin(1)]
+        if rows is not None:
+            origin[0] = origin[0][rows.start : rows.stop]
+        y, x = (first[:, None] + np.arange(size) for first, size in zip(origin, block, strict=True))
+        numbers = y[:, None, :, None] * width + x[None, :, None, :]
+        values = mask.reshape(len(mask), -1, words)[:, numbers.ravel()]
+        return np.ascontiguousarray(values).reshape(len(mask), -1), words * block[0] * block[1]
 
     def _write(self, name: str, codes: NDArray[np.integer], *, exact: bool) -> None:
         """Change a tensor's lanes in memory; with ``exact`` lanes of no channel become zero."""

@@ -116,7 +116,8 @@ GROUPS = Struct.of_numbers(
 DESTINATIONS = Struct.of_numbers("Destination", ("offset", "count", "fresh"))
 GEOMETRIES = Struct.of_numbers("Geometry", ("offset", "count", "trit_offset"))
 #: Lanes of the row memory.
-ROW_LANES = Struct.of_numbers("RowLane", ("enable", "cluster", "word", "lane"))
+#: ``value``: which word of a position's values in ``LayerInput.outputs``.
+ROW_LANES = Struct.of_numbers("RowLane", ("enable", "cluster", "word", "lane", "merge", "value"))
 #: Records of an event log, the kind as its index in :data:`tritforge.sim.event_log.KINDS`.
 RECORDS = Struct.of_numbers("Record", ("time", "kind", "set", "tile", "pixel"))
 PACKETS = Struct.of_numbers("Packet", Shape._fields)
@@ -137,7 +138,7 @@ LAYER_INPUT = Struct(
         "columns": "int64_t",  # per cluster
         "activations": "const Lanes*",  # those that are not zero: [slice][address]
         "activation_depth": "int64_t",
-        "outputs": "const Lanes*",  # [slice][pixel][word] before pooling; null: not pooled
+        "outputs": "const Lanes*",  # [slice][position][word] before pooling; null: not pooled
         "output_words": "int32_t",
         "first": "int32_t",  # the run's first layer: accumulators are cleared meanwhile
     },

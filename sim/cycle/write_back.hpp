@@ -56,11 +56,12 @@ class WriteBack {
             const RowLane& row = in.row_lanes[int64_t(step.entry) * c.lanes + lane];
             if (!row.enable || row.cluster >= c.clusters) continue;
             Window window = step.window;
+            if (row.merge) window.fresh_x = 0;
             // A zero that is not signed changes nothing where it would be merged.
             if (in.outputs && !layer.fields.is_signed) {
                 const int64_t pixels = int64_t(layer.fields.height) * layer.fields.width;
                 const Lanes word = in.outputs[
-                    (row.cluster * pixels + step.pixel) * in.output_words + row.word];
+                    (row.cluster * pixels + step.pixel) * in.output_words + row.value];
                 if (!(word >> row.lane & 1)) {
                     if (!window.fresh_x || !window.fresh_y) continue;
                     window.count_x = window.fresh_x;

@@ -44,7 +44,14 @@ def test_limits(field):
 
 
 @pytest.mark.parametrize(
-    "field", ["shared_results", "skip_zero_weights", "skip_zero_activations", "gate_clocks"]
+    "field",
+    [
+        "shared_results",
+        "skip_zero_weights",
+        "skip_zero_activations",
+        "gate_clocks",
+        "row_merges",
+    ],
 )
 def test_switches(field):
     assert getattr(Config(**{field: False}), field) is False
@@ -211,6 +218,7 @@ def test_identity():
         "gate_clocks": True,
         "activation_tables": 1,
         "multipliers": True,
+        "row_merges": True,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {

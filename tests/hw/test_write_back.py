@@ -15,12 +15,13 @@ CONFIG = Config(clusters=3, elements=3, sets=2)
 ROW = {"multiplier": 3, "offset": 4, "shift": 3, "enable": 1, "cluster": 2, "word": 6, "lane": 1}
 
 
-def run(config, raw, entries=None, **layer):
+def run(config, raw, entries=None, row=None, fresh=None, **layer):
     """A step of row entry 9 whose sum is 40, of set 1; what comes out, by cycles after the drain's
-    decision. ``entries`` are (address: value) of the activation tables."""
+    decision. ``entries`` are (address: value) of the activation tables, ``row`` more fields of the
+    entry; ``fresh`` takes what write-backs say of fresh pixels."""
     block = WriteBack(config)
     backs, results, kinds = [], [], []
-    entry = row_layout(config).const(ROW).as_value().value
+    entry = row_layout(config).const(ROW | (row or {})).as_value().value
 
     async def bench(ctx):
         ctx.set(block.row_write_address, 9)
@@ -49,6 +50,8 @@ def run(config, raw, entries=None, **layer):
                     found = (ctx.get(back.window.address), ctx.get(back.lane), ctx.get(back.value))
                     backs.append((cycle, number, *found))
                     kinds.append((ctx.get(back.signed), ctx.get(back.nothing)))
+                    if fresh is not None:
+                        fresh.append((ctx.get(back.window.fresh_y), ctx.get(back.window.fresh_x)))
             if ctx.get(block.result_valid):
                 results.append((cycle, ctx.get(block.result_address), ctx.get(block.result)))
             await ctx.tick()
@@ -82,11 +85,28 @@ def test_activations_of_a_table(stages, low, entry, table_signed, nothing):
     assert (backs, results) == ([(time, 2, 106, 1, 15, int(low < 0), 0)], [])
 
 
+@pytest.mark.parametrize("merge", [0, 1])
+@pytest.mark.parametrize("stages", CHOICES["register_stages"])
+def test_rows_that_are_merged_in_any_case(stages, merge):
+    """Their pixel is not fresh for them; all else, times too, is as of others."""
+    config = dataclasses.replace(CONFIG, register_stages=stages, row_merges=True)
+    fresh = []
+    found = run(config, raw=0, row={"merge": merge}, fresh=fresh)
+    assert found == ([(write_back_latency(config), 2, 106, 1, 15, 0, 0)], [])
+    ((rows, columns),) = fresh
+    assert (rows and columns) == 1 - merge
+    plain = dataclasses.replace(config, row_merges=False)
+    assert plain.row_entry_width == config.row_entry_width  # the entry has a bit to spare
+    assert run(plain, raw=0) == found
+
+
 @pytest.mark.parametrize("stages", CHOICES["register_stages"])
 def test_results(stages):
     config = dataclasses.replace(CONFIG, register_stages=stages)
     assert run(config, raw=1) == ([], [(result_write_latency(config), 17, 124)])
 
 
-def test_verilog(tmp_path):
-    lint(WriteBack(CONFIG), "write_back", tmp_path)
+@pytest.mark.parametrize("merges", [False, True])
+def test_verilog(tmp_path, merges):
+    config = dataclasses.replace(CONFIG, row_merges=merges)
+    lint(WriteBack(config), "write_back", tmp_path)

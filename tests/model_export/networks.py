@@ -169,6 +169,7 @@ def random_config(rng, **fixed):
         values["activation_tables"] = int(own.choice([0, 0, 1, 2, 3, 8]))
         values |= fixed
         values.setdefault("multipliers", values["rows"] in (4, 8, 16) and own.random() < 0.5)
+        values.setdefault("row_merges", bool(own.random() < 0.6))
         try:
             return Config(**values)
         except ConfigError:
@@ -450,8 +451,10 @@ class _Builder:
         raise AssertionError(kind)
 
     def pool(self, height, width):
-        """A max-pool all of whose windows meet the layer's output, or None."""
+        """A max-pool all of whose windows meet the layer's output, or None; of some, windows
+        neither overlap nor leave gaps."""
         axes = []
+        apart = self.window_rng.random() < 0.6
         for size in (height, width):
             kernel = self.pick(1, min(4, size))
             stride = self.pick(1, 3)
@@ -459,6 +462,9 @@ class _Builder:
             count = (size + 2 * padding - kernel) // stride + 1
             if self.chance(0.3) and (count * stride - padding) < size:
                 count += 1  # as with ceil_mode
+            if apart and size >= 2:
+                kernel = stride = int(self.window_rng.integers(2, min(3, size) + 1))
+                padding, count = 0, size // kernel
             if count < 1:
                 return None
             axes.append((kernel, stride, padding, count))
@@ -589,13 +595,22 @@ def random_network(rng, config, max_layers=5, max_channels=30, max_size=8) -> Ne
     raise AssertionError(f"no random network fits {config}")
 
 
-def random_shape(rng, network):
+def random_shape(rng, network, config):
     """The network in another shape, by chance and where it has any: some layers in blocks of
     pixels, its input folded."""
     blocks = {}
     for layer in network.layers:
         block = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
-        if rng.random() < 0.6 and block != (1, 1) and allows_blocks(layer, block):
+        if layer.pool is not None:  # whole windows
+            block = tuple(
+                max(1, size - 1) * kernel
+                for size, kernel in zip(block, layer.pool.kernel, strict=True)
+            )
+        room = config.elements // config.drain_width * config.rows
+        possible = block[0] * block[1] <= room and allows_blocks(
+            layer, block, pooled=config.row_merges
+        )
+        if rng.random() < 0.6 and block != (1, 1) and possible:
             blocks[layer.name] = block
     network = in_blocks(network, blocks) if blocks else network
     folds = fold_candidates(network)

@@ -86,7 +86,7 @@ def test_outputs_overwrite_nothing_that_is_still_read(seed):
     config = random_config(rng)
     network = random_network(rng, config, max_size=6)
     if seed % 2:
-        network = random_shape(rng, network)
+        network = random_shape(rng, network, config)
     try:
         placement = place(network, config)
     except ExportError:  # an array too small for the blocks

@@ -176,3 +176,38 @@ def test_no_such_block():
     network = conv_network(np.random.default_rng(9), (3, 8, 8), 4, 3, 0.5)
     compiled = compile_network(network, PRESETS["tiny"], shaping=Shaping("none", "9x1"))
     assert compiled.memory.layers[0].block == (1, 1)
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("preset", ["ulx3s_85f", "alexnet"])
+def test_layers_with_a_pool_compute_blocks_where_rows_merge(preset):
+    rng = np.random.default_rng(10)
+    network = conv_network(rng, (8, 30, 28), 16, 3, 0.5, pool=(2, 2))
+    codes, density = sparse_codes(rng, network, 0.5)
+    golden = GoldenModel(network).run(codes[None])[0]
+    cycles = {}
+    for merges in (False, True):
+        config = dataclasses.replace(PRESETS[preset], row_merges=merges)
+        compiled = compile_network(network, config, {"input": density})
+        np.testing.assert_array_equal(results(compiled, codes), golden)
+        cycles[merges] = conv_cycles(compiled, codes)
+        assert (compiled.memory.layers[0].block != (1, 1)) == merges
+    assert cycles[True] < 0.75 * cycles[False]
+
+
+def test_the_least_shape_is_streamed_where_the_best_cannot():
+    """Strips of blocks take more words than strips of pixels."""
+    rng = np.random.default_rng(11)
+    network = conv_network(rng, (4, 16, 16), 4, 3, 0.5)
+    config = dataclasses.replace(PRESETS["tiny"], elements=16, trit_depth=2048)
+    blocks = set()
+    for depth in range(600, 100, -10):
+        smaller = dataclasses.replace(config, activation_depth=depth)
+        try:
+            compile_network(network, smaller, shaping=Shaping("none", "none"))
+        except ExportError:
+            break
+        memory = compile_network(network, smaller, shaping=Shaping("none")).memory
+        if memory.schedule is not None:
+            blocks.add(memory.layers[0].block)
+    assert (1, 1) in blocks and len(blocks) > 1

@@ -17,14 +17,17 @@ BLOCKS = [(1, 2), (2, 1), (2, 2), (1, 4), (3, 2), (4, 4)]
 def joined(blocks, values):
     """The output (channels, height, width) that rows of blocks (rows, y, x) stand for."""
     by, bx = blocks.block
-    result = np.full((len(values) // blocks.pixels, *blocks.size), -(1 << 40))
+    ky, kx = blocks.pool
+    size = (blocks.height * ky, blocks.width * kx)
+    result = np.full((len(values) // blocks.pixels, *size), -(1 << 40))
     for y, top in enumerate(blocks.origin(0)):
         for x, left in enumerate(blocks.origin(1)):
+            assert top % ky == left % kx == 0
             part = values[:, y, x].reshape(-1, by, bx)
             there = result[:, top : top + by, left : left + bx]
             assert ((there == part) | (there == -(1 << 40))).all()  # computed twice, and alike
             there[:] = part
-    return result
+    return result.reshape(-1, blocks.height, ky, blocks.width, kx).max(axis=(2, 4))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -42,10 +45,14 @@ def test_random_layers(seed):
     }
     for layer in network.layers:
         for block in BLOCKS:
-            if not allows_blocks(layer, block):
+            if layer.pool is not None:
+                assert not allows_blocks(layer, block)
+            if not allows_blocks(layer, block, pooled=True):
                 continue
             other = layer_in_blocks(layer, block)
-            assert other.blocks == Blocks(block, layer.height, layer.width)
+            pool = (1, 1) if layer.pool is None else layer.pool.kernel
+            assert other.blocks == Blocks(block, *layer.output_shape[1:], pool)
+            assert other.pool is None
             assert other.output_shape == layer.output_shape
             assert other.rows == layer.rows * block[0] * block[1]
             assert other.nonzero_trits == sum(
@@ -79,6 +86,17 @@ def test_what_is_left_alone():
     assert allows_blocks(layer, (6, 5)) and not allows_blocks(layer, (7, 1))
     assert not allows_blocks(layer, (1, 6)) and not allows_blocks(network.layers[1], (1, 1))
     pool = Pool((2, 2), (2, 2), (0, 0), 3, 2)
+    pooled = dataclasses.replace(layer, pool=pool)
+    assert allows_blocks(pooled, (2, 4), pooled=True)
+    for block in ((1, 2), (3, 2), (2, 6)):  # no whole windows, or more than there are
+        assert not allows_blocks(pooled, block, pooled=True)
+    for change in (
+        {"stride": (1, 2)},
+        {"padding": (1, 0)},
+        {"height": 4},  # reaches beyond the layer
+    ):
+        other = dataclasses.replace(layer, pool=dataclasses.replace(pool, **change))
+        assert not allows_blocks(other, (2, 2), pooled=True)
     windows = (Window((0,) * 6, (0,) * 6, (1,) * 6), None)
     irregular = dataclasses.replace(layer.groups[0], windows=windows)
     for change in ({"pool": pool}, {"groups": [irregular]}):
