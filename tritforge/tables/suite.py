@@ -73,7 +73,7 @@ def _speed_table(pairs: Sequence[PairResult], former: SuiteResult | None) -> Tab
     table = captioned_table(
         "times as fast as dense, mean over the images",
         "dense: MACs of layers with weights / adders; least: additions, broadcasts, drain, "
-        "write-backs and port words alone; no weights: cycles in layers without; worst: of the "
+        "write-backs and port words alone; others: cycles in layers without weights; worst: of the "
         "layers with weights that take 1 % of the cycles or more, ! below 0.5; *: in the mean; "
         "~: weights drawn",
         ("network@configuration",),
@@ -84,7 +84,7 @@ def _speed_table(pairs: Sequence[PairResult], former: SuiteResult | None) -> Tab
             *(() if former is None else ("before",)),
             "least, %",
             "frames/s",
-            "no weights, %",
+            "others, %",
             "worst layer",
         ),
     )

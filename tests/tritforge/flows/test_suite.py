@@ -120,7 +120,7 @@ def test_the_command_shows_tables_and_json(capsys, finished, tmp_path):
     code, out, _ = call(capsys, *arguments, "-o", tmp_path / "out")
     assert code == 0
     assert max(len(line) for line in out.splitlines() if "\u2500" in line) <= 120
-    for words in ("digits@ulx3s_85f", "layers of digits", "trained with TTQ", "no weights, %"):
+    for words in ("digits@ulx3s_85f", "layers of digits", "trained with TTQ", "others, %"):
         assert words in out
     code, out, _ = call(capsys, *arguments[:-1], "--json")
     assert code == 0
