@@ -46,6 +46,8 @@ class ActivationSlice(wiring.Component):
         Requantized activation.
     step_x, step_y : In
         Words between pooled pixels.
+    add, stored_signed : In(1)
+        With ``write_back_sums``: the layer adds to what is there, which is signed.
     full, idle : Out(1)
         Of the write-back.
     host_data : In(32)
@@ -70,6 +72,7 @@ class ActivationSlice(wiring.Component):
                 "write_back": In(write_back(config)),
                 "step_x": In(address),
                 "step_y": In(address),
+                **({"add": In(1), "stored_signed": In(1)} if config.write_back_sums else {}),
                 "full": Out(1),
                 "idle": Out(1),
                 "host_data": In(PORT_WIDTH),
@@ -103,6 +106,9 @@ class ActivationSlice(wiring.Component):
             self.idle.eq(merge.idle),
             self.read_data.eq(memory.read_data),
         ]
+
+        if config.write_back_sums:
+            m.d.comb += [merge.add.eq(self.add), merge.stored_signed.eq(self.stored_signed)]
 
         # Neither a merge is to read, now or when it need not wait, nor its write has the only port.
         free = merge.spares_read

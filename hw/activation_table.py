@@ -1,13 +1,13 @@
 """Activation table: any function of one requantized code."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.config import Config
 from tritforge.hw.delay import delayed
 from tritforge.hw.memory import ChunkMemory
-from tritforge.hw.payloads import address_width, index_shape
+from tritforge.hw.payloads import address_width, index_shape, value_width
 from tritforge.hw.timing import table_latency
 from tritforge.hw.widths import ACTIVATION_WIDTH
 
@@ -36,6 +36,9 @@ class ActivationTable(wiring.Component):
     code : In(8)
     look_up : In(1), table : In
     activation : Out(8)
+    signed : In(1)
+        With ``write_back_sums``: the table's entries are. Then ``code`` and ``activation`` have 9
+        bits, an entry's sign among them.
     write_enable : In(1), write_address : In, write_data : In(8)
         An entry: of table ``address // 256`` for code ``address % 256``.
     """
@@ -45,10 +48,11 @@ class ActivationTable(wiring.Component):
         depth = config.memory_depth("tables")
         super().__init__(
             {
-                "code": In(ACTIVATION_WIDTH),
+                "code": In(value_width(config)),
                 "look_up": In(1),
                 "table": In(index_shape(config.activation_tables)),
-                "activation": Out(ACTIVATION_WIDTH),
+                "activation": Out(value_width(config)),
+                **({"signed": In(1)} if config.write_back_sums else {}),
                 "write_enable": In(1),
                 "write_address": In(address_width(depth)),
                 "write_data": In(ACTIVATION_WIDTH),
@@ -65,9 +69,12 @@ class ActivationTable(wiring.Component):
             register_address=config.few_stages,
         )
         code = delayed(m, "code", self.code, table_latency(config), reset_less=True)
+        entry: Value = tables.read_data
+        if config.write_back_sums:
+            entry = Cat(entry, entry[-1] & self.signed)
         m.d.comb += [
-            tables.read_address.eq(Cat(self.code, self.table)),
-            self.activation.eq(Mux(self.look_up, tables.read_data, code)),
+            tables.read_address.eq(Cat(self.code[:ACTIVATION_WIDTH], self.table)),
+            self.activation.eq(Mux(self.look_up, entry, code)),
             tables.write_address.eq(self.write_address),
             tables.write_data.eq(self.write_data),
             tables.write_mask.eq(self.write_enable),

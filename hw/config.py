@@ -67,7 +67,12 @@ _ROWS_OF_WIDE = (4, 8, 16)
 
 #: Fields that came later, and what all hardware before them was: where they say that, they are left
 #: out of documents and of the identity, so that what was made before stays valid.
-_LATER: dict[str, int] = {"activation_tables": 0, "multipliers": False, "row_merges": False}
+_LATER: dict[str, int] = {
+    "activation_tables": 0,
+    "multipliers": False,
+    "row_merges": False,
+    "write_back_sums": False,
+}
 #: Fields of earlier versions, and those that say the same now.
 _REPLACED = {
     "single_port": "memory_ports, register_stages and shared_results",
@@ -165,6 +170,9 @@ class Config:
     row_merges : bool
         An entry of the row memory can say that its row is merged where the pixel is fresh: several
         rows may feed one pooled pixel, so that layers with a max-pool compute blocks of pixels.
+    write_back_sums : bool
+        Layers can add what they write to what is stored there: a residual sum takes no column
+        group and no layer of its own.
     """
 
     name: str = "custom"
@@ -202,6 +210,7 @@ class Config:
     activation_tables: int = 0
     multipliers: bool = False
     row_merges: bool = False
+    write_back_sums: bool = False
 
     def __post_init__(self) -> None:
         for field, (low, high) in LIMITS.items():

@@ -1,8 +1,8 @@
-"""Max-pool merge: writes requantized activations back, keeping the maximum of a window."""
+"""Merge: writes requantized activations back, keeps the maximum of a window, or adds."""
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from tritforge.hw.lookup_memory import Queue
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, write_back
 from tritforge.hw.timing import merge_head_latency, merge_level, merge_places
-from tritforge.hw.widths import ACTIVATION_WIDTH
+from tritforge.hw.widths import ACTIVATION_WIDTH, CODE_WIDTH
 
 __all__ = ["Merge"]
 
@@ -65,11 +65,16 @@ class Merge(wiring.Component):
     ::
 
         i -> [queue] -> one visit per pooled pixel -> [visit] -> read, 2 cycles -> maximum -> write
+                                                                                  or sum
 
     A write-back feeds ``count_y`` x ``count_x`` pooled pixels at ``address - y*step_y - x*step_x``.
     The ``fresh_y`` x ``fresh_x`` nearest of them are fed for the first time: there the value is
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
     be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
+
+    With ``add``, which hardware with ``write_back_sums`` has, the sum of both is written in place
+    of the greater one, clamped to -128..127 where it is signed, else to 0..255. The value has 9
+    bits then.
 
     Timing: a write-back of cycle t is first visited in t+3, with few stages in t+2; one visit
     per cycle, except that a merge waits while a visit of the same activation is in the pipeline
@@ -78,7 +83,7 @@ class Merge(wiring.Component):
     ready: the drain stops when ``full`` shows.
 
     Cost: a queue of ``merge_places`` write-backs, one comparison of activations, three of
-    addresses.
+    addresses; an adder and a clamp where there are sums.
 
     Parameters
     ----------
@@ -93,6 +98,9 @@ class Merge(wiring.Component):
         Nothing is queued or on its way to memory.
     step_x, step_y : In
         Words between pooled pixels.
+    add, stored_signed : In(1)
+        With ``write_back_sums``: values are added to what is there, which is signed; a write-back's
+        ``signed`` is the sum's.
     wants_read : Out(1)
         A read is due, now or after a wait.
     spares_read : Out(1)
@@ -114,6 +122,7 @@ class Merge(wiring.Component):
                 "idle": Out(1),
                 "step_x": In(address),
                 "step_y": In(address),
+                **({"add": In(1), "stored_signed": In(1)} if config.write_back_sums else {}),
                 "wants_read": Out(1),
                 "spares_read": Out(1, init=1),
                 "read_valid": Out(1),
@@ -279,20 +288,37 @@ class Merge(wiring.Component):
         return pending, stages
 
     def _write(self, m: Module, valid: Signal, done: data.View) -> None:
-        """The value, or what was read where that is greater and merged."""
+        """The value, or, where it is merged, what was read if that is greater, or the sum."""
         lanes = self.config.scan_width
         old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH) for index in range(lanes))[
             done.lane
         ]
         # signed order is unsigned order, sign flipped
         flip = done.signed << (ACTIVATION_WIDTH - 1)
-        keep = done.merge & ((old ^ flip) > (done.value ^ flip))
+        value = done.value[:ACTIVATION_WIDTH]
+        keep = done.merge & ((old ^ flip) > (value ^ flip))
+        written = Mux(keep, old, value)
+        if self.config.write_back_sums:
+            written = Mux(done.merge & self.add, self._sum(m, old, done), written)
         m.d.sync += [
             self.writing.eq(valid),
             self.write_mask.eq(Mux(valid, Cat(done.lane == index for index in range(lanes)), 0)),
             self.write_address.eq(done.address),
-            self.write_data.eq(Mux(keep, old, done.value)),
+            self.write_data.eq(written),
         ]
+
+    def _sum(self, m: Module, old: Value, done: data.View) -> Value:
+        """What was read plus the value, clamped."""
+        stored = Cat(old, old[-1] & self.stored_signed).as_signed()
+        total = Signal(signed(CODE_WIDTH + 1))
+        m.d.comb += total.eq(stored + done.value.as_signed())
+        negative, upper = total[-1], total[CODE_WIDTH - 1]
+        top = total[ACTIVATION_WIDTH - 1] & done.signed
+        above = ~negative & (upper | top)
+        below = negative & ~(done.signed & upper & top)
+        bound = Cat(above.replicate(ACTIVATION_WIDTH - 1), above ^ done.signed)
+        clamped: Value = Mux(above | below, bound, total[:ACTIVATION_WIDTH])
+        return clamped
 
 
 def _through_memory(m: Module, visit: Signal, hand: data.View) -> list[tuple[Signal, data.View]]:

@@ -7,7 +7,7 @@ from amaranth.utils import bits_for
 
 from tritforge.hw.config import Config
 from tritforge.hw.program import MEMORIES, READABLE_MEMORIES, WRITABLE_MEMORIES, memories
-from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH
+from tritforge.hw.widths import ACTIVATION_WIDTH, CODE_WIDTH, PORT_WIDTH
 
 __all__ = [
     "EVENTS",
@@ -35,6 +35,7 @@ __all__ = [
     "scan_word",
     "tag_width",
     "trit_word",
+    "value_width",
     "walk_job",
     "window",
     "write_back",
@@ -280,6 +281,11 @@ def drain_step(config: Config) -> data.StructLayout:
     )
 
 
+def value_width(config: Config) -> int:
+    """Bits of a requantized value on its way to memory: one more where it may be added."""
+    return CODE_WIDTH if config.write_back_sums else ACTIVATION_WIDTH
+
+
 def write_back(config: Config) -> data.StructLayout:
     """One requantized activation for one slice's memory."""
     return data.StructLayout(
@@ -287,9 +293,9 @@ def write_back(config: Config) -> data.StructLayout:
             "valid": 1,
             "window": window(config),
             "lane": index_shape(config.scan_width),
-            "value": unsigned(ACTIVATION_WIDTH),
-            "signed": 1,  # compare as signed
-            "nothing": 1,  # a zero that is not signed
+            "value": unsigned(value_width(config)),
+            "signed": 1,  # compare as signed; a sum is signed
+            "nothing": 1,  # it changes nothing where it is merged
         }
     )
 

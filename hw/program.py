@@ -39,6 +39,7 @@ __all__ = [
     "TILE",
     "encode",
     "group_layout",
+    "layer_format",
     "layer_layout",
     "memories",
     "record_words",
@@ -85,6 +86,7 @@ def _record(**fields: ShapeLike) -> data.StructLayout:
     return layout
 
 
+#: LAYER, where hardware has no sums at write-back.
 LAYER = _record(
     opcode=unsigned(8),  # LAYER_OPCODE
     raw=1,  # results (last layer) instead of requantized activations
@@ -102,6 +104,25 @@ LAYER = _record(
     step_y=unsigned(16),  # and between pooled rows
     base=unsigned(32),  # activation word (or result entry) of the output tensor
 )
+
+
+def _with_sums() -> data.StructLayout:
+    fields: dict[str, ShapeLike] = {}
+    for name, field in LAYER:
+        fields[name] = field.shape
+        if name == "low":
+            fields |= {
+                "low": signed(12),
+                "add": 1,  # requantized values are added to the activations that are there
+                "stored_signed": 1,  # which are signed before,
+                "sum_signed": 1,  # and after that
+                "reserved_1": 1,
+            }
+    return _record(**fields)
+
+
+#: LAYER, where hardware has them: some of the bits of ``low`` say more.
+LAYER_WITH_SUMS = _with_sums()
 
 #: Bits of LAYER that are about activation tables.
 _TABLE_BITS = sum(LAYER[name].width for name in ("look_up", "table", "table_signed"))
@@ -163,13 +184,19 @@ DESTINATION = _record(
 MOST_WINDOWS = (1 << DESTINATION["count"].width) - 1
 
 
+def layer_format(config: Config) -> data.StructLayout:
+    """LAYER as programs of a configuration have it."""
+    return LAYER_WITH_SUMS if config.write_back_sums else LAYER
+
+
 def layer_layout(config: Config) -> data.StructLayout:
     """LAYER as the hardware of a configuration has it: without activation tables, what is said of
     them is reserved."""
+    record = layer_format(config)
     if config.activation_tables:
-        return LAYER
+        return record
     fields: dict[str, ShapeLike] = {}
-    for name, field in LAYER:
+    for name, field in record:
         if name == "look_up":
             fields["reserved_0"] = unsigned(_TABLE_BITS)
         elif name not in ("table", "table_signed"):
@@ -200,9 +227,9 @@ def row_layout(config: Config) -> data.StructLayout:
     """One lane of a row-memory entry: how a drained accumulator becomes an activation.
 
     ``clamp((acc * multiplier + offset) >> shift, low, high)``, or what an activation table has for
-    it, goes to word ``word``, lane ``lane`` of the destination pixel in slice ``cluster``.
-    ``offset`` holds the bias plus half of the shift's unit. With ``merge``, which hardware with
-    ``row_merges`` has, it is merged in every pixel, fresh or not.
+    it, goes to word ``word``, lane ``lane`` of the destination pixel in slice ``cluster``, or is
+    added to what is there. ``offset`` holds the bias plus half of the shift's unit. With ``merge``,
+    which hardware with ``row_merges`` has, it is merged in every pixel, fresh or not.
     """
     widths = config.row_field_widths
     return data.StructLayout(

@@ -6,14 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.config import Config
 from tritforge.hw.delay import delayed
+from tritforge.hw.payloads import value_width
 from tritforge.hw.timing import LOW_BITS, multiplier_parts, result_latency
-from tritforge.hw.widths import ACTIVATION_WIDTH, RESULT_WIDTH
+from tritforge.hw.widths import CODE_WIDTH, RESULT_WIDTH
 
-__all__ = ["CODE_WIDTH", "Requantizer"]
-
-
-#: Bits of an activation's code, signed (-128 to 127) or not (0 to 255).
-CODE_WIDTH = ACTIVATION_WIDTH + 1
+__all__ = ["Requantizer"]
 
 
 class Requantizer(wiring.Component):
@@ -35,7 +32,7 @@ class Requantizer(wiring.Component):
     Members
     -------
     accumulator, multiplier, offset, shift, low, high : In
-    activation : Out(8)
+    activation : Out(8), with ``write_back_sums`` Out(9)
     result : Out(signed(32))
     """
 
@@ -49,7 +46,7 @@ class Requantizer(wiring.Component):
                 "shift": In(6),
                 "low": In(signed(CODE_WIDTH)),
                 "high": In(signed(CODE_WIDTH)),
-                "activation": Out(ACTIVATION_WIDTH),
+                "activation": Out(value_width(config)),
                 "result": Out(signed(RESULT_WIDTH)),
             }
         )

@@ -220,7 +220,8 @@ def activation_latency(config: Config) -> int:
 
 # ----- write-back and merge
 
-#: Cycles from a visit of ``Merge`` to its write: the memory's, and a register of the maximum.
+#: Cycles from a visit of ``Merge`` to its write: the memory's, and a register of the
+#: maximum or sum.
 MERGE_WRITE_LATENCY = MEMORY_LATENCY + 1
 #: Cycles from a visit of ``Merge`` to the first cycle in which a read sees what it wrote.
 MERGE_LATENCY = MERGE_WRITE_LATENCY + 1

@@ -251,6 +251,14 @@ def _share_activations(m: Module, blocks: _Blocks) -> None:
             part.restart.eq(sequencer.layer_start),
             part.step_x.eq(sequencer.layer.step_x),
             part.step_y.eq(sequencer.layer.step_y),
+            *(
+                [
+                    part.add.eq(sequencer.layer.add),
+                    part.stored_signed.eq(sequencer.layer.stored_signed),
+                ]
+                if blocks.config.write_back_sums
+                else []
+            ),
             part.host_read_address.eq(reads.i.payload.address),
             reads.activations_ready[index].eq(part.host_read_ready),
             reads.activations[index].eq(part.read_data),

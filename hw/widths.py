@@ -2,6 +2,7 @@
 
 __all__ = [
     "ACTIVATION_WIDTH",
+    "CODE_WIDTH",
     "COUNTER_SLOTS",
     "PORT_WIDTH",
     "RESULT_WIDTH",
@@ -14,6 +15,8 @@ __all__ = [
 ACTIVATION_WIDTH = 8
 #: Bits of a weight of a wide column group.
 WEIGHT_WIDTH = 8
+#: Bits of an activation's code, signed (-128 to 127) or not (0 to 255).
+CODE_WIDTH = ACTIVATION_WIDTH + 1
 #: Entries of an activation table: one for every code.
 TABLE_ENTRIES = 1 << ACTIVATION_WIDTH
 #: Bits of one word of the host port.

@@ -10,9 +10,9 @@ from tritforge.hw.delay import delayed
 from tritforge.hw.memory import ChunkMemory
 from tritforge.hw.payloads import address_width, drain_step, write_back
 from tritforge.hw.program import layer_layout, row_layout
-from tritforge.hw.requantizer import CODE_WIDTH, Requantizer
+from tritforge.hw.requantizer import Requantizer
 from tritforge.hw.timing import activation_latency, chain_latency, result_latency
-from tritforge.hw.widths import ACTIVATION_WIDTH, PORT_WIDTH, RESULT_WIDTH
+from tritforge.hw.widths import ACTIVATION_WIDTH, CODE_WIDTH, PORT_WIDTH, RESULT_WIDTH
 
 __all__ = ["WriteBack"]
 
@@ -124,6 +124,11 @@ class WriteBack(wiring.Component):
             m.d.sync += self.result_address.eq(self.result_address + 1)
 
         low, high = (bound[:CODE_WIDTH].as_signed() for bound in (layer.low, layer.high))
+        is_signed, no_zeros = self._among_signed(low < 0, 1), self._among_signed(low >= 0, 0)
+        if config.write_back_sums:
+            is_signed = Mux(layer.add, layer.sum_signed, is_signed)
+            # A zero that is added changes nothing, unless what is there may be beyond the clamp.
+            no_zeros = Mux(layer.add, layer.sum_signed == layer.stored_signed, no_zeros)
         for lane in range(config.drain_width):
             m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(config)
             row = Signal(row_layout(config), name=f"row_{lane}")
@@ -152,8 +157,8 @@ class WriteBack(wiring.Component):
                 back.window.address.eq(delayed(m, f"address_{lane}", address, latency - 1)),
                 back.lane.eq(place),
                 back.value.eq(activation),
-                back.signed.eq(self._among_signed(low < 0, 1)),
-                back.nothing.eq(~activation.any() & self._among_signed(low >= 0, 0)),
+                back.signed.eq(is_signed),
+                back.nothing.eq(~activation.any() & no_zeros),
             ]
             if config.row_merges:
                 with m.If(delayed(m, f"merge_{lane}", row.merge, latency)):
@@ -180,6 +185,8 @@ class WriteBack(wiring.Component):
             table.write_address.eq(self.table_write_address),
             table.write_data.eq(self.table_write_data),
         ]
+        if self.config.write_back_sums:
+            m.d.comb += table.signed.eq(self.layer.table_signed)
         activation: Signal = table.activation
         return activation
 

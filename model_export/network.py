@@ -414,6 +414,10 @@ class Layer:
     In real numbers: ``y = gain[r] * (sum of groups) + offset[r]``, clamped to ``low`` and ``high``
     where they are given, then ``function`` if there is one, then max-pool. Rows are output
     channels.
+
+    Where there is an ``addend``, a tensor of the same shape is added as the values are written,
+    and the sum takes its place in memory: nothing may read that tensor from this layer on. Both
+    have one scale. In integers: ``clamp(stored + value)`` to the codes of the output.
     """
 
     name: str
@@ -440,6 +444,8 @@ class Layer:
     note: str = ""  # what became of the weights, for the reader of a report
     weight_count: int = 0  # weights of the trained layer, 0 if it has none
     weight_error: float = 0.0  # largest |stored - trained| / largest |trained| weight
+    addend: str | None = field(default=None, metadata=SPARSE)  # tensor that is added to y
+    relu_of_sum: bool = field(default=False, metadata=SPARSE)  # and then what is below 0 is 0
     blocks: Blocks | None = field(default=None, metadata=SPARSE)  # set for one configuration only
 
     @property
@@ -460,6 +466,12 @@ class Layer:
     def relu(self) -> bool:
         """Whether nothing negative comes out of the clamp."""
         return self.low == 0
+
+    @property
+    def reads(self) -> list[str]:
+        """Tensors that it needs, by name, once each."""
+        addend = [] if self.addend is None else [self.addend]
+        return list(dict.fromkeys([*(group.source for group in self.groups), *addend]))
 
     @property
     def nonzero_trits(self) -> int:

@@ -17,6 +17,7 @@ __all__ = [
     "arranged",
     "batch_size",
     "before_function",
+    "before_sum",
     "checked_images",
     "max_pool",
 ]
@@ -151,6 +152,11 @@ def before_function(layer: Layer) -> str:
     return f"{layer.name} before its function"
 
 
+def before_sum(layer: Layer) -> str:
+    """What it calls the values that a layer adds to a tensor."""
+    return f"{layer.name} before its sum"
+
+
 def batch_size(network: Network) -> int:
     largest = max(
         max(tensor.channels * tensor.height * tensor.width for tensor in network.tensors.values()),
@@ -181,7 +187,8 @@ class FloatReference:
         )
 
     def run_all(self, x: NDArray[np.floating]) -> dict[str, NDArray[np.float32]]:
-        """Every tensor by name, (images, channels, height, width); and what goes into functions."""
+        """Every tensor by name, (images, channels, height, width); and what goes into functions
+        and sums."""
         checked = checked_images(x, self.network.tensors[self.network.input], "input")
         size = batch_size(self.network)
         batches = [self._batch(checked[n : n + size]) for n in range(0, len(checked), size)]
@@ -193,7 +200,7 @@ class FloatReference:
         self, samples: NDArray[np.floating], percentile: float | None = None
     ) -> dict[str, tuple[float, float]]:
         """Smallest and largest value of every tensor over all samples, and of what goes into each
-        layer's function; or with ``percentile`` the values at ``100 - percentile`` and
+        layer's function or sum; or with ``percentile`` the values at ``100 - percentile`` and
         ``percentile`` (all tensors in memory at once)."""
         if percentile is not None:
             ends = (100 - percentile, percentile)
@@ -232,6 +239,10 @@ class FloatReference:
                 if layer.function is not None:
                     tensors[before_function(layer)] = y
                     y = torch.from_numpy(layer.function(y.numpy()).astype(np.float32))
+                if layer.addend is not None:
+                    tensors[before_sum(layer)] = y
+                    y = y + tensors[layer.addend]
+                    y = y.clamp(0) if layer.relu_of_sum else y
                 if layer.pool is not None:
                     y = max_pool(y, layer.pool)
                 tensors[layer.output] = y

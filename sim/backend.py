@@ -379,7 +379,7 @@ class _Machine(Backend):
             sources = [network.input]
         else:
             places = [memory.layer(layer)]
-            sources = sorted({group.source for group in network.layer(layer).groups})
+            sources = sorted(network.layer(layer).reads)
         outputs: list[NDArray[np.integer]] = []
         cycles: list[int] = []
         tensors: dict[str, NDArray[np.int64]] = {}

@@ -1,7 +1,8 @@
 """The golden model: a network's integers, computed by PyTorch convolutions.
 
 Every backend must give the integers that this module gives. Rounding is stated in
-:func:`requantize` and :func:`quantize_input` and nowhere else.
+:func:`requantize` and :func:`quantize_input` and nowhere else, what a sum at write-back is in
+:func:`add_stored`.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tritforge.model_export.reference import Convolution, batch_size, checked_im
 __all__ = [
     "GoldenModel",
     "LayerResult",
+    "add_stored",
     "check_codes",
     "look_up",
     "quantize_input",
@@ -71,6 +73,15 @@ def look_up(table: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.in
     """``table[code & 0xFF]`` of requantized codes: an activation table (256,), entry by entry."""
     found: NDArray[np.int64] = table[codes & (TABLE_ENTRIES - 1)]
     return found
+
+
+def add_stored(
+    stored: NDArray[np.int64], values: NDArray[np.int64], low: int, high: int
+) -> NDArray[np.int64]:
+    """``clamp(stored + value, low, high)`` of codes in memory and requantized values of the same
+    scale: a sum at write-back, whose codes go from ``low`` to ``high``."""
+    total: NDArray[np.int64] = np.clip(stored + values, low, high)
+    return total
 
 
 def quantize_input(x: NDArray[np.generic], tensor: Tensor) -> NDArray[np.int64]:
@@ -129,8 +140,8 @@ class LayerResult:
     """What one layer gives: (images, rows, height, width) each, int64."""
 
     accumulators: NDArray[np.int64]  # before requantization and pooling
-    codes: NDArray[np.int64]  # after requantization, before pooling
-    output: NDArray[np.int64]  # codes, pooled; results for a network's last layer
+    codes: NDArray[np.int64]  # after requantization, before pooling or a sum
+    output: NDArray[np.int64]  # codes, pooled or added up; results for a network's last layer
 
 
 class GoldenModel:
@@ -188,8 +199,8 @@ class GoldenModel:
     ) -> dict[str, NDArray[np.int64]]:
         """Codes of every tensor by name (results for the last), the input included; with
         ``accumulators`` also those of every layer, as ``"<layer>.accumulators"``, before
-        requantization and pooling; with ``unpooled`` the codes of every layer with a max-pool
-        before it, as ``"<layer>.unpooled"``."""
+        requantization and pooling; with ``unpooled`` the codes of every layer with a max-pool or an
+        addend before that, as ``"<layer>.unpooled"``."""
         codes = self._codes(codes)
         size = batch_size(self.network)
         batches = [
@@ -211,7 +222,7 @@ class GoldenModel:
         layer = self.network.layer(name)
         index = next(n for n, other in enumerate(self.network.layers) if other is layer)
         tensors = {}
-        for source in {group.source for group in layer.groups}:
+        for source in layer.reads:
             if source not in sources:
                 raise ExportError(f"layer {name} reads tensor {source}, which is not given")
             tensor = self.network.tensors[source]
@@ -234,7 +245,7 @@ class GoldenModel:
                 values = self._layer(index, tensors)
                 if accumulators:
                     result[f"{layer.name}.accumulators"] = values.accumulators
-                if unpooled and layer.pool is not None:
+                if unpooled and (layer.pool is not None or layer.addend is not None):
                     result[f"{layer.name}.unpooled"] = values.codes
                 result[layer.output] = values.output
                 tensors[layer.output] = torch.from_numpy(values.output)
@@ -246,6 +257,10 @@ class GoldenModel:
         assert rows is not None
         acc = self._convolutions[index](tensors).to(torch.int64).numpy()
         output = codes = requantize_rows(acc, rows)
+        if layer.addend is not None:
+            target = self.network.tensors[layer.output]
+            stored = tensors[layer.addend].to(torch.int64).numpy()
+            output = add_stored(stored, codes, target.low, target.high)
         if layer.pool is not None:
             pooled = max_pool(torch.from_numpy(output).float(), layer.pool)
             output = pooled.to(torch.int64).numpy()

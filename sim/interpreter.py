@@ -26,9 +26,9 @@ from tritforge.hw.program import (
 )
 from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.memory.schedule import Await, Load, Schedule, Signal, Store, Write, lap
-from tritforge.sim.golden import look_up, requantize
+from tritforge.sim.golden import add_stored, look_up, requantize
 from tritforge.sim.host import HostTensors
-from tritforge.sim.records import Records, writes_signed
+from tritforge.sim.records import Records, visits_zeros, writes_signed
 
 __all__ = ["Interpreter"]
 
@@ -225,7 +225,7 @@ class Interpreter:
 
     def _layer(self, address: int) -> tuple[int, dict[str, int]]:
         config = self.config
-        layer = self._records.record(LAYER, address)
+        layer = self._records.layer(address)
         if layer["opcode"] != LAYER_OPCODE:
             raise ValueError(f"there is no layer at program address {address}")
         address += record_words(LAYER)
@@ -405,6 +405,9 @@ class Interpreter:
         if np.any(table.cluster[on] % config.drain_width != element % config.drain_width):
             raise ValueError("a row is drained beside another that goes to the same cluster")
         places = (table.cluster[on], table.word[on], table.lane[on])
+        if layer.get("add"):
+            self._add_back(layer, rows, columns, pixels, places, codes[:, on], counters)
+            return
         signed = writes_signed(layer)
         memory = self.activations.view(np.int8) if signed else self.activations
         for index, (oy, ox) in enumerate(zip(pixels[0].tolist(), pixels[1].tolist(), strict=True)):
@@ -431,6 +434,36 @@ class Interpreter:
                     np.maximum.at(memory, where, values[kept])
                     counters["write_backs"] += len(kept)
                     counters["merge_reads"] += len(kept)
+
+    def _add_back(
+        self,
+        layer: dict[str, int],
+        rows: dict[str, NDArray[np.int64]],
+        columns: dict[str, NDArray[np.int64]],
+        pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+        places: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+        codes: NDArray[np.int64],
+        counters: dict[str, int],
+    ) -> None:
+        """Sums of requantized values (pixels, rows) and what is stored in their places."""
+        y, x = pixels
+        for table, at in ((rows, y), (columns, x)):
+            if (table["count"][at] != 1).any() or table["fresh"][at].any():
+                raise ValueError("a layer that adds writes each activation once, none of them new")
+        address = (layer["base"] + rows["offset"][y] + columns["offset"][x])[:, None]
+        where = (places[0], address + places[1], places[2])
+        stored = self.activations[where]
+        low, high = (-128, 127) if layer["sum_signed"] else (0, 255)
+        total = add_stored(
+            (stored.view(np.int8) if layer["stored_signed"] else stored).astype(np.int64),
+            codes,
+            low,
+            high,
+        )
+        self.activations[where] = (total & 0xFF).astype(np.uint8)
+        visits = codes.size if visits_zeros(layer) else int(np.count_nonzero(codes))
+        counters["write_backs"] += visits
+        counters["merge_reads"] += visits
 
 
 class _Host:

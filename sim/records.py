@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from tritforge.common.errors import TritforgeError
 from tritforge.hw.config import Config
-from tritforge.hw.program import record_words, row_layout, to_words
+from tritforge.hw.program import layer_format, record_words, row_layout, to_words
 from tritforge.hw.widths import PORT_WIDTH
 
-__all__ = ["ProgramError", "Records", "decode", "writes_signed"]
+__all__ = ["ProgramError", "Records", "decode", "visits_zeros", "writes_signed"]
 
 
 class ProgramError(TritforgeError, ValueError):
@@ -45,6 +45,10 @@ class Records:
         """
         names = [name for name, _ in layout]
         return dict(zip(names, self.table(layout, address, 1, names)[0].tolist(), strict=True))
+
+    def layer(self, address: int) -> dict[str, int]:
+        """:meth:`record` of a LAYER; without sums at write-back it has no ``add``."""
+        return self.record(layer_format(self.config), address)
 
     def table(
         self, layout: data.StructLayout, address: int, count: int, names: Sequence[str]
@@ -82,7 +86,17 @@ def decode(layout: data.StructLayout, packed: int) -> dict[str, int]:
 
 def writes_signed(layer: Mapping[str, int]) -> bool:
     """Whether the activations that a layer writes are signed, from the fields of its LAYER."""
+    if layer.get("add"):
+        return bool(layer["sum_signed"])
     return bool(layer["table_signed"] if layer["look_up"] else layer["low"] < 0)
+
+
+def visits_zeros(layer: Mapping[str, int]) -> bool:
+    """Whether a zero that is merged may change what is there: it may be less than the maximum,
+    or what is there not be in the range of a sum."""
+    if layer.get("add"):
+        return layer["sum_signed"] != layer["stored_signed"]
+    return writes_signed(layer)
 
 
 def _fields(

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.hw.widths import TABLE_ENTRIES
+from tritforge.model_export.errors import ExportError
+from tritforge.model_export.in_place import check_sums, places
 from tritforge.model_export.memory.emit import MemoryImage, ResultPlace, TensorPlace, table_bytes
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Pool, Tensor
 
@@ -24,6 +26,10 @@ def check_network(network: Network) -> None:
     for tensor in network.tensors.values():
         sizes = tensor.channels, tensor.height, tensor.width
         _require(min(sizes) > 0, f"tensor {tensor.name} is {sizes}")
+    try:
+        check_sums(network)
+    except ExportError as error:
+        raise ValueError(str(error)) from error
     for layer in network.layers:
         _check_layer(layer, network.tensors.get(layer.output))
         for group in layer.groups:
@@ -49,6 +55,12 @@ def check_memory(memory: MemoryImage, network: Network) -> None:
     )
     for place in memory.tensors.values():
         _check_place(memory, place, network.tensors[place.name])
+    for name, first in places(network).items():
+        if name != first:
+            _require(
+                _same_place(memory.tensors[name], memory.tensors[first]),
+                f"tensor {name} is not in the place of {first}",
+            )
     for layer in memory.layers:
         start, size = layer.address, len(memory.program)
         _require(0 <= start < size, f"layer {layer.name} begins at word {start} of {size}")
@@ -147,6 +159,15 @@ def _check_place(memory: MemoryImage, place: TensorPlace, tensor: Tensor) -> Non
     end = config.activation_depth
     inside = place.external or 0 <= place.base <= place.base + place.size <= end
     _require(inside, f"{what} takes words {place.base} and following {place.size} of {end}")
+
+
+def _same_place(one: TensorPlace, other: TensorPlace) -> bool:
+    return (
+        (one.base, one.words, one.external) == (other.base, other.words, other.external)
+        and np.array_equal(one.cluster, other.cluster)
+        and np.array_equal(one.word, other.word)
+        and np.array_equal(one.lane, other.lane)
+    )
 
 
 def _check_results(memory: MemoryImage, results: ResultPlace, final: Layer) -> None:

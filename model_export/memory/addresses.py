@@ -43,14 +43,13 @@ def lifetimes(network: Network, placement: Placement) -> Lifetimes:
     born = {network.input: -1}
     died = {network.input: 0}
     for index, layer in enumerate(network.layers):
-        for group in layer.groups:
-            place = placement.place(group.source)
-            died[place] = index
+        for source in layer.reads:
+            place = placement.place(source)
             if place not in born:
                 raise ExportError(
-                    f"layer {layer.name} reads tensor {group.source} before "
-                    f"any layer has written it"
+                    f"layer {layer.name} reads tensor {source} before any layer has written it"
                 )
+            died[place] = index
         if layer.output in placement.layouts:
             place = placement.place(layer.output)
             born.setdefault(place, index)
@@ -91,23 +90,34 @@ def tensors_with_gaps(placement: Placement, config: Config) -> set[str]:
 
 def distances(network: Network, placement: Placement, config: Config) -> dict[tuple[str, str], int]:
     """Words by which an output must at least begin below a source that is read for the last time
-    where it is computed; by (source, output), without pairs of which no distance is safe.
+    where it is computed; by (source, output), without pairs of which no distance is safe. Sums at
+    write-back stand where they stand.
 
     Below 0: it may begin so far above. A layer of several tiles reads its sources once for each:
     its output may stand on a source if pixels of both have as many words, and no tile writes words
     that a later one reads.
     """
     born, died = lifetimes(network, placement)
+    # Places of several tensors side by side; those of a sum have one layout.
+    layouts = placement.layouts
+    beside = {
+        placement.place(name)
+        for name, layout in layouts.items()
+        if layout.lane is not layouts[placement.place(name)].lane
+    }
     result = {}
     for index, layer in enumerate(network.layers):
-        if layer.output not in placement.layouts or layer.output in placement.places:
+        if layer.output not in placement.layouts or layer.addend is not None:
+            continue
+        if placement.place(layer.output) in beside:
             continue
         assert born[layer.output] == index
         for source in sorted({group.source for group in layer.groups}):
-            if source not in placement.places and died[source] == index:
+            place = placement.place(source)
+            if place not in beside and died[place] == index:
                 distance = _distance(network, placement, config, layer, source)
                 if distance is not None:
-                    result[source, layer.output] = distance
+                    result[place, layer.output] = distance
     return result
 
 

@@ -189,9 +189,11 @@ def _pixels(layer: Layer) -> int:
 def _windows(
     network: Network, layer: Layer, densities: Mapping[str, NDArray[np.float64]]
 ) -> tuple[float, float]:
-    """Pooled pixels that a row's output visits on average, and the share of visits that merge. A
-    zero changes no maximum, unless activations are signed, and visits none but where it is the
-    first."""
+    """Pooled pixels that a row's output visits on average, and the share of visits that merge: all
+    where a layer adds. A zero changes no maximum, unless activations are signed, and visits none
+    but where it is the first."""
+    if layer.addend is not None:
+        return 1.0, 1.0
     output = network.tensors[layer.output]
     dense = 1.0
     window = layer.pool.kernel if layer.pool is not None else (1, 1)

@@ -16,17 +16,18 @@ from tritforge.common.json_types import SPARSE
 from tritforge.hw.config import Config
 from tritforge.hw.program import (
     GROUP,
-    LAYER,
     LAYER_OPCODE,
     TILE,
     encode,
     encode_words,
+    layer_format,
     record_words,
     row_layout,
     to_words,
 )
 from tritforge.hw.widths import PORT_WIDTH, TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.in_place import check_sums
 from tritforge.model_export.memory.addresses import (
     assign,
     distances,
@@ -385,7 +386,13 @@ class Emitter:
         """Shapes and ranges; the accumulators' bounds by layer name."""
         config, network = self.config, self.network
         bounds = {}
+        check_sums(network)
         for layer in network.layers:
+            if layer.addend is not None and not config.write_back_sums:
+                raise ExportError(
+                    f"layer {layer.name} adds to tensor {layer.addend} as it writes; configuration "
+                    f"{config.name} has no write_back_sums: export the network for it"
+                )
             for group in layer.groups:
                 for which in (group.coefficient_plus, group.coefficient_minus):
                     if abs(which) > config.coefficient_max:
@@ -481,7 +488,7 @@ class Emitter:
             )
         tensor = self.network.tensors[layer.output]
         least, most = int(table.min()), int(table.max())
-        if least < tensor.low or most > tensor.high:
+        if layer.addend is None and (least < tensor.low or most > tensor.high):
             raise ExportError(
                 f"layer {layer.name} has an activation table of codes from {least} to {most}; "
                 f"codes of tensor {tensor.name} go from {tensor.low} to {tensor.high}"
@@ -614,7 +621,7 @@ class Emitter:
         tensors = {name: self.tensor_place(name, base) for name, base in bases.items()}
         tiles = self.placement.tiles
         record_count = sum(
-            record_words(LAYER)
+            record_words(layer_format(config))
             + sum(
                 record_words(TILE) + record_words(GROUP) * len(tile.groups)
                 for tile in tiles[layer.name]
@@ -812,13 +819,18 @@ class Emitter:
             step_x = self.placement.layouts[layer.output].words
             step_y = width * step_x
             base = held[layer.output][0]
+        record, tensors = layer_format(self.config), self.network.tensors
+        adds = layer.addend is not None
+        signed = entries_signed = not layer.final and tensors[layer.output].signed
+        if rule.table is not None and adds:  # what is added, not the sum
+            entries_signed = bool(rule.table.min() < 0)
         return encode_words(
-            LAYER,
+            record,
             opcode=LAYER_OPCODE,
             raw=int(layer.final),
             look_up=int(table is not None),
-            table=(table or 0) % (1 << LAYER["table"].width),
-            table_signed=int(table is not None and self.network.tensors[layer.output].signed),
+            table=(table or 0) % (1 << record["table"].width),
+            table_signed=int(table is not None and entries_signed),
             tile_count=tile_count,
             low=0 if layer.final else rule.low,
             high=0 if layer.final else rule.high,
@@ -831,6 +843,15 @@ class Emitter:
             step_x=step_x,
             step_y=step_y,
             base=base,
+            **(
+                {
+                    "add": 1,
+                    "stored_signed": int(tensors[layer.addend].signed),
+                    "sum_signed": int(signed),
+                }
+                if layer.addend is not None
+                else {}
+            ),
         )
 
     def group_record(

@@ -76,14 +76,17 @@ def geometry(
 def destination(layer: Layer, axis: int, out: range, step: int, places: range) -> list[int]:
     """DESTINATION entries of output positions ``out`` along one axis (0: rows, 1: columns), which
     feed rows (columns) ``places`` of the tensor; ``step``: activation words between these, the
-    first of which stands first in memory."""
+    first of which stands first in memory. Where a layer adds, none is fresh."""
     words: list[int] = []
     pool = pool_axis(layer.pool, axis)
     first = range(out.stop) if layer.blocks is None else layer.blocks.target(axis).tolist()
     for position in out:
         if pool is None:
             words += encode_words(
-                DESTINATION, offset=(first[position] - places.start) * step, count=1, fresh=1
+                DESTINATION,
+                offset=(first[position] - places.start) * step,
+                count=1,
+                fresh=layer.addend is None,
             )
             continue
         kernel, stride, padding, _ = pool

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.in_place import places
 from tritforge.model_export.memory.balance import deal
 from tritforge.model_export.network import Layer, Network
 
@@ -134,7 +135,8 @@ class Tile:
 class Placement:
     """Layouts by tensor name (not of the last layer's results) and tiles by layer name.
 
-    ``places`` names, for a tensor beside others in one place, the first of them.
+    ``places`` names, for a tensor beside others in one place or in that of what it was added to,
+    the first of them.
     """
 
     layouts: dict[str, Layout]
@@ -406,6 +408,12 @@ def _layout(
     return Layout(name, -(-position // lanes), tuple(segments), cluster, word, lane)
 
 
+def _common_blocks(some: list[Interval], others: list[Interval]) -> list[Interval]:
+    """The channels between all ends of two lists of blocks that cover them."""
+    cuts = sorted({end for block in (*some, *others) for end in block})
+    return list(itertools.pairwise(cuts))
+
+
 def _relative(items: NDArray[np.float64]) -> NDArray[np.float64]:
     """Items (items, dimensions) as shares of each dimension's mean; 0 where it is empty."""
     mean = items.mean(axis=0, keepdims=True) if len(items) else np.ones((1, items.shape[1]))
@@ -628,13 +636,16 @@ class _Concatenation:
 
 
 def _concatenations(
-    network: Network, groups: Mapping[str, Iterable[list[TileGroup]]], given: Collection[str]
+    network: Network,
+    groups: Mapping[str, Iterable[list[TileGroup]]],
+    given: Collection[str],
+    place_of: Mapping[str, str],
 ) -> dict[str, _Concatenation]:
     """By tensor, the concatenation that it is a part of.
 
     ``groups`` are the column groups of every layer, by its name, for rows that are computed
-    together, ``given`` tensors that no layer computes. The input stays alone, and so does what
-    stands in another tensor's place.
+    together, ``given`` tensors that no layer computes; ``place_of`` says which tensors stand in the
+    place of others, as :func:`tritforge.model_export.in_place.places` does. The input stays alone.
     """
     parent: dict[str, str] = {}
 
@@ -648,8 +659,9 @@ def _concatenations(
             first: dict[tuple[object, ...], str] = {}
             for group in together:
                 if group.source != network.input:
-                    other = first.setdefault(_column_key(network, layer, group), group.source)
-                    parent[root(group.source)] = root(other)
+                    source = place_of.get(group.source, group.source)
+                    other = first.setdefault(_column_key(network, layer, group), source)
+                    parent[root(source)] = root(other)
     members: dict[str, list[str]] = {}
     outputs = [layer.output for layer in network.layers]
     for name in (*(one for one in network.tensors if one in given), *outputs):
@@ -664,6 +676,10 @@ def _concatenations(
                 one.first_channel[name] = start
                 start += network.tensors[name].channels
                 found[name] = one
+    for name, place in place_of.items():
+        if place in found:
+            found[name] = found[place]
+            found[name].first_channel[name] = found[name].first_channel[place]
     return found
 
 
@@ -729,7 +745,7 @@ def place_layer(
 ) -> Placement:
     """One layer by itself: the tensors that it reads are laid out for it alone, and what it writes
     for nobody. Parameters and errors as of :func:`place`."""
-    sources = {group.source for group in layer.groups}
+    sources = set(layer.reads)
     tensors = {
         name: tensor
         for name, tensor in network.tensors.items()
@@ -737,6 +753,23 @@ def place_layer(
     }
     alone = replace(network, layers=[layer], tensors=tensors)
     return place(alone, config, densities, given=sources)
+
+
+def _checked_densities(
+    network: Network, densities: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """Densities of all tensors' channels, 1 where they are not given."""
+    checked = {}
+    for name, tensor in network.tensors.items():
+        given = densities.get(name)
+        values = np.ones(tensor.channels) if given is None else np.asarray(given, np.float64)
+        if values.shape != (tensor.channels,):
+            raise ExportError(
+                f"the activation densities of tensor {name} have shape "
+                f"{values.shape}; it has {tensor.channels} channels"
+            )
+        checked[name] = values
+    return checked
 
 
 def place(
@@ -769,17 +802,7 @@ def place(
         The network is not quantized, a layer has no column groups, or it reads what only a later
         one writes.
     """
-    density: dict[str, NDArray[np.float64]] = {}
-    for name, tensor in network.tensors.items():
-        known = (densities or {}).get(name)
-        values = np.ones(tensor.channels) if known is None else np.asarray(known, np.float64)
-        if values.shape != (tensor.channels,):
-            raise ExportError(
-                f"the activation densities of tensor {name} have shape "
-                f"{values.shape}; it has {tensor.channels} channels"
-            )
-        density[name] = values
-
+    density = _checked_densities(network, densities or {})
     reads: dict[str, set[Interval]] = {name: set() for name in network.tensors}
     channel_weights = {name: np.zeros(tensor.channels) for name, tensor in network.tensors.items()}
     blocks = {name: [(0, tensor.channels)] for name, tensor in network.tensors.items()}
@@ -805,10 +828,11 @@ def place(
         blocks[layer.output] = [
             (part.rows[0] // pixels, part.rows[1] // pixels) for part in parts[layer.name]
         ]
+    place_of = places(network)
     joined: dict[str, _Concatenation] = {}
     if side_by_side:
         together = {name: [part.groups for part in found] for name, found in parts.items()}
-        joined = _concatenations(network, together, given)
+        joined = _concatenations(network, together, given, place_of)
     starts: dict[str, set[int]] = {name: set() for name in joined}
     for layer in network.layers:
         for part in parts[layer.name]:
@@ -817,7 +841,14 @@ def place(
                 for name, channels in tile_group.parts:
                     reads[name].add(channels)
                 if tile_group.source in joined:
-                    starts[tile_group.source].add(tile_group.channels[0])
+                    starts[place_of[tile_group.source]].add(tile_group.channels[0])
+
+    # Sums have the layout of what they are added to, which all readers and writers share.
+    for name, first in place_of.items():
+        if name != first and {name, first} <= reads.keys():
+            reads[first] |= reads[name]
+            channel_weights[first] += channel_weights[name]
+            blocks[first] = _common_blocks(blocks[first], blocks[name])
 
     layouts: dict[str, Layout] = {}
 
@@ -836,24 +867,25 @@ def place(
         if beside is not None:
             last = layout.segments[-1]
             beside.lanes = last.first + last.lanes
-            for other in beside.tensors:
-                if other in layouts:
-                    layouts[other].words = layout.words
+            for other, one in layouts.items():
+                if place_of.get(other, other) in beside.tensors:
+                    one.words = layout.words
 
     for name, tensor in network.tensors.items():
         if name == network.input or name in given:
             lay_out(name, np.zeros((tensor.channels, 0)))
     tiles: dict[str, list[Tile]] = {}
     for layer in network.layers:
-        for group in layer.groups:
-            if group.source not in layouts:
+        for name in layer.reads:
+            if name not in layouts:
                 raise ExportError(
-                    f"layer {layer.name} reads tensor {group.source} before any "
-                    f"layer has written it"
+                    f"layer {layer.name} reads tensor {name} before any layer has written it"
                 )
         work = _row_work(layer, parts[layer.name], layouts, density, config)
         pixels = layer.block_pixels
-        if not layer.final:
+        if (first := place_of[layer.output]) != layer.output:
+            layouts[layer.output] = replace(layouts[first], tensor=layer.output)
+        elif not layer.final:
             lay_out(layer.output, work.reshape(-1, pixels, config.clusters).sum(axis=1))
         tiles[layer.name] = []
         for part in parts[layer.name]:
@@ -865,5 +897,6 @@ def place(
                 else np.repeat(layouts[layer.output].cluster, pixels)[rows] % class_count
             )
             tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
-    places = {name: one.tensors[0] for name, one in joined.items()}
-    return Placement(layouts, tiles, places)
+    first_of = {name: first for name, first in place_of.items() if name != first}
+    first_of |= {name: one.tensors[0] for name, one in joined.items()}
+    return Placement(layouts, tiles, first_of)

@@ -23,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.hw.config import Config
-from tritforge.hw.program import GROUP, LAYER, SYNC, SYNC_OPCODE, TILE, encode_words, record_words
+from tritforge.hw.program import (
+    GROUP,
+    SYNC,
+    SYNC_OPCODE,
+    TILE,
+    encode_words,
+    layer_format,
+    record_words,
+)
 from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.addresses import lifetimes
@@ -346,9 +354,13 @@ class _Streamer:
             * config.memory_chunks("activations")
             * sum(
                 self.strips.row_words[source]
-                * len(self.strips.source_rows(layer, source, window.rows))
+                * len(
+                    window.places
+                    if source == layer.output
+                    else self.strips.source_rows(layer, source, window.rows)
+                )
                 for source in buffers.places
-                if source != layer.output
+                if source != layer.output or layer.addend is not None
                 for window in buffers.windows
             )
         )
@@ -567,8 +579,8 @@ class _Streamer:
             plan.held = {name: (base, 0) for name, base in bases.items()}
             taken: list[tuple[int, int]] = [
                 (bases[name], bases[name] + self.strips.size[name])
-                for name in bases
-                if born[name] <= index_of[layer.name] <= died[name]
+                for name in born
+                if name in bases and born[name] <= index_of[layer.name] <= died[name]
             ]
 
             def next_base(name: str, places: list[int], turn: dict[str, int] = turn) -> int:
@@ -604,6 +616,10 @@ class _Streamer:
                     base = bases[layer.output] + first * self.strips.row_words[layer.output]
                 else:
                     base = next_base(layer.output, own.places[layer.output])
+                    if layer.addend is not None:  # what the host has of it comes in there first
+                        plan.loads.append(
+                            Strip(layer.addend, first, count, base, words, free(base, base + words))
+                        )
                 plan.output = Strip(layer.output, first, count, base, words)
                 plan.held[layer.output] = (base, first)
                 taken.append((base, base + words))
@@ -619,7 +635,7 @@ class _Streamer:
         layer = plan.layer
         tiles = range(*plan.tiles)
         records = (
-            record_words(LAYER)
+            record_words(layer_format(self.config))
             + record_words(SYNC)
             + record_words(TILE) * len(tiles)
             + record_words(GROUP) * len(plan.pieces)

@@ -138,10 +138,13 @@ class StripPlanner:
         are in the way goes to the host next."""
         network, depth = self.network, self.config.activation_depth
         times = born, died = lifetimes(network, self.placement)
-        external = {network.input}
+        placement = self.placement
+        first_of = {name: placement.place(name) for name in placement.layouts}
+        outside = {network.input}  # places, by their first tensor
         while True:
+            external = {name for name, place in first_of.items() if place in outside}
             bases = assign(
-                {name: self.size[name] for name in born if name not in external},
+                {name: self.size[name] for name in born if name not in outside},
                 times,
                 depth,
                 self.without_strips(near, external),
@@ -164,7 +167,10 @@ class StripPlanner:
                         break
                     buffers[layer.name] = found
                 else:
-                    return bases, buffers
+                    held = {
+                        name: bases[place] for name, place in first_of.items() if place in bases
+                    }
+                    return held, buffers
             candidates = [name for name in bases if born[name] <= problem <= died[name]]
             if not candidates:
                 layer = network.layers[problem]
@@ -178,7 +184,7 @@ class StripPlanner:
                     "words per slice",
                     "one output row",
                 )
-            external.add(choose(candidates, external))
+            outside.add(choose(candidates, outside))
 
     def largest(self, candidates: list[str], external: set[str]) -> str:
         """The largest tensor, of these the latest."""
@@ -192,7 +198,7 @@ class StripPlanner:
         def cost(name: str) -> float:
             total = 0.0
             for layer in self.network.layers:
-                touched = {layer.output, *(group.source for group in layer.groups)}
+                touched = {self.placement.place(one) for one in (layer.output, *layer.reads)}
                 if name not in touched:
                     continue
                 before = sum(self.moved(layer, one) for one in touched & external)
@@ -203,11 +209,14 @@ class StripPlanner:
 
         return min(candidates, key=lambda name: (cost(name) / self.size[name], -self.size[name]))
 
-    def moved(self, layer: Layer, tensor: str) -> float:
-        """Cycles in which the port moves all of a layer's source, or of its output."""
+    def moved(self, layer: Layer, place: str) -> float:
+        """Cycles in which the port moves all of a layer's source, or of its output, there and back
+        where the layer adds to it."""
         chunks = self.config.memory_chunks("activations")
-        each = chunks + _READ_CYCLES if tensor == layer.output else chunks
-        return float(self.config.clusters * each * self.size[tensor])
+        each = chunks
+        if place == self.placement.place(layer.output):
+            each += _READ_CYCLES + (chunks if layer.addend is not None else 0)
+        return float(self.config.clusters * each * self.size[place])
 
     def compute(self, layer: Layer) -> float:
         """About the cycles that a layer computes."""
@@ -315,6 +324,10 @@ class StripPlanner:
                     * len(window.places)
                     * self.row_words[layer.output]
                 )
+                if layer.addend is not None:  # which comes in where the sum goes out
+                    load += (
+                        config.clusters * chunks * len(window.places) * self.row_words[layer.output]
+                    )
             hidden = load * (source_copies == 2) + store * (output_copies == 2)
             total += compute + load + store - min(hidden, compute)
         return total - self.compute(layer)

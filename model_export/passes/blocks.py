@@ -36,7 +36,8 @@ _Number = TypeVar("_Number", np.int64, np.float64)
 def allows_blocks(layer: Layer, block: tuple[int, int], *, pooled: bool = False) -> bool:
     """Whether a layer can compute blocks of so many pixels: it is not the last, it has as many
     each way, and kernels follow a stride. A max-pool must have windows that neither overlap nor
-    leave gaps, of which a block has whole ones; ``pooled``: whether it may have one."""
+    leave gaps, of which a block has whole ones; ``pooled``: whether it may have one. Where a layer
+    adds to a tensor, each pixel must be in one block."""
     kernel = _pool_kernel(layer)
     return (
         not layer.final
@@ -47,6 +48,7 @@ def allows_blocks(layer: Layer, block: tuple[int, int], *, pooled: bool = False)
             size % own == 0 and size <= own * count
             for size, own, count in zip(block, kernel, layer.output_shape[1:], strict=True)
         )
+        and (layer.addend is None or not (layer.height % block[0] or layer.width % block[1]))
         and all(group.windows == (None, None) for group in layer.groups)
     )
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from tritforge.hw.widths import TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.functions import Function
+from tritforge.model_export.in_place import LEAST_VALUE, MOST_VALUE, places
 from tritforge.model_export.network import Layer, Network, Tensor
-from tritforge.model_export.reference import FloatReference, before_function
+from tritforge.model_export.reference import FloatReference, before_function, before_sum
 
 __all__ = ["SMALLEST", "calibrate"]
 
@@ -46,7 +47,8 @@ def calibrate(
     Network
         Tensors without negative values are unsigned, codes 0 to 255, the others signed, codes
         -128 to 127. A tensor that is zero for all samples gets the scale of what it is added to,
-        or 1.
+        or 1. Tensors that sums at write-back put in one place have one scale, the largest that
+        one of them needs.
 
     Raises
     ------
@@ -71,11 +73,12 @@ def calibrate(
     ranges = (reference or FloatReference(network)).ranges(samples, percentile)
     tensors = {name: _scaled(tensor, *ranges[name]) for name, tensor in network.tensors.items()}
     _scale_dead_sources(network, tensors, ranges)
+    tied = _tie_scales(network, tensors, ranges)
     layers = []
     for layer in network.layers:
         source, output = tensors[layer.groups[0].source], tensors[layer.output]
         # what only copies values must not round them: it keeps its source's codes
-        if _is_copy(layer) and source.signed == output.signed:
+        if _is_copy(layer) and source.signed == output.signed and layer.output not in tied:
             tensors[layer.output] = dataclasses.replace(output, scale=source.scale)
         if layer.function is not None:
             function = _tabulated(layer.function, *ranges[before_function(layer)], output.scale)
@@ -120,12 +123,46 @@ def _scale_dead_sources(
             tensors[name] = dataclasses.replace(tensors[name], scale=scale)
 
 
-def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
-    signed = low < 0
-    scale = max(high / 127, -low / 128) if signed else high / 255
+def _tie_scales(
+    network: Network, tensors: dict[str, Tensor], ranges: dict[str, tuple[float, float]]
+) -> set[str]:
+    """Give tensors in one place one scale; their names.
+
+    A value that is added may be beyond the codes where its sum is clamped anyway: not if the sum
+    has another sign than what is added to, nor behind a function.
+    """
+    needed: dict[str, float] = {}
+    members: dict[str, set[str]] = {}
+    first_of = places(network)
+    for layer in network.layers:
+        if layer.addend is None:
+            continue
+        place = first_of[layer.output]
+        own = members.setdefault(place, set())
+        own |= {layer.addend, layer.output}
+        low, high = ranges[before_sum(layer)]
+        if layer.function is not None:
+            needed[place] = max(needed.get(place, 0.0), _least_scale(low, high))
+        elif tensors[layer.addend].signed != tensors[layer.output].signed:
+            needed[place] = max(needed.get(place, 0.0), high / MOST_VALUE, low / LEAST_VALUE)
+    for place, own in members.items():
+        scales = [_least_scale(*ranges[name]) for name in own]
+        scale = max(*scales, needed.get(place, 0.0))
+        for name in own:
+            tensors[name] = dataclasses.replace(tensors[name], scale=scale or 1.0)
+    return set().union(*members.values())
+
+
+def _least_scale(low: float, high: float) -> float:
+    """The scale at which codes reach from the least to the greatest value."""
     if max(high, -low) < SMALLEST:
-        signed, scale = False, 1.0
-    return dataclasses.replace(tensor, scale=scale, signed=signed)
+        return 0.0
+    return max(high / 127, -low / 128) if low < 0 else high / 255
+
+
+def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
+    scale = _least_scale(low, high)
+    return dataclasses.replace(tensor, scale=scale or 1.0, signed=bool(scale) and low < 0)
 
 
 def _is_copy(layer: Layer) -> bool:

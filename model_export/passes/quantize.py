@@ -19,6 +19,7 @@ from tritforge.hw.config import Config
 from tritforge.hw.widths import RESULT_WIDTH, TABLE_ENTRIES
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.functions import Function
+from tritforge.model_export.in_place import LEAST_VALUE, MOST_VALUE
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 from tritforge.model_export.passes.wide_columns import choose_columns
 
@@ -433,13 +434,17 @@ def _set_requantization(network: Network, layer: Layer, config: Config) -> None:
         shift,
         low,
         high,
-        None if function is None else _table(function, output),
+        None if function is None else _table(function, layer, output),
     )
 
 
 def _clamp(layer: Layer, scale: float, start: float, output: Tensor) -> tuple[int, int]:
     """Codes between which a layer's values stay, before its function if it has one."""
-    low, high = (output.low, output.high) if layer.function is None else (0, TABLE_ENTRIES - 1)
+    low, high = output.low, output.high
+    if layer.function is not None:
+        low, high = 0, TABLE_ENTRIES - 1
+    elif layer.addend is not None:
+        low, high = LEAST_VALUE, MOST_VALUE
     for real, is_low in ((layer.low, True), (layer.high, False)):
         if real is not None:
             code = min(max(round((real - start) / scale), low), high)
@@ -447,10 +452,14 @@ def _clamp(layer: Layer, scale: float, start: float, output: Tensor) -> tuple[in
     return low, high
 
 
-def _table(function: Function, output: Tensor) -> NDArray[np.int64]:
-    """The output code of every value that the function has an entry for."""
+def _table(function: Function, layer: Layer, output: Tensor) -> NDArray[np.int64]:
+    """The output code of every value that the function has an entry for; where the layer adds, what
+    it adds."""
     codes = np.rint(function(function.inputs()) / output.scale)
-    return np.clip(codes, output.low, output.high).astype(np.int64)
+    low, high = output.low, output.high
+    if layer.addend is not None:
+        low, high = (-128, 127) if codes.min() < 0 else (0, 255)
+    return np.clip(codes, low, high).astype(np.int64)
 
 
 def _set_result(network: Network, layer: Layer, config: Config) -> None:

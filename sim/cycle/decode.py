@@ -16,7 +16,7 @@ from tritforge.sim.cycle.structs import (
     TILES,
     Struct,
 )
-from tritforge.sim.records import Records, writes_signed
+from tritforge.sim.records import Records, visits_zeros
 
 __all__ = ["DecodedLayer", "decode_layer"]
 
@@ -59,7 +59,7 @@ def decode_layer(records: Records, name: str, output: str, start: int) -> Decode
         record."""
         return start + ((address - start) & ((1 << layout[field].width) - 1))
 
-    layer = records.record(LAYER, start)
+    layer = records.layer(start)
     height, width = layer["out_height"], layer["out_width"]
     destinations = {
         axis: _table(
@@ -97,7 +97,11 @@ def decode_layer(records: Records, name: str, output: str, start: int) -> Decode
                 field = f"geometry_{axis}"
                 own[field] = entry(absolute(GROUP, field, tables[axis]), count)
             groups.append(GROUPS.row(group | own))
-    fields = layer | {"is_signed": writes_signed(layer), "height": height, "width": width}
+    fields = layer | {
+        "visits_zeros": visits_zeros(layer),
+        "height": height,
+        "width": width,
+    }
     return DecodedLayer(
         name,
         output,

@@ -189,8 +189,7 @@ class CycleModel:
         keep: list[Any] = []
         written: set[str] = set()
         for index, layer in enumerate(chosen):
-            groups = self.network.layer(layer.name).groups
-            sources = {group.source for group in groups}
+            sources = set(self.network.layer(layer.name).reads)
             self._write_sources(sources - written, tensors, written, exact=True)
             written |= sources
             before = self._memory.copy()
@@ -234,8 +233,8 @@ class CycleModel:
         host = HostTensors(self.memory)
         inputs, keep = [], []
         if chosen.start:  # what the passes before have left
-            groups = self.network.layer(schedule.passes[chosen.start].layer).groups
-            inside = {one.source for one in groups if not self.memory.tensors[one.source].external}
+            sources = self.network.layer(schedule.passes[chosen.start].layer).reads
+            inside = {name for name in sources if not self.memory.tensors[name].external}
             self._write_sources(inside, tensors, set(), exact=fresh)
         for number in chosen:
             one, layer = schedule.passes[number], self._passes[number]

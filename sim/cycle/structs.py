@@ -89,7 +89,7 @@ class Struct:
 #: Rows of a decoded program: what of LAYER, TILE, GROUP, DESTINATION and GEOMETRY records counts.
 LAYER_FIELDS = Struct.of_numbers(
     "LayerFields",
-    ("raw", "is_signed", "tile_count", "height", "width", "step_x", "step_y", "base"),
+    ("raw", "visits_zeros", "tile_count", "height", "width", "step_x", "step_y", "base"),
 )
 TILES = Struct.of_numbers("Tile", ("rows_used", "group_count", "row_base", "first_group"))
 GROUPS = Struct.of_numbers(
@@ -138,7 +138,7 @@ LAYER_INPUT = Struct(
         "columns": "int64_t",  # per cluster
         "activations": "const Lanes*",  # those that are not zero: [slice][address]
         "activation_depth": "int64_t",
-        "outputs": "const Lanes*",  # [slice][position][word] before pooling; null: not pooled
+        "outputs": "const Lanes*",  # [slice][position][word] before a merge; null: none is merged
         "output_words": "int32_t",
         "first": "int32_t",  # the run's first layer: accumulators are cleared meanwhile
     },

@@ -57,8 +57,8 @@ class WriteBack {
             if (!row.enable || row.cluster >= c.clusters) continue;
             Window window = step.window;
             if (row.merge) window.fresh_x = 0;
-            // A zero that is not signed changes nothing where it would be merged.
-            if (in.outputs && !layer.fields.is_signed) {
+            // Where that is so, a zero changes nothing where it would be merged.
+            if (in.outputs && !layer.fields.visits_zeros) {
                 const int64_t pixels = int64_t(layer.fields.height) * layer.fields.width;
                 const Lanes word = in.outputs[
                     (row.cluster * pixels + step.pixel) * in.output_words + row.value];

@@ -219,6 +219,7 @@ def test_identity():
         "activation_tables": 1,
         "multipliers": True,
         "row_merges": True,
+        "write_back_sums": True,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {
@@ -257,12 +258,14 @@ def test_multipliers():
 
 def test_fields_that_came_later_are_left_out_where_they_are_off():
     """Hardware, images and builds of before have the identity that they had."""
-    assert not {"activation_tables", "multipliers"} & Config().to_dict().keys()
+    later = {"activation_tables", "multipliers", "write_back_sums"}
+    assert not later & Config().to_dict().keys()
     assert PRESETS["tiny"].identity.startswith("284e6ea800a8d90e")
     config = Config(activation_tables=2)
     assert config.to_dict()["activation_tables"] == 2
     assert Config.from_dict(config.to_dict()) == config
     assert config.identity != Config().identity
+    assert Config(write_back_sums=True).to_dict()["write_back_sums"] is True
     assert config.differences(Config()) == {"activation_tables": 2}
     assert Config().differences(config) == {"activation_tables": 0}
 

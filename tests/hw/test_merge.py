@@ -1,4 +1,4 @@
-"""Max-pool merge: windows, order, hazards and queue, cycle by cycle against a plain model."""
+"""Merge: windows, order, hazards, sums and queue, cycle by cycle against a plain model."""
 
 import dataclasses
 import itertools
@@ -25,6 +25,7 @@ from tritforge.hw.timing import (
     write_back_flight,
     write_back_latency,
 )
+from tritforge.sim.golden import add_stored
 
 CONFIGS = [
     Config(scan_width=1, activation_depth=3),
@@ -35,6 +36,13 @@ CONFIGS = [
 VISIT = QUEUE_LATENCY + merge_head_latency(CONFIGS[0]) + 1
 #: Cycles from a visit to its write.
 WRITE = MERGE_WRITE_LATENCY
+
+
+def name_of(config):
+    return f"S{config.scan_width}{'-sums' * config.write_back_sums}"
+
+
+SUMS = [dataclasses.replace(config, write_back_sums=True) for config in CONFIGS]
 
 
 def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0):
@@ -188,6 +196,100 @@ def run(config, operations, steps=(0, 0)):
     return seen
 
 
+def added(config, operations, start, *, stored_signed):
+    """Feed operations to a merge that adds to ``start``, a code for every address and lane; what is
+    in memory then, and in which cycles words are read."""
+    merge = Merge(config)
+    memory = [list(word) for word in start]
+    reads = []
+
+    async def bench(ctx):
+        ctx.set(merge.add, 1)
+        ctx.set(merge.stored_signed, stored_signed)
+        data = deque([0] * ChunkMemory.latency)
+        for cycle, operation in enumerate([*operations, *[None] * 12]):
+            ctx.set(merge.i, operation or {"valid": 0})
+            ctx.set(merge.read_data, data.popleft())
+            data.append(0)
+            if ctx.get(merge.read_valid):
+                reads.append(cycle)
+                word = memory[ctx.get(merge.read_address)]
+                data[-1] = sum(code << 8 * lane for lane, code in enumerate(word))
+            mask = ctx.get(merge.write_mask)
+            if mask:
+                word = memory[ctx.get(merge.write_address)]
+                word[mask.bit_length() - 1] = ctx.get(merge.write_data)
+            await ctx.tick()
+        assert ctx.get(merge.idle)
+
+    simulate(merge, bench)
+    return memory, reads
+
+
+def addition(address, value, lane=0, *, signed=0):
+    """A write-back of a layer that adds: ``value`` of 9 bits, a sum that is ``signed``."""
+    return write_back(address, value & 0x1FF, lane, fresh=(0, 0), signed=signed) | {"nothing": 0}
+
+
+def code_of(number):
+    return number & 0xFF
+
+
+@pytest.mark.parametrize("stored_signed", [0, 1])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_every_sum(stored_signed, signed):
+    """All codes with values near the ends of both ranges and some between, clamped."""
+    values = [-256, -255, -129, -128, -127, -60, -1, 0, 1, 77, 126, 127, 128, 254, 255]
+    config = dataclasses.replace(SUMS[0], activation_depth=256 * len(values))
+    pairs = list(itertools.product(range(256), values))
+    operations = [
+        addition(address, value, signed=signed) for address, (_, value) in enumerate(pairs)
+    ]
+    memory, _ = added(
+        config, operations, [[code] for code, _ in pairs], stored_signed=stored_signed
+    )
+    for (word,), (code, value) in zip(memory, pairs, strict=True):
+        stored = to_signed(code, 8) if stored_signed else code
+        expected = add_stored(
+            np.array(stored), np.array(value), *((-128, 127) if signed else (0, 255))
+        )
+        assert word == code_of(int(expected)), (code, value)
+
+
+@pytest.mark.parametrize("config", SUMS, ids=name_of)
+@pytest.mark.parametrize("stages", CHOICES["register_stages"])
+@pytest.mark.parametrize("ports", [1, 2])
+def test_sums_in_flight(config, stages, ports):
+    """Several values for one activation, however close, are all in its sum."""
+    config = dataclasses.replace(config, register_stages=stages, memory_ports=ports)
+    rng = np.random.default_rng(config.scan_width)
+    words, lanes = min(config.activation_depth, 3), min(config.scan_width, 2)
+    start = rng.integers(0, 256, (words, config.scan_width)).tolist()
+    expected = [list(word) for word in start]
+    operations, waiting = [], 0
+    for _ in range(1500):
+        waiting = max(0, waiting - 1)
+        if waiting > 4 * merge_level(config) or rng.random() < 0.3:
+            operations.append(None)
+            continue
+        address, lane = int(rng.integers(words)), int(rng.integers(lanes))
+        value = int(rng.integers(-256, 256))
+        operations.append(addition(address, value, lane))
+        expected[address][lane] = min(max(expected[address][lane] + value, 0), 255)
+        waiting += MERGE_LATENCY + 1
+    operations += [None] * 8 * merge_places(config)
+    assert added(config, operations, start, stored_signed=0)[0] == expected
+
+
+@pytest.mark.parametrize("distance", range(1, MERGE_LATENCY + 2))
+def test_distance_of_sums(distance):
+    operations = [addition(5, 3, 2), *[None] * (distance - 1), addition(5, 4, 2)]
+    start = [[10] * SUMS[1].scan_width for _ in range(6)]
+    memory, reads = added(SUMS[1], operations, start, stored_signed=0)
+    assert memory[5][2] == 17
+    assert reads == [VISIT, VISIT + max(distance, MERGE_LATENCY)]
+
+
 def check(config, model, operations, steps=(0, 0)):
     """``operations`` were the model's; add what it takes to empty the queue, and compare."""
     while not model.seen.idle[-1]:
@@ -202,7 +304,7 @@ def check(config, model, operations, steps=(0, 0)):
     return found
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
+@pytest.mark.parametrize("config", [*CONFIGS, SUMS[1]], ids=name_of)
 @pytest.mark.parametrize("is_signed", [0, 1])
 @pytest.mark.parametrize("busy", [0.1, 0.9])
 def test_random(config, is_signed, busy):
@@ -406,6 +508,6 @@ def test_latency():
 
 
 @pytest.mark.compiles
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S{config.scan_width}")
+@pytest.mark.parametrize("config", [*CONFIGS, *SUMS], ids=name_of)
 def test_verilog(config, tmp_path):
     lint(Merge(config), "merge", tmp_path)

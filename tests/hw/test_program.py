@@ -12,6 +12,7 @@ from tritforge.hw.program import (
     GROUP,
     LAYER,
     LAYER_OPCODE,
+    LAYER_WITH_SUMS,
     MEMORIES,
     MOST_WINDOWS,
     READABLE_MEMORIES,
@@ -20,6 +21,7 @@ from tritforge.hw.program import (
     encode,
     encode_words,
     group_layout,
+    layer_format,
     layer_layout,
     memories,
     record_words,
@@ -30,6 +32,7 @@ from tritforge.hw.widths import COUNTER_SLOTS
 
 RECORDS = {
     "layer": (LAYER, 6),
+    "layer with sums": (LAYER_WITH_SUMS, 6),
     "tile": (TILE, 2),
     "group": (GROUP, 8),
     "geometry": (GEOMETRY, 2),
@@ -75,6 +78,20 @@ def test_every_field_by_itself(name):
 def test_layer_opcode_is_the_lowest_byte():
     assert encode_words(LAYER, opcode=LAYER_OPCODE)[0] == 0xA1
     assert encode_words(LAYER, base=0x1234_5678)[-1] == 0x1234_5678
+
+
+def test_hardware_with_sums_takes_bits_of_low():
+    with_sums, without = layer_format(Config(write_back_sums=True)), layer_format(Config())
+    assert without is LAYER
+    fields = {name: field for name, field in with_sums if name in ("add", "stored_signed")}
+    assert [field.offset - with_sums["low"].offset for field in fields.values()] == [12, 13]
+    assert {name for name, _ in LAYER} < {name for name, _ in with_sums}
+    for name, field in LAYER:
+        assert with_sums[name].offset == field.offset
+    for low in (-256, -128, 0):  # all that a clamp can be
+        assert encode(with_sums, low=low) == encode(LAYER, low=low) & ~(
+            0xF << LAYER["low"].offset + 12
+        )
 
 
 def test_hardware_without_tables_has_what_is_said_of_them_in_reserve():

@@ -100,13 +100,46 @@ def test_rows_that_are_merged_in_any_case(stages, merge):
     assert run(plain, raw=0) == found
 
 
+@pytest.mark.parametrize(
+    ("sums", "stored_signed", "sum_signed", "bias", "value", "nothing"),
+    [
+        (0, 0, 0, 0, 15, 0),
+        (1, 0, 0, 0, 15, 0),
+        (1, 0, 0, -120, 0, 1),
+        (1, 1, 1, -120, 0, 1),
+        (1, 1, 0, -120, 0, 0),
+        (1, 0, 1, -120, 0, 0),
+        (1, 0, 0, -8 * 115, -100 & 0x1FF, 0),
+        (1, 1, 1, -8 * 1000, -256 & 0x1FF, 0),
+        (1, 1, 1, 8 * 1000, 255, 0),
+        (1, 0, 1, 8 * 200, 215, 0),
+    ],
+)
+def test_values_that_are_added(sums, stored_signed, sum_signed, bias, value, nothing):
+    """9 bits, whatever the sign of the sum; a zero is dropped where the ranges are the same."""
+    config = dataclasses.replace(CONFIG, write_back_sums=True)
+    signs = {"add": sums, "stored_signed": stored_signed, "sum_signed": sum_signed}
+    ends = {"low": -256, "high": 255} if sums else {}
+    backs, results = run(config, raw=0, row={"offset": 4 + bias}, **ends, **signs)
+    expected = (write_back_latency(config), 2, 106, 1, value, sum_signed, nothing)
+    assert (backs, results) == ([expected], [])
+
+
+@pytest.mark.parametrize(("entry", "table_signed"), [(200, 0), (200, 1), (5, 1)])
+def test_entries_of_a_table_that_are_added(entry, table_signed):
+    config = dataclasses.replace(CONFIG, write_back_sums=True, activation_tables=3)
+    layer = {"add": 1, "sum_signed": 1, "look_up": 1, "table": 2, "table_signed": table_signed}
+    backs, _ = run(config, raw=0, entries={512 + 15: entry}, **layer)
+    value = entry | (entry >> 7 & table_signed) << 8
+    assert backs == [(write_back_latency(config), 2, 106, 1, value, 1, 0)]
+
+
 @pytest.mark.parametrize("stages", CHOICES["register_stages"])
 def test_results(stages):
     config = dataclasses.replace(CONFIG, register_stages=stages)
     assert run(config, raw=1) == ([], [(result_write_latency(config), 17, 124)])
 
 
-@pytest.mark.parametrize("merges", [False, True])
-def test_verilog(tmp_path, merges):
-    config = dataclasses.replace(CONFIG, row_merges=merges)
-    lint(WriteBack(config), "write_back", tmp_path)
+@pytest.mark.parametrize("fields", [{}, {"row_merges": True}, {"write_back_sums": True}])
+def test_verilog(tmp_path, fields):
+    lint(WriteBack(dataclasses.replace(CONFIG, **fields)), "write_back", tmp_path)

@@ -79,6 +79,7 @@ def draw(seed: int) -> Iterator[Case]:
         unpack_trits=seed % 7 != 6,
         layer_count=1 + seed % 8 if is_streamed else 16,
         activation_tables=(0, 2, 1, 0, 8, 3, 0)[seed % 7],
+        write_back_sums=seed % 10 not in (0, 4, 9),
     )
     return _streamed_cases(rng, config, seed) if is_streamed else _cases(rng, config, seed)
 
@@ -222,6 +223,14 @@ FEATURES = frozenset(
         "pooling behind an activation table",
         "layers that share an activation table",
         "streamed activation tables",
+        "no sums at write-back",
+        "sums at write-back of unsigned",
+        "sums at write-back of signed",
+        "sums at write-back of one sign from the other",
+        "sums at write-back one after the other",
+        "sums at write-back of several tiles",
+        "sums at write-back behind an activation table",
+        "streamed sums at write-back",
         *(
             f"layer {kind}"
             for kind in (
@@ -235,6 +244,7 @@ FEATURES = frozenset(
                 "mixed",
                 "avgpool",
                 "identity",
+                "sum",
             )
         ),
     }
@@ -398,6 +408,33 @@ def features(case: Case) -> set[str]:
         "streamed activation tables": is_streamed
         and bool(tabled)
         and "tables" not in schedule.resident,
+        **_sums(case),
         **{f"layer {layer.kind}": True for layer in network.layers},
     }
     return {name for name, present in has.items() if present}
+
+
+def _sums(case: Case) -> dict[str, bool]:
+    config, network, schedule = case.memory.config, case.network, case.memory.schedule
+    is_streamed = schedule is not None
+    sums = [layer for layer in network.layers if layer.addend is not None]
+    signs = {
+        (network.tensors[layer.addend].signed, network.tensors[layer.output].signed)
+        for layer in sums
+    }
+    return {
+        "no sums at write-back": not config.write_back_sums,
+        "sums at write-back of unsigned": (False, False) in signs,
+        "sums at write-back of signed": (True, True) in signs,
+        "sums at write-back of one sign from the other": {(False, True), (True, False)} <= signs,
+        "sums at write-back one after the other": bool(
+            {layer.addend for layer in sums} & {layer.output for layer in sums}
+        ),
+        "sums at write-back of several tiles": any(
+            case.memory.layer(layer.name).tiles > 1 for layer in sums
+        ),
+        "sums at write-back behind an activation table": any(
+            layer.requantization.table is not None for layer in sums
+        ),
+        "streamed sums at write-back": is_streamed and bool(sums),
+    }

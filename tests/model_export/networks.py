@@ -58,7 +58,7 @@ def reference_run(network, codes):
     """Every tensor's codes and, under the last layer's output, its results: int64 (C, H, W)."""
     tensors = {network.input: np.asarray(codes, np.int64)}
     for layer in network.layers:
-        tensors[layer.output] = run_layer(layer, tensors)
+        tensors[layer.output] = run_layer(layer, tensors, network.tensors[layer.output].signed)
     return tensors
 
 
@@ -95,8 +95,8 @@ def _met(group, axis, outputs, tap):
     return np.where((begin <= tap) & (tap < end), first + tap * dilation, -1)
 
 
-def run_layer(layer, tensors):
-    """Output codes, or results of the last layer."""
+def run_layer(layer, tensors, signed=False):
+    """Output codes, or results of the last layer; ``signed`` says what a sum at write-back is."""
     rule = layer.requantization
     multiplier, bias, shift = (
         values[:, None, None] for values in (rule.multiplier, rule.bias, rule.shift)
@@ -107,6 +107,9 @@ def run_layer(layer, tensors):
     codes = np.clip((scaled + ((1 << shift) >> 1)) >> shift, rule.low, rule.high)
     if rule.table is not None:
         codes = rule.table[codes % 256]
+    if layer.addend is not None:
+        least, most = (-128, 127) if signed else (0, 255)
+        return np.minimum(np.maximum(tensors[layer.addend] + codes, least), most)
     if layer.pool is None:
         return codes
     pool = layer.pool
@@ -170,6 +173,7 @@ def random_config(rng, **fixed):
         values |= fixed
         values.setdefault("multipliers", values["rows"] in (4, 8, 16) and own.random() < 0.5)
         values.setdefault("row_merges", bool(own.random() < 0.6))
+        values.setdefault("write_back_sums", bool(own.integers(2)))
         try:
             return Config(**values)
         except ConfigError:
@@ -185,7 +189,9 @@ class _Builder:
         self.rng = rng
         self.config = config
         self.table_rng, self.window_rng, self.wide_rng = rng.spawn(3)
+        self.sum_rng = self.window_rng.spawn(1)[0]
         self.tables = []
+        self.names = ["input"]  # tensors to read; a sum is there for what it was added to
         self.max_layers = max_layers
         self.max_channels = max_channels
         self.max_size = max_size
@@ -323,7 +329,7 @@ class _Builder:
 
     def source(self):
         """Mostly the newest tensor, sometimes an earlier one."""
-        names = list(self.network.tensors)
+        names = self.names
         return self.network.tensors[
             names[-1] if self.chance(0.7) else names[self.pick(0, len(names) - 1)]
         ]
@@ -398,7 +404,11 @@ class _Builder:
                 ),
             )
         if kind == "add":
-            alike = [t for t in self.network.tensors.values() if t.channels == source.channels]
+            alike = [
+                t
+                for t in (self.network.tensors[name] for name in self.names)
+                if t.channels == source.channels
+            ]
             other = alike[self.pick(0, len(alike) - 1)]
             return (
                 source.channels,
@@ -472,9 +482,24 @@ class _Builder:
         return Pool((ky, kx), (sy, sx), (py, px), ny, nx)
 
     def add_layer(self, final):
+        """A layer, and perhaps sums at write-back."""
+        self.layer(final)
+        if final or not self.config.write_back_sums:
+            return
+        others = self.rng, self.table_rng  # all else does not depend on sums
+        self.rng = self.table_rng = self.sum_rng
+        while len(self.names) > 2 and self.chance(0.41):
+            self.layer(False, self.network.tensors[self.names[self.pick(1, len(self.names) - 1)]])
+        self.rng, self.table_rng = others
+
+    def layer(self, final, addend=None):
         number = len(self.network.layers)
-        kind = "linear" if final and self.chance(0.5) else str(self.rng.choice(KINDS))
-        rows, height, width, groups = self.make(kind)
+        if addend is None:
+            kind = "linear" if final and self.chance(0.5) else str(self.rng.choice(KINDS))
+            rows, height, width, groups = self.make(kind)
+        else:
+            kind = "sum"
+            rows, height, width, groups = self.summed(addend)
         layer = Layer(
             f"{kind}{number}",
             kind,
@@ -486,8 +511,9 @@ class _Builder:
             np.ones(rows),
             np.zeros(rows),
             final=final,
+            addend=None if addend is None else addend.name,
         )
-        if not final and (kind == "pool" or self.chance(0.25)):
+        if not final and addend is None and (kind == "pool" or self.chance(0.25)):
             layer.pool = self.pool(height, width)
         limit = self.config.accumulator_max
         while True:
@@ -508,12 +534,44 @@ class _Builder:
             else self.rule(rows, np.abs(sums).max(axis=(1, 2)), requantized_signed)
         )
         layer.requantization.table = table
+        if addend is not None:
+            layer.requantization.low, layer.requantization.high = self.sum_rng.choice(
+                [(-256, 255), (-256, 255), (-128, 127), (0, 255), (-200, 100), (0, 0)]
+            ).tolist()
+            if table is not None and layer.requantization.low < 0:
+                layer.requantization.low, layer.requantization.high = -128, 127
         self.network.layers.append(layer)
         pooled = layer.pool or Pool((1, 1), (1, 1), (0, 0), height, width)
         self.network.tensors[layer.output] = Tensor(
             layer.output, rows, pooled.height, pooled.width, 1.0, signed
         )
-        self.values[layer.output] = run_layer(layer, self.values)
+        self.values[layer.output] = run_layer(layer, self.values, signed)
+        if addend is None:
+            self.names.append(layer.output)
+        else:
+            self.names[self.names.index(addend.name)] = layer.output
+
+    def summed(self, addend):
+        """A layer of the shape of what it adds to: several sources but that one."""
+        others = [name for name in self.names if name != addend.name]
+        groups = []
+        for number in range(self.pick(1, 2)):
+            other = self.network.tensors[others[self.pick(0, len(others) - 1)]]
+            first = 0 if number == 0 else self.pick(0, addend.channels - 1)
+            (ky, sy, py, dy), (kx, sx, px, dx) = (
+                self.window(out, size)
+                for out, size in ((addend.height, other.height), (addend.width, other.width))
+            )
+            groups += self.groups(
+                other.name,
+                (0, other.channels),
+                (first, addend.channels),
+                (ky, kx),
+                stride=(sy, sx),
+                padding=(py, px),
+                dilation=(dy, dx),
+            )
+        return addend.channels, addend.height, addend.width, groups
 
     def table(self, signed):
         """An activation table of a layer, where the configuration has any; not more different ones

@@ -52,7 +52,7 @@ def test_every_layer_alone():
         tensors = reference_run(network, random_codes(rng, network, 0.7))
         for layer, place in zip(network.layers, memory.layers, strict=True):
             machine = Interpreter(config, memory)
-            for name in {group.source for group in layer.groups}:
+            for name in layer.reads:
                 machine.load(memory.tensors[name].base, memory.tensor_words(name, tensors[name]))
             before = machine.activations.copy()
             machine.run(place.address, 1)

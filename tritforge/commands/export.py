@@ -118,6 +118,12 @@ def _needed(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     "fewest cycles, one, or for instance 2x2 in every layer that can.",
 )
 @click.option(
+    "--separate-sums",
+    is_flag=True,
+    help="Keep residual sums as layers of their own, where the configuration can add them as other "
+    "layers write.",
+)
+@click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
@@ -147,6 +153,7 @@ def command(
     fold: str,
     blocks: str,
     planes: bool,
+    separate_sums: bool,
     check: bool,
     output: Path,
     as_json: bool,
@@ -204,6 +211,7 @@ def command(
             check=check,
             resident=resident,
             shaping=Shaping(fold, blocks, planes),
+            separate_sums=separate_sums,
             provenance=None if provenance is None else provenance.to_json(),
             progress=progress,
         )

@@ -22,6 +22,7 @@ from tritforge.flows.export_checks import (
     check_count,
     check_memory,
     check_quantized,
+    fused_sums,
 )
 from tritforge.flows.inputs import array_digest, read_labels
 from tritforge.flows.layer_errors import LayerError, measure_errors
@@ -37,6 +38,7 @@ from tritforge.model_export.model_file import load_model, running
 from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import SMALLEST, calibrate
 from tritforge.model_export.passes.quantize import quantize
+from tritforge.model_export.passes.sums import fuse_sums
 from tritforge.model_export.reference import FloatReference, arranged
 from tritforge.sim.accuracy import accuracy
 from tritforge.sim.golden import GoldenModel, quantize_input
@@ -106,6 +108,7 @@ class _Steps:
     NAMES = (
         "load model",
         "trace",
+        "fuse",
         "calibrate",
         "quantize",
         "densities",
@@ -153,6 +156,7 @@ def export(
     check: bool = True,
     resident: bool = False,
     shaping: Shaping | None = None,
+    separate_sums: bool = False,
     provenance: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Export:
@@ -189,6 +193,9 @@ def export(
         fit goes through the host port in every run.
     shaping : Shaping, optional
         What the compiler may choose of the shape in which layers are computed; by default all.
+    separate_sums : bool
+        Keep residual sums as layers of their own where the configuration could add them at
+        write-back, to compare.
     provenance : dict, optional
         JSON values that say where the network comes from, for the manifest's ``extra``.
     progress : callable(step name, fraction), optional
@@ -211,8 +218,10 @@ def export(
     loaded, name = _load(steps, model, checkpoint, threshold, name)
     given = array.shape
     reference, array = _read(steps, loaded, array, name, bits, check)
-    traced = reference.network
     del loaded
+    if chosen.write_back_sums and not separate_sums:
+        reference = _fuse(steps, reference)
+    traced = reference.network
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
         known = None
@@ -304,6 +313,14 @@ def _read(
             )
         step.check = "; ".join(said)
     return reference, array
+
+
+def _fuse(steps: _Steps, reference: FloatReference) -> FloatReference:
+    """The network with its residual sums at write-back, as far as they can be."""
+    with steps.step("fuse") as step:
+        network, sums = fuse_sums(reference.network)
+        step.check = fused_sums(sums)
+    return reference if network is reference.network else FloatReference(network)
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ Each returns a sentence that says what was compared, or raises: a difference is 
 compiler, never of the user. :mod:`tritforge.flows.model_checks` compares with the user's model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,17 @@ from tritforge.flows.layer_errors import LayerError
 from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.network import Network
+from tritforge.model_export.passes.sums import Sum
 from tritforge.sim import verify as verification
 from tritforge.sim.backend import InterpreterBackend
 
-__all__ = ["CHECK_SAMPLES", "check_count", "check_memory", "check_quantized"]
+__all__ = [
+    "CHECK_SAMPLES",
+    "check_count",
+    "check_memory",
+    "check_quantized",
+    "fused_sums",
+]
 
 #: Calibration samples on which passes are compared with one another, and multiply-accumulates
 #: from which on there are fewer.
@@ -38,6 +45,20 @@ def check_count(network: Network) -> int:
     """Samples to compare passes on: fewer where a network takes long."""
     work = sum(layer.mac_count for layer in network.layers)
     return max(2, min(CHECK_SAMPLES, CHECK_WORK // max(1, work)))
+
+
+def fused_sums(sums: Sequence[Sum]) -> str:
+    """What became of the sums of a network: which are no layers of their own any more, which
+    are, and why."""
+    if not sums:
+        return ""
+    done = [one for one in sums if one.layer is not None]
+    copies = sum(one.copied for one in done)
+    sentence = f"{len(done)} of {len(sums)} sums are added at write-back"
+    if copies:
+        sentence += f", {copies} of them to a copy"
+    left = [f"{one.name} is a layer ({one.reason})" for one in sums if one.layer is None]
+    return "; ".join([sentence, *left])
 
 
 def check_quantized(

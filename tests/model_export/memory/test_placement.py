@@ -8,6 +8,7 @@ import pytest
 from tests.model_export.networks import random_config, random_network
 from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
+from tritforge.model_export.in_place import places
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 
@@ -85,8 +86,8 @@ def test_invariants_on_random_networks():
         placement = place(network, config)
         for name, layout in placement.layouts.items():
             channels = network.tensors[name].channels
-            places = set(zip(layout.cluster, layout.word, layout.lane, strict=True))
-            assert len(places) == channels == len(layout.cluster)
+            own = set(zip(layout.cluster, layout.word, layout.lane, strict=True))
+            assert len(own) == channels == len(layout.cluster)
             assert layout.lane.max() < config.scan_width and layout.word.max() < layout.words
             assert [part.start for part in layout.segments][1:] == [
                 part.stop for part in layout.segments
@@ -100,7 +101,11 @@ def test_invariants_on_random_networks():
             last = layout.segments[-1]
             assert layout.words >= -(-(last.first + last.lanes) // config.scan_width)
         for first in set(placement.places.values()):
-            beside = [name for name in placement.places if placement.place(name) == first]
+            beside = [
+                name
+                for name, place_ in places(network).items()
+                if name == place_ and placement.place(name) == first
+            ]
             layouts = [placement.layouts[name] for name in beside]
             assert len({layout.words for layout in layouts}) == 1
             everything = [
@@ -109,6 +114,13 @@ def test_invariants_on_random_networks():
                 for place in zip(layout.cluster, layout.word, layout.lane, strict=True)
             ]
             assert len(set(everything)) == len(everything)
+        for name, first in places(network).items():  # sums are where what they are added to was
+            if name in placement.layouts:
+                found, expected = placement.layouts[name], placement.layouts[first]
+                assert placement.place(name) == placement.place(first)
+                assert (found.words, found.segments) == (expected.words, expected.segments)
+                for part in ("cluster", "word", "lane"):
+                    np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
         for item in network.layers:
             tiles = placement.tiles[item.name]
             rows = np.concatenate([tile.rows for tile in tiles])

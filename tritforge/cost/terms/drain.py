@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tritforge.cost.terms.prices import Prices, widest
 from tritforge.cost.terms.term import Term, term
 from tritforge.hw.payloads import address_width
-from tritforge.hw.widths import ACTIVATION_WIDTH
+from tritforge.hw.widths import ACTIVATION_WIDTH, CODE_WIDTH
 
 __all__ = ["DRAIN"]
 
@@ -120,6 +120,7 @@ def write_back(prices: Prices) -> Iterator[Term]:
     config = prices.config
     merge = prices.area.block("merge")
     queued = config.drain_width * widest(merge.memories)
+    sums = CODE_WIDTH + 1 if config.write_back_sums else 0
     yield term(
         "write-back",
         "merge",
@@ -138,8 +139,10 @@ def write_back(prices: Prices) -> Iterator[Term]:
         (
             prices.part(
                 "add_bit",
-                ACTIVATION_WIDTH + 2 * address_width(config.activation_depth),
-                "bits of comparison and addresses",
+                ACTIVATION_WIDTH + 2 * address_width(config.activation_depth) + sums,
+                "bits of comparison, sum and addresses"
+                if sums
+                else "bits of comparison and addresses",
             ),
             prices.part(
                 "register_bit",
@@ -164,7 +167,7 @@ def activation_memory(prices: Prices) -> Iterator[Term]:
         "activation memory",
         "memories",
         "merge_reads",
-        "a word read for the maximum",
+        "a word read for the maximum or sum",
         prices.access(activations, write=False),
     )
 
