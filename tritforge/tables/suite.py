@@ -111,7 +111,7 @@ def _worst(one: PairResult) -> str:
     if one.worst_layer is None or one.worst_speed_up is None:
         return "-"
     mark = "!" if one.worst_speed_up < SLOW else " "
-    return f"{_short(one.worst_layer, 13)} {one.worst_speed_up:.2f}{mark}"
+    return f"{_short(one.worst_layer, 12)} {one.worst_speed_up:.2f}{mark}"
 
 
 def _cost_table(pairs: Sequence[PairResult]) -> Table:
