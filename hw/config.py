@@ -56,6 +56,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "packet_places": (2, 16),
     "response_places": (1, 8),
     "activation_tables": (0, 32),
+    "group_places": (1, 64),
 }
 
 #: Values of every field that names one of several.
@@ -72,6 +73,7 @@ _LATER: dict[str, int] = {
     "multipliers": False,
     "row_merges": False,
     "write_back_sums": False,
+    "group_places": 1,
 }
 #: Fields of earlier versions, and those that say the same now.
 _REPLACED = {
@@ -173,6 +175,10 @@ class Config:
     write_back_sums : bool
         Layers can add what they write to what is stored there: a residual sum takes no column
         group and no layer of its own.
+    group_places : int
+        Column groups of a tile whose records the sequencer keeps; those of a tile with more are
+        read again for every output pixel. With more than one place it also reads the program ahead
+        of the walkers.
     """
 
     name: str = "custom"
@@ -211,6 +217,7 @@ class Config:
     multipliers: bool = False
     row_merges: bool = False
     write_back_sums: bool = False
+    group_places: int = 1
 
     def __post_init__(self) -> None:
         for field, (low, high) in LIMITS.items():
@@ -254,6 +261,11 @@ class Config:
             raise ConfigError(
                 f"configuration field job_places is 0, but sets is {self.sets}; jobs go straight "
                 f"to the walkers of one set only"
+            )
+        if not self.job_places and self.group_places > 1:
+            raise ConfigError(
+                f"configuration field job_places is 0, but group_places is {self.group_places}; "
+                f"walkers take jobs straight from the records of one group only"
             )
         if self.shared_results and self.drain_width > 1:
             raise ConfigError(

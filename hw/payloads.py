@@ -335,7 +335,7 @@ def probe(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "layer_started": 1,  # first word of a layer's record is fetched
-            "tile_started": 1,  # first word of a tile's record
+            "tile_started": 1,  # the clusters get a tile's first column group
             "pixel_started": 1,  # the clusters get a pixel's last column group
             "pixel_drained": 1,  # the drain makes a pixel's last step
             "layer_settled": 1,  # all write-backs are in memory
@@ -343,7 +343,7 @@ def probe(config: Config) -> data.StructLayout:
             "refilling": 1,  # the program waits for a signal of the host
             "set": index_shape(config.sets),  # whose turn it is in the sequencer
             "drain_set": index_shape(config.sets),  # in the drain
-            "tile": unsigned(16),  # where the sequencer is: tile of the layer
+            "tile": unsigned(16),  # where the job at hand is: tile of the layer
             "x": unsigned(16),  # output pixel, before pooling
             "y": unsigned(16),
         }

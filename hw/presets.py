@@ -65,6 +65,7 @@ PRESETS: dict[str, Config] = {
             unpack_trits=False,
             multipliers=True,
             row_merges=True,
+            group_places=16,
         ),
         Config(
             name="alexnet",
@@ -88,6 +89,7 @@ PRESETS: dict[str, Config] = {
             gate_clocks=True,
             multipliers=True,
             row_merges=True,
+            group_places=16,
         ),
     )
 }

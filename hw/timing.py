@@ -25,6 +25,7 @@ __all__ = [
     "MERGE_WRITE_LATENCY",
     "OLDEST_LATENCY",
     "QUEUE_LATENCY",
+    "READ_AHEAD_PLACES",
     "RELEASE_LATENCY",
     "SCALER_LATENCY",
     "STOP_LATENCY",
@@ -84,6 +85,9 @@ def buffer_words(config: Config) -> int:
 
 
 # ----- sequencer and walkers
+
+#: Program words that the sequencer has read ahead, at most.
+READ_AHEAD_PLACES = 16
 
 
 def fetch_latency(config: Config) -> int:

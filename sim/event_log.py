@@ -41,7 +41,7 @@ FORMAT_VERSION = 1
 #: hardware's side is :class:`tritforge.sim.observer.Observer`.
 KINDS: dict[str, tuple[str, ...]] = {
     "layer_started": (),  # first fetch of the layer's record
-    "tile_started": ("tile",),  # first fetch of the tile's record
+    "tile_started": ("tile",),  # the clusters get its first column group
     "refill_wait_began": (),  # the program waits for the host's
     "refill_wait_ended": (),  # signal, until this cycle
     "pixel_started": ("set", "tile", "pixel"),  # the clusters get its last column group

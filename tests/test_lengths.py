@@ -11,9 +11,6 @@ MOST_LINES_OF_A_FUNCTION = 130
 MOST_LINES_OF_A_FILE = 1200
 #: Longer functions, by file and qualified name, and why they are.
 LONG_FUNCTIONS = {
-    ("hw/sequencer.py", "Sequencer.elaborate"): (
-        "one state machine, whose states share the fetch, the adder and the counters in front of it"
-    ),
     ("tests/tritforge/report/synthetic.py", "documents"): (
         "one document after the other, in the order in which they draw their numbers"
     ),

@@ -275,13 +275,16 @@ def expected_cycles(work: Iterable[LayerWork], config: Config) -> float:
             )
         in_parallel = min(config.sets, max(1, one.pixels * tiles))
         groups = sum(passes)
-        jobs = one.pixels * tiles * groups
+        if 1 < config.group_places >= groups:
+            sequencer = 3 * config.program_reads + 2 * (groups - 1)
+        else:
+            sequencer = (8 if groups == 1 else 13) * config.program_reads * groups
         total += LAYER_OVERHEAD + max(
             one.adds / (in_parallel * config.clusters * config.elements),
             tiles * broadcasts / in_parallel,
             tiles * scans,
             one.pixels * tiles * rows_used * config.blocks,
             one.writes / config.clusters,
-            (8 if groups == 1 else 13) * config.program_reads * jobs,
+            one.pixels * tiles * sequencer,
         )
     return total

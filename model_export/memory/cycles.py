@@ -145,22 +145,23 @@ def _fetch(config: Config, words: int) -> int:
 
 def _sequencer(layer: Layer, tile: Tile, config: Config) -> float:
     """Cycles in which the program is read for a pixel of a tile, and its jobs are handed out."""
-    hand_out = 2
     places = [(layer.groups[group.group].geometry, group.source) for group in tile.groups]
-    line = _fetch(config, record_words(DESTINATION)) / layer.width
-    # the pixel's place, and where it begins to read
-    pixel = record_words(DESTINATION) * config.program_reads
-    column = record_words(GEOMETRY)
-    if len(places) == 1:
-        return pixel + _fetch(config, column) + hand_out + line
+    count, read = len(places), config.program_reads
     changes = sum(one != other for one, other in itertools.pairwise(places))
-    return (
-        pixel
-        + line
-        + len(places) * (_fetch(config, record_words(GROUP)) + hand_out)
-        + (1 + changes) * _fetch(config, column)
-        + (changes + (places[0] != places[-1])) * column * config.program_reads
-    )
+    place, latency = record_words(DESTINATION) * read, timing.fetch_latency(config)
+    # a geometry for the first group and wherever it changes
+    geometry = record_words(GEOMETRY) * read
+    geometries = (1 + changes) * geometry + (count - 1 - changes)
+    line, pixel = place + latency + 1.0, float(place + geometries)
+    if count <= config.group_places:
+        line = max(line, place + geometries + 1)
+    else:  # all is read again
+        line += geometry
+        pixel += latency + 1 + count * record_words(GROUP) * read
+        pixel += (changes + (places[0] != places[-1])) * geometry
+    if config.group_places == 1:  # nothing is read while a job waits
+        pixel += count * (latency + 2)
+    return max(pixel, 2 * count) + line / layer.width
 
 
 def _drain(tile: Tile, sets: int, config: Config) -> float:

@@ -80,7 +80,6 @@ class Simulation {
 
     // True: the layer is over.
     bool cycle(int32_t t) {
-        const bool released = sequencer.wait(t);
         drain.look(t);
         bool idle = true, full = false;
         for (int k = 0; k < layer.machine.clusters; ++k) {
@@ -88,7 +87,7 @@ class Simulation {
             idle &= slices[k].merge.idle(t);
             granted[k] = slices[k].step(t, array, busy);
         }
-        sequencer.hand_out(t);
+        const bool released = sequencer.step(t);
         array.step(t, granted, drain.draining());
         idle &= drain.step(t, full);
         write_back.step(t);

@@ -162,6 +162,7 @@ _FIGURES: dict[str, _Figure] = {
     "shared_results": lambda config: config.shared_results,
     "program_reads": lambda config: config.program_reads,
     "read_chunks": lambda config: config.memory_chunks("activations"),
+    "group_places": lambda config: config.group_places,
     "fetch_latency": lambda config: timing.fetch_latency(config),
     "job_places": lambda config: config.job_places,
     "job_latency": lambda config: timing.job_latency(config),

@@ -220,6 +220,7 @@ def test_identity():
         "multipliers": True,
         "row_merges": True,
         "write_back_sums": True,
+        "group_places": 2,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}
     identities = {
@@ -291,6 +292,12 @@ def test_jobs_without_places_are_for_one_set():
         match="field job_places is 0, but sets is 2; jobs go straight to the walkers of one set",
     ):
         Config(sets=2, job_places=0)
+    with pytest.raises(
+        ConfigError,
+        match="field job_places is 0, but group_places is 2; walkers take jobs straight from the "
+        "records of one group",
+    ):
+        Config(group_places=2, job_places=0)
 
 
 def test_results_share_the_packet_buffer_one_at_a_time():

@@ -28,6 +28,9 @@ from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import emit_streamed
 from tritforge.model_export.network import Network
+from tritforge.sim.cycle.decode import decode_layer
+from tritforge.sim.cycle.structs import TILES
+from tritforge.sim.records import Records
 
 __all__ = ["FEATURES", "FEW", "MANY", "Case", "draw", "features"]
 
@@ -129,6 +132,17 @@ def _streamed_cases(rng: np.random.Generator, config: Config, seed: int) -> Iter
             return  # nothing else fits: its own network was enough
 
 
+def _most_groups(case: Case) -> int:
+    """Column groups of the tile with the most."""
+    memory = case.memory
+    passes = memory.layers if memory.schedule is None else memory.schedule.passes
+    records = Records(memory.config, memory.program)
+    column = list(TILES.members).index("group_count")
+    return max(
+        int(decode_layer(records, "", "", one.address).tiles[:, column].max()) for one in passes
+    )
+
+
 def _inputs(codes: NDArray[np.int64], is_zero: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The second input leaves other zeros behind."""
     return (np.zeros_like(codes) if is_zero else codes), codes[:, ::-1, ::-1] // 2
@@ -150,6 +164,13 @@ FEATURES = frozenset(
         "no places for jobs",
         "one place for jobs",
         "several places for jobs",
+        "one place for groups, and places for jobs",
+        "several places for groups",
+        "several places for groups, one memory port",
+        "several places for groups, few stages",
+        "several places for groups, streamed",
+        "more groups than places",
+        "as many groups as places",
         "few places for words",
         "few places for pixels",
         "few places for packets",
@@ -301,6 +322,7 @@ def features(case: Case) -> set[str]:
     is_streamed = schedule is not None
     skips = config.skip_zero_weights and config.skip_zero_activations
     groups = [group for layer in network.layers for group in layer.groups]
+    most_groups = _most_groups(case)
     pools = [layer.pool for layer in network.layers if layer.pool is not None]
     tabled = [layer for layer in network.layers if layer.requantization.table is not None]
     changes = {
@@ -341,6 +363,15 @@ def features(case: Case) -> set[str]:
         "no places for jobs": config.job_places == 0,
         "one place for jobs": config.job_places == 1,
         "several places for jobs": config.job_places > 1,
+        "one place for groups, and places for jobs": config.job_places > 0
+        and config.group_places == 1,
+        "several places for groups": config.group_places > 1,
+        "several places for groups, one memory port": config.group_places > 1
+        and config.memory_ports == 1,
+        "several places for groups, few stages": config.group_places > 1 and config.few_stages,
+        "several places for groups, streamed": config.group_places > 1 and is_streamed,
+        "more groups than places": 1 < config.group_places < most_groups,
+        "as many groups as places": 1 < config.group_places == most_groups,
         "few places for words": config.word_places == 2,
         "few places for pixels": config.pixel_places == 2,
         "few places for packets": config.packet_places == 2,

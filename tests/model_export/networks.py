@@ -174,6 +174,8 @@ def random_config(rng, **fixed):
         values.setdefault("multipliers", values["rows"] in (4, 8, 16) and own.random() < 0.5)
         values.setdefault("row_merges", bool(own.random() < 0.6))
         values.setdefault("write_back_sums", bool(own.integers(2)))
+        places = int(own.spawn(1)[0].choice([1, 2, 3, 5, 16]))
+        values.setdefault("group_places", places if values["job_places"] else 1)
         try:
             return Config(**values)
         except ConfigError:
