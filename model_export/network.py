@@ -365,6 +365,19 @@ class Blocks:
         """First row (column) of the output that every block along an axis feeds."""
         return self.origin(axis) // self.pool[axis]
 
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Output pixels of a block, each way."""
+        return self.block[0] // self.pool[0], self.block[1] // self.pool[1]
+
+    def pixel(self, window: NDArray[np.int64], inner: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number, in a block, of the pixels ``inner`` of the windows that feed its output pixels
+        ``window``; all count row by row."""
+        y, x = np.divmod(window, self.windows[1])
+        j, i = np.divmod(inner, self.pool[1])
+        number: NDArray[np.int64] = (y * self.pool[0] + j) * self.block[1] + x * self.pool[1] + i
+        return number
+
     def fed(self, pixel: int) -> tuple[tuple[int, int], bool]:
         """Where, from a block's first output pixel on, a pixel of it goes, and whether it is the
         first that does."""

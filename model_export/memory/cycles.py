@@ -114,7 +114,7 @@ def estimate_layer(
         # are not read while others are written.
         alone = 0.0 if config.job_places else sequencer / 2
         # A merge waits for those of the same word in front of it, which come in a row.
-        waits = _MERGE if layer.blocks is not None else 1.0
+        waits = _MERGE if _in_a_row(layer, config) else 1.0
         held = written if config.memory_ports == 1 else written * merged * waits
         own = {
             "adders": _busiest(work.adds, work.spread, config) / sets,
@@ -185,6 +185,16 @@ def _pixels(layer: Layer) -> int:
     return computed(range(layer.height), pool_axis(layer.pool, 0), range(height)) * computed(
         range(layer.width), pool_axis(layer.pool, 1), range(width)
     )
+
+
+def _in_a_row(layer: Layer, config: Config) -> bool:
+    """Whether merges of one word follow one another: where a slice gets a value in every step of
+    the drain, and those of a position go to one output pixel."""
+    if config.drain_width < config.clusters:
+        return False
+    if layer.blocks is not None:
+        return math.prod(layer.blocks.windows) == 1
+    return layer.addend is not None
 
 
 def _windows(
@@ -258,15 +268,11 @@ def _tile_work(
             )
         work.empty += inside * np.exp(quiet).sum(axis=1)
         work.words += inside * count
-        fed = element
-        if group.quarter is not None:  # only these of each element's rows
-            fed = element.copy()
-            fed[tile.rows[tile.accumulator // config.quarter_rows != group.quarter]] = -1
         for block in group.blocks:
             name = layer.groups[block.group].source
             density = _density(network, name, densities, config)
             cluster = placement.layouts[name].cluster
-            _add_trits(work, layer, block, fed, cluster, density, inside)
+            _add_trits(work, layer, block, element, cluster, density, inside)
     return work
 
 

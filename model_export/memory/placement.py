@@ -31,6 +31,7 @@ from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.in_place import places
 from tritforge.model_export.memory.balance import deal
+from tritforge.model_export.memory.drain_order import rows_of_pixels, spread_rows
 from tritforge.model_export.network import Layer, Network
 
 __all__ = [
@@ -469,12 +470,14 @@ def _row_work(
 def _tiles(
     layer: Layer,
     part: _SuperGroup,
-    classes: NDArray[np.int64],
-    class_count: int,
+    slices: NDArray[np.int64],
     work: NDArray[np.float64],
     config: Config,
 ) -> list[Tile]:
-    """Tiles of one super-group; a row of class q may go to elements p with p % W == q."""
+    """Tiles of one super-group; a row that goes to slice c may go to elements p with p % W ==
+    c % W, of the last layer to any."""
+    class_count = 1 if layer.final else config.drain_width
+    classes = slices % class_count
     count = part.rows[1] - part.rows[0]
     per_class = config.elements // class_count
     most = int(np.bincount(classes, minlength=class_count).max())
@@ -501,9 +504,12 @@ def _tiles(
         if wide:
             _order_rows(tile, work[rows].sum(axis=1))
         if layer.blocks is not None:
-            if not wide and layer.blocks.pool != (1, 1):
-                _spread_rows(tile, layer.blocks.pixels, config)
-            _order_pixels(tile, layer.blocks.pixels, config)
+            merges = layer.addend is not None or layer.blocks.pool != (1, 1)
+            channel = tile.rows // layer.blocks.pixels
+            if merges and not wide:
+                tile.accumulator = spread_rows(channel, tile.element, config)
+            step = tile.accumulator * config.blocks + tile.element // config.drain_width
+            tile.rows = rows_of_pixels(layer.blocks, channel, slices[rows], step)
         if wide:
             tile.groups = list(_quartered(layer, tile, config)) or [
                 replace(part.groups[0], blocks=[], quarter=0)
@@ -567,32 +573,6 @@ def _channel_tiles(
         shares = [len(part) for part in np.array_split(members, count)]
         tile_of[members] = deal(each[members], shares)
     return np.repeat(tile_of, pixels)
-
-
-def _spread_rows(tile: Tile, pixels: int, config: Config) -> None:
-    """The rows of each element in such an order that those of a channel, which are merged into the
-    same activations, are drained far from one another."""
-    left: dict[int, list[int]] = {}
-    for index, row in enumerate(tile.rows.tolist()):
-        left.setdefault(row // pixels, []).append(index)
-    next_free = np.zeros(config.elements, np.int64)
-    for _ in range(pixels):  # one row of every channel, evenly over the elements
-        taken = np.zeros(config.elements, np.int64)
-        for indices in left.values():
-            elements = tile.element[indices]
-            chosen = int(np.lexsort((elements, next_free[elements], taken[elements]))[0])
-            index, element = indices.pop(chosen), int(elements[chosen])
-            tile.accumulator[index] = next_free[element]
-            next_free[element] += 1
-            taken[element] += 1
-
-
-def _order_pixels(tile: Tile, pixels: int, config: Config) -> None:
-    """The rows of a channel, which are alike, in the order in which they are drained: the first one
-    is of a block's first pixel, and so on."""
-    channel, step = tile.rows // pixels, tile.element // config.drain_width
-    drained = np.lexsort((step, tile.accumulator, channel))
-    tile.rows[drained] = np.sort(tile.rows)
 
 
 def _order_rows(tile: Tile, work: NDArray[np.float64]) -> None:
@@ -890,13 +870,12 @@ def place(
         tiles[layer.name] = []
         for part in parts[layer.name]:
             rows = slice(*part.rows)
-            class_count = 1 if layer.final else config.drain_width
-            classes = (
+            slices = (
                 np.zeros(part.rows[1] - part.rows[0], np.int64)
                 if layer.final
-                else np.repeat(layouts[layer.output].cluster, pixels)[rows] % class_count
+                else np.repeat(layouts[layer.output].cluster, pixels)[rows]
             )
-            tiles[layer.name] += _tiles(layer, part, classes, class_count, work[rows], config)
+            tiles[layer.name] += _tiles(layer, part, slices, work[rows], config)
     first_of = {name: first for name, first in place_of.items() if name != first}
     first_of |= {name: one.tensors[0] for name, one in joined.items()}
     return Placement(layouts, tiles, first_of)

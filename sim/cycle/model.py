@@ -132,15 +132,17 @@ class CycleModel:
         )
         value[:] = word
         for layer in (*self._layers, *self._passes):
-            if memory.layer(layer.name).block == (1, 1):
+            block = memory.layer(layer.name).block
+            if block == (1, 1):
                 continue
+            blocks = blocks_of(self.network.layer(layer.name), block)
             words = memory.tensors[layer.output].words
             base, used = (list(TILES.members).index(name) for name in ("row_base", "rows_used"))
             for tile in layer.tiles.tolist():
                 own = slice(tile[base], tile[base] + tile[used] * self.config.blocks)
                 there = np.nonzero(enable[own])
-                # The rows of a channel come in the order of a block's pixels.
-                place = np.stack([cluster[own][there], word[own][there] % words, lane[own][there]])
+                # Rows that feed one output pixel come in the order of its window's pixels.
+                place = np.stack([cluster[own][there], word[own][there], lane[own][there]])
                 order = np.lexsort(place)
                 ends = np.any(np.diff(place[:, order], axis=1), axis=0)
                 starts = np.append(0, np.flatnonzero(ends) + 1)
@@ -148,7 +150,10 @@ class CycleModel:
                 number[order] = np.arange(len(order)) - np.repeat(
                     starts, np.diff(np.append(starts, len(order)))
                 )
-                value[own][there] = number * words + place[1]
+                pixels, channel = np.divmod(place[1], words)
+                y, x = np.divmod(pixels, blocks.width)
+                pixel = blocks.pixel(y * blocks.windows[1] + x, number)
+                value[own][there] = pixel * words + channel
         return rows
 
     def run(

@@ -200,6 +200,7 @@ FEATURES = frozenset(
         "blocks of shared trits",
         "blocks on an unfolded input",
         "blocks in several tiles",
+        "blocks of sums at write-back",
         "blocks in front of a max-pool",
         "blocks of several max-pool windows",
         "blocks in front of a max-pool streamed",
@@ -309,6 +310,7 @@ def _shape_features(case: Case) -> dict[str, bool]:
             for layer in computed.layers
             if layer.blocks is not None
         ),
+        "blocks of sums at write-back": any(layer.addend is not None for layer in in_blocks),
         "blocks streamed": is_streamed and bool(blocks),
         "blocks of the input folded": fold is not None and fold.step is None,
         "windows of the input unfolded": fold is not None and fold.step is not None,
