@@ -821,7 +821,8 @@ def place(
                 for name, channels in tile_group.parts:
                     reads[name].add(channels)
                 if tile_group.source in joined:
-                    starts[place_of[tile_group.source]].add(tile_group.channels[0])
+                    first = place_of.get(tile_group.source, tile_group.source)
+                    starts[first].add(tile_group.channels[0])
 
     # Sums have the layout of what they are added to, which all readers and writers share.
     for name, first in place_of.items():

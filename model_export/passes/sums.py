@@ -59,12 +59,14 @@ def fuse_sums(network: Network) -> tuple[Network, list[Sum]]:
 
 
 def _adds(layer: Layer) -> bool:
-    """Whether a layer adds several tensors up, element by element."""
-    return (
-        layer.weight_count == 0
-        and layer.addend is None
-        and len({group.source for group in layer.groups}) > 1
-        and _factors(layer) is not None
+    """Whether a layer adds several tensors up, element by element: some row reads more than one."""
+    if layer.weight_count or layer.addend is not None:
+        return False
+    if len({group.source for group in layer.groups}) < 2:
+        return False
+    factors = _factors(layer)
+    return factors is not None and bool(
+        (np.count_nonzero(list(factors.values()), axis=0) > 1).any()
     )
 
 

@@ -9,7 +9,7 @@ from tests.model_export.networks import random_config, random_network
 from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.in_place import places
-from tritforge.model_export.memory.placement import place
+from tritforge.model_export.memory.placement import place, place_layer
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Requantization, Tensor
 
 
@@ -329,3 +329,28 @@ def test_errors():
     network.layers[0].groups[0].source = "nowhere"
     with pytest.raises(ExportError, match="reads tensor nowhere"):
         place(network, config)
+
+
+def test_a_layer_by_itself():
+    """What it reads is there, whoever computes it, and two tensors that are read as one lie side by
+    side."""
+    rng = np.random.default_rng(1)
+    rows = 9
+    tensors = {
+        name: Tensor(name, count, 1, 1, 1.0)
+        for name, count in (("input", 5), ("a_out", rows), ("b_out", rows), ("z_out", 3))
+    }
+    reads = [group(name, (0, rows), (0, 3), dense(rng, 3, rows)) for name in ("a_out", "b_out")]
+    layers = [
+        *(
+            layer(name, "input", rows, [group("input", (0, 5), (0, rows), dense(rng, rows, 5))])
+            for name in "ab"
+        ),
+        layer("z", None, 3, reads, final=True),
+    ]
+    placement = place_layer(Network("joined", "input", tensors, layers), layers[-1], Config())
+    (tile,) = placement.tiles["z"]
+    (part,) = tile.groups
+    assert [name for name, _ in part.parts] == ["a_out", "b_out"]
+    assert placement.place("b_out") == "a_out"
+    assert placement.layouts.keys() >= {"a_out", "b_out"}

@@ -260,6 +260,16 @@ def test_sums_that_stay_layers(body, reason):
     assert fused is network
 
 
+def joined(m, x):  # rows of one tensor, then rows of the other
+    return F.relu(torch.cat([m.a(x), m.b(x)], 1) * torch.linspace(0.5, 2, 12)[:, None, None])
+
+
+def test_what_joins_tensors_is_no_sum():
+    _, network = traced(joined, {"rows": 12})
+    fused, sums = fuse_sums(network)
+    assert fused is network and sums == []
+
+
 class Last(nn.Module):
     def __init__(self):
         super().__init__()
