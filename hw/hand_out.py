@@ -32,6 +32,8 @@ class HandOut(wiring.Component):
     drain : Out(stream of drain_job)
     set : Out
         Set whose turn it is.
+    hold : In(1)
+        Nothing is handed out, or waits for a signal.
     restart : In(1)
         It is the first set's turn.
     waiting : Out(1)
@@ -52,6 +54,7 @@ class HandOut(wiring.Component):
                 "walk": Out(stream.Signature(walk_job(config))),
                 "drain": Out(stream.Signature(drain_job(config))),
                 "set": Out(index_shape(config.sets)),
+                "hold": In(1),
                 "restart": In(1),
                 "waiting": Out(1),
                 "signal": In(1),
@@ -66,15 +69,12 @@ class HandOut(wiring.Component):
         last = job.walk.last
         signalled = Signal()  # the job at hand has its signal
         holding, held = Signal(), Signal()  # a release is to be counted; it shows in clusters_idle
-        accepted = Signal()
+        there, accepted = Signal(), Signal()
         m.d.comb += [
-            self.waiting.eq(self.i.valid & job.wait & ~signalled & ~holding),
+            self.waiting.eq(there & job.wait & ~signalled),
+            there.eq(self.i.valid & ~holding & ~self.hold),
             accepted.eq(
-                self.i.valid
-                & (~job.wait | signalled)
-                & ~holding
-                & self.walk.ready
-                & (~last | self.drain.ready)
+                there & (~job.wait | signalled) & self.walk.ready & (~last | self.drain.ready)
             ),
             self.walk.payload.eq(job.walk),
             self.walk.valid.eq(accepted),

@@ -334,7 +334,7 @@ def probe(config: Config) -> data.StructLayout:
     """What an observer of the whole accelerator sees in one cycle: 64 bits at most."""
     return data.StructLayout(
         {
-            "layer_started": 1,  # first word of a layer's record is fetched
+            "layer_started": 1,  # first fetch of a run, or the layer before is counted
             "tile_started": 1,  # the clusters get a tile's first column group
             "pixel_started": 1,  # the clusters get a pixel's last column group
             "pixel_drained": 1,  # the drain makes a pixel's last step

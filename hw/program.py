@@ -75,7 +75,7 @@ COUNTERS = (
     "write_backs",  # activations written back
     "result_writes",  # result-memory entries of drain_width results written (last layer)
     "stall_refill",  # cycles in which the program waited for the host's SIGNAL
-    "cycles",  # clock cycles, from the layer's first fetch to its last counter write
+    "cycles",  # clock cycles, from the end of the layer before to the last counter write
 )
 assert len(COUNTERS) == COUNTER_SLOTS
 

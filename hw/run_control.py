@@ -21,12 +21,13 @@ class RunControl(wiring.Component):
 
     ::
 
-        LAYER -> its tiles -> wait for the drain -> dump the counters -> next LAYER or end
+        LAYER -> its tiles -> wait for the drain -> dump the counters, next LAYER or end
         SYNC (in a LAYER's place) -> release -> wait for a signal -> LAYER elsewhere
 
     Timing: LAYER takes 8 reads, ``fetch_latency`` cycles and one more; SYNC as many, and one where
-    it waits for a signal that is there. A layer ends ``settle`` cycles after the drain and the
-    write-back have become idle, then the counters are written.
+    it waits for a signal that is there. A layer settles ``settle`` cycles after the drain and the
+    write-back have become idle, then the counters are written. Meanwhile the next LAYER is read,
+    and its tiles begin, but for their jobs; a SYNC waits until the counters are written.
 
     Parameters
     ----------
@@ -97,6 +98,7 @@ error, layers, drain_idle, layer_start, layer, dump_prepare, dump, dump_done, co
         # A layer takes more than 8 words; layers only outnumber them where the program is refilled.
         layers_left = Signal(width - 3 if config.memory_ports == 1 else 16)
         layers = Signal.like(layers_left)
+        dumping = Signal()
         settling = Signal(range(self.settle + 1))
         sync, synced = Signal(SYNC), Signal()  # the record before was a SYNC
         known = self._receive(m)
@@ -117,7 +119,14 @@ error, layers, drain_idle, layer_start, layer, dump_prepare, dump, dump_done, co
             sync.eq(layer.as_value()),
             self.layers.eq(layers),
             self.pointer.eq(self.address),
+            self.dump.eq(dumping),
         ]
+        with m.If(self.dump_done):
+            m.d.sync += [
+                dumping.eq(0),
+                layers.eq(layers + 1),
+                self.counter_layer.eq(following(self.counter_layer, config.layer_count)),
+            ]
 
         def finish(error: object) -> None:
             m.d.comb += [self.finished.eq(1), self.error.eq(error)]
@@ -147,7 +156,7 @@ error, layers, drain_idle, layer_start, layer, dump_prepare, dump, dump_done, co
                 m.d.comb += self.valid.eq(1)
                 with m.If(self.done):
                     m.next = "LAYER_CHECK"
-            with m.State("LAYER_CHECK"), m.If(known):
+            with m.State("LAYER_CHECK"), m.If(known & (~dumping | is_layer)):
                 m.d.comb += self.pointer.eq(sync.next)
                 with m.If(is_sync):
                     m.d.comb += [release.eq(sync.release), self.jump.eq(1)]
@@ -175,19 +184,12 @@ error, layers, drain_idle, layer_start, layer, dump_prepare, dump, dump_done, co
                     finish(ErrorCode.BAD_PROGRAM)
                 with m.Else():
                     m.d.comb += self.settled.eq(1)
-                    m.next = "DUMP"
-            with m.State("DUMP"):
-                m.d.sync += self.dump_prepare.eq(0)
-                m.d.comb += self.dump.eq(1)
-                with m.If(self.dump_done):
-                    m.d.sync += [
-                        layers.eq(layers + 1),
-                        self.counter_layer.eq(following(self.counter_layer, config.layer_count)),
-                        layers_left.eq(layers_left - 1),
-                    ]
+                    m.d.sync += [dumping.eq(1), layers_left.eq(layers_left - 1)]
                     m.next = "LAYER"
                     with m.If(layers_left == 1):
-                        finish(ErrorCode.OK)
+                        m.next = "LAST"
+            with m.State("LAST"), m.If(self.dump_done):
+                finish(ErrorCode.OK)
         return m
 
     def _receive(self, m: Module) -> Signal:

@@ -37,10 +37,10 @@ class Sequencer(wiring.Component):
     Timing, where a program word takes one read and groups have places: a pixel of one group takes 3
     cycles at least, groups of one geometry 2 each, others 2 for each geometry and 1 for the pixel;
     a line 5 or more. With one place for groups a pixel of one group takes 8. Meanwhile the walkers
-    work on what they have queued. A SYNC record takes 10 cycles, 11 with a wait for a signal that
+    work on what they have queued. A SYNC record takes 17 cycles, 18 with a wait for a signal that
     is there; a group's wait takes 1; a group's release 2 at least, until all clusters have read
-    what they were given. A layer ends ``settle`` cycles after its last drain step, then the
-    counters are written.
+    what they were given. A layer settles ``settle`` cycles after its last drain step, then the
+    counters are written, while the next layer's records are read.
 
     Parameters
     ----------
@@ -167,6 +167,7 @@ class Sequencer(wiring.Component):
             assembler.base.eq(control.layer.base),
             assembler.restart.eq(control.layer_start),
             hand_out.restart.eq(control.layer_start),
+            hand_out.hold.eq(control.dump),
             hand_out.clusters_idle.eq(self.clusters_idle),
             hand_out.signal.eq(control.group_signal),
             control.group_waiting.eq(hand_out.waiting),
@@ -217,8 +218,10 @@ class Sequencer(wiring.Component):
     ) -> None:
         """What happens, for an observer."""
         job = assembler.o.payload
+        dumped = Signal()
+        m.d.sync += dumped.eq(self.dump_done & ~control.finished)
         m.d.comb += [
-            self.probe.layer_started.eq(fetch.started & control.valid),
+            self.probe.layer_started.eq(dumped | (fetch.started & control.valid & ~control.dump)),
             self.probe.tile_started.eq(hand_out.walk.valid & job.begins),
             self.probe.pixel_started.eq(hand_out.drain.valid),
             self.probe.layer_settled.eq(control.settled),

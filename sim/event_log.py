@@ -40,7 +40,7 @@ FORMAT_VERSION = 1
 #: numbers each of them has; the others are 0. The cycle model is compiled with this list, the
 #: hardware's side is :class:`tritforge.sim.observer.Observer`.
 KINDS: dict[str, tuple[str, ...]] = {
-    "layer_started": (),  # first fetch of the layer's record
+    "layer_started": (),  # first fetch of a run, or the layer before is counted
     "tile_started": ("tile",),  # the clusters get its first column group
     "refill_wait_began": (),  # the program waits for the host's
     "refill_wait_ended": (),  # signal, until this cycle
@@ -64,7 +64,7 @@ class EventLogError(TritforgeError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event; ``time`` in clock cycles from the layer's first fetch, ``pixel`` is
+    """One event; ``time`` in clock cycles from the layer's start, ``pixel`` is
     ``y * width + x`` of the layer's output before pooling; of its blocks where it computes
     several pixels at a time."""
 
@@ -127,7 +127,7 @@ class EventLog:
             self.layer,
             self.backend,
             len(self.records),
-            {"time": "clock cycles from the layer's first fetch"},
+            {"time": "clock cycles from the layer's start"},
         )
 
 

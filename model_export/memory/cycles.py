@@ -134,6 +134,8 @@ def estimate_layer(
     begins = _fetch(config, record_words(LAYER))
     if layer is network.layers[0]:  # accumulators are cleared meanwhile
         begins = max(begins, timing.clear_cycles(config))
+    else:  # it is read while the counters of the layer before are written
+        begins = max(0, begins - timing.DUMP_CYCLES)
     ends = timing.settle(config) + timing.DUMP_CYCLES + begins
     return LayerCycles(total + first + last + ends, parts)
 

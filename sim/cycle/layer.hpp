@@ -1,6 +1,6 @@
 // What all blocks share: clock cycles, queues, the layer that is computed, its counters and log.
 //
-// Time is in clock cycles from the layer's first fetch. `t + 1` is the cycle after: when a register
+// Time is in clock cycles from the layer's start. `t + 1` is the cycle after: when a register
 // that takes a value in cycle t has it. Every other latency is an entry of hw/timing.py.
 
 #pragma once

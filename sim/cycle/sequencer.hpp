@@ -19,8 +19,8 @@ class Sequencer {
           reader(layer, words), assembler(layer) {}
 
     // SYNC, which precedes a pass, and the wait for a signal: in cycle `t` it does not wait, and LAYER
-    // is fetched in the next one.
-    int32_t sync_acts() const { return words.acts(LAYER_WORDS); }
+    // is fetched in the next one. SYNC is fetched while the counters are written.
+    int32_t sync_acts() const { return std::max(0, words.acts(LAYER_WORDS) - DUMP_CYCLES); }
 
     bool wait_for_layer(int32_t t) {
         const bool there = host->signals > 0;
@@ -35,10 +35,12 @@ class Sequencer {
         return there;
     }
 
-    // LAYER is fetched from cycle `t` on.
-    void start(int32_t t) {
+    // LAYER is fetched from cycle `t` on; before 0 the counters of the layer before are written, and
+    // nothing is handed out. Returns the first cycle to step, 0 at the latest.
+    int32_t start(int32_t t) {
         ready_at = layer.in.first ? c.clear_cycles : 0;
         begin = t + words.acts(LAYER_WORDS) + 1;   // LAYER_CHECK acts when all words are there
+        return std::min(0, begin);
     }
 
     // One cycle; whether the walkers have room, and the drain, shows before they move in it. True: a
@@ -46,7 +48,7 @@ class Sequencer {
     bool step(int32_t t) {
         if (t < begin || settle_from != NEVER) return false;
         if (reader.finished() && words.empty() && assembler.empty()) settle_from = t + 1;
-        if (host) wait_for_signal(t);
+        if (host && t >= 0) wait_for_signal(t);
         const bool released = held && idle_before;
         const bool idle = watches_idle() && array.idle();
         const bool accepts = accepted(t);

@@ -36,7 +36,10 @@ class Simulation {
                 layer.log.add(t, LAYER_STARTED);
             }
         }
-        sequencer.start(t);
+        // In a run of several layers LAYER is fetched while the counters of the one before are
+        // written; behind a SYNC record it is not.
+        if (host || layer.in.first) sequencer.start(t);
+        else for (t = sequencer.start(-DUMP_CYCLES); t < 0; ++t) sequencer.step(t);
         for (bool done = false; !done; ++t) {
             if (interrupted(t)) return CANCELLED;
             done = cycle(t);

@@ -24,8 +24,8 @@ class Bench:
     async def run(self, ctx):
         block, left = self.block, list(self.jobs)
         for cycle in range(60):
-            for name in ("walk_ready", "drain_ready", "signal", "clusters_idle"):
-                value = self.inputs.get(name, lambda cycle: 1)(cycle)
+            for name in ("walk_ready", "drain_ready", "signal", "clusters_idle", "hold"):
+                value = self.inputs.get(name, lambda cycle, name=name: int(name != "hold"))(cycle)
                 port = {"walk_ready": block.walk.ready, "drain_ready": block.drain.ready}
                 ctx.set(port[name] if name in port else getattr(block, name), value)
             ctx.set(block.i.valid, int(bool(left)))
@@ -120,6 +120,13 @@ def test_a_layer_begins_with_the_first_set():
         assert ctx.get(block.set) == 0
 
     simulate(block, bench)
+
+
+def test_hold():
+    """Nothing is handed out, and no signal taken."""
+    bench = Bench([job(0, wait=1), job(1)], hold=lambda cycle: int(cycle < 10))()
+    assert bench.waited == [10]
+    assert [cycle for cycle, _, _ in bench.walked] == [11, 12]
 
 
 def test_verilog(tmp_path):

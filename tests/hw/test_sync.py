@@ -27,8 +27,9 @@ CONFIG = Config(
     row_depth=16,
     result_depth=64,
 )
-#: Cycles of a SYNC record, and of a wait for a signal that is there.
-SYNC_CYCLES, WAIT_CYCLES = 10, 1
+#: Cycles that a SYNC record takes more than none, since LAYER is then not read while counters are
+#: written, and those of a wait for a signal that is there.
+SYNC_CYCLES, WAIT_CYCLES = 17, 1
 
 
 class Work:

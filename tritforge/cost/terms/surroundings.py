@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tritforge.cost.components import OFF_CHIP
-from tritforge.cost.terms.prices import Prices
+from tritforge.cost.terms.prices import Prices, widest
 from tritforge.cost.terms.term import Term, term
 from tritforge.hw.widths import PORT_WIDTH
 
@@ -19,6 +19,7 @@ _TRANSFERS = (
 
 
 def program(prices: Prices) -> Iterator[Term]:
+    block = prices.area.block("sequencer")
     yield term(
         "other memories",
         "memories",
@@ -33,8 +34,20 @@ def program(prices: Prices) -> Iterator[Term]:
         "a program word decoded, at most",
         (
             prices.part("register_bit", PORT_WIDTH, "bits of a record"),
-            prices.changes(
-                prices.area.block("sequencer").flip_flops, "other flip-flops of the sequencer"
+            prices.changes(block.flip_flops, "other flip-flops of the sequencer"),
+            *(
+                (
+                    prices.part(
+                        "register_file_write", widest(block.memories), "bits of a word read ahead"
+                    ),
+                    prices.part(
+                        "register_file_read",
+                        sum(one.memory.width * one.memory.count for one in block.memories),
+                        "bits of a job's records and of a word",
+                    ),
+                )
+                if block.memories
+                else ()
             ),
         ),
     )
