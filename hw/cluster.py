@@ -59,8 +59,10 @@ class Cluster(wiring.Component):
     jobs : In(stream of walk_job)
     idle : Out(1)
         All jobs have been read and broadcast (of the cycle before; a job shows two cycles later).
-    oldest_complete : Out(1)
-        Every element has finished the oldest undrained pixel, whose tag's lowest bit is ``parity``.
+    begin : In(1)
+        The drain begins a pixel: the next one is awaited.
+    awaited_complete : Out(1)
+        Every element has finished the awaited pixel, whose tag's lowest bit is ``parity``.
     parity : Out(1)
     draining : In(1)
         The oldest pixel is complete in all clusters (names the stall).
@@ -82,7 +84,8 @@ class Cluster(wiring.Component):
             {
                 "jobs": In(stream.Signature(walk_job(config))),
                 "idle": Out(1),
-                "oldest_complete": Out(1),
+                "begin": In(1),
+                "awaited_complete": Out(1),
                 "parity": Out(1),
                 "draining": In(1),
                 "command_i": In(drain_command(config)),
@@ -120,10 +123,15 @@ class Cluster(wiring.Component):
 
         m.d.sync += self.idle.eq(walker.idle & zero_skip.idle & ~self.jobs.valid)
 
-        # The oldest undrained pixel, moved on by the drain command that frees its bank.
-        oldest = Signal(tag_width(config))
+        # The oldest undrained pixel, moved on by the drain command that frees its bank, and the one
+        # that the drain begins next: it learns of that while the other is on its way out.
+        oldest, awaited = Signal(tag_width(config)), Signal(tag_width(config))
         command = Signal(drain_command(config))
-        m.d.sync += [command.eq(self.command_i), oldest.eq(oldest + command.last)]
+        m.d.sync += [
+            command.eq(self.command_i),
+            oldest.eq(oldest + command.last),
+            awaited.eq(awaited + self.begin),
+        ]
         m.d.comb += self.command_o.eq(command)
         m.d.comb += [
             zero_skip.oldest.eq(oldest),
@@ -144,7 +152,7 @@ class Cluster(wiring.Component):
                 element.valid.eq(valid),
                 element.trits.eq(trits.word_select(index, 2 * config.rows)),
                 element.i.eq(entry),
-                element.oldest.eq(oldest),
+                element.awaited.eq(awaited),
                 element.take.eq(command.take),
                 element.drain_row.eq(command.row),
                 element.drain_bank.eq(oldest),
@@ -158,9 +166,9 @@ class Cluster(wiring.Component):
         passed, parity = Signal(), Signal()
         m.d.sync += [
             zero_skip.stop.eq(full.any()),
-            passed.eq(entry.tag != oldest),
-            parity.eq(oldest[0]),
-            self.oldest_complete.eq(passed & ~busy.any()),
+            passed.eq(entry.tag != awaited),
+            parity.eq(awaited[0]),
+            self.awaited_complete.eq(passed & ~busy.any()),
             self.parity.eq(parity),
         ]
 

@@ -31,7 +31,8 @@ class Drain(wiring.Component):
 
     Timing: one step per cycle, except two cycles after ``stop``; a pixel's first step comes two
     cycles after every cluster of its set has reported it finished and the pixel before has had
-    its last step. When told to ``clear``, and after a reset, all accumulators are taken once, so
+    its last step. Clusters report the next pixel from ``BEGIN_LATENCY + COMPLETE_LATENCY`` cycles
+    after this one's beginning on. When told to ``clear``, and after a reset, all accumulators are taken once, so
     that nothing is left in them whatever ran before; until then ``ready`` is low.
 
     Parameters
@@ -43,9 +44,11 @@ class Drain(wiring.Component):
     i : In(stream of drain_job)
         Pixels in the order in which the walkers get them.
     complete : In(sets)
-        By set: all clusters have finished their oldest pixel, and mean this ``parity``.
+        By set: all clusters have finished the awaited pixel, and mean this ``parity``.
     parity : Out(sets)
-        By set: lowest bit of the oldest pixel's tag.
+        By set: lowest bit of the awaited pixel's tag.
+    begins : Out(sets)
+        By set: a pixel has been begun in the cycle before; the next one is awaited.
     set : Out
         Set of the oldest pixel.
     restart : In(1)
@@ -78,6 +81,7 @@ class Drain(wiring.Component):
                 "i": In(stream.Signature(drain_job(config))),
                 "complete": In(config.sets),
                 "parity": Out(config.sets),
+                "begins": Out(config.sets),
                 "set": Out(index_shape(config.sets)),
                 "restart": In(1),
                 "command": Out(drain_command(config)),
@@ -111,7 +115,7 @@ class Drain(wiring.Component):
         entry = Signal(address_width(config.row_depth))
         pause = Signal(range(clear_latency(config) + 1))
         sweep = Signal(range(clear_sweeps(config)))
-        clearing, finish, stepping = Signal(), Signal(), Signal()
+        clearing, begin, finish, stepping = Signal(), Signal(), Signal(), Signal()
         complete, stop = Signal(), Signal()
         last_block, last_row = block == config.blocks - 1, row == job.rows_used - 1
         own = Signal(config.sets)
@@ -146,6 +150,7 @@ class Drain(wiring.Component):
                     m.d.sync += self.ready.eq(0)
                     m.next = "CLEAR"
                 with m.Elif(complete):
+                    m.d.comb += begin.eq(1)
                     m.next = "STEP"
             with m.State("STEP"):
                 m.d.comb += [stepping.eq(~stop), self.stalled.eq(stop)]
@@ -158,14 +163,14 @@ class Drain(wiring.Component):
                         m.d.sync += [block.eq(0), row.eq(row + 1)]
                         with m.If(last_row):
                             m.d.comb += [jobs.r_en.eq(1), self.drained.eq(1)]
-                            m.d.sync += [
-                                self.parity.eq(self.parity ^ own),
-                                self.set.eq(following(self.set, config.sets)),
-                            ]
+                            m.d.sync += self.set.eq(following(self.set, config.sets))
                             m.next = "WAIT"
                 m.d.comb += self.draining.eq(1)
 
+        begun = own & begin.replicate(config.sets)
         m.d.sync += [
+            self.begins.eq(begun),
+            self.parity.eq(self.parity ^ begun),
             self.step.valid.eq(stepping),
             self.step.begin.eq(stepping & (row == 0) & (block == 0)),
             self.step.source.eq(self.set),

@@ -100,8 +100,8 @@ class ProcessingElement(wiring.Component):
         An entry: the element's trit word, products and tag.
     full : Out(1)
         The queue holds ``queue_depth`` entries or more.
-    oldest : In
-        Tag of the oldest pixel that is not yet drained. Entries are of that pixel or of those after
+    awaited : In
+        Tag of the pixel that the drain awaits. Entries are of that pixel or of those after
         it, as many as there are banks in all, so the bank tells which.
     busy : Out(1)
         An entry of that pixel is still queued or being added.
@@ -120,7 +120,7 @@ class ProcessingElement(wiring.Component):
                 "trits": In(trit_word(config)),
                 "i": In(broadcast(config)),
                 "full": Out(1),
-                "oldest": In(tag_width(config)),
+                "awaited": In(tag_width(config)),
                 "busy": Out(1),
                 "take": In(1),
                 "drain_row": In(index_shape(config.rows)),
@@ -276,7 +276,7 @@ class ProcessingElement(wiring.Component):
         at_work = pending.any()
         first_bank = Mux(at_work, at_bank, fetched.bank)
         m.d.sync += self.busy.eq(
-            (at_work | level.any()) & (first_bank == self.oldest[: bank.width])
+            (at_work | level.any()) & (first_bank == self.awaited[: bank.width])
         )
         return _Row(at_work, lowest, negative, nonzero, at_group, at_bank, weight, at_wide)
 

@@ -9,6 +9,7 @@ from tritforge.hw.protocol import HEADER_WORDS
 from tritforge.hw.widths import COUNTER_SLOTS
 
 __all__ = [
+    "BEGIN_LATENCY",
     "BROADCAST_FLIGHT",
     "BROADCAST_LATENCY",
     "CLUSTERS_IDLE_LATENCY",
@@ -140,7 +141,10 @@ def addition_latency(config: Config) -> int:
     return 3 if config.multipliers else 2
 
 
-#: Cycles from elements without work for the oldest pixel, when later ones come to them, to the
+#: Cycles from the drain's beginning a pixel to the first in which its set's clusters await the next:
+#: registers of drain and tag.
+BEGIN_LATENCY = 2
+#: Cycles from elements without work for the awaited pixel, when later ones come to them, to the
 #: drain's seeing the pixel complete: registers of each element's and of the cluster's answer.
 COMPLETE_LATENCY = 2
 #: Cycles from the drain's step that takes a pixel's last row to the first in which its bank in the

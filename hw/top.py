@@ -189,7 +189,7 @@ def _hand_out(m: Module, blocks: _Blocks) -> None:
         drain.complete.eq(
             Cat(
                 Cat(
-                    cluster.oldest_complete & (cluster.parity == drain.parity[number])
+                    cluster.awaited_complete & (cluster.parity == drain.parity[number])
                     for cluster in members
                 ).all()
                 for number, members in enumerate(blocks.sets)
@@ -203,6 +203,7 @@ def _hand_out(m: Module, blocks: _Blocks) -> None:
             m.d.comb += [
                 cluster.jobs.payload.eq(sequencer.walk.payload),
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
+                cluster.begin.eq(drain.begins[number]),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
             ]
 

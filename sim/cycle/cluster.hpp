@@ -30,10 +30,18 @@ class Cluster {
 
     bool complete(int32_t t) const { return complete_at <= t; }
 
-    // The oldest pixel is drained, and its bank free from cycle `t` on.
-    void free_bank(int32_t t) {
-        oldest_at = t;
+    // The awaited pixel is begun, and the next one awaited from cycle `t` on.
+    void begin(int32_t t) {
+        ++awaited;
+        awaited_since = t;
         complete_at = NEVER;
+        if (zero_skip.tag > awaited) finish(awaited);
+    }
+
+    // The oldest pixel that is left is drained, and its bank free from cycle `t` on.
+    void free_bank(int32_t t) {
+        frees.push() = t;
+        oldest_at = frees.front();
     }
 
     // One cycle. `granted`: the slice serves this walker; `draining`: the oldest pixel of the set is
@@ -82,24 +90,22 @@ class Cluster {
     // The last word of a pixel is done.
     void pass(int32_t t, int32_t tag) {
         passed[slot(tag)] = t;
-        if (tag == oldest) finish(tag);
+        if (tag == awaited) finish(tag);
         passed[slot(tag + 1)] = NEVER;
         work_end[slot(tag + 1)] = 0;
     }
 
     void advance() {
         ++oldest;
-        oldest_since = oldest_at;
-        oldest_at = NEVER;
-        complete_at = NEVER;
-        if (zero_skip.tag > oldest) finish(oldest);
+        frees.pop();
+        oldest_at = frees.empty() ? NEVER : frees.front();
     }
 
-    // The oldest pixel's last word is done. It is complete when the next one's tag has come to the
+    // The awaited pixel's last word is done. It is complete when the next one's tag has come to the
     // elements and none of them is at work for it.
     void finish(int32_t tag) {
         complete_at = std::max({passed[slot(tag)] + 1 + BROADCAST_LATENCY,
-                                work_end[slot(tag)] + LOAD_LATENCY, oldest_since})
+                                work_end[slot(tag)] + LOAD_LATENCY, awaited_since})
                       + COMPLETE_LATENCY;
     }
 
@@ -107,7 +113,8 @@ class Cluster {
     ZeroSkip zero_skip;
     Elements elements;
     const Count *counts, *weight_counts;    // [column][element]
-    int32_t oldest = 0, oldest_at = NEVER, oldest_since = 0, complete_at = NEVER;
+    int32_t oldest = 0, oldest_at = NEVER, awaited = 0, awaited_since = 0, complete_at = NEVER;
+    Ring<int32_t, MOST_TAGS> frees;     // when banks will be free
     // By tag: when its last word was done, and its last row.
     int32_t tag_mask, passed[MOST_TAGS], work_end[MOST_TAGS];
 };
@@ -136,7 +143,7 @@ class Array {
         return true;
     }
 
-    // All clusters of a set report their oldest pixel complete.
+    // All clusters of a set report the awaited pixel complete.
     bool complete(int set, int32_t t) const {
         for (int k = 0; k < c.clusters; ++k)
             if (!at(set, k).complete(t)) return false;
@@ -149,6 +156,12 @@ class Array {
             clusters[index].walker.offer(job, visible);
             wake[index] = std::min(wake[index], visible);
         }
+    }
+
+    // The drain begins a set's awaited pixel in cycle `t`.
+    void begin(int set, int32_t t) {
+        for (int k = 0; k < c.clusters; ++k)
+            clusters[size_t(set) * c.clusters + k].begin(t + BEGIN_LATENCY);
     }
 
     // The drain takes the last row of a set's oldest pixel in cycle `t`.

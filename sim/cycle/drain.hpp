@@ -41,7 +41,10 @@ class Drain {
         const bool stands = stop;
         stop.step(full);
         if (number < 0) {
-            if (complete) number = 0;
+            if (complete) {
+                number = 0;
+                array.begin(set, t);
+            }
             return !waiting;
         }
         const DrainJob& job = front().job;

@@ -20,6 +20,7 @@ __all__ = ["machine_header"]
 _TIMING = (
     "BROADCAST_LATENCY",
     "CLUSTERS_IDLE_LATENCY",
+    "BEGIN_LATENCY",
     "COMPLETE_LATENCY",
     "DRAIN_IDLE_LATENCY",
     "DUMP_CYCLES",

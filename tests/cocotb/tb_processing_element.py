@@ -119,7 +119,7 @@ class Monitor:
         dut, config = self.dut, self.config
         await FallingEdge(dut.clk)
         self.driver.oldest = pixel
-        dut.oldest.value = pixel % (2 * config.banks)
+        dut.awaited.value = pixel % (2 * config.banks)
         while self.driver.arrived.get(pixel, 0) < entries:
             await FallingEdge(dut.clk)
         # The last entry enters the queue with the coming edge, ``busy`` is a cycle behind.

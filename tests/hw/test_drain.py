@@ -58,24 +58,24 @@ async def cleared(ctx, drain):
 
 
 class Sets:
-    """The clusters' side: pixels get complete some time after the one before was drained."""
+    """The clusters' side: pixels get complete some time after the one before was begun."""
 
     def __init__(self, config, drain, rng, completion):
         self.drain, self.rng, self.completion = drain, rng, completion
-        self.drained = [0] * config.sets
+        self.begun = [0] * config.sets
         self.complete = [False] * config.sets
 
     def play(self, ctx):
         """Once per cycle; the sets whose clusters mean the pixel that the drain means."""
-        if ctx.get(self.drain.step.valid) and ctx.get(self.drain.command.last):
-            number = ctx.get(self.drain.step.source)
-            assert self.complete[number]
-            self.drained[number] += 1
-            self.complete[number] = False
-        parity, bits = ctx.get(self.drain.parity), 0
-        for number, drained in enumerate(self.drained):
+        begins, parity, bits = ctx.get(self.drain.begins), ctx.get(self.drain.parity), 0
+        for number in range(len(self.begun)):
+            if begins >> number & 1:
+                assert self.complete[number]
+                self.begun[number] += 1
+                self.complete[number] = False
             self.complete[number] |= bool(self.rng.random() < self.completion)
-            bits |= (self.complete[number] and parity >> number & 1 == drained % 2) << number
+            assert parity >> number & 1 == self.begun[number] % 2
+            bits |= self.complete[number] << number
         ctx.set(self.drain.complete, bits)
         return bits
 
@@ -221,7 +221,7 @@ def test_restart():
         await cleared(ctx, drain)
         for count in (1, 2, 5, 3):
             await pixels(count)
-        assert sets.drained == [5, 4, 2] and ctx.get(drain.parity) == 0b001
+        assert sets.begun == [5, 4, 2] and ctx.get(drain.parity) == 0b001
 
     simulate(drain, bench)
     assert sources == [0, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2]

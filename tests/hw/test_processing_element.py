@@ -135,7 +135,7 @@ def run_pixels(config, pixels, rng, issue=1.0, pause=0.0):
         while oldest < len(pixels):
             number, entry = pipe.popleft() or (None, None)
             offer(ctx, element, config, entry, (number or 0) % tags)
-            ctx.set(element.oldest, oldest % tags)
+            ctx.set(element.awaited, oldest % tags)
             draining = row is not None and rng.random() >= pause
             ctx.set(element.take, int(draining))
             ctx.set(element.drain_bank, oldest % config.banks)
@@ -381,7 +381,7 @@ def test_busy_is_about_the_oldest_pixel():
 
         async def bench(ctx, element=element, switch=switch, busy=busy):
             for cycle in range(20):
-                ctx.set(element.oldest, 1 if switch == 0 else 2 if cycle < switch else 3)
+                ctx.set(element.awaited, 1 if switch == 0 else 2 if cycle < switch else 3)
                 offer(
                     ctx,
                     element,

@@ -13,6 +13,7 @@ from tritforge.hw.drain import Drain
 from tritforge.hw.lookup_memory import Queue
 from tritforge.hw.merge import Merge
 from tritforge.hw.timing import (
+    BEGIN_LATENCY,
     BROADCAST_LATENCY,
     CLUSTERS_IDLE_LATENCY,
     COMPLETE_LATENCY,
@@ -51,10 +52,11 @@ def test_queue(kind):
     assert cycles[0] == QUEUE_LATENCY
 
 
-def run_cluster(config, words, trits, cycles=120, command=None):
+def run_cluster(config, words, trits, cycles=120, *, pixels=1, begin=None, command=None):
     """Cycles in which outputs of a cluster are high after the hand-out of a job of ``words`` words
-    with one activation each, of which ``trits`` trits are not zero. A drain command that frees the
-    bank comes in cycle ``command``."""
+    with one activation each, of which ``trits`` trits are not zero, for each of ``pixels``. The
+    drain begins a pixel in cycle ``begin``; its command that frees the bank comes in cycle
+    ``command``."""
     cluster = Cluster(config)
     seen = defaultdict(list)
 
@@ -72,15 +74,18 @@ def run_cluster(config, words, trits, cycles=120, command=None):
         ctx.set(cluster.jobs.payload, job | {"last": 1, "rows_used": config.rows})
         ctx.set(cluster.jobs.valid, 1)
         assert ctx.get(cluster.jobs.ready)
+        left = pixels
         for cycle in range(cycles):
+            left -= ctx.get(cluster.jobs.ready) and ctx.get(cluster.jobs.valid)
             ctx.set(cluster.command_i, {"take": cycle == command, "last": cycle == command})
-            for name in ("read_valid", "oldest_complete", "idle"):
+            ctx.set(cluster.begin, cycle == begin)
+            for name in ("read_valid", "awaited_complete", "idle"):
                 if ctx.get(getattr(cluster, name)):
                     seen[name].append(cycle)
             if ctx.get(cluster.events.broadcasts):
                 seen["broadcasts"].append(cycle - 1)  # a register
             await ctx.tick()
-            ctx.set(cluster.jobs.valid, 0)
+            ctx.set(cluster.jobs.valid, left > 0)
 
     simulate(cluster, bench)
     return seen
@@ -98,7 +103,7 @@ def test_cluster(places, trits):
     assert broadcast == read + WORD_LATENCY + 1
     passed = broadcast + 1 + BROADCAST_LATENCY
     worked = broadcast + BROADCAST_LATENCY + QUEUE_LATENCY + trits + LOAD_LATENCY
-    assert seen["oldest_complete"][0] == COMPLETE_LATENCY + (
+    assert seen["awaited_complete"][0] == COMPLETE_LATENCY + (
         max(passed, worked) if trits else passed
     )
     idle = next(cycle for cycle in seen["idle"] if cycle > broadcast)
@@ -106,11 +111,20 @@ def test_cluster(places, trits):
     assert not any(0 < cycle <= broadcast for cycle in seen["idle"][1:])
 
 
+def test_next_pixel_is_awaited():
+    """The clusters learn of a pixel's beginning a cycle after the drain."""
+    begin = 60
+    complete = run_cluster(CONFIG, 1, 1, begin=begin)["awaited_complete"]
+    assert complete[-1] + 1 == begin - 1 + BEGIN_LATENCY + COMPLETE_LATENCY
+
+
 def test_bank_is_free():
-    """The command that takes the last row comes to the cluster a cycle after the drain's step."""
+    """The command that takes the last row comes to the cluster a cycle after the drain's step; the
+    pixel for which there was no bank goes on."""
     command = 60
-    complete = run_cluster(CONFIG, 1, 1, command=command)["oldest_complete"]
-    assert complete[-1] + 1 == command - COMMAND_LATENCY + OLDEST_LATENCY + COMPLETE_LATENCY
+    seen = run_cluster(CONFIG, 1, 1, pixels=CONFIG.banks + 1, command=command)["broadcasts"]
+    assert len(seen) == CONFIG.banks + 1 and seen[-2] < command
+    assert seen[-1] == command - COMMAND_LATENCY + OLDEST_LATENCY
 
 
 @pytest.mark.parametrize("trits", [2, 4])
