@@ -32,8 +32,8 @@ class Drain(wiring.Component):
     Timing: one step per cycle, except two cycles after ``stop``; a pixel's first step comes two
     cycles after every cluster of its set has reported it finished and the pixel before has had
     its last step. Clusters report the next pixel from ``BEGIN_LATENCY + COMPLETE_LATENCY`` cycles
-    after this one's beginning on. When told to ``clear``, and after a reset, all accumulators are taken once, so
-    that nothing is left in them whatever ran before; until then ``ready`` is low.
+    after this one's beginning on. When told to ``clear``, and after a reset, all accumulators are
+    taken once, so that nothing is left in them whatever ran before; until then ``ready`` is low.
 
     Parameters
     ----------

@@ -141,8 +141,8 @@ def addition_latency(config: Config) -> int:
     return 3 if config.multipliers else 2
 
 
-#: Cycles from the drain's beginning a pixel to the first in which its set's clusters await the next:
-#: registers of drain and tag.
+#: Cycles from the drain's beginning a pixel to the first in which its set's clusters await the next
+#: one: registers of drain and tag.
 BEGIN_LATENCY = 2
 #: Cycles from elements without work for the awaited pixel, when later ones come to them, to the
 #: drain's seeing the pixel complete: registers of each element's and of the cluster's answer.
