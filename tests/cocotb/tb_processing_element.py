@@ -148,7 +148,7 @@ async def pixels(dut, share):
     """Pixels overlap in the queue; each gives the sums of the model and leaves nothing behind."""
     config = configuration()
     rng = np.random.default_rng(int(share * 10))
-    await reset(dut, valid=0, take=0, oldest=0, drain_row=0, drain_bank=0)
+    await reset(dut, valid=0, take=0, awaited=0, drain_row=0, drain_bank=0)
     driver = Driver(dut, config, rng, share)
     monitor = Monitor(dut, config, driver)
     models = [Model.random(rng, config) for _ in range(40)]
