@@ -102,7 +102,7 @@ def test_sidecar_describes_the_memories(tmp_path):
         "number": 1,
         "instances": 8,
         "width_bits": 256,
-        "depth": 1024,
+        "depth": 512,
         "port_words_per_word": 8,
         "readable": False,
         "writable": True,

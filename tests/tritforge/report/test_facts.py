@@ -40,11 +40,11 @@ def test_rates_and_shares():
 
 
 def test_roofline():
-    """Bandwidths of the preset: 32 trit memories of 64 bytes, 8 activation memories of 16."""
+    """Bandwidths of the preset: 32 trit memories of 64 bytes, 8 activation memories of 8."""
     estimate, run, image = documents(ALEXNET)
     roof = derive(estimate, run, image).to_json()["roofline"]
     assert roof["peak_adds_per_cycle"] == 512
-    assert (roof["trit_bytes_per_cycle"], roof["activation_bytes_per_cycle"]) == (2048, 128)
+    assert (roof["trit_bytes_per_cycle"], roof["activation_bytes_per_cycle"]) == (2048, 64)
     assert roof["on_chip_bytes_per_cycle"] == 2176 and roof["host_bytes_per_cycle"] == 4
     layer, events = roof["layers"][0], estimate.layers[0].events
     assert layer["on_chip_bytes"] == pytest.approx(
