@@ -12,7 +12,7 @@ from tritforge.model_export.in_place import LEAST_VALUE, MOST_VALUE, places
 from tritforge.model_export.network import Layer, Network, Tensor
 from tritforge.model_export.reference import FloatReference, before_function, before_sum
 
-__all__ = ["SMALLEST", "calibrate"]
+__all__ = ["SMALLEST", "calibrate", "least_scale"]
 
 #: Values at which a function is looked at to see where it is flat.
 _RESOLUTION = 4097
@@ -142,18 +142,18 @@ def _tie_scales(
         own |= {layer.addend, layer.output}
         low, high = ranges[before_sum(layer)]
         if layer.function is not None:
-            needed[place] = max(needed.get(place, 0.0), _least_scale(low, high))
+            needed[place] = max(needed.get(place, 0.0), least_scale(low, high))
         elif tensors[layer.addend].signed != tensors[layer.output].signed:
             needed[place] = max(needed.get(place, 0.0), high / MOST_VALUE, low / LEAST_VALUE)
     for place, own in members.items():
-        scales = [_least_scale(*ranges[name]) for name in own]
+        scales = [least_scale(*ranges[name]) for name in own]
         scale = max(*scales, needed.get(place, 0.0))
         for name in own:
             tensors[name] = dataclasses.replace(tensors[name], scale=scale or 1.0)
     return set().union(*members.values())
 
 
-def _least_scale(low: float, high: float) -> float:
+def least_scale(low: float, high: float) -> float:
     """The scale at which codes reach from the least to the greatest value."""
     if max(high, -low) < SMALLEST:
         return 0.0
@@ -161,7 +161,7 @@ def _least_scale(low: float, high: float) -> float:
 
 
 def _scaled(tensor: Tensor, low: float, high: float) -> Tensor:
-    scale = _least_scale(low, high)
+    scale = least_scale(low, high)
     return dataclasses.replace(tensor, scale=scale or 1.0, signed=bool(scale) and low < 0)
 
 

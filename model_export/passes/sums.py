@@ -12,16 +12,23 @@ has another shape, or only some of the channels), becomes a layer that computes 
 """
 
 import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tritforge.model_export.errors import ExportError
-from tritforge.model_export.in_place import check_sums
+from tritforge.model_export.in_place import check_sums, places
 from tritforge.model_export.network import ColumnGroup, Layer, Network, Tensor
+from tritforge.model_export.passes.calibrate import least_scale
+from tritforge.model_export.reference import before_sum
 
-__all__ = ["Sum", "fuse_sums"]
+__all__ = ["Sum", "coarse_sums", "fuse_sums"]
+
+#: Squares of rounding errors along streams of sums at write-back, as a part of those that sums have
+#: as layers of their own. Errors at the beginning of a stream go through all of its layers.
+_MOST_NOISE = 0.8
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,12 @@ class Sum:
     copied: bool = False  # what is added to is written first, by a layer of its own
 
 
-def fuse_sums(network: Network) -> tuple[Network, list[Sum]]:
+def fuse_sums(network: Network, separate: Collection[str] = ()) -> tuple[Network, list[Sum]]:
     """Add at write-back what layers of sums add up.
 
     Precondition: a network from ``trace``, not calibrated. It is not changed. In real numbers all
-    that its layers and those of the result have in common is the same.
+    that its layers and those of the result have in common is the same. Sums of the tensors
+    ``separate`` stay layers.
 
     Returns
     -------
@@ -51,11 +59,78 @@ def fuse_sums(network: Network) -> tuple[Network, list[Sum]]:
     names = [layer.name for layer in network.layers if _adds(layer)]
     while names:
         name = names.pop(0)
+        if network.layer(name).output in separate:
+            found.append(Sum(name, None, "what it is added to needs a finer scale"))
+            continue
         network, one, rest = _fused(network, name)
         if rest is not None and _adds(network.layer(rest)):
             names.insert(0, rest)
         found.append(one)
     return network, found
+
+
+def coarse_sums(network: Network, ranges: Mapping[str, tuple[float, float]]) -> set[str]:
+    """Sums that should stay layers, since tensors before or behind them in their place need a much
+    finer scale: as few as it takes.
+
+    As a layer of its own a sum is rounded, and so is what is added, each at its scale; at
+    write-back only the latter is, at the scale of all that stands in that place. Squares of these
+    scales, relative to those of the tensors in the place, are added up over the network.
+    At write-back the total must be below :data:`_MOST_NOISE` times that of layers.
+
+    Parameters
+    ----------
+    network : Network
+        As :func:`fuse_sums` gives it.
+    ranges : by tensor, and by :func:`tritforge.model_export.reference.before_sum`
+        Least and greatest values.
+    """
+    chains: dict[str, list[_Link]] = {}
+    place_of = places(network)
+    for layer in network.layers:
+        if layer.addend is not None:
+            first = place_of[layer.output]
+            chain = chains.setdefault(first, [_Link(first, least_scale(*ranges[first]), 0.0)])
+            own, added = ranges[layer.output], ranges[before_sum(layer)]
+            chain.append(_Link(layer.output, least_scale(*own), least_scale(*added)))
+    most = _MOST_NOISE * sum(_noise(chain, range(len(chain))) for chain in chains.values())
+    cuts: dict[str, set[int]] = {first: set() for first in chains}
+    while True:
+        noise = {first: _noise(chain, cuts[first]) for first, chain in chains.items()}
+        if sum(noise.values()) <= most:
+            break
+        gains = [
+            (noise[first] - _noise(chain, cuts[first] | {number}), first, number)
+            for first, chain in chains.items()
+            for number in range(1, len(chain))
+            if number not in cuts[first]
+        ]
+        gain, first, number = max(gains, key=lambda one: one[0], default=(0.0, "", 0))
+        if gain <= 0:
+            break
+        cuts[first].add(number)
+    return {chains[first][number].tensor for first, own in cuts.items() for number in own}
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A tensor in the place of others: the scale that it needs, and what was added."""
+
+    tensor: str
+    scale: float
+    added: float
+
+
+def _noise(chain: Sequence[_Link], cuts: Collection[int]) -> float:
+    """Squares of the scales at which a stream is rounded, where sums ``cuts`` are layers."""
+    total, start = 0.0, 0
+    for stop in (*sorted(set(cuts) - {0}), len(chain)):
+        common = max(link.scale for link in chain[start:stop])
+        total += (stop - start) * common**2
+        start = stop
+    total += sum(chain[number].added ** 2 for number in cuts)
+    size = sum(link.scale**2 for link in chain) / len(chain)
+    return total / size if size else 0.0
 
 
 def _adds(layer: Layer) -> bool:

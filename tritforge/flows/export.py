@@ -38,7 +38,7 @@ from tritforge.model_export.model_file import load_model, running
 from tritforge.model_export.network import Network
 from tritforge.model_export.passes.calibrate import SMALLEST, calibrate
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.sums import fuse_sums
+from tritforge.model_export.passes.sums import coarse_sums, fuse_sums
 from tritforge.model_export.reference import FloatReference, arranged
 from tritforge.sim.accuracy import accuracy
 from tritforge.sim.golden import GoldenModel, quantize_input
@@ -48,6 +48,8 @@ __all__ = ["Accuracy", "Export", "Step", "export"]
 
 #: Bits of weights that are not ternary, where nothing else is said.
 DIGITS = 8
+#: Samples by whose ranges is decided which sums are layers.
+_RANGE_SAMPLES = 32
 #: Share of a ternary layer's trits beyond which zeros are too few to save time.
 DENSEST = 0.9
 _REAL_ONES = "activation scales come from the samples' values, and some 100 give better ones"
@@ -220,7 +222,7 @@ def export(
     reference, array = _read(steps, loaded, array, name, bits, check)
     del loaded
     if chosen.write_back_sums and not separate_sums:
-        reference = _fuse(steps, reference)
+        reference = _fuse(steps, reference, array[:_RANGE_SAMPLES])
     traced = reference.network
     with steps.step("calibrate"):
         calibrated = calibrate(traced, array, percentile=percentile, reference=reference)
@@ -315,12 +317,19 @@ def _read(
     return reference, array
 
 
-def _fuse(steps: _Steps, reference: FloatReference) -> FloatReference:
-    """The network with its residual sums at write-back, as far as they can be."""
+def _fuse(steps: _Steps, reference: FloatReference, samples: NDArray[np.float32]) -> FloatReference:
+    """The network with its residual sums at write-back, as far as they can be and ranges allow."""
     with steps.step("fuse") as step:
         network, sums = fuse_sums(reference.network)
+        fused = reference
+        if network is not reference.network:
+            fused = FloatReference(network)
+            coarse = coarse_sums(network, fused.ranges(samples))
+            if coarse:
+                network, sums = fuse_sums(reference.network, coarse)
+                fused = FloatReference(network)
         step.check = fused_sums(sums)
-    return reference if network is reference.network else FloatReference(network)
+    return fused
 
 
 @dataclass(eq=False)

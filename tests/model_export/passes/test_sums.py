@@ -17,8 +17,8 @@ from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import emit_streamed
 from tritforge.model_export.passes.calibrate import calibrate
 from tritforge.model_export.passes.quantize import quantize
-from tritforge.model_export.passes.sums import fuse_sums
-from tritforge.model_export.reference import FloatReference
+from tritforge.model_export.passes.sums import coarse_sums, fuse_sums
+from tritforge.model_export.reference import FloatReference, before_sum
 from tritforge.sim.golden import GoldenModel, quantize_input
 from tritforge.sim.host import HostTensors
 from tritforge.sim.interpreter import Interpreter
@@ -258,6 +258,38 @@ def test_sums_that_stay_layers(body, reason):
     fused, (one,) = fuse_sums(network)
     assert one.layer is None and reason in one.reason
     assert fused is network
+
+
+def ranges_of(network, sizes, added=0.4):
+    """As if tensors along the stream went to ``sizes``, the first, then every sum."""
+    ranges = dict.fromkeys(network.tensors, (0.0, sizes[0]))
+    adding = [layer for layer in network.layers if layer.addend is not None]
+    for layer, size in zip(adding, sizes[1:], strict=True):
+        ranges[layer.output] = (0.0, size)
+        ranges[before_sum(layer)] = (-added * size, added * size)
+    return ranges
+
+
+def test_sums_that_need_a_much_coarser_scale_stay_layers():
+    _, network = traced(chain, {})
+    fused, _ = fuse_sums(network)
+    adding = [layer.output for layer in fused.layers if layer.addend is not None]
+    for sizes, numbers in (
+        ((1, 1, 1, 1), ()),
+        ((1, 1.1, 1.1, 1.2), ()),
+        ((1, 1, 1, 20), (2,)),  # all else but the last is rounded at its own scale
+        ((20, 1, 1, 1), (0,)),
+        ((1, 1, 20, 20), (1,)),
+    ):
+        coarse = coarse_sums(fused, ranges_of(fused, sizes))
+        assert coarse == {adding[number] for number in numbers}, sizes
+    again, separate = fuse_sums(network, adding)
+    assert again is network
+    assert [one.layer for one in separate] == [None] * 3
+    assert {one.reason for one in separate} == {"what it is added to needs a finer scale"}
+    kept, some = fuse_sums(network, adding[:1])
+    assert [one.layer is None for one in some] == [True, False, False]
+    check_sums(kept)
 
 
 def joined(m, x):  # rows of one tensor, then rows of the other

@@ -45,10 +45,10 @@ def test_roofline():
     roof = derive(estimate, run, image).to_json()["roofline"]
     assert roof["peak_adds_per_cycle"] == 512
     assert (roof["trit_bytes_per_cycle"], roof["activation_bytes_per_cycle"]) == (2048, 64)
-    assert roof["on_chip_bytes_per_cycle"] == 2176 and roof["host_bytes_per_cycle"] == 4
+    assert roof["on_chip_bytes_per_cycle"] == 2112 and roof["host_bytes_per_cycle"] == 4
     layer, events = roof["layers"][0], estimate.layers[0].events
     assert layer["on_chip_bytes"] == pytest.approx(
-        64 * events["broadcasts"] + 16 * events["activation_reads"]
+        64 * events["broadcasts"] + 8 * events["activation_reads"]
     )
     assert layer["adds_per_host_byte"] is None
     assert layer["adds_per_packed_byte"] == pytest.approx(
