@@ -59,7 +59,7 @@ class Cluster(wiring.Component):
     jobs : In(stream of walk_job)
     idle : Out(1)
         All jobs have been read and broadcast (of the cycle before; a job shows two cycles later).
-    begin : In(1)
+    begun : In(1)
         The drain begins a pixel: the next one is awaited.
     awaited_complete : Out(1)
         Every element has finished the awaited pixel, whose tag's lowest bit is ``parity``.
@@ -84,7 +84,7 @@ class Cluster(wiring.Component):
             {
                 "jobs": In(stream.Signature(walk_job(config))),
                 "idle": Out(1),
-                "begin": In(1),
+                "begun": In(1),
                 "awaited_complete": Out(1),
                 "parity": Out(1),
                 "draining": In(1),
@@ -130,7 +130,7 @@ class Cluster(wiring.Component):
         m.d.sync += [
             command.eq(self.command_i),
             oldest.eq(oldest + command.last),
-            awaited.eq(awaited + self.begin),
+            awaited.eq(awaited + self.begun),
         ]
         m.d.comb += self.command_o.eq(command)
         m.d.comb += [

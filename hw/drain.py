@@ -1,6 +1,6 @@
 """Drain: takes finished pixels out of the array, one accumulator row per step."""
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,8 +30,8 @@ class Drain(wiring.Component):
     come from the sets in turn, as the sequencer hands them out.
 
     Timing: one step per cycle, except two cycles after ``stop``; a pixel's first step comes two
-    cycles after every cluster of its set has reported it finished and the pixel before has had
-    its last step. Clusters report the next pixel from ``BEGIN_LATENCY + COMPLETE_LATENCY`` cycles
+    cycles after every cluster of its set has reported it finished, behind the last step of the
+    pixel before. Clusters report the next pixel from ``BEGIN_LATENCY + COMPLETE_LATENCY`` cycles
     after this one's beginning on. When told to ``clear``, and after a reset, all accumulators are
     taken once, so that nothing is left in them whatever ran before; until then ``ready`` is low.
 
@@ -113,15 +113,19 @@ class Drain(wiring.Component):
         row = Signal(index_shape(config.rows))
         block = Signal(index_shape(config.blocks))
         entry = Signal(address_width(config.row_depth))
+        next_entry = Signal.like(entry)
         pause = Signal(range(clear_latency(config) + 1))
         sweep = Signal(range(clear_sweeps(config)))
-        clearing, begin, finish, stepping = Signal(), Signal(), Signal(), Signal()
-        complete, stop = Signal(), Signal()
+        clearing, finish, stepping = Signal(), Signal(), Signal()
+        complete, next_complete, stop = Signal(), Signal(), Signal()
         last_block, last_row = block == config.blocks - 1, row == job.rows_used - 1
-        own = Signal(config.sets)
+        next_set = Signal.like(self.set)
+        own, begun = Signal(config.sets), Signal(config.sets)
         m.d.comb += [
-            own.eq(Cat(self.set == index for index in range(config.sets))),
+            next_set.eq(following(self.set, config.sets)),
+            own.eq(_one_hot(self.set, config.sets)),
             complete.eq(jobs.r_rdy & Array(self.complete)[self.set]),
+            next_complete.eq((jobs.level > 1) & Array(self.complete)[next_set]),
         ]
         m.d.sync += stop.eq(self.stop)
         with m.If(self.restart):
@@ -145,17 +149,17 @@ class Drain(wiring.Component):
                     m.d.sync += [pause.eq(0), self.ready.eq(1)]
                     m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += [row.eq(0), block.eq(0), entry.eq(job.row_base)]
+                m.d.sync += [row.eq(0), block.eq(0)]
                 with m.If(self.clear):
                     m.d.sync += self.ready.eq(0)
                     m.next = "CLEAR"
                 with m.Elif(complete):
-                    m.d.comb += begin.eq(1)
+                    m.d.comb += begun.eq(own)
                     m.next = "STEP"
             with m.State("STEP"):
                 m.d.comb += [stepping.eq(~stop), self.stalled.eq(stop)]
                 with m.If(stepping):
-                    m.d.sync += entry.eq(entry + 1)
+                    m.d.sync += next_entry.eq(entry + 1)
                     m.d.comb += finish.eq(last_row & (block == 0))
                     with m.If(~last_block):
                         m.d.sync += block.eq(block + 1)
@@ -163,16 +167,20 @@ class Drain(wiring.Component):
                         m.d.sync += [block.eq(0), row.eq(row + 1)]
                         with m.If(last_row):
                             m.d.comb += [jobs.r_en.eq(1), self.drained.eq(1)]
-                            m.d.sync += self.set.eq(following(self.set, config.sets))
-                            m.next = "WAIT"
+                            m.d.sync += [row.eq(0), self.set.eq(next_set)]
+                            with m.If(next_complete):
+                                m.d.comb += begun.eq(_one_hot(next_set, config.sets))
+                            with m.Else():
+                                m.next = "WAIT"
                 m.d.comb += self.draining.eq(1)
 
-        begun = own & begin.replicate(config.sets)
+        first = (row == 0) & (block == 0)
+        m.d.comb += entry.eq(Mux(first, job.row_base, next_entry))
         m.d.sync += [
             self.begins.eq(begun),
             self.parity.eq(self.parity ^ begun),
             self.step.valid.eq(stepping),
-            self.step.begin.eq(stepping & (row == 0) & (block == 0)),
+            self.step.begin.eq(stepping & first),
             self.step.source.eq(self.set),
             self.step.window.eq(job.window),
             self.step.row_address.eq(entry),
@@ -187,3 +195,7 @@ class Drain(wiring.Component):
         with m.If(complete):
             m.d.comb += self.draining.eq(1)
         return m
+
+
+def _one_hot(number: Value, count: int) -> Value:
+    return Cat(number == index for index in range(count))

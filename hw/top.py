@@ -203,7 +203,7 @@ def _hand_out(m: Module, blocks: _Blocks) -> None:
             m.d.comb += [
                 cluster.jobs.payload.eq(sequencer.walk.payload),
                 cluster.jobs.valid.eq(sequencer.walk.valid & (sequencer.set == number)),
-                cluster.begin.eq(drain.begins[number]),
+                cluster.begun.eq(drain.begins[number]),
                 cluster.draining.eq(drain.draining & (drain.set == number)),
             ]
 

@@ -38,7 +38,7 @@ _SPREAD = 1.0
 #: Cycles of a merge where several go to one word, one after the other.
 _MERGE = 2.0
 #: How hard the slowest part is held up by others: 1 adds all times, infinity takes the largest.
-_SHARPNESS = 6.0
+_SHARPNESS = 5.0
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,16 @@ def estimate_layer(
         sequencer = _sequencer(layer, tile, config)
         # Where no job waits in front of the walkers, they wait for some of it; with one port, words
         # are not read while others are written.
-        alone = 0.0 if config.job_places else sequencer / 2
+        alone = 0.0 if config.job_places else 0.75 * sequencer
         # A merge waits for those of the same word in front of it, which come in a row.
         waits = _MERGE if _in_a_row(layer, config) else 1.0
         held = written if config.memory_ports == 1 else written * merged * waits
+        adds = _busiest(work.adds, work.spread, config)
         own = {
-            "adders": _busiest(work.adds, work.spread, config) / sets,
+            "adders": adds / sets,
             "broadcasts": float((work.broadcasts + work.empty).max()) / sets + alone,
             "reads": work.words + held + alone,
-            "drain": _drain(tile, sets, config),
+            "drain": _drain(tile, sets, adds, config),
             "write-backs": written * (1 - merged + merged * waits),
             "sequencer": sequencer,
         }
@@ -166,12 +167,15 @@ def _sequencer(layer: Layer, tile: Tile, config: Config) -> float:
     return max(pixel, 2 * count) + line / layer.width
 
 
-def _drain(tile: Tile, sets: int, config: Config) -> float:
-    """Cycles from one pixel's drain to the next. A set's next pixel shows complete when the last
-    row of the one before has been taken from all clusters."""
+def _drain(tile: Tile, sets: int, adds: float, config: Config) -> float:
+    """Cycles from one pixel's drain to the next, of pixels whose busiest element adds ``adds``
+    times. A pixel waits for its bank, which the last row of an earlier one frees in one cluster
+    after the other, and is complete when its additions are."""
     steps = tile.rows_used * config.blocks
-    turn = timing.OLDEST_LATENCY + config.clusters - 1 + timing.COMPLETE_LATENCY + 1
-    return max(steps + 1, (steps - config.blocks + turn) / sets)
+    bank = steps - config.blocks + timing.OLDEST_LATENCY + config.clusters - 1
+    bank += timing.LOAD_LATENCY + timing.addition_latency(config) + timing.COMPLETE_LATENCY + 1
+    awaited = timing.BEGIN_LATENCY + timing.COMPLETE_LATENCY + 1
+    return max(steps, awaited / sets, (bank + adds) / (config.banks * sets))
 
 
 def _busiest(adds: NDArray[np.float64], spread: NDArray[np.float64], config: Config) -> float:

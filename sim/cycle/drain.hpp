@@ -27,10 +27,11 @@ class Drain {
         jobs[tail++ & mask] = {t + QUEUE_LATENCY, job};
     }
 
-    // The beginning of a cycle: whether the oldest pixel is complete.
+    // The beginning of a cycle: whether the oldest pixel is complete, and the next one.
     void look(int32_t t) {
-        waiting = head != tail && front().visible <= t;
+        waiting = shows(head, t);
         complete = waiting && array.complete(set, t);
+        next_complete = number >= 0 && shows(head + 1, t) && array.complete(next_set(), t);
     }
 
     // The set whose oldest pixel is complete, or -1.
@@ -62,11 +63,12 @@ class Drain {
         const int32_t steps = job.rows_used * blocks;
         if (number == steps - blocks) array.free_bank(set, t);
         if (++number == steps) {
-            number = -1;
+            number = next_complete ? 0 : -1;
             layer.log.add(t, PIXEL_DRAINED, set, job.tile, job.pixel);
             if (job.pixel == last_pixel) layer.log.add(t, TILE_DRAINED, 0, job.tile);
             ++head;
-            set = set == c.sets - 1 ? 0 : set + 1;
+            set = next_set();
+            if (next_complete) array.begin(set, t);
         }
         return false;
     }
@@ -78,6 +80,12 @@ class Drain {
     };
 
     const Offered& front() const { return jobs[head & mask]; }
+
+    bool shows(uint32_t at, int32_t t) const {
+        return int32_t(tail - at) > 0 && jobs[at & mask].visible <= t;
+    }
+
+    int next_set() const { return set == c.sets - 1 ? 0 : set + 1; }
 
     // The last one of a tile that is computed.
     int32_t find_last_pixel() const {
@@ -97,7 +105,7 @@ class Drain {
     int32_t last_pixel;
     int set = 0;
     int32_t number = -1;                // of the step; -1: none is due
-    bool waiting = false, complete = false;
+    bool waiting = false, complete = false, next_complete = false;
     bool stalled = false;               // for the log
     Delayed<STOP_LATENCY> stop;
 };

@@ -113,11 +113,13 @@ def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
                     for name in ("set", "idle", "stalled", "draining", "drained")
                 }
             )
-            await ctx.tick()
+            _, _, valid, ready = await ctx.tick().sample(drain.i.valid, drain.i.ready)
+            trace[-1]["accepted"] = valid and ready
         await ctx.tick()
         assert ctx.get(drain.idle) and not ctx.get(drain.step.valid)
 
     async def drive(ctx):
+        await cleared(ctx, drain)
         await Streams(rng, offered).put(ctx, drain.i, jobs)
 
     simulate(drain, drive, watch)
@@ -127,7 +129,7 @@ def run(config, jobs, rng, offered=1.0, completion=1.0, stopped=0.0):
 def check_cycles(config, jobs, trace):
     """Replays ``trace``: when a pixel begins, and which of its steps come when."""
     lengths = iter([job["rows_used"] * config.blocks for job in jobs])
-    stop = step = left = own = 0
+    stop = step = left = own = waiting = 0
     for now in trace:
         assert (now["step"], now["set"]) == (step, own)
         begins = not now["idle"] and now["complete"] >> own & 1
@@ -139,9 +141,12 @@ def check_cycles(config, jobs, trace):
             left -= step
             if not left:
                 own = (own + 1) % config.sets
-        elif begins:
+                waiting -= 1
+                begins = waiting and now["complete"] >> own & 1
+        if not left and begins:
             left = next(lengths)
         stop = now["stop"]
+        waiting += now["accepted"]
     assert step == left == 0 and not list(lengths)
 
 
@@ -161,12 +166,15 @@ def test_steps(config, offered, completion, stopped):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"R{config.rows}")
 def test_one_step_per_cycle(config):
-    """Pixels that are complete follow one another with one cycle between."""
+    """Pixels that are complete follow one another without a cycle between, as long as jobs do."""
     rng = np.random.default_rng(7)
     jobs = [random_job(rng, config) for _ in range(12)]
     _, trace = run(config, jobs, rng)
     pattern = "".join(str(now["step"]) for now in trace).lstrip("0")
-    assert pattern == "0".join("1" * (job["rows_used"] * config.blocks) for job in jobs)
+    assert len(pattern.replace("0", "")) == len(list(steps(config, jobs)))
+    # A pixel that the array reports late, a cycle behind the beginning of the one before.
+    short = sum(job["rows_used"] * config.blocks == 1 for job in jobs)
+    assert pattern.count("0") <= short
 
 
 @pytest.mark.parametrize("sets", [1, 3])

@@ -78,7 +78,7 @@ def run_cluster(config, words, trits, cycles=120, *, pixels=1, begin=None, comma
         for cycle in range(cycles):
             left -= ctx.get(cluster.jobs.ready) and ctx.get(cluster.jobs.valid)
             ctx.set(cluster.command_i, {"take": cycle == command, "last": cycle == command})
-            ctx.set(cluster.begin, cycle == begin)
+            ctx.set(cluster.begun, cycle == begin)
             for name in ("read_valid", "awaited_complete", "idle"):
                 if ctx.get(getattr(cluster, name)):
                     seen[name].append(cycle)

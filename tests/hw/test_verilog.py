@@ -51,6 +51,16 @@ def test_two_weight_multipliers_per_cluster(name):
     )
 
 
+@pytest.mark.compiles
+@pytest.mark.parametrize("name", ["cluster", TOP_NAME])
+def test_no_port_is_a_keyword(name):
+    """Not of the modules that Verilator makes libraries of: it does not escape names of ports."""
+    text = modules(generate_verilog(PRESETS["tiny"]))[name]
+    ports = re.findall(r"^  (?:input|output)\b.* (\S+) ?[,;]", text, re.M)
+    assert len(ports) > 5
+    assert not [port for port in ports if re.fullmatch(r"\\\w+", port)]
+
+
 def test_sidecar_counts_all_sets():
     described = sidecar(PRESETS["alexnet"])
     assert described["processing_elements"] == 512 and described["weight_multipliers"] == 64
