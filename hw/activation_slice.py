@@ -43,7 +43,7 @@ class ActivationSlice(wiring.Component):
     read_data : Out
         Data of the request of two cycles ago, whoever made it.
     write_back : In(write_back)
-        Requantized activation.
+        Requantized activations.
     step_x, step_y : In
         Words between pooled pixels.
     add, stored_signed : In(1)
@@ -153,7 +153,7 @@ class ActivationSlice(wiring.Component):
             m.d.comb += [
                 memory.write_address.eq(merge.write_address),
                 memory.write_mask.eq(merge.write_mask),
-                memory.write_data.eq(merge.write_data.replicate(config.scan_width)),
+                memory.write_data.eq(merge.write_data),
             ]
         with m.Else():
             m.d.comb += [

@@ -110,7 +110,8 @@ class Config:
     banks : int
         Accumulator banks (2, 4 or 8): tiles in progress at once.
     drain_width : int
-        Outputs drained and requantized per cycle; divides ``elements`` and ``clusters``.
+        Outputs drained and requantized per cycle; divides ``elements``, and divides ``clusters`` or
+        is a multiple of them: then a slice gets several activations of one word at once.
     multiplier_width : int
         Bits of the requantizer's signed per-row multiplier.
     trit_depth : int
@@ -246,12 +247,22 @@ class Config:
             raise ConfigError("configuration field name must be a non-empty string")
         if self.banks not in (2, 4, 8):
             raise ConfigError(f"configuration field banks is {self.banks}; it must be 2, 4 or 8")
-        for field in ("elements", "clusters"):
-            if getattr(self, field) % self.drain_width:
-                raise ConfigError(
-                    f"configuration field drain_width is {self.drain_width}; "
-                    f"it must divide {field} ({getattr(self, field)})"
-                )
+        if self.elements % self.drain_width:
+            raise ConfigError(
+                f"configuration field drain_width is {self.drain_width}; "
+                f"it must divide elements ({self.elements})"
+            )
+        if self.clusters % self.drain_width and self.drain_width % self.clusters:
+            raise ConfigError(
+                f"configuration field drain_width is {self.drain_width}; "
+                f"it must divide clusters ({self.clusters}) or be a multiple of them"
+            )
+        if self.slice_values > self.scan_width:
+            raise ConfigError(
+                f"configuration field drain_width is {self.drain_width}, so that a slice gets "
+                f"{self.slice_values} activations at once; its words have scan_width "
+                f"({self.scan_width})"
+            )
         if self.cluster_count > 255:
             raise ConfigError(
                 f"configuration fields sets and clusters give {self.cluster_count} clusters; "
@@ -305,6 +316,17 @@ class Config:
     def blocks(self) -> int:
         """Drain steps per accumulator row: elements / drain_width."""
         return self.elements // self.drain_width
+
+    @property
+    def drain_classes(self) -> int:
+        """Groups of slices and elements: what element ``p`` drains goes to a slice ``c`` with the
+        same remainder, ``c % drain_classes == p % drain_classes``."""
+        return min(self.drain_width, self.clusters)
+
+    @property
+    def slice_values(self) -> int:
+        """Activations of one word that a slice gets in a step of the drain, at most."""
+        return self.drain_width // self.drain_classes
 
     @property
     def product_width(self) -> int:

@@ -1,6 +1,8 @@
 """Merge: writes requantized activations back, keeps the maximum of a window, or adds."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -60,7 +62,8 @@ class _Hazards:
 
 
 class Merge(wiring.Component):
-    """``memory[address][lane] = max(memory[address][lane], value)`` or plain overwriting.
+    """``memory[address][lane] = max(memory[address][lane], value)`` or plain overwriting, of the one
+    or several lanes of a write-back.
 
     ::
 
@@ -70,7 +73,8 @@ class Merge(wiring.Component):
     A write-back feeds ``count_y`` x ``count_x`` pooled pixels at ``address - y*step_y - x*step_x``.
     The ``fresh_y`` x ``fresh_x`` nearest of them are fed for the first time: there the value is
     written, elsewhere it is merged. A zero that is not signed changes nothing where it would
-    be merged, so only its fresh pixels are visited; if it has none, it is not even queued.
+    be merged, so only the fresh pixels of zeros are visited; where there are none, they are not
+    even queued.
 
     With ``add``, which hardware with ``write_back_sums`` has, the sum of both is written in place
     of the greater one, clamped to -128..127 where it is signed, else to 0..255. The value has 9
@@ -82,8 +86,8 @@ class Merge(wiring.Component):
     any word is written. Writing follows ``MERGE_WRITE_LATENCY`` cycles after the visit. There is no
     ready: the drain stops when ``full`` shows.
 
-    Cost: a queue of ``merge_places`` write-backs, one comparison of activations, three of
-    addresses; an adder and a clamp where there are sums.
+    Cost: a queue of ``merge_places`` write-backs, three comparisons of addresses; for each value of
+    a write-back a comparison of activations, and an adder and a clamp where there are sums.
 
     Parameters
     ----------
@@ -109,7 +113,7 @@ class Merge(wiring.Component):
         Read port of the activation memory; the request is always served.
     writing : Out(1)
     write_mask, write_address, write_data : Out
-        One activation to write, its lane in the mask.
+        A word to write, the lanes to be written in the mask.
     """
 
     def __init__(self, config: Config) -> None:
@@ -131,7 +135,7 @@ class Merge(wiring.Component):
                 "writing": Out(1),
                 "write_mask": Out(config.scan_width),
                 "write_address": Out(address),
-                "write_data": Out(ACTIVATION_WIDTH),
+                "write_data": Out(config.memory_width("activations")),
             }
         )
 
@@ -237,8 +241,7 @@ class Merge(wiring.Component):
             data.StructLayout(
                 {
                     "address": at.shape(),
-                    "lane": head.lane.shape(),
-                    "value": head.value.shape(),
+                    "values": head["values"].shape(),
                     "signed": 1,
                     "merge": 1,
                 }
@@ -268,13 +271,12 @@ class Merge(wiring.Component):
                     some & (contents.address == at)
                     for some, (_, contents) in zip(under_way, stages, strict=True)
                 ),
-                Cat(contents.lane == head.lane for _, contents in stages[:-1]),
+                Cat(_meet(contents["values"], head["values"]) for _, contents in stages[:-1]),
             )
             m.d.sync += [
                 pending.eq(pixels.move),
                 hand.address.eq(at),
-                hand.lane.eq(head.lane),
-                hand.value.eq(head.value),
+                hand["values"].eq(head["values"]),
                 hand.signed.eq(head.signed),
                 hand.merge.eq(~fresh),
                 self.wants_read.eq(pixels.move & ~fresh),
@@ -288,30 +290,40 @@ class Merge(wiring.Component):
         return pending, stages
 
     def _write(self, m: Module, valid: Signal, done: data.View) -> None:
-        """The value, or, where it is merged, what was read if that is greater, or the sum."""
-        lanes = self.config.scan_width
-        old = Array(self.read_data.word_select(index, ACTIVATION_WIDTH) for index in range(lanes))[
-            done.lane
-        ]
-        # signed order is unsigned order, sign flipped
-        flip = done.signed << (ACTIVATION_WIDTH - 1)
-        value = done.value[:ACTIVATION_WIDTH]
-        keep = done.merge & ((old ^ flip) > (value ^ flip))
-        written = Mux(keep, old, value)
-        if self.config.write_back_sums:
-            written = Mux(done.merge & self.add, self._sum(m, old, done), written)
-        m.d.sync += [
-            self.writing.eq(valid),
-            self.write_mask.eq(Mux(valid, Cat(done.lane == index for index in range(lanes)), 0)),
-            self.write_address.eq(done.address),
-            self.write_data.eq(written),
+        """The values, or, where they are merged, what was read if that is greater, or the sums."""
+        lanes = range(self.config.scan_width)
+        words = [self.read_data.word_select(lane, ACTIVATION_WIDTH) for lane in lanes]
+        masks, written = [], []
+        for number, one in enumerate(done["values"]):
+            here = valid if self.config.slice_values == 1 else valid & one.there
+            masks.append(Signal(self.config.scan_width, name=f"mask_{number}"))
+            written.append(Signal(ACTIVATION_WIDTH, name=f"written_{number}"))
+            m.d.sync += [
+                masks[-1].eq(Mux(here, Cat(one.lane == lane for lane in lanes), 0)),
+                written[-1].eq(self._merged(m, Array(words)[one.lane], one, done)),
+            ]
+        m.d.sync += [self.writing.eq(valid), self.write_address.eq(done.address)]
+        m.d.comb += [
+            self.write_mask.eq(reduce(or_, masks)),
+            self.write_data.eq(Cat(_chosen(lane, masks, written) for lane in lanes)),
         ]
 
-    def _sum(self, m: Module, old: Value, done: data.View) -> Value:
+    def _merged(self, m: Module, old: Value, one: data.View, done: data.View) -> Value:
+        """What is written of one value where ``old`` was read."""
+        # signed order is unsigned order, sign flipped
+        flip = done.signed << (ACTIVATION_WIDTH - 1)
+        value = one.value[:ACTIVATION_WIDTH]
+        keep = done.merge & ((old ^ flip) > (value ^ flip))
+        merged = Mux(keep, old, value)
+        if self.config.write_back_sums:
+            merged = Mux(done.merge & self.add, self._sum(m, old, one, done), merged)
+        return Value.cast(merged)
+
+    def _sum(self, m: Module, old: Value, one: data.View, done: data.View) -> Value:
         """What was read plus the value, clamped."""
         stored = Cat(old, old[-1] & self.stored_signed).as_signed()
         total = Signal(signed(CODE_WIDTH + 1))
-        m.d.comb += total.eq(stored + done.value.as_signed())
+        m.d.comb += total.eq(stored + one.value.as_signed())
         negative, upper = total[-1], total[CODE_WIDTH - 1]
         top = total[ACTIVATION_WIDTH - 1] & done.signed
         above = ~negative & (upper | top)
@@ -319,6 +331,24 @@ class Merge(wiring.Component):
         bound = Cat(above.replicate(ACTIVATION_WIDTH - 1), above ^ done.signed)
         clamped: Value = Mux(above | below, bound, total[:ACTIVATION_WIDTH])
         return clamped
+
+
+def _meet(some: data.View, others: data.View) -> Value:
+    """Whether two write-backs have a lane in common."""
+    single = some.shape().length == 1
+    return Cat(
+        (one.lane == other.lane) if single else (one.there & other.there & (one.lane == other.lane))
+        for one in some
+        for other in others
+    ).any()
+
+
+def _chosen(lane: int, masks: list[Signal], written: list[Signal]) -> Value:
+    """The value for a lane, of those whose masks have it."""
+    chosen: Value = written[0]
+    for mask, value in zip(masks[1:], written[1:], strict=True):
+        chosen = Mux(mask[lane], value, chosen)
+    return chosen
 
 
 def _through_memory(m: Module, visit: Signal, hand: data.View) -> list[tuple[Signal, data.View]]:

@@ -39,6 +39,7 @@ __all__ = [
     "walk_job",
     "window",
     "write_back",
+    "written_value",
 ]
 
 
@@ -286,16 +287,27 @@ def value_width(config: Config) -> int:
     return CODE_WIDTH if config.write_back_sums else ACTIVATION_WIDTH
 
 
+def written_value(config: Config) -> data.StructLayout:
+    """A requantized activation and its place in a word. The first of several that are written at
+    once is always there, unless the configuration has several: then ``there`` says so of each."""
+    return data.StructLayout(
+        {
+            "lane": index_shape(config.scan_width),
+            "value": unsigned(value_width(config)),
+            **({"there": 1} if config.slice_values > 1 else {}),
+        }
+    )
+
+
 def write_back(config: Config) -> data.StructLayout:
-    """One requantized activation for one slice's memory."""
+    """Requantized activations for one word of one slice's memory."""
     return data.StructLayout(
         {
             "valid": 1,
             "window": window(config),
-            "lane": index_shape(config.scan_width),
-            "value": unsigned(value_width(config)),
+            "values": data.ArrayLayout(written_value(config), config.slice_values),
             "signed": 1,  # compare as signed; a sum is signed
-            "nothing": 1,  # it changes nothing where it is merged
+            "nothing": 1,  # they change nothing where they are merged
         }
     )
 

@@ -1,7 +1,7 @@
 """Write-back: requantizes drained sums and brings them to activation slices and result memory."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from tritforge.hw.activation_table import ActivationTable
@@ -29,6 +29,9 @@ class WriteBack(wiring.Component):
     requantized and where it goes: activations to a word of a slice, or, in a layer of raw results,
     all of them to the next entry of the result memory. Where there are activation tables, each
     requantizer has a copy of them behind it.
+
+    Where W is above the number of slices, a slice gets the activations of several lanes in a step.
+    They go to one word, the word of the first of these lanes, whether that one is enabled or not.
 
     Timing: one step per cycle. Sums arrive ``chain_latency`` cycles after their step, results
     leave ``result_latency`` and write-backs ``activation_latency`` cycles later, a cycle more
@@ -129,6 +132,8 @@ class WriteBack(wiring.Component):
             is_signed = Mux(layer.add, layer.sum_signed, is_signed)
             # A zero that is added changes nothing, unless what is there may be beyond the clamp.
             no_zeros = Mux(layer.add, layer.sum_signed == layer.stored_signed, no_zeros)
+        rows_of_lanes: list[data.View] = []
+        activations: list[Value] = []
         for lane in range(config.drain_width):
             m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(config)
             row = Signal(row_layout(config), name=f"row_{lane}")
@@ -142,35 +147,72 @@ class WriteBack(wiring.Component):
                 requantizer.high.eq(high),
                 self.result.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
             ]
-            activation = self._look_up(m, lane, requantizer.activation)
+            rows_of_lanes.append(row)
+            activations.append(self._look_up(m, lane, requantizer.activation))
+
+        self._write(
+            m,
+            rows_of_lanes,
+            activations,
+            valid=step_out & ~layer.raw,
+            addresses=window.address,
+            counts=counts,
+            is_signed=is_signed,
+            no_zeros=no_zeros,
+        )
+        return m
+
+    def _write(
+        self,
+        m: Module,
+        rows: list[data.View],
+        activations: list[Value],
+        *,
+        valid: Value,
+        addresses: Signal,
+        counts: data.View,
+        is_signed: Value,
+        no_zeros: Value,
+    ) -> None:
+        """Write-backs of all slices. ``rows`` and ``addresses`` are of the time of the sums, the
+        rest of that of the activations."""
+        config = self.config
+        latency = activation_latency(config)
+        domain = "comb" if config.few_stages else "sync"  # registers to slices far away
+        for first in range(config.drain_classes):
+            lanes = range(first, config.drain_width, config.drain_classes)
             enable, cluster, place = (
-                delayed(m, f"{name}_{lane}", row[name], latency)
+                [delayed(m, f"{name}_{lane}", rows[lane][name], latency) for lane in lanes]
                 for name in ("enable", "cluster", "lane")
             )
-            address = Signal.like(window.address, name=f"address_{lane}")
-            m.d.sync += address.eq(window.address + row.word)
-            # To slices far away.
-            back = Signal(write_back(config), name=f"write_back_{lane}")
-            domain = "comb" if config.few_stages else "sync"
+            there = enable if len(lanes) > 1 else [Const(1)]
+            changes = Cat(
+                activations[lane].any() & one for lane, one in zip(lanes, there, strict=True)
+            )
+            address = Signal.like(addresses, name=f"address_{first}")
+            m.d.sync += address.eq(addresses + rows[first].word)
+            back = Signal(write_back(config), name=f"write_back_{first}")
             m.d[domain] += [
                 back.window.eq(counts),
-                back.window.address.eq(delayed(m, f"address_{lane}", address, latency - 1)),
-                back.lane.eq(place),
-                back.value.eq(activation),
+                back.window.address.eq(delayed(m, f"address_{first}", address, latency - 1)),
                 back.signed.eq(is_signed),
-                back.nothing.eq(~activation.any() & no_zeros),
+                back.nothing.eq(~changes.any() & no_zeros),
             ]
+            for number, (value, lane) in enumerate(zip(back["values"], lanes, strict=True)):
+                m.d[domain] += [value.lane.eq(place[number]), value.value.eq(activations[lane])]
+                if len(lanes) > 1:
+                    m.d[domain] += value.there.eq(there[number])
             if config.row_merges:
-                with m.If(delayed(m, f"merge_{lane}", row.merge, latency)):
+                with m.If(delayed(m, f"merge_{first}", rows[first].merge, latency)):
                     m.d[domain] += back.window.fresh_x.eq(0)
-            for number in range(lane, config.clusters, config.drain_width):
-                valid = Signal(name=f"write_back_valid_{number}")
-                m.d[domain] += valid.eq(step_out & enable & ~layer.raw & (cluster == number))
+            for slice_ in range(first, config.clusters, config.drain_classes):
+                own = Cat(on & (to == slice_) for on, to in zip(enable, cluster, strict=True))
+                written = Signal(name=f"write_back_valid_{slice_}")
+                m.d[domain] += written.eq(valid & own.any())
                 m.d.comb += [
-                    self.write_backs[number].eq(back),
-                    self.write_backs[number].valid.eq(valid),
+                    self.write_backs[slice_].eq(back),
+                    self.write_backs[slice_].valid.eq(written),
                 ]
-        return m
 
     def _look_up(self, m: Module, lane: int, code: Signal) -> Signal:
         """What a lane's requantized code becomes: its entry where the layer has a table."""

@@ -400,13 +400,10 @@ class Interpreter:
         counters: dict[str, int],
     ) -> None:
         config = self.config
-        on = np.flatnonzero(table.enable)
-        element = table.slot[on] // config.rows
-        if np.any(table.cluster[on] % config.drain_width != element % config.drain_width):
-            raise ValueError("a row is drained beside another that goes to the same cluster")
+        on, visit = self._visits(table)
         places = (table.cluster[on], table.word[on], table.lane[on])
         if layer.get("add"):
-            self._add_back(layer, rows, columns, pixels, places, codes[:, on], counters)
+            self._add_back(layer, rows, columns, pixels, places, visit, codes[:, on], counters)
             return
         signed = writes_signed(layer)
         memory = self.activations.view(np.int8) if signed else self.activations
@@ -427,13 +424,31 @@ class Interpreter:
                         first = np.flatnonzero(~merged)
                         where = tuple(place[first] for place in places)
                         memory[where[0], address + where[1], where[2]] = values[first]
-                        counters["write_backs"] += len(first)
+                        counters["write_backs"] += len(np.unique(visit[first]))
                     # A zero changes no maximum, unless values may be negative.
                     kept = np.flatnonzero(merged if signed else merged & (values != 0))
                     where = (places[0][kept], address + places[1][kept], places[2][kept])
                     np.maximum.at(memory, where, values[kept])
-                    counters["write_backs"] += len(kept)
-                    counters["merge_reads"] += len(kept)
+                    visits = len(np.unique(visit[kept]))
+                    counters["write_backs"] += visits
+                    counters["merge_reads"] += visits
+
+    def _visits(self, table: _RowTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows that are written, and the number of what is written with each, all to one word."""
+        config = self.config
+        on = np.flatnonzero(table.enable)
+        number = np.arange(len(table.enable)) // config.drain_width * config.drain_classes
+        number += np.arange(len(table.enable)) % config.drain_classes
+        step, first = number[on], on - on % config.drain_width + on % config.drain_classes
+        if np.any(table.cluster[on] % config.drain_classes != on % config.drain_classes):
+            raise ValueError("a row is drained beside another that goes to the same cluster")
+        if np.any(table.word[on] != table.word[first]) or np.any(
+            table.merge[on] != table.merge[first]
+        ):
+            raise ValueError("rows that are drained together go to different words of a cluster")
+        if len(np.unique(step * config.scan_width + table.lane[on])) != len(on):
+            raise ValueError("rows that are drained together go to the same activation")
+        return on, step
 
     def _add_back(
         self,
@@ -442,6 +457,7 @@ class Interpreter:
         columns: dict[str, NDArray[np.int64]],
         pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
         places: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+        visit: NDArray[np.int64],
         codes: NDArray[np.int64],
         counters: dict[str, int],
     ) -> None:
@@ -461,7 +477,9 @@ class Interpreter:
             high,
         )
         self.activations[where] = (total & 0xFF).astype(np.uint8)
-        visits = codes.size if visits_zeros(layer) else int(np.count_nonzero(codes))
+        count = int(visit.max(initial=0)) + 1
+        pixel, row = np.nonzero((codes != 0) | visits_zeros(layer))
+        visits = len(np.unique(pixel * count + visit[row]))
         counters["write_backs"] += visits
         counters["merge_reads"] += visits
 

@@ -10,14 +10,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.hw.config import Config
 from tritforge.model_export.network import Blocks
 
 __all__ = ["rows_of_pixels", "spread_rows"]
 
 
 def spread_rows(
-    channel: NDArray[np.int64], element: NDArray[np.int64], config: Config
+    channel: NDArray[np.int64], element: NDArray[np.int64], element_count: int
 ) -> NDArray[np.int64]:
     """Accumulators of a tile's rows, of which every channel has as many, so that those of a channel
     are drained far from one another: one row of every channel, then another, and so on.
@@ -31,9 +30,9 @@ def spread_rows(
         left.setdefault(one, []).append(index)
     elements: list[int] = element.tolist()
     accumulator = np.zeros(len(elements), np.int64)
-    used = [0] * config.elements
+    used = [0] * element_count
     for _ in range(len(elements) // max(1, len(left))):
-        taken = [0] * config.elements  # evenly from the elements
+        taken = [0] * element_count  # evenly from the elements
         for indices in left.values():
             index = min(indices, key=lambda one: (taken[elements[one]], used[elements[one]], one))
             indices.remove(index)

@@ -941,6 +941,11 @@ class Emitter:
             lane = element % config.drain_width
             entry = entries[accumulator * config.blocks + element // config.drain_width]
             entry[lane * lane_words : (lane + 1) * lane_words] = to_words(packed, lane_words)
+            first = lane % config.drain_classes * lane_words
+            if not any(entry[first : first + lane_words]):
+                # It says for all that go to its slice which word that is.
+                shared = {name: place[name] for name in ("word", "merge") if name in place}
+                entry[first : first + lane_words] = to_words(encode(layout, **shared), lane_words)
         return entries
 
     def results(self, layer: Layer) -> ResultPlace:

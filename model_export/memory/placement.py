@@ -355,7 +355,7 @@ def _layout(
     clusters) what the row that computes it costs the elements of each cluster, which share rows
     by the cluster that they go to. ``blocks`` are the producer's super-groups.
     """
-    clusters, lanes, classes = config.clusters, config.scan_width, config.drain_width
+    clusters, lanes, classes = config.clusters, config.scan_width, config.drain_classes
     cuts = sorted({0, channels}.union(*({start, stop} for start, stop in reads)))
     segments: list[Segment] = []
     cluster = np.zeros(channels, np.int64)
@@ -467,49 +467,108 @@ def _row_work(
     return work
 
 
+@dataclass(eq=False)
+class _Steps:
+    """Rows that are drained in one step and go to one slice: what is dealt to tiles and, a row
+    each, to elements side by side. There is one row in each unless slices get several activations
+    at once; then those of a step go to one word, and are of one pixel of a block.
+
+    ``members`` is (steps, values): rows of the super-group, -1 for none; ``channel`` (steps,)
+    numbers the channels, or bundles of channels, that the steps are of.
+    """
+
+    members: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    work: NDArray[np.float64]  # (steps, clusters)
+
+
+def _steps(
+    layer: Layer,
+    slices: NDArray[np.int64],
+    words: NDArray[np.int64],
+    work: NDArray[np.float64],
+    config: Config,
+) -> _Steps:
+    """Rows by what they are drained with, those of a word with others that are as much work."""
+    pixels, values = layer.block_pixels, 1 if layer.final else config.slice_values
+    classes = slices % (1 if layer.final else config.drain_classes)
+    if values == 1:
+        rows = np.arange(len(slices))
+        return _Steps(rows[:, None], rows // pixels, classes, work)
+    each = work.reshape(-1, pixels, work.shape[1]).sum(axis=(1, 2))
+    by_word = np.lexsort((-each, words[::pixels], slices[::pixels]))
+    bundles: list[list[int]] = []
+    for one in by_word.tolist():
+        last = bundles[-1] if bundles else []
+        alike = last and (slices[one * pixels], words[one * pixels]) == (
+            slices[last[0] * pixels],
+            words[last[0] * pixels],
+        )
+        if alike and len(last) < values:
+            last.append(one)
+        else:
+            bundles.append([one])
+    members = np.full((len(bundles), pixels, values), -1)
+    for number, channels in enumerate(bundles):
+        first = np.array(channels) * pixels
+        members[number, :, : len(channels)] = np.arange(pixels)[:, None] + first
+    members = members.reshape(-1, values)
+    padded = np.concatenate([work, np.zeros((1, work.shape[1]))])
+    return _Steps(
+        members,
+        np.repeat(np.arange(len(bundles)), pixels),
+        classes[members[:, 0]],
+        padded[members].sum(axis=1),
+    )
+
+
 def _tiles(
     layer: Layer,
     part: _SuperGroup,
     slices: NDArray[np.int64],
+    words: NDArray[np.int64],
     work: NDArray[np.float64],
     config: Config,
 ) -> list[Tile]:
-    """Tiles of one super-group; a row that goes to slice c may go to elements p with p % W ==
-    c % W, of the last layer to any."""
-    class_count = 1 if layer.final else config.drain_width
-    classes = slices % class_count
-    count = part.rows[1] - part.rows[0]
-    per_class = config.elements // class_count
-    most = int(np.bincount(classes, minlength=class_count).max())
-    tile_count = max(-(-count // config.slots), -(-most // (per_class * config.rows)))
-    relative = _relative(work)
-    if tile_count > 1 and layer.block_pixels > 1:
-        tile_of = _channel_tiles(layer, classes, class_count, relative, config)
+    """Tiles of one super-group; a row that goes to slice c may go to elements p with p % C ==
+    c % C for C ``drain_classes``, of the last layer to any."""
+    pixels = layer.block_pixels
+    class_count = 1 if layer.final else config.drain_classes
+    steps = _steps(layer, slices, words, work, config)
+    relative = _relative(steps.work)
+    # Elements side by side, that a step has a row of each, are one here.
+    elements = config.elements // steps.members.shape[1]
+    per_class = elements // class_count
+    count = len(steps.members)
+    most = int(np.bincount(steps.classes, minlength=class_count).max())
+    tile_count = max(-(-count // (elements * config.rows)), -(-most // (per_class * config.rows)))
+    if tile_count > 1 and pixels > 1:
+        tile_of = _channel_tiles(layer, steps, relative, class_count, per_class, config)
         tile_count = int(tile_of.max()) + 1
-        element = np.zeros(count, np.int64)
+        place = np.zeros(count, np.int64)
         for number in range(tile_count):
             own = np.flatnonzero(tile_of == number)
-            _, element[own] = _deal_rows(classes[own], class_count, relative[own], 1, config)
+            _, place[own] = _deal_rows(steps.classes[own], class_count, relative[own], 1, elements)
     else:
-        tile_of, element = _deal_rows(classes, class_count, relative, tile_count, config)
+        tile_of, place = _deal_rows(steps.classes, class_count, relative, tile_count, elements)
+    wide = any(layer.groups[group.group].wide for group in part.groups)
     tiles = []
     for number in range(tile_count):
-        rows = np.flatnonzero(tile_of == number)
-        accumulator = np.zeros(len(rows), np.int64)
-        for index in range(config.elements):
-            mine = np.flatnonzero(element[rows] == index)
-            accumulator[mine] = np.arange(len(mine))
-        tile = Tile(part.rows[0] + rows, element[rows], accumulator, part.groups)
-        wide = any(layer.groups[group.group].wide for group in part.groups)
-        if wide:
-            _order_rows(tile, work[rows].sum(axis=1))
+        own = np.flatnonzero(tile_of == number)
+        accumulator = _accumulators(layer, steps, own, place[own], wide, elements)
+        members = steps.members[own]
         if layer.blocks is not None:
-            merges = layer.addend is not None or layer.blocks.pool != (1, 1)
-            channel = tile.rows // layer.blocks.pixels
-            if merges and not wide:
-                tile.accumulator = spread_rows(channel, tile.element, config)
-            step = tile.accumulator * config.blocks + tile.element // config.drain_width
-            tile.rows = rows_of_pixels(layer.blocks, channel, slices[rows], step)
+            beside = config.drain_width if layer.final else class_count
+            step = accumulator * config.blocks + place[own] // beside
+            ordered = rows_of_pixels(
+                layer.blocks, steps.channel[own], slices[members[:, 0]], step
+            )
+            pixel = ordered[:, None] % pixels
+            members = np.where(members < 0, -1, members - members % pixels + pixel)
+        tile = _side_by_side(
+            part, members, place[own], accumulator, class_count, _relative(work), config
+        )
         if wide:
             tile.groups = list(_quartered(layer, tile, config)) or [
                 replace(part.groups[0], blocks=[], quarter=0)
@@ -518,22 +577,77 @@ def _tiles(
     return tiles
 
 
+def _accumulators(
+    layer: Layer,
+    steps: _Steps,
+    own: NDArray[np.int64],
+    place: NDArray[np.int64],
+    wide: bool,
+    elements: int,
+) -> NDArray[np.int64]:
+    """Accumulator of each of a tile's steps; of those with wide columns by falling work, so that
+    those of one accumulator are alike."""
+    merges = layer.blocks is not None and (layer.addend is not None or layer.blocks.pool != (1, 1))
+    if merges and not wide:
+        return spread_rows(steps.channel[own], place, elements)
+    work = steps.work[own].sum(axis=1)
+    accumulator = np.zeros(len(own), np.int64)
+    for index in np.unique(place):
+        mine = np.flatnonzero(place == index)
+        order = np.argsort(-work[mine], kind="stable") if wide else slice(None)
+        accumulator[mine[order]] = np.arange(len(mine))
+    return accumulator
+
+
+def _side_by_side(
+    part: _SuperGroup,
+    members: NDArray[np.int64],
+    place: NDArray[np.int64],
+    accumulator: NDArray[np.int64],
+    class_count: int,
+    work: NDArray[np.float64],
+    config: Config,
+) -> Tile:
+    """A tile of steps: their rows go to elements side by side, so that those are even."""
+    count, values = members.shape
+    if values == 1:
+        return Tile(part.rows[0] + members[:, 0], place, accumulator, part.groups)
+    load = np.zeros((config.elements, work.shape[1]))
+    element = np.zeros((count, values), np.int64)
+    total = np.where(members < 0, 0, work.sum(axis=1)[members]).sum(axis=1)
+    block, which = place // class_count, place % class_count
+    for number in np.argsort(-total, kind="stable").tolist():
+        rows = members[number][members[number] >= 0]
+        beside = (block[number] * values + np.arange(values)) * class_count + which[number]
+        held = load[beside]
+        chosen = deal(work[rows], [1] * values, held)
+        load[beside] = held
+        element[number, : len(rows)] = beside[chosen]
+    there = members >= 0
+    return Tile(
+        part.rows[0] + members[there],
+        element[there],
+        np.broadcast_to(accumulator[:, None], members.shape)[there],
+        part.groups,
+    )
+
+
 def _deal_rows(
     classes: NDArray[np.int64],
     class_count: int,
     work: NDArray[np.float64],
     tile_count: int,
-    config: Config,
+    elements: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Tile and element of every row."""
-    per_class = config.elements // class_count
+    per_class = elements // class_count
     tile_of = np.zeros(len(classes), np.int64)
     element = np.zeros(len(classes), np.int64)
-    filled = np.zeros((tile_count, config.elements), np.int64)
+    filled = np.zeros((tile_count, elements), np.int64)
     for which in range(class_count):
         members = np.flatnonzero(classes == which)
         # Bins are the class's elements in every tile, in turn, so that all tiles fill evenly.
-        own = np.arange(which, config.elements, class_count)
+        own = np.arange(which, elements, class_count)
         base, extra = divmod(len(members), tile_count * per_class)
         order = np.argsort(filled.sum(axis=1), kind="stable")
         room = np.full((tile_count, per_class), base)
@@ -548,22 +662,22 @@ def _deal_rows(
 
 def _channel_tiles(
     layer: Layer,
-    classes: NDArray[np.int64],
-    class_count: int,
+    steps: _Steps,
     work: NDArray[np.float64],
+    class_count: int,
+    per_class: int,
     config: Config,
 ) -> NDArray[np.int64]:
-    """Tile of every row of a layer in blocks: a channel's rows are in one, so that a pass that
+    """Tile of every step of a layer in blocks: those of a channel are in one, so that a pass that
     computes some tiles writes whole channels."""
     pixels = layer.block_pixels
-    channels = classes[::pixels]
+    channels = steps.classes[::pixels]
     each = work.reshape(len(channels), pixels, -1).sum(axis=1)
-    room = config.elements // class_count * config.rows // pixels  # channels of a class in a tile
+    room = per_class * config.rows // pixels  # channels of a class in a tile
     if not room:
         raise ExportError(
             f"layer {layer.name} is to compute {pixels} pixels at a time; configuration "
-            f"{config.name} has {config.elements // class_count * config.rows} accumulators for a "
-            f"channel"
+            f"{config.name} has {per_class * config.rows} accumulators for a channel"
         )
     most = int(np.bincount(channels, minlength=class_count).max())
     count = -(-most // room)
@@ -573,13 +687,6 @@ def _channel_tiles(
         shares = [len(part) for part in np.array_split(members, count)]
         tile_of[members] = deal(each[members], shares)
     return np.repeat(tile_of, pixels)
-
-
-def _order_rows(tile: Tile, work: NDArray[np.float64]) -> None:
-    """The rows of each element by falling work, so that those of one accumulator are alike."""
-    for index in np.unique(tile.element):
-        mine = np.flatnonzero(tile.element == index)
-        tile.accumulator[mine[np.argsort(-work[mine], kind="stable")]] = np.arange(len(mine))
 
 
 def _quartered(layer: Layer, tile: Tile, config: Config) -> Iterator[TileGroup]:
@@ -871,12 +978,12 @@ def place(
         tiles[layer.name] = []
         for part in parts[layer.name]:
             rows = slice(*part.rows)
-            slices = (
-                np.zeros(part.rows[1] - part.rows[0], np.int64)
-                if layer.final
-                else np.repeat(layouts[layer.output].cluster, pixels)[rows]
-            )
-            tiles[layer.name] += _tiles(layer, part, slices, work[rows], config)
+            slices = words = np.zeros(part.rows[1] - part.rows[0], np.int64)
+            if not layer.final:
+                target = layouts[layer.output]
+                slices = np.repeat(target.cluster, pixels)[rows]
+                words = np.repeat(target.word, pixels)[rows]
+            tiles[layer.name] += _tiles(layer, part, slices, words, work[rows], config)
     first_of = {name: first for name, first in place_of.items() if name != first}
     first_of |= {name: one.tensors[0] for name, one in joined.items()}
     return Placement(layouts, tiles, first_of)

@@ -20,9 +20,9 @@ class Merge {
         std::fill_n(visits, VISITS, Visit{-NEVER, 0, 0});
     }
 
-    // A write-back comes in cycle `t`.
-    void offer(int32_t t, int32_t address, int32_t lane, const Window& window) {
-        queue[tail++ % uint32_t(c.merge_places)] = {t + QUEUE_LATENCY, address, lane, window};
+    // A write-back comes in cycle `t`, for the lanes of a word whose bits are set.
+    void offer(int32_t t, int32_t address, Lanes lanes, const Window& window) {
+        queue[tail++ % uint32_t(c.merge_places)] = {t + QUEUE_LATENCY, address, lanes, window};
     }
 
     bool full() const { return filled; }
@@ -47,7 +47,7 @@ class Merge {
             if (next.merge) ++layer.counters[MERGE_READS];
             ++layer.counters[WRITE_BACKS];
             for (int i = VISITS - 1; i > 0; --i) visits[i] = visits[i - 1];
-            visits[0] = {t, next.address, next.lane};
+            visits[0] = {t, next.address, next.lanes};
             pending = false;
         }
         // Without a register for it the oldest write-back is the queue's.
@@ -64,14 +64,17 @@ class Merge {
 
   private:
     struct WriteBack {
-        int32_t visible, address, lane;
+        int32_t visible, address;
+        Lanes lanes;
         Window window;
     };
     struct Visit {
-        int32_t time, address, lane;
+        int32_t time, address;
+        Lanes lanes;
     };
     struct Next {
-        int32_t address, lane;
+        int32_t address;
+        Lanes lanes;
         bool merge;
     };
 
@@ -85,11 +88,11 @@ class Merge {
     bool waits(int32_t t, bool port_taken) const {
         if (!next.merge) return false;
         if (port_taken) return true;
-        // A word that is just being written cannot be read, whatever the lane.
+        // A word that is just being written cannot be read, whatever the lanes.
         for (const auto& visit : visits) {
             const int32_t ago = t - visit.time;
             if (ago <= MERGE_WRITE_LATENCY && visit.address == next.address
-                && (visit.lane == next.lane || ago == MERGE_WRITE_LATENCY))
+                && ((visit.lanes & next.lanes) || ago == MERGE_WRITE_LATENCY))
                 return true;
         }
         return false;
@@ -99,7 +102,7 @@ class Merge {
     bool take_up() {
         pending = true;
         next.address = first.address - y * layer.fields.step_y - x * layer.fields.step_x;
-        next.lane = first.lane;
+        next.lanes = first.lanes;
         next.merge = !(x < first.window.fresh_x && y < first.window.fresh_y);
         if (++x < first.window.count_x) return false;
         x = 0;

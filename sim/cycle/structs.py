@@ -155,6 +155,7 @@ _FIGURES: dict[str, _Figure] = {
     "banks": lambda config: config.banks,
     "tags": lambda config: 1 << tag_width(config),
     "lanes": lambda config: config.drain_width,
+    "drain_classes": lambda config: config.drain_classes,
     "quarter_rows": lambda config: config.quarter_rows,
     "skip_weights": lambda config: config.skip_zero_weights,
     "skip_activations": lambda config: config.skip_zero_activations,

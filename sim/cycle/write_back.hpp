@@ -51,25 +51,37 @@ class WriteBack {
 
   private:
     void arrive(int32_t t, const Step& step) {
-        const auto& in = layer.in;
-        for (int lane = 0; lane < c.lanes; ++lane) {
-            const RowLane& row = in.row_lanes[int64_t(step.entry) * c.lanes + lane];
-            if (!row.enable || row.cluster >= c.clusters) continue;
-            Window window = step.window;
-            if (row.merge) window.fresh_x = 0;
-            // Where that is so, a zero changes nothing where it would be merged.
-            if (in.outputs && !layer.fields.visits_zeros) {
-                const int64_t pixels = int64_t(layer.fields.height) * layer.fields.width;
-                const Lanes word = in.outputs[
-                    (row.cluster * pixels + step.pixel) * in.output_words + row.value];
-                if (!(word >> row.lane & 1)) {
-                    if (!window.fresh_x || !window.fresh_y) continue;
-                    window.count_x = window.fresh_x;
-                    window.count_y = window.fresh_y;
-                }
+        const RowLane* rows = layer.in.row_lanes + int64_t(step.entry) * c.lanes;
+        for (int first = 0; first < c.drain_classes; ++first) {
+            int cluster = c.clusters;
+            Lanes lanes = 0;
+            bool nothing = true;
+            for (int lane = first; lane < c.lanes; lane += c.drain_classes) {
+                const RowLane& row = rows[lane];
+                if (!row.enable || row.cluster >= c.clusters) continue;
+                cluster = row.cluster;
+                lanes |= Lanes(1) << row.lane;
+                nothing &= changes_nothing(row, step);
             }
-            slices[row.cluster].merge.offer(t, step.address + row.word, row.lane, window);
+            if (cluster == c.clusters) continue;
+            Window window = step.window;
+            if (rows[first].merge) window.fresh_x = 0;
+            if (nothing) {
+                if (!window.fresh_x || !window.fresh_y) continue;
+                window.count_x = window.fresh_x;
+                window.count_y = window.fresh_y;
+            }
+            slices[cluster].merge.offer(t, step.address + rows[first].word, lanes, window);
         }
+    }
+
+    // Whether a row's value is a zero that changes nothing where it would be merged.
+    bool changes_nothing(const RowLane& row, const Step& step) const {
+        const auto& in = layer.in;
+        if (!in.outputs || layer.fields.visits_zeros) return false;
+        const int64_t pixels = int64_t(layer.fields.height) * layer.fields.width;
+        const Lanes word = in.outputs[(row.cluster * pixels + step.pixel) * in.output_words + row.value];
+        return !(word >> row.lane & 1);
     }
 
     Layer& layer;

@@ -21,8 +21,7 @@ def write_back(address, value, lane=0, merge=False):
     fresh = int(not merge)
     return {
         "valid": 1,
-        "lane": lane,
-        "value": value,
+        "values": [{"lane": lane, "value": value}],
         "nothing": int(not value),
         "window": {
             "address": address,

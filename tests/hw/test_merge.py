@@ -39,18 +39,23 @@ WRITE = MERGE_WRITE_LATENCY
 
 
 def name_of(config):
-    return f"S{config.scan_width}{'-sums' * config.write_back_sums}"
+    several = f"-{config.slice_values}" * (config.slice_values > 1)
+    return f"S{config.scan_width}{several}{'-sums' * config.write_back_sums}"
 
 
-SUMS = [dataclasses.replace(config, write_back_sums=True) for config in CONFIGS]
+#: A slice gets two or three values at once.
+SEVERAL = [
+    Config(scan_width=4, activation_depth=40, clusters=2, elements=4, drain_width=4),
+    Config(scan_width=3, activation_depth=90, clusters=1, elements=3, drain_width=3),
+]
+SUMS = [dataclasses.replace(config, write_back_sums=True) for config in [*CONFIGS, *SEVERAL]]
 
 
 def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0):
     """``count`` and ``fresh`` are (rows, columns)."""
     return {
         "valid": 1,
-        "lane": lane,
-        "value": value,
+        "values": [{"lane": lane, "value": value}],
         "signed": signed,
         "nothing": int(not value and not signed),
         "window": {
@@ -61,6 +66,16 @@ def write_back(address, value, lane=0, *, count=(1, 1), fresh=(1, 1), signed=0):
             "fresh_x": fresh[1],
         },
     }
+
+
+def several(operation, values):
+    """The same with other values: (lane, value) of each, or None where there is none."""
+    filled = [
+        {"there": 0} if one is None else {"there": 1, "lane": one[0], "value": one[1]}
+        for one in values
+    ]
+    nothing = not operation["signed"] and not any(one and one[1] for one in values)
+    return operation | {"values": filled, "nothing": int(nothing)}
 
 
 @dataclass
@@ -97,18 +112,21 @@ class Model:
         self.was_full = False
 
     def visits(self, operation):
-        """(address, lane, fresh, value, signed) of every pixel that is visited, in order."""
-        window, value, signed = operation["window"], operation["value"], operation["signed"]
+        """(address, lanes, fresh, values, signed) of every pixel that is visited, in order."""
+        window, signed = operation["window"], operation["signed"]
+        there = [one for one in operation["values"] if one.get("there", 1)]
+        lanes = tuple(one["lane"] for one in there)
+        values = tuple(one["value"] for one in there)
         for y in range(window["count_y"]):
             for x in range(window["count_x"]):
                 fresh = y < window["fresh_y"] and x < window["fresh_x"]
-                if fresh or value or signed:
+                if fresh or any(values) or signed:
                     yield (
                         window["address"] - y * self.steps[0] - x * self.steps[1]
                         & address_mask(self.config),
-                        operation["lane"],
+                        lanes,
                         fresh,
-                        value,
+                        values,
                         signed,
                     )
 
@@ -129,10 +147,10 @@ class Model:
             int(not self.queue and self.shown is None and visit is None and not any(self.recent))
         )
         if visit is not None:
-            address, lane, fresh, value, signed = visit
+            address, lanes, fresh, values, signed = visit
             written = self.recent[0]
             if not fresh and (
-                (address, lane) in self.recent
+                any(one and one[0] == address and {*one[1]} & {*lanes} for one in self.recent)
                 or (written and (self.config.memory_ports == 1 or written[0] == address))
             ):
                 self.waits += 1
@@ -141,14 +159,16 @@ class Model:
                 self.hand = None
                 if not fresh:
                     seen.reads.append((self.cycle, address))
-                    old = seen.memory[address][lane]
-                    bigger = max(
-                        old, value, key=lambda code: to_signed(code, 8) if signed else code
-                    )
-                    self.kept += bigger == old != value
-                    value = bigger
-                seen.memory[address][lane] = value
-                seen.writes.append((self.cycle + WRITE, address, lane))
+                for lane, value in sorted(zip(lanes, values, strict=True)):
+                    if not fresh:
+                        old = seen.memory[address][lane]
+                        bigger = max(
+                            old, value, key=lambda code: to_signed(code, 8) if signed else code
+                        )
+                        self.kept += bigger == old != value
+                        value = bigger
+                    seen.memory[address][lane] = value
+                    seen.writes.append((self.cycle + WRITE, address, lane))
         self.recent.append(visit and visit[:2])
         if direct and self.hand is None:
             self.show()
@@ -182,12 +202,10 @@ def run(config, operations, steps=(0, 0)):
                 address = ctx.get(merge.read_address)
                 seen.reads.append((cycle, address))
                 data[-1] = sum(value << 8 * lane for lane, value in enumerate(seen.memory[address]))
-            mask = ctx.get(merge.write_mask)
-            if mask:
-                assert mask.bit_count() == 1
-                place = ctx.get(merge.write_address), mask.bit_length() - 1
-                seen.writes.append((cycle, *place))
-                seen.memory[place[0]][place[1]] = ctx.get(merge.write_data)
+            address, word = ctx.get(merge.write_address), ctx.get(merge.write_data)
+            for lane in lanes_of(ctx.get(merge.write_mask)):
+                seen.writes.append((cycle, address, lane))
+                seen.memory[address][lane] = code_of(word >> 8 * lane)
             seen.full.append(ctx.get(merge.full))
             seen.idle.append(ctx.get(merge.idle))
             await ctx.tick()
@@ -215,10 +233,9 @@ def added(config, operations, start, *, stored_signed):
                 reads.append(cycle)
                 word = memory[ctx.get(merge.read_address)]
                 data[-1] = sum(code << 8 * lane for lane, code in enumerate(word))
-            mask = ctx.get(merge.write_mask)
-            if mask:
-                word = memory[ctx.get(merge.write_address)]
-                word[mask.bit_length() - 1] = ctx.get(merge.write_data)
+            word = ctx.get(merge.write_data)
+            for lane in lanes_of(ctx.get(merge.write_mask)):
+                memory[ctx.get(merge.write_address)][lane] = code_of(word >> 8 * lane)
             await ctx.tick()
         assert ctx.get(merge.idle)
 
@@ -233,6 +250,10 @@ def addition(address, value, lane=0, *, signed=0):
 
 def code_of(number):
     return number & 0xFF
+
+
+def lanes_of(mask):
+    return [lane for lane in range(mask.bit_length()) if mask >> lane & 1]
 
 
 @pytest.mark.parametrize("stored_signed", [0, 1])
@@ -273,9 +294,16 @@ def test_sums_in_flight(config, stages, ports):
             operations.append(None)
             continue
         address, lane = int(rng.integers(words)), int(rng.integers(lanes))
-        value = int(rng.integers(-256, 256))
-        operations.append(addition(address, value, lane))
-        expected[address][lane] = min(max(expected[address][lane] + value, 0), 255)
+        values = [(lane, int(rng.integers(-256, 256)))]
+        operations.append(addition(address, values[0][1], lane))
+        if config.slice_values > 1:
+            other = (lane + 1) % config.scan_width
+            values.append((other, int(rng.integers(-256, 256))))
+            filled = [(lane, value & 0x1FF) for lane, value in values]
+            filled += [None] * (config.slice_values - 2)
+            operations[-1] = several(operations[-1], filled) | {"nothing": 0}
+        for lane, value in values:
+            expected[address][lane] = min(max(expected[address][lane] + value, 0), 255)
         waiting += MERGE_LATENCY + 1
     operations += [None] * 8 * merge_places(config)
     assert added(config, operations, start, stored_signed=0)[0] == expected
@@ -304,7 +332,20 @@ def check(config, model, operations, steps=(0, 0)):
     return found
 
 
-@pytest.mark.parametrize("config", [*CONFIGS, SUMS[1]], ids=name_of)
+def drawn_values(rng, config):
+    """A value or none for each, at least one, of different lanes."""
+    count = config.slice_values
+    lanes = rng.permutation(config.scan_width)[:count].tolist()
+    values = (rng.integers(0, 256, count) * (rng.random(count) < 0.6)).tolist()
+    there = rng.random(count) < 0.7
+    there[rng.integers(count)] = True
+    return [
+        (lane, value) if one else None
+        for lane, value, one in zip(lanes, values, there, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, *SEVERAL, SUMS[1]], ids=name_of)
 @pytest.mark.parametrize("is_signed", [0, 1])
 @pytest.mark.parametrize("busy", [0.1, 0.9])
 def test_random(config, is_signed, busy):
@@ -328,6 +369,8 @@ def test_random(config, is_signed, busy):
                 fresh=(number(0, count[0]), number(0, count[1])),
                 signed=is_signed,
             )
+            if config.slice_values > 1:
+                operation = several(operation, drawn_values(rng, config))
             if len(model.queue) == merge_places(config):
                 operation["valid"] = 0
         operations.append(operation)
@@ -508,6 +551,6 @@ def test_latency():
 
 
 @pytest.mark.compiles
-@pytest.mark.parametrize("config", [*CONFIGS, *SUMS], ids=name_of)
+@pytest.mark.parametrize("config", [*CONFIGS, *SEVERAL, *SUMS], ids=name_of)
 def test_verilog(config, tmp_path):
     lint(Merge(config), "merge", tmp_path)

@@ -359,6 +359,13 @@ def features(case: Case) -> set[str]:
         "sets": config.sets > 1,
         "one set": config.sets == 1,
         "drain lanes": config.drain_width > 1,
+        "several values of a slice at once": config.slice_values > 1,
+        "several values of a slice at once, merged": config.slice_values > 1
+        and any(layer.pool is not None for layer in network.layers),
+        "several values of a slice at once, added": config.slice_values > 1
+        and any(layer.addend is not None for layer in network.layers),
+        "several values of a slice at once, blocks of pixels": config.slice_values > 1
+        and any(layer.blocks is not None for layer in network.layers),
         f"{config.banks} banks": True,
         f"{'one memory port' if config.memory_ports == 1 else 'two memory ports'}, "
         f"{config.register_stages} stages": True,

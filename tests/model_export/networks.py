@@ -176,10 +176,25 @@ def random_config(rng, **fixed):
         values.setdefault("write_back_sums", bool(own.integers(2)))
         places = int(own.spawn(1)[0].choice([1, 2, 3, 5, 16]))
         values.setdefault("group_places", places if values["job_places"] else 1)
+        values |= _several_to_a_slice(own.spawn(1)[0], values, fixed)
         try:
             return Config(**values)
         except ConfigError:
             continue
+
+
+def _several_to_a_slice(rng, values, fixed):
+    """A ``drain_width`` of several times the clusters, by chance, and what goes with it."""
+    if rng.random() < 0.7 or {"drain_width", "clusters", "elements", "scan_width"} & fixed.keys():
+        return {}
+    clusters, each = int(rng.integers(1, 5)), int(rng.choice([2, 2, 3, 4]))
+    return {
+        "clusters": clusters,
+        "drain_width": clusters * each,
+        "elements": clusters * each * int(rng.integers(1, 3)),
+        "scan_width": max(values["scan_width"], each),
+        "shared_results": False,
+    }
 
 
 def compile_network(network, config, densities=None, *, tight=False) -> MemoryImage:

@@ -30,7 +30,7 @@ def test_every_pixel_once(seed):
     ][seed % 4]
     config, channel, element, _ = drawn(seed, blocks, 6)
     slices = channel % config.clusters
-    accumulator = spread_rows(channel, element, config)
+    accumulator = spread_rows(channel, element, config.elements)
     for index in range(config.elements):  # accumulators from 0 on, in every element
         own = np.sort(accumulator[element == index])
         np.testing.assert_array_equal(own, np.arange(len(own)))
@@ -53,7 +53,7 @@ def test_every_pixel_once(seed):
 def test_rows_of_a_channel_are_far_from_one_another():
     blocks = Blocks((2, 2), 4, 4, (2, 2))
     config, channel, element, _ = drawn(1, blocks, 32)
-    step = spread_rows(channel, element, config) * config.blocks + element // config.drain_width
+    step = spread_rows(channel, element, config.elements) * config.blocks + element // config.drain_width
     near = [
         b - a
         for one in np.unique(channel)
@@ -68,7 +68,7 @@ def test_words_alternate():
     blocks = Blocks((2, 2), 8, 8)
     config, channel, element, _ = drawn(2, blocks, 32)
     slices = channel % config.clusters
-    step = spread_rows(channel, element, config) * config.blocks + element // config.drain_width
+    step = spread_rows(channel, element, config.elements) * config.blocks + element // config.drain_width
     rows = rows_of_pixels(blocks, channel, slices, step)
     same = total = 0
     for one in range(config.clusters):

@@ -131,8 +131,16 @@ def test_invariants_on_random_networks():
                 assert tile.rows_used <= config.rows and tile.element.max() < config.elements
                 if not item.final:
                     cluster = placement.layouts[item.output].cluster[tile.rows]
-                    width = config.drain_width
+                    width = config.drain_classes
                     assert np.array_equal(cluster % width, tile.element % width)
+                    words = placement.layouts[item.output].word[tile.rows]
+                    steps: dict[tuple[int, ...], set[int]] = {}
+                    block = tile.element // config.drain_width
+                    for key, word in zip(
+                        zip(tile.accumulator, block, cluster, strict=True), words, strict=True
+                    ):
+                        steps.setdefault(key, set()).add(int(word))
+                    assert all(len(own) == 1 for own in steps.values())
             for tile in tiles:
                 for part in tile.groups:
                     word, words, lanes = placement.read_range(part, config)
