@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tritforge.flows.densities import activation_densities
+from tritforge.flows.densities import activity
 from tritforge.hw.config import Config
 from tritforge.model_export.alexnet.network import alexnet
 from tritforge.model_export.alexnet.photographs import calibration_images, sample_photographs
@@ -48,4 +48,4 @@ def prepare(config: Config) -> Prepared:
         name: values[0]
         for name, values in GoldenModel(network).run_all(codes, unpooled=True).items()
     }
-    return Prepared(network, activation_densities(network, images), tensors, provenance)
+    return Prepared(network, activity(network, images).densities, tensors, provenance)

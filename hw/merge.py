@@ -62,8 +62,8 @@ class _Hazards:
 
 
 class Merge(wiring.Component):
-    """``memory[address][lane] = max(memory[address][lane], value)`` or plain overwriting, of the one
-    or several lanes of a write-back.
+    """``memory[address][lane] = max(memory[address][lane], value)`` or plain overwriting, for each
+    of the values of a write-back.
 
     ::
 
@@ -271,7 +271,10 @@ class Merge(wiring.Component):
                     some & (contents.address == at)
                     for some, (_, contents) in zip(under_way, stages, strict=True)
                 ),
-                Cat(_meet(contents["values"], head["values"]) for _, contents in stages[:-1]),
+                Cat(
+                    _meet(contents["values"], head["values"], config.slice_values)
+                    for _, contents in stages[:-1]
+                ),
             )
             m.d.sync += [
                 pending.eq(pixels.move),
@@ -294,7 +297,8 @@ class Merge(wiring.Component):
         lanes = range(self.config.scan_width)
         words = [self.read_data.word_select(lane, ACTIVATION_WIDTH) for lane in lanes]
         masks, written = [], []
-        for number, one in enumerate(done["values"]):
+        for number in range(self.config.slice_values):
+            one = done["values"][number]
             here = valid if self.config.slice_values == 1 else valid & one.there
             masks.append(Signal(self.config.scan_width, name=f"mask_{number}"))
             written.append(Signal(ACTIVATION_WIDTH, name=f"written_{number}"))
@@ -333,14 +337,12 @@ class Merge(wiring.Component):
         return clamped
 
 
-def _meet(some: data.View, others: data.View) -> Value:
-    """Whether two write-backs have a lane in common."""
-    single = some.shape().length == 1
-    return Cat(
-        (one.lane == other.lane) if single else (one.there & other.there & (one.lane == other.lane))
-        for one in some
-        for other in others
-    ).any()
+def _meet(some: data.View, others: data.View, count: int) -> Value:
+    """Whether two write-backs of ``count`` values have a lane in common."""
+    pairs = [(some[one], others[other]) for one in range(count) for other in range(count)]
+    if count == 1:
+        return Cat(one.lane == other.lane for one, other in pairs)
+    return Cat(one.there & other.there & (one.lane == other.lane) for one, other in pairs).any()
 
 
 def _chosen(lane: int, masks: list[Signal], written: list[Signal]) -> Value:

@@ -399,7 +399,6 @@ class Interpreter:
         codes: NDArray[np.int64],
         counters: dict[str, int],
     ) -> None:
-        config = self.config
         on, visit = self._visits(table)
         places = (table.cluster[on], table.word[on], table.lane[on])
         if layer.get("add"):

@@ -58,7 +58,12 @@ CAUSES: Mapping[str, Cause] = {
         lambda config: "multipliers in the configuration",
     ),
     "residual sums": Cause(
-        "residual sums", lambda config: "sums that are added where a conv is written back"
+        "residual sums",
+        lambda config: (
+            "sums that are added where a conv is written back"
+            if config.write_back_sums
+            else "write_back_sums in the configuration"
+        ),
     ),
     "norms": Cause(
         "norms and copies that no conv takes in",

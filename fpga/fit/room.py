@@ -176,7 +176,8 @@ def _reduced(
             fewer = max(least, 1 << max(0, math.ceil(math.log2(words / ratio)) - 1))
             return changed(config, {depth: min(fewer, words - 1)})
     lanes = config.drain_width
-    for field, step in (("elements", lanes), ("clusters", lanes), ("sets", 1), ("rows", 1)):
+    steps = {"elements": lanes, "clusters": config.drain_classes, "sets": 1, "rows": 1}
+    for field, step in steps.items():
         value = getattr(config, field)
         if value > step:
             fewer = max(step, int(value / ratio) // step * step)

@@ -275,7 +275,7 @@ class Search:
             {"banks": 2 * config.banks},
             {"elements": config.elements + more},
             {"scan_width": 2 * config.scan_width},
-            {"clusters": config.clusters + config.drain_width},
+            {"clusters": config.clusters + config.drain_classes},
             {"drain_width": 2 * config.drain_width},
             {"queue_depth": 2 * config.queue_depth, "banks": 2 * config.banks},
         ]

@@ -31,8 +31,16 @@ from tritforge.hw.config import Config
 from tritforge.model_export.errors import ExportError
 from tritforge.model_export.in_place import places
 from tritforge.model_export.memory.balance import deal
-from tritforge.model_export.memory.drain_order import rows_of_pixels, spread_rows
-from tritforge.model_export.network import Layer, Network
+from tritforge.model_export.memory.tiles import (
+    Block,
+    Interval,
+    Tile,
+    TileGroup,
+    block_trits,
+    make_tiles,
+    relative,
+)
+from tritforge.model_export.network import ColumnGroup, Layer, Network
 
 __all__ = [
     "Block",
@@ -46,7 +54,8 @@ __all__ = [
     "place_layer",
 ]
 
-Interval = tuple[int, int]
+#: How much an even load in every window counts, beside an even load on average.
+_WINDOWS_SHARE = 0.5
 #: Trits that are counted at a time, so that intermediate arrays stay small.
 _PIECE = 1 << 20
 
@@ -84,52 +93,6 @@ class Layout:
             if channels[0] <= segment.start and segment.stop <= channels[1]
         ]
         return inside[0].first, inside[-1].first + inside[-1].lanes
-
-
-@dataclass(frozen=True)
-class Block:
-    """A rectangle of trits of column group ``group`` of the layer; the rest is zero."""
-
-    group: int
-    rows: Interval
-    channels: Interval  # channels of the source tensor
-
-
-@dataclass(eq=False)
-class TileGroup:
-    """One column group of a super-group: trits of ``blocks`` over channels [start, stop).
-
-    Geometry and coefficients are those of column group ``group``, which its blocks share. Of a wide
-    group ``quarter`` says which accumulators it feeds. Channels of ``further`` tensors follow,
-    where they lie side by side.
-    """
-
-    group: int
-    source: str
-    channels: Interval
-    blocks: list[Block]
-    quarter: int | None = None
-    further: tuple[tuple[str, Interval], ...] = ()
-
-    @property
-    def parts(self) -> tuple[tuple[str, Interval], ...]:
-        """All that is read: tensors, and channels of them."""
-        return ((self.source, self.channels), *self.further)
-
-
-@dataclass(eq=False)
-class Tile:
-    """Rows computed together: layer row ``rows[i]`` is ``accumulator[i]`` of ``element[i]``."""
-
-    rows: NDArray[np.int64]
-    element: NDArray[np.int64]
-    accumulator: NDArray[np.int64]
-    groups: list[TileGroup]
-
-    @property
-    def rows_used(self) -> int:
-        """Accumulators in use per element: what a drain has to visit."""
-        return int(self.accumulator.max()) + 1
 
 
 @dataclass(eq=False)
@@ -304,20 +267,10 @@ def _tile_groups(
             result.append(tile_group)
 
     def nonzero(tile_group: TileGroup) -> bool:
-        return any(_block_trits(layer, block).any() for block in tile_group.blocks)
+        return any(block_trits(layer, block).any() for block in tile_group.blocks)
 
     kept = [tile_group for tile_group in result if nonzero(tile_group)]
     return kept or result[:1]
-
-
-def _block_trits(layer: Layer, block: Block) -> NDArray[np.int8]:
-    """(rows, channels, kh, kw) of a block."""
-    group = layer.groups[block.group]
-    row, channel = group.rows[0], group.channels[0]
-    return group.trits[
-        block.rows[0] - row : block.rows[1] - row,
-        block.channels[0] - channel : block.channels[1] - channel,
-    ]
 
 
 def _super_groups(layer: Layer, config: Config) -> list[_SuperGroup]:
@@ -351,9 +304,10 @@ def _layout(
     ``taken`` activations of a pixel's are others'. Segments start a new word, or, where ``starts``
     are given, those that start at one of these channels.
 
-    ``weights`` (channels,) is what a channel costs the clusters that read it; ``work`` (channels,
-    clusters) what the row that computes it costs the elements of each cluster, which share rows
-    by the cluster that they go to. ``blocks`` are the producer's super-groups.
+    ``weights`` (channels, 1 + windows) is what a channel costs the clusters that read it, on
+    average and in each of some windows of calibration images; ``work`` (channels, clusters) what
+    the row that computes it costs the elements of each cluster, which share rows by the cluster
+    that they go to. ``blocks`` are the producer's super-groups.
     """
     clusters, lanes, classes = config.clusters, config.scan_width, config.drain_classes
     cuts = sorted({0, channels}.union(*({start, stop} for start, stop in reads)))
@@ -369,8 +323,9 @@ def _layout(
         if starts is None or start in starts:
             position = -(-position // lanes) * lanes
         count = [0] * clusters
-        load = np.zeros((clusters, 1))
-        part = _relative(weights[start:stop, None]) * np.sqrt(max(1, work.shape[1]))
+        load = np.zeros((clusters, weights.shape[1]))
+        part = relative(weights[start:stop]) * np.sqrt(max(1, work.shape[1]))
+        part[:, 1:] *= _WINDOWS_SHARE / np.sqrt(max(1, weights.shape[1] - 1))
         for block in blocks:
             first, last = max(start, block[0]), min(stop, block[1])
             if first >= last:
@@ -391,13 +346,13 @@ def _layout(
             both = np.concatenate(
                 [
                     part[first - start : last - start],
-                    _relative(work[rows])[first - block[0] : last - block[0]],
+                    relative(work[rows])[first - block[0] : last - block[0]],
                 ],
                 axis=1,
             )
             held = np.concatenate([load, block_load[block]], axis=1)
             cluster[first:last] = deal(both, room, held)
-            load, block_load[block] = held[:, :1], held[:, 1:]
+            load, block_load[block] = np.split(held, [weights.shape[1]], axis=1)
         for index in range(clusters):
             own = start + np.flatnonzero(cluster[start:stop] == index)
             number = position + np.arange(len(own))
@@ -415,12 +370,6 @@ def _common_blocks(some: list[Interval], others: list[Interval]) -> list[Interva
     return list(itertools.pairwise(cuts))
 
 
-def _relative(items: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Items (items, dimensions) as shares of each dimension's mean; 0 where it is empty."""
-    mean = items.mean(axis=0, keepdims=True) if len(items) else np.ones((1, items.shape[1]))
-    return np.divide(items, mean, out=np.zeros_like(items), where=mean > 0)
-
-
 def _nonzero(trits: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Nonzero trits of (rows, channels, kh, kw) by row and channel, a stretch of rows at a time:
     (first row, (rows, channels) counts). Exact: a count is no more than the positions."""
@@ -436,7 +385,7 @@ def _nonzero(trits: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.float32]
 def nonzero_trits(layer: Layer, block: Block) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Nonzero trits of a block by row and channel, a stretch of rows at a time: (first row of the
     block, (rows, channels) counts)."""
-    return _nonzero(_block_trits(layer, block))
+    return _nonzero(block_trits(layer, block))
 
 
 def _row_work(
@@ -465,249 +414,6 @@ def _row_work(
                 for first, nonzero in nonzero_trits(layer, block):
                     rows[first : first + len(nonzero)] += nonzero @ share
     return work
-
-
-@dataclass(eq=False)
-class _Steps:
-    """Rows that are drained in one step and go to one slice: what is dealt to tiles and, a row
-    each, to elements side by side. There is one row in each unless slices get several activations
-    at once; then those of a step go to one word, and are of one pixel of a block.
-
-    ``members`` is (steps, values): rows of the super-group, -1 for none; ``channel`` (steps,)
-    numbers the channels, or bundles of channels, that the steps are of.
-    """
-
-    members: NDArray[np.int64]
-    channel: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    work: NDArray[np.float64]  # (steps, clusters)
-
-
-def _steps(
-    layer: Layer,
-    slices: NDArray[np.int64],
-    words: NDArray[np.int64],
-    work: NDArray[np.float64],
-    config: Config,
-) -> _Steps:
-    """Rows by what they are drained with, those of a word with others that are as much work."""
-    pixels, values = layer.block_pixels, 1 if layer.final else config.slice_values
-    classes = slices % (1 if layer.final else config.drain_classes)
-    if values == 1:
-        rows = np.arange(len(slices))
-        return _Steps(rows[:, None], rows // pixels, classes, work)
-    each = work.reshape(-1, pixels, work.shape[1]).sum(axis=(1, 2))
-    by_word = np.lexsort((-each, words[::pixels], slices[::pixels]))
-    bundles: list[list[int]] = []
-    for one in by_word.tolist():
-        last = bundles[-1] if bundles else []
-        alike = last and (slices[one * pixels], words[one * pixels]) == (
-            slices[last[0] * pixels],
-            words[last[0] * pixels],
-        )
-        if alike and len(last) < values:
-            last.append(one)
-        else:
-            bundles.append([one])
-    members = np.full((len(bundles), pixels, values), -1)
-    for number, channels in enumerate(bundles):
-        first = np.array(channels) * pixels
-        members[number, :, : len(channels)] = np.arange(pixels)[:, None] + first
-    members = members.reshape(-1, values)
-    padded = np.concatenate([work, np.zeros((1, work.shape[1]))])
-    return _Steps(
-        members,
-        np.repeat(np.arange(len(bundles)), pixels),
-        classes[members[:, 0]],
-        padded[members].sum(axis=1),
-    )
-
-
-def _tiles(
-    layer: Layer,
-    part: _SuperGroup,
-    slices: NDArray[np.int64],
-    words: NDArray[np.int64],
-    work: NDArray[np.float64],
-    config: Config,
-) -> list[Tile]:
-    """Tiles of one super-group; a row that goes to slice c may go to elements p with p % C ==
-    c % C for C ``drain_classes``, of the last layer to any."""
-    pixels = layer.block_pixels
-    class_count = 1 if layer.final else config.drain_classes
-    steps = _steps(layer, slices, words, work, config)
-    relative = _relative(steps.work)
-    # Elements side by side, that a step has a row of each, are one here.
-    elements = config.elements // steps.members.shape[1]
-    per_class = elements // class_count
-    count = len(steps.members)
-    most = int(np.bincount(steps.classes, minlength=class_count).max())
-    tile_count = max(-(-count // (elements * config.rows)), -(-most // (per_class * config.rows)))
-    if tile_count > 1 and pixels > 1:
-        tile_of = _channel_tiles(layer, steps, relative, class_count, per_class, config)
-        tile_count = int(tile_of.max()) + 1
-        place = np.zeros(count, np.int64)
-        for number in range(tile_count):
-            own = np.flatnonzero(tile_of == number)
-            _, place[own] = _deal_rows(steps.classes[own], class_count, relative[own], 1, elements)
-    else:
-        tile_of, place = _deal_rows(steps.classes, class_count, relative, tile_count, elements)
-    wide = any(layer.groups[group.group].wide for group in part.groups)
-    tiles = []
-    for number in range(tile_count):
-        own = np.flatnonzero(tile_of == number)
-        accumulator = _accumulators(layer, steps, own, place[own], wide, elements)
-        members = steps.members[own]
-        if layer.blocks is not None:
-            beside = config.drain_width if layer.final else class_count
-            step = accumulator * config.blocks + place[own] // beside
-            ordered = rows_of_pixels(
-                layer.blocks, steps.channel[own], slices[members[:, 0]], step
-            )
-            pixel = ordered[:, None] % pixels
-            members = np.where(members < 0, -1, members - members % pixels + pixel)
-        tile = _side_by_side(
-            part, members, place[own], accumulator, class_count, _relative(work), config
-        )
-        if wide:
-            tile.groups = list(_quartered(layer, tile, config)) or [
-                replace(part.groups[0], blocks=[], quarter=0)
-            ]
-        tiles.append(tile)
-    return tiles
-
-
-def _accumulators(
-    layer: Layer,
-    steps: _Steps,
-    own: NDArray[np.int64],
-    place: NDArray[np.int64],
-    wide: bool,
-    elements: int,
-) -> NDArray[np.int64]:
-    """Accumulator of each of a tile's steps; of those with wide columns by falling work, so that
-    those of one accumulator are alike."""
-    merges = layer.blocks is not None and (layer.addend is not None or layer.blocks.pool != (1, 1))
-    if merges and not wide:
-        return spread_rows(steps.channel[own], place, elements)
-    work = steps.work[own].sum(axis=1)
-    accumulator = np.zeros(len(own), np.int64)
-    for index in np.unique(place):
-        mine = np.flatnonzero(place == index)
-        order = np.argsort(-work[mine], kind="stable") if wide else slice(None)
-        accumulator[mine[order]] = np.arange(len(mine))
-    return accumulator
-
-
-def _side_by_side(
-    part: _SuperGroup,
-    members: NDArray[np.int64],
-    place: NDArray[np.int64],
-    accumulator: NDArray[np.int64],
-    class_count: int,
-    work: NDArray[np.float64],
-    config: Config,
-) -> Tile:
-    """A tile of steps: their rows go to elements side by side, so that those are even."""
-    count, values = members.shape
-    if values == 1:
-        return Tile(part.rows[0] + members[:, 0], place, accumulator, part.groups)
-    load = np.zeros((config.elements, work.shape[1]))
-    element = np.zeros((count, values), np.int64)
-    total = np.where(members < 0, 0, work.sum(axis=1)[members]).sum(axis=1)
-    block, which = place // class_count, place % class_count
-    for number in np.argsort(-total, kind="stable").tolist():
-        rows = members[number][members[number] >= 0]
-        beside = (block[number] * values + np.arange(values)) * class_count + which[number]
-        held = load[beside]
-        chosen = deal(work[rows], [1] * values, held)
-        load[beside] = held
-        element[number, : len(rows)] = beside[chosen]
-    there = members >= 0
-    return Tile(
-        part.rows[0] + members[there],
-        element[there],
-        np.broadcast_to(accumulator[:, None], members.shape)[there],
-        part.groups,
-    )
-
-
-def _deal_rows(
-    classes: NDArray[np.int64],
-    class_count: int,
-    work: NDArray[np.float64],
-    tile_count: int,
-    elements: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tile and element of every row."""
-    per_class = elements // class_count
-    tile_of = np.zeros(len(classes), np.int64)
-    element = np.zeros(len(classes), np.int64)
-    filled = np.zeros((tile_count, elements), np.int64)
-    for which in range(class_count):
-        members = np.flatnonzero(classes == which)
-        # Bins are the class's elements in every tile, in turn, so that all tiles fill evenly.
-        own = np.arange(which, elements, class_count)
-        base, extra = divmod(len(members), tile_count * per_class)
-        order = np.argsort(filled.sum(axis=1), kind="stable")
-        room = np.full((tile_count, per_class), base)
-        for index in range(extra):
-            room[order[index % tile_count], index // tile_count] += 1
-        chosen = deal(work[members], room.ravel().tolist())
-        tile_of[members] = chosen // per_class
-        element[members] = own[chosen % per_class]
-        filled[:, own] += room
-    return tile_of, element
-
-
-def _channel_tiles(
-    layer: Layer,
-    steps: _Steps,
-    work: NDArray[np.float64],
-    class_count: int,
-    per_class: int,
-    config: Config,
-) -> NDArray[np.int64]:
-    """Tile of every step of a layer in blocks: those of a channel are in one, so that a pass that
-    computes some tiles writes whole channels."""
-    pixels = layer.block_pixels
-    channels = steps.classes[::pixels]
-    each = work.reshape(len(channels), pixels, -1).sum(axis=1)
-    room = per_class * config.rows // pixels  # channels of a class in a tile
-    if not room:
-        raise ExportError(
-            f"layer {layer.name} is to compute {pixels} pixels at a time; configuration "
-            f"{config.name} has {per_class * config.rows} accumulators for a channel"
-        )
-    most = int(np.bincount(channels, minlength=class_count).max())
-    count = -(-most // room)
-    tile_of = np.zeros(len(channels), np.int64)
-    for which in range(class_count):
-        members = np.flatnonzero(channels == which)
-        shares = [len(part) for part in np.array_split(members, count)]
-        tile_of[members] = deal(each[members], shares)
-    return np.repeat(tile_of, pixels)
-
-
-def _quartered(layer: Layer, tile: Tile, config: Config) -> Iterator[TileGroup]:
-    """The groups of a tile, wide ones once for each quarter of its accumulators that they feed."""
-    if not config.multipliers:
-        raise ExportError(
-            f"layer {layer.name} has columns of 8-bit weights, and configuration {config.name} has "
-            f"no multipliers"
-        )
-    quarter = tile.accumulator // config.quarter_rows
-    for group in tile.groups:
-        if not layer.groups[group.group].wide:
-            yield group
-            continue
-        fed: set[int] = set()
-        for block in group.blocks:
-            here = (tile.rows >= block.rows[0]) & (tile.rows < block.rows[1])
-            weights = _block_trits(layer, block)[tile.rows[here] - block.rows[0]]
-            fed |= set(quarter[here][weights.any(axis=(1, 2, 3))].tolist())
-        for number in sorted(fed):
-            yield replace(group, quarter=number)
 
 
 # ----- tensors that are read as one: a concatenation lies in one place, its parts side by side
@@ -859,11 +565,42 @@ def _checked_densities(
     return checked
 
 
+def _targets(
+    layer: Layer, rows: Interval, layouts: Mapping[str, Layout]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Slices and words that rows go to; 0 for those of the last layer."""
+    if layer.final:
+        nowhere = np.zeros(rows[1] - rows[0], np.int64)
+        return nowhere, nowhere
+    target, own = layouts[layer.output], slice(*rows)
+    slices = np.repeat(target.cluster, layer.block_pixels)[own]
+    return slices, np.repeat(target.word, layer.block_pixels)[own]
+
+
+def _activity(
+    density: Mapping[str, NDArray[np.float64]], windows: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """Densities of channels on average and in windows, (channels, 1 + windows)."""
+    return {
+        name: np.column_stack([values, windows[name]]) if name in windows else values[:, None]
+        for name, values in density.items()
+    }
+
+
+def _trits_of_channels(group: ColumnGroup) -> NDArray[np.float64]:
+    """Additions (channels,) that an activation takes, all rows and positions together."""
+    nonzero = np.zeros(group.trits.shape[1])
+    for _, counts in _nonzero(group.trits):
+        nonzero += counts.sum(axis=0)
+    return nonzero * (group.kernel[0] * group.kernel[1] if group.shared else 1)
+
+
 def place(
     network: Network,
     config: Config,
     densities: Mapping[str, NDArray[np.float64]] | None = None,
     *,
+    windows: Mapping[str, NDArray[np.float64]] | None = None,
     side_by_side: bool = True,
     given: Collection[str] = (),
 ) -> Placement:
@@ -877,6 +614,9 @@ def place(
         The accelerator.
     densities : dict, optional
         Fraction of nonzero activations per channel, by tensor name; 1 where missing.
+    windows : dict, optional
+        The same in windows of calibration images, (channels, windows), of any tensors but the
+        input: clusters that are even on average need not be so at a pixel.
     side_by_side : bool
         Whether tensors that are read as one may lie in one place, which they all keep as long as
         one of them is needed.
@@ -890,8 +630,9 @@ def place(
         one writes.
     """
     density = _checked_densities(network, densities or {})
+    activity = _activity(density, windows or {})
     reads: dict[str, set[Interval]] = {name: set() for name in network.tensors}
-    channel_weights = {name: np.zeros(tensor.channels) for name, tensor in network.tensors.items()}
+    channel_weights = {name: np.zeros_like(values) for name, values in activity.items()}
     blocks = {name: [(0, tensor.channels)] for name, tensor in network.tensors.items()}
     parts: dict[str, list[_SuperGroup]] = {}
     for layer in network.layers:
@@ -903,13 +644,9 @@ def place(
                     f"layer {layer.name} reads tensor {group.source}, "
                     f"which network {network.name} does not have"
                 )
-            nonzero = np.zeros(group.trits.shape[1])
-            for _, counts in _nonzero(group.trits):
-                nonzero += counts.sum(axis=0)
-            if group.shared:
-                nonzero *= group.kernel[0] * group.kernel[1]
-            start, stop = group.channels
-            channel_weights[group.source][start:stop] += nonzero * density[group.source][start:stop]
+            own = slice(*group.channels)
+            cost = _trits_of_channels(group)[:, None] * activity[group.source][own]
+            channel_weights[group.source][own] += cost
         parts[layer.name] = _super_groups(layer, config)
         pixels = layer.block_pixels
         blocks[layer.output] = [
@@ -935,7 +672,7 @@ def place(
     for name, first in place_of.items():
         if name != first and {name, first} <= reads.keys():
             reads[first] |= reads[name]
-            channel_weights[first] += channel_weights[name]
+            channel_weights[first] += channel_weights[name][:, : channel_weights[first].shape[1]]
             blocks[first] = _common_blocks(blocks[first], blocks[name])
 
     layouts: dict[str, Layout] = {}
@@ -977,13 +714,10 @@ def place(
             lay_out(layer.output, work.reshape(-1, pixels, config.clusters).sum(axis=1))
         tiles[layer.name] = []
         for part in parts[layer.name]:
-            rows = slice(*part.rows)
-            slices = words = np.zeros(part.rows[1] - part.rows[0], np.int64)
-            if not layer.final:
-                target = layouts[layer.output]
-                slices = np.repeat(target.cluster, pixels)[rows]
-                words = np.repeat(target.word, pixels)[rows]
-            tiles[layer.name] += _tiles(layer, part, slices, words, work[rows], config)
+            slices, words = _targets(layer, part.rows, layouts)
+            tiles[layer.name] += make_tiles(
+                layer, part.rows[0], part.groups, slices, words, work[slice(*part.rows)], config
+            )
     first_of = {name: first for name, first in place_of.items() if name != first}
     first_of |= {name: one.tensors[0] for name, one in joined.items()}
     return Placement(layouts, tiles, first_of)

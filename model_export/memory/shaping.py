@@ -108,6 +108,7 @@ def compile_network(
     config: Config,
     densities: Densities | None = None,
     *,
+    windows: Densities | None = None,
     shaping: Shaping | None = None,
     resident: bool = False,
 ) -> CompiledNetwork:
@@ -117,6 +118,8 @@ def compile_network(
     ----------
     densities : dict, optional
         Fraction of nonzero activations per channel, by tensor name; 1 where missing.
+    windows : dict, optional
+        The same in windows of calibration images (channels, windows), of any tensors but the input.
     shaping : Shaping, optional
         What may be chosen; by default everything.
     resident : bool
@@ -135,7 +138,7 @@ def compile_network(
     while True:
         shaped = chooser.shaped()
         first = first or shaped
-        placement = place(shaped.network, config, shaped.densities)
+        placement = place(shaped.network, config, shaped.densities, windows=windows)
         try:
             memory = fit(shaped.network, placement, config, resident=True)
         except DoesNotFitError as error:
@@ -143,30 +146,32 @@ def compile_network(
                 continue
             if resident:
                 raise
-            shaped, memory = _streamed(first, chooser)
+            shaped, memory = _streamed(first, chooser, windows)
         layers = [
             dataclasses.replace(one, note=shaped.notes.get(one.name, "")) for one in memory.layers
         ]
         return CompiledNetwork(network, dataclasses.replace(memory, layers=layers))
 
 
-def _streamed(best: Shaped, chooser: "_Chooser") -> tuple[Shaped, MemoryImage]:
+def _streamed(
+    best: Shaped, chooser: "_Chooser", windows: Densities | None
+) -> tuple[Shaped, MemoryImage]:
     """The best shape that can be streamed, or else the least one."""
     try:
-        return best, _stream(best, chooser.config)
+        return best, _stream(best, chooser.config, windows)
     except ExportError as error:
         least = chooser.least()
         try:
-            return least, _stream(least, chooser.config)
+            return least, _stream(least, chooser.config, windows)
         except ExportError:
             raise error from None
 
 
-def _stream(shaped: Shaped, config: Config) -> MemoryImage:
-    placement = place(shaped.network, config, shaped.densities)
+def _stream(shaped: Shaped, config: Config, windows: Densities | None) -> MemoryImage:
+    placement = place(shaped.network, config, shaped.densities, windows=windows)
     needed = Emitter(shaped.network, placement, config).needs()
     # What is streamed goes and comes a tensor at a time.
-    placement = place(shaped.network, config, shaped.densities, side_by_side=False)
+    placement = place(shaped.network, config, shaped.densities, windows=windows, side_by_side=False)
     return fit(shaped.network, placement, config, needed=needed)
 
 

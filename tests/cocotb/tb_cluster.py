@@ -220,7 +220,7 @@ class Monitor:
         latency = sums_latency(config)
         for cycle in range(len(steps) + latency):
             await FallingEdge(dut.clk)
-            dut.begin.value = cycle == 0
+            dut.begun.value = cycle == 0
             row, block = steps[cycle] if cycle < len(steps) else (0, 0)
             dut.command_i.value = encode(
                 drain_command(config),
@@ -255,7 +255,7 @@ async def convolutions(dut, served):
         dut,
         jobs__valid=0,
         draining=0,
-        begin=0,
+        begun=0,
         command_i=0,
         trit_write_mask=0,
         read_ready=0,

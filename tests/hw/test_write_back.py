@@ -47,7 +47,8 @@ def run(config, raw, entries=None, row=None, fresh=None, **layer):
             ctx.set(block.sums[1][0], 40 if cycle == 1 + chain_latency(config) else 0)
             for number, back in enumerate(block.write_backs):
                 if ctx.get(back.valid):
-                    found = (ctx.get(back.window.address), ctx.get(back["values"][0].lane), ctx.get(back["values"][0].value))
+                    one = back["values"][0]
+                    found = tuple(map(ctx.get, (back.window.address, one.lane, one.value)))
                     backs.append((cycle, number, *found))
                     kinds.append((ctx.get(back.signed), ctx.get(back.nothing)))
                     if fresh is not None:

@@ -27,7 +27,7 @@ from tritforge.model_export.errors import ExportError
 from tritforge.model_export.memory.emit import MemoryImage
 from tritforge.model_export.memory.placement import place
 from tritforge.model_export.memory.streaming import emit_streamed
-from tritforge.model_export.network import Network
+from tritforge.model_export.network import Layer, Network
 from tritforge.sim.cycle.decode import decode_layer
 from tritforge.sim.cycle.structs import TILES
 from tritforge.sim.records import Records
@@ -154,6 +154,10 @@ FEATURES = frozenset(
         "sets",
         "one set",
         "drain lanes",
+        "several values of a slice at once",
+        "several values of a slice at once, merged",
+        "several values of a slice at once, added",
+        "blocks of several values of a slice at once",
         "2 banks",
         "4 banks",
         "8 banks",
@@ -312,9 +316,22 @@ def _shape_features(case: Case) -> dict[str, bool]:
         ),
         "blocks of sums at write-back": any(layer.addend is not None for layer in in_blocks),
         "blocks streamed": is_streamed and bool(blocks),
+        "blocks of several values of a slice at once": bool(blocks)
+        and case.memory.config.slice_values > 1,
         "blocks of the input folded": fold is not None and fold.step is None,
         "windows of the input unfolded": fold is not None and fold.step is not None,
         "unfolded windows streamed": is_streamed and fold is not None and fold.step is not None,
+    }
+
+
+def _drain_features(config: Config, layers: list[Layer]) -> dict[str, bool]:
+    several = config.slice_values > 1
+    name = "several values of a slice at once"
+    return {
+        "drain lanes": config.drain_width > 1,
+        name: several,
+        f"{name}, merged": several and any(layer.pool is not None for layer in layers),
+        f"{name}, added": several and any(layer.addend is not None for layer in layers),
     }
 
 
@@ -358,14 +375,7 @@ def features(case: Case) -> set[str]:
         "multipliers that nothing uses": config.multipliers and not wide,
         "sets": config.sets > 1,
         "one set": config.sets == 1,
-        "drain lanes": config.drain_width > 1,
-        "several values of a slice at once": config.slice_values > 1,
-        "several values of a slice at once, merged": config.slice_values > 1
-        and any(layer.pool is not None for layer in network.layers),
-        "several values of a slice at once, added": config.slice_values > 1
-        and any(layer.addend is not None for layer in network.layers),
-        "several values of a slice at once, blocks of pixels": config.slice_values > 1
-        and any(layer.blocks is not None for layer in network.layers),
+        **_drain_features(config, network.layers),
         f"{config.banks} banks": True,
         f"{'one memory port' if config.memory_ports == 1 else 'two memory ports'}, "
         f"{config.register_stages} stages": True,

@@ -34,7 +34,7 @@ from tritforge.cost.results import (
 from tritforge.cost.technology import Technology
 from tritforge.cost.technology_file import load_technology
 from tritforge.cost.terms.term import Term
-from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
+from tritforge.flows.densities import DENSITY_SAMPLES, activity
 from tritforge.flows.inputs import array_digest, opened, read_inputs
 from tritforge.flows.simulate import report_of
 from tritforge.flows.wall_clock import WallClock
@@ -68,9 +68,9 @@ def recompiled(
         return compiled
     network = compiled.network
     samples = codes[:DENSITY_SAMPLES] * network.tensors[network.input].scale
-    densities = activation_densities(network, samples, GoldenModel(network))
+    found = activity(network, samples, GoldenModel(network))
     try:
-        return compile_network(network, config, densities)
+        return compile_network(network, config, found.densities, windows=found.windows)
     except ExportError as error:
         raise CostError(
             f"the image's network cannot be compiled for configuration {config.name} "

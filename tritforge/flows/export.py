@@ -16,7 +16,7 @@ from tritforge.common.errors import warn
 from tritforge.common.json_types import Json, JsonObject
 from tritforge.common.progress import Progress
 from tritforge.flows.arrays import StrPath, read_array
-from tritforge.flows.densities import DENSITY_SAMPLES, activation_densities
+from tritforge.flows.densities import DENSITY_SAMPLES, Activity, activity
 from tritforge.flows.estimated_verdict import estimated_verdict
 from tritforge.flows.export_checks import (
     check_count,
@@ -29,6 +29,7 @@ from tritforge.flows.layer_errors import LayerError, measure_errors
 from tritforge.flows.model_checks import CHECK_SAMPLES, Recorded, check_recorded, model_outputs
 from tritforge.hw.config import Config
 from tritforge.hw.presets import load_config
+from tritforge.model_export.compiled import CompiledNetwork
 from tritforge.model_export.copying import uninitialized
 from tritforge.model_export.errors import ExportError, ImageError
 from tritforge.model_export.formats.checkpoint import load_into
@@ -240,10 +241,8 @@ def export(
     network = made.network
     _check_options(network, digits, percentile)
     with steps.step("compile"):
-        compiled = compile_network(
-            network, chosen, made.densities, shaping=shaping, resident=resident
-        )
-        speed = estimated_verdict(compiled, made.densities)
+        compiled = _compiled(made, chosen, shaping, resident)
+        speed = estimated_verdict(compiled, made.activity.densities)
     if check:
         with steps.step("check") as step:
             step.check = check_memory(compiled, made.sample, made.expected)
@@ -347,7 +346,7 @@ class _Integers:
     give: every tensor of one sample."""
 
     network: Network
-    densities: dict[str, NDArray[np.float64]]
+    activity: Activity
     sample: NDArray[np.int64]
     expected: dict[str, NDArray[np.int64]]
     checked: int  # samples that the errors are of
@@ -383,8 +382,22 @@ def _in_integers(
         sample = quantize_input(array[:1], source)
         expected = golden.run_all(sample) if real.tensors is not None else {}
     with steps.step("densities"):
-        densities = activation_densities(network, array[:DENSITY_SAMPLES], golden)
-    return _Integers(network, densities, sample, expected, count, errors, measured)
+        shares = activity(network, array[:DENSITY_SAMPLES], golden)
+    return _Integers(network, shares, sample, expected, count, errors, measured)
+
+
+def _compiled(
+    made: _Integers, config: Config, shaping: Shaping | None, resident: bool
+) -> CompiledNetwork:
+    shares = made.activity
+    return compile_network(
+        made.network,
+        config,
+        shares.densities,
+        windows=shares.windows,
+        shaping=shaping,
+        resident=resident,
+    )
 
 
 def _check_initialized(model: nn.Module) -> None:

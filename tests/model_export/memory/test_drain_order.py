@@ -53,7 +53,8 @@ def test_every_pixel_once(seed):
 def test_rows_of_a_channel_are_far_from_one_another():
     blocks = Blocks((2, 2), 4, 4, (2, 2))
     config, channel, element, _ = drawn(1, blocks, 32)
-    step = spread_rows(channel, element, config.elements) * config.blocks + element // config.drain_width
+    accumulator = spread_rows(channel, element, config.elements)
+    step = accumulator * config.blocks + element // config.drain_width
     near = [
         b - a
         for one in np.unique(channel)
@@ -68,7 +69,8 @@ def test_words_alternate():
     blocks = Blocks((2, 2), 8, 8)
     config, channel, element, _ = drawn(2, blocks, 32)
     slices = channel % config.clusters
-    step = spread_rows(channel, element, config.elements) * config.blocks + element // config.drain_width
+    accumulator = spread_rows(channel, element, config.elements)
+    step = accumulator * config.blocks + element // config.drain_width
     rows = rows_of_pixels(blocks, channel, slices, step)
     same = total = 0
     for one in range(config.clusters):

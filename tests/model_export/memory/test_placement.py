@@ -362,3 +362,35 @@ def test_a_layer_by_itself():
     assert [name for name, _ in part.parts] == ["a_out", "b_out"]
     assert placement.place("b_out") == "a_out"
     assert placement.layouts.keys() >= {"a_out", "b_out"}
+
+
+def test_clusters_are_even_in_every_window():
+    """Channels that are busy together go to different clusters, alike as they are on average."""
+    config = Config(clusters=4, elements=4, rows=8, scan_width=4)
+    rng = np.random.default_rng(0)
+    network = two_layers([group("input", (0, 8), (0, 32), dense(rng, 32, 8))], 8, 32)
+    kinds = rng.permutation(np.repeat(np.eye(4), 8, axis=0))  # each busy in one window of four
+    work = np.count_nonzero(network.layers[1].groups[0].trits, axis=(0, 2, 3))[:, None] * kinds
+
+    def most(**windows):
+        cluster = place(network, config, **windows).layouts["a_out"].cluster
+        return np.stack([work[cluster == one].sum(axis=0) for one in range(4)]).max(axis=0)
+
+    assert most(windows={"a_out": kinds}).sum() < 0.8 * most().sum()
+
+
+def test_rows_of_a_step_go_to_one_word():
+    """Where a slice gets several activations at once, no step is half empty without need."""
+    config = Config(clusters=4, elements=16, rows=4, scan_width=4, drain_width=8)
+    rng = np.random.default_rng(0)
+    network = two_layers([group("input", (0, 8), (0, 64), dense(rng, 64, 8))], 8, 64)
+    placement = place(network, config)
+    (tile,) = placement.tiles["a"]
+    assert tile.rows_used == 4
+    layout = placement.layouts["a_out"]
+    steps = tile.accumulator * config.blocks + tile.element // config.drain_width
+    for step in range(tile.rows_used * config.blocks):
+        for one in range(config.clusters):
+            own = tile.rows[(steps == step) & (layout.cluster[tile.rows] == one)]
+            assert len(own) == 2
+            assert len(set(layout.word[own])) == 1 and len(set(layout.lane[own])) == 2

@@ -119,8 +119,9 @@ def requantizers(prices: Prices) -> Iterator[Term]:
 def write_back(prices: Prices) -> Iterator[Term]:
     config = prices.config
     merge = prices.area.block("merge")
-    queued = config.drain_width * widest(merge.memories)
-    sums = CODE_WIDTH + 1 if config.write_back_sums else 0
+    queued = config.drain_classes * widest(merge.memories)
+    each = config.slice_values
+    values = each * (ACTIVATION_WIDTH + (CODE_WIDTH + 1 if config.write_back_sums else 0))
     yield term(
         "write-back",
         "merge",
@@ -139,9 +140,9 @@ def write_back(prices: Prices) -> Iterator[Term]:
         (
             prices.part(
                 "add_bit",
-                ACTIVATION_WIDTH + 2 * address_width(config.activation_depth) + sums,
+                values + 2 * address_width(config.activation_depth),
                 "bits of comparison, sum and addresses"
-                if sums
+                if config.write_back_sums
                 else "bits of comparison and addresses",
             ),
             prices.part(
@@ -160,7 +161,7 @@ def activation_memory(prices: Prices) -> Iterator[Term]:
         "activation memory",
         "memories",
         "write_backs",
-        "an activation written",
+        "a word written, or activations of it",
         prices.access(activations, write=True),
     )
     yield term(
