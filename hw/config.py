@@ -73,6 +73,7 @@ _LATER: dict[str, int] = {
     "multipliers": False,
     "row_merges": False,
     "write_back_sums": False,
+    "logic_scalers": False,
     "group_places": 1,
 }
 #: Fields of earlier versions, and those that say the same now.
@@ -176,6 +177,9 @@ class Config:
     write_back_sums : bool
         Layers can add what they write to what is stored there: a residual sum takes no column
         group and no layer of its own.
+    logic_scalers : bool
+        Wp*x and -Wn*x are additions in logic cells and take no multipliers, for devices that need
+        theirs elsewhere.
     group_places : int
         Column groups of a tile whose records the sequencer keeps; those of a tile with more are
         read again for every output pixel. With more than one place it also reads the program ahead
@@ -218,6 +222,7 @@ class Config:
     multipliers: bool = False
     row_merges: bool = False
     write_back_sums: bool = False
+    logic_scalers: bool = False
     group_places: int = 1
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Scaler: the only multiplications by ternary weights."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,8 @@ class Scaler(wiring.Component):
 
     Timing: latency 2 cycles, one activation per cycle.
 
-    Cost: two multipliers of ``coefficient_width`` by 9 bits.
+    Cost: two multipliers of ``coefficient_width`` by 9 bits, or, with ``logic_scalers``, nine
+    additions in place of each.
 
     Parameters
     ----------
@@ -50,21 +51,39 @@ class Scaler(wiring.Component):
         m = Module()
         x = Signal(signed(ACTIVATION_WIDTH + 1))
         m.d.comb += x.eq(Mux(self.is_signed, self.activation.as_signed(), self.activation))
-        # Registers where a hardware multiplier has its own: in front of it and behind it, without a
-        # reset.
         for coefficient, output in (
             (self.coefficient_plus, self.plus),
             (self.coefficient_minus, self.minus),
         ):
+            product = Signal.like(output, name="product", reset_less=True)
+            m.d.comb += output.eq(product)
+            if self.config.logic_scalers:
+                m.d.sync += product.eq(_added_up(m, x, coefficient))
+                continue
+            # Registers where a hardware multiplier has its own: in front of it and behind it,
+            # without a reset.
             factors = [
                 Signal.like(value, name=name, reset_less=True)
                 for name, value in (("x", x), ("coefficient", coefficient))
             ]
-            product = Signal.like(output, name="product", reset_less=True)
             m.d.sync += [
                 factors[0].eq(x),
                 factors[1].eq(coefficient),
                 product.eq(factors[0] * factors[1]),
             ]
-            m.d.comb += output.eq(product)
         return m
+
+
+def _added_up(m: Module, x: Signal, coefficient: Signal) -> Value:
+    """The product from additions alone: of the lower and of the upper bits of ``x``, each in a
+    register, then of both."""
+    split = ACTIVATION_WIDTH // 2
+    parts = []
+    for name, bits in (("lower", x[:split]), ("upper", x[split:])):
+        terms = [Mux(bit, coefficient, 0) << place for place, bit in enumerate(bits)]
+        total = sum(terms[1:], terms[0])
+        if name == "upper":  # its highest bit is the sign
+            total = sum(terms[1:-1], terms[0]) - terms[-1]
+        parts.append(Signal(signed(len(coefficient) + len(bits)), name=name, reset_less=True))
+        m.d.sync += parts[-1].eq(total)
+    return parts[0] + (parts[1] << split)

@@ -195,7 +195,7 @@ def sidecar(config: Config) -> dict[str, Any]:
         },
         "activation_bits": ACTIVATION_WIDTH,
         "processing_elements": config.adders,
-        "weight_multipliers": 2 * config.cluster_count,
+        "weight_multipliers": 0 if config.logic_scalers else 2 * config.cluster_count,
         "element_multipliers": config.adders if config.multipliers else 0,
         "requantizer_multipliers": config.drain_width,
         "counters": list(COUNTERS),

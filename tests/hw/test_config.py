@@ -167,7 +167,8 @@ def test_presets():
         for kind in MEMORIES
     )
     assert bits < 208 * 18 * 1024
-    assert ulx3s.adders + 2 * (ulx3s.cluster_count + ulx3s.drain_width) <= 156
+    scalers = 0 if ulx3s.logic_scalers else ulx3s.cluster_count
+    assert ulx3s.adders + 2 * (scalers + ulx3s.drain_width) <= 156
     assert len({config.identity for config in PRESETS.values()}) == len(PRESETS)
 
 
@@ -220,6 +221,7 @@ def test_identity():
         "multipliers": True,
         "row_merges": True,
         "write_back_sums": True,
+        "logic_scalers": True,
         "group_places": 2,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}

@@ -31,12 +31,13 @@ def run(config, inputs):
     simulate(scaler, bench)
 
 
+@pytest.mark.parametrize("logic", [False, True])
 @pytest.mark.parametrize("width", [2, 4])
-def test_exhaustive(width):
+def test_exhaustive(width, logic):
     """All codes, both signs, all coefficients on both multipliers."""
     count = 1 << width
     run(
-        Config(coefficient_width=width),
+        Config(coefficient_width=width, logic_scalers=logic),
         [
             (code, is_signed, coefficient - count // 2, (coefficient * 3 + 1) % count - count // 2)
             for code in range(256)
@@ -46,8 +47,9 @@ def test_exhaustive(width):
     )
 
 
+@pytest.mark.parametrize("logic", [False, True])
 @pytest.mark.parametrize("width", [10, 16])
-def test_random_and_extremes(width):
+def test_random_and_extremes(width, logic):
     rng = np.random.default_rng(width)
     low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
     corners = [
@@ -58,7 +60,7 @@ def test_random_and_extremes(width):
         for minus in (low, 1, high)
     ]
     run(
-        Config(coefficient_width=width),
+        Config(coefficient_width=width, logic_scalers=logic),
         corners
         + [
             (
@@ -77,7 +79,9 @@ def test_latency_is_two():
 
 
 @pytest.mark.compiles
+@pytest.mark.parametrize("logic", [False, True])
 @pytest.mark.parametrize("width", [2, 10, 16])
-def test_verilog(width, tmp_path):
-    text = lint(Scaler(Config(coefficient_width=width)), "scaler", tmp_path)
-    assert multiplications(text) == 2
+def test_verilog(width, logic, tmp_path):
+    config = Config(coefficient_width=width, logic_scalers=logic)
+    text = lint(Scaler(config), "scaler", tmp_path)
+    assert multiplications(text) == (0 if logic else 2)

@@ -45,9 +45,10 @@ def test_two_weight_multipliers_per_cluster(name):
     assert counts["activation_slice"] == config.clusters
     in_elements = config.adders if config.multipliers else 0
     assert multiplications(found, "processing_element") == config.multipliers
-    assert multiplications(found, "cluster") == 2 + in_elements // config.cluster_count
+    scalers = 0 if config.logic_scalers else 2
+    assert multiplications(found, "cluster") == scalers + in_elements // config.cluster_count
     assert multiplications(found, TOP_NAME) == (
-        2 * config.cluster_count + in_elements + config.drain_width * multiplier_parts(config)
+        scalers * config.cluster_count + in_elements + config.drain_width * multiplier_parts(config)
     )
 
 

@@ -154,6 +154,7 @@ FEATURES = frozenset(
         "sets",
         "one set",
         "drain lanes",
+        "scalers of additions",
         "several values of a slice at once",
         "several values of a slice at once, merged",
         "several values of a slice at once, added",
@@ -376,6 +377,7 @@ def features(case: Case) -> set[str]:
         "sets": config.sets > 1,
         "one set": config.sets == 1,
         **_drain_features(config, network.layers),
+        "scalers of additions": config.logic_scalers,
         f"{config.banks} banks": True,
         f"{'one memory port' if config.memory_ports == 1 else 'two memory ports'}, "
         f"{config.register_stages} stages": True,

@@ -177,6 +177,7 @@ def random_config(rng, **fixed):
         places = int(own.spawn(1)[0].choice([1, 2, 3, 5, 16]))
         values.setdefault("group_places", places if values["job_places"] else 1)
         values |= _several_to_a_slice(own.spawn(1)[0], values, fixed)
+        values.setdefault("logic_scalers", bool(own.spawn(1)[0].random() < 0.3))
         try:
             return Config(**values)
         except ConfigError:
