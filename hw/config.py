@@ -56,6 +56,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "packet_places": (2, 16),
     "response_places": (1, 8),
     "activation_tables": (0, 32),
+    "result_lanes": (0, 16),
     "group_places": (1, 64),
 }
 
@@ -74,6 +75,7 @@ _LATER: dict[str, int] = {
     "row_merges": False,
     "write_back_sums": False,
     "logic_scalers": False,
+    "result_lanes": 0,
     "group_places": 1,
 }
 #: Fields of earlier versions, and those that say the same now.
@@ -124,7 +126,7 @@ class Config:
     row_depth : int
         Entries of the row memory (requantization and destination of ``drain_width`` rows each).
     result_depth : int
-        Entries of the result memory (``drain_width`` 32-bit results each).
+        Entries of the result memory (:attr:`results` of 32 bits each).
     layer_count : int
         Layers of one run whose counters are kept.
     packet_words : int
@@ -180,6 +182,9 @@ class Config:
     logic_scalers : bool
         Wp*x and -Wn*x are additions in logic cells and take no multipliers, for devices that need
         theirs elsewhere.
+    result_lanes : int
+        Results of a step that are kept, 0 for all ``drain_width``: with fewer the result memory is
+        narrower, and the last layer has only the elements that drain through these lanes.
     group_places : int
         Column groups of a tile whose records the sequencer keeps; those of a tile with more are
         read again for every output pixel. With more than one place it also reads the program ahead
@@ -223,6 +228,7 @@ class Config:
     row_merges: bool = False
     write_back_sums: bool = False
     logic_scalers: bool = False
+    result_lanes: int = 0
     group_places: int = 1
 
     def __post_init__(self) -> None:
@@ -283,6 +289,11 @@ class Config:
                 f"configuration field job_places is 0, but group_places is {self.group_places}; "
                 f"walkers take jobs straight from the records of one group only"
             )
+        if self.result_lanes > self.drain_width:
+            raise ConfigError(
+                f"configuration field result_lanes is {self.result_lanes}; it must not be above "
+                f"drain_width ({self.drain_width})"
+            )
         if self.shared_results and self.drain_width > 1:
             raise ConfigError(
                 f"configuration field shared_results is true, but drain_width is "
@@ -321,6 +332,11 @@ class Config:
     def blocks(self) -> int:
         """Drain steps per accumulator row: elements / drain_width."""
         return self.elements // self.drain_width
+
+    @property
+    def results(self) -> int:
+        """Results in an entry of the result memory, those of the first lanes of the drain."""
+        return self.result_lanes or self.drain_width
 
     @property
     def drain_classes(self) -> int:
@@ -402,7 +418,7 @@ class Config:
             "trits": 2 * self.slots,
             "activations": ACTIVATION_WIDTH * self.scan_width,
             "rows": self.drain_width * self.row_entry_width,
-            "results": self.drain_width * RESULT_WIDTH,
+            "results": self.results * RESULT_WIDTH,
             "counters": 32,
             "tables": ACTIVATION_WIDTH,
         }[kind]

@@ -55,7 +55,7 @@ PRESETS: dict[str, Config] = {
             accumulator_width=27,
             drain_width=8,
             trit_depth=512,
-            activation_depth=6656,
+            activation_depth=7168,
             program_depth=2048,
             row_depth=256,
             result_depth=256,
@@ -67,6 +67,7 @@ PRESETS: dict[str, Config] = {
             row_merges=True,
             write_back_sums=True,
             logic_scalers=True,
+            result_lanes=2,
             group_places=16,
         ),
         Config(

@@ -73,7 +73,7 @@ COUNTERS = (
     "stall_write_back",  # cycles in which the drain waited for write-backs
     "merge_reads",  # activation words read back for the max-pool merge
     "write_backs",  # activations written back
-    "result_writes",  # result-memory entries of drain_width results written (last layer)
+    "result_writes",  # result-memory entries written (last layer)
     "stall_refill",  # cycles in which the program waited for the host's SIGNAL
     "cycles",  # clock cycles, from the end of the layer before to the last counter write
 )

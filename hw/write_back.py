@@ -145,8 +145,9 @@ class WriteBack(wiring.Component):
                 requantizer.shift.eq(row.shift),
                 requantizer.low.eq(low),
                 requantizer.high.eq(high),
-                self.result.word_select(lane, RESULT_WIDTH).eq(requantizer.result),
             ]
+            if lane < config.results:
+                m.d.comb += self.result.word_select(lane, RESULT_WIDTH).eq(requantizer.result)
             rows_of_lanes.append(row)
             activations.append(self._look_up(m, lane, requantizer.activation))
 

@@ -64,7 +64,7 @@ class Interpreter:
     Members
     -------
     activations : (clusters, activation_depth, scan_width) uint8
-    results : (result_depth, drain_width) int32
+    results : (result_depth, config.results) int32
     """
 
     def __init__(self, config: Config, memories: Any) -> None:
@@ -94,7 +94,7 @@ class Interpreter:
         self.activations = np.zeros(
             (config.clusters, config.activation_depth, config.scan_width), np.uint8
         )
-        self.results = np.zeros((config.result_depth, config.drain_width), np.int32)
+        self.results = np.zeros((config.result_depth, config.results), np.int32)
 
     def load(self, base: int, words: NDArray[np.uint8]) -> None:
         """Write activation words (clusters, n, S) from address ``base`` on, in every cluster."""
@@ -290,7 +290,8 @@ class Interpreter:
                         f"result entry {result_entry + len(entries) - 1} is written; "
                         f"{config.result_depth} exist"
                     )
-                self.results[result_entry : result_entry + len(entries)] = low_bits
+                kept = low_bits[:, : config.results]
+                self.results[result_entry : result_entry + len(entries)] = kept
                 result_entry += len(entries)
                 counters["result_writes"] += len(entries)
             else:

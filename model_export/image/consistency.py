@@ -180,7 +180,7 @@ def _check_results(memory: MemoryImage, results: ResultPlace, final: Layer) -> N
             _each(results.first, results.rows, results.entries),
             _each(results.step, results.rows),
             _each(last, results.rows, results.entries),
-            _each(results.lane, results.rows, memory.config.drain_width),
+            _each(results.lane, results.rows, memory.config.results),
             results.entries <= memory.config.result_depth,
         )
     )

@@ -269,11 +269,11 @@ class MemoryImage:
         return values if place.fold is None else place.fold.undo(values)
 
     def results_from_entries(self, entries: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Result entries (n, drain_width) from the result base -> (rows, height, width) int32."""
+        """Result entries (n, config.results) from the base -> (rows, height, width) int32."""
         place = self.results
         if place is None:
             raise ValueError("the image has no final layer, so it writes no results")
-        entries = np.asarray(entries).reshape(-1, self.config.drain_width)
+        entries = np.asarray(entries).reshape(-1, self.config.results)
         if len(entries) < place.entries:
             raise ValueError(f"{len(entries)} result entries given; there are {place.entries}")
         pixels = np.arange(place.height * place.width)

@@ -146,13 +146,15 @@ def make_tiles(
     config: Config,
 ) -> list[Tile]:
     """Tiles of one super-group; a row that goes to slice c may go to elements p with p % C ==
-    c % C for C ``drain_classes``, of the last layer to any."""
+    c % C for C ``drain_classes``, of the last layer to all whose results are kept."""
     pixels = layer.block_pixels
     class_count = 1 if layer.final else config.drain_classes
     steps = _steps(layer, slices, words, work, config)
     loads = relative(steps.work)
     # Elements side by side, that a step has a row of each, are one here.
     elements = config.elements // steps.members.shape[1]
+    if layer.final:
+        elements = config.blocks * config.results
     per_class = elements // class_count
     count = len(steps.members)
     most = int(np.bincount(steps.classes, minlength=class_count).max())
@@ -172,14 +174,17 @@ def make_tiles(
         own = np.flatnonzero(tile_of == number)
         accumulator = _accumulators(layer, steps, own, place[own], wide, elements)
         members = steps.members[own]
+        element = place[own]
+        if layer.final:
+            element = element // config.results * config.drain_width + element % config.results
         if layer.blocks is not None:
             beside = config.drain_width if layer.final else class_count
-            step = accumulator * config.blocks + place[own] // beside
+            step = accumulator * config.blocks + element // beside
             ordered = rows_of_pixels(layer.blocks, steps.channel[own], slices[members[:, 0]], step)
             pixel = ordered[:, None] % pixels
             members = np.where(members < 0, -1, members - members % pixels + pixel)
         tile = _side_by_side(
-            first_row, groups, members, place[own], accumulator, class_count, relative(work), config
+            first_row, groups, members, element, accumulator, class_count, relative(work), config
         )
         if wide:
             tile.groups = list(_quartered(layer, tile, config)) or [

@@ -7,7 +7,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from tests.cocotb.stream_drivers import configuration, reset
 from tritforge.hw.memory import ChunkMemory
-from tritforge.hw.payloads import write_back
+from tritforge.hw.payloads import write_back, written_value
 from tritforge.hw.program import encode, to_words
 
 
@@ -107,7 +107,7 @@ class Pool:
         )
 
     def write_backs(self, config):
-        layout = write_back(config)
+        layout, place = write_back(config), written_value(config)
         width = self.maxima.shape[2]
         for y, x in np.ndindex(self.size):
             (last_y, count_y, fresh_y), (last_x, count_x, fresh_x) = self.fed(y, 0), self.fed(x, 1)
@@ -126,14 +126,13 @@ class Pool:
                 yield encode(
                     layout,
                     valid=1,
-                    lane=lane,
                     window=window,
-                    value=code & 255,
+                    values=encode(place, lane=lane, value=code & 255),
                     signed=self.is_signed,
                     nothing=not self.is_signed and not code,
                 )
             # What is not valid is for another slice.
-            yield encode(layout, valid=0, lane=0, window=window, value=77)
+            yield encode(layout, valid=0, window=window, values=encode(place, lane=0, value=77))
 
 
 @cocotb.test()

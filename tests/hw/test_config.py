@@ -16,6 +16,12 @@ COMPANIONS = {
     ("drain_width", 16): {"clusters": 16, "elements": 16, "packet_words": 126},
     ("elements", 64): {"rows": 4},
     ("packet_words", 34): {},
+    ("result_lanes", 16): {
+        "clusters": 16,
+        "elements": 16,
+        "drain_width": 16,
+        "packet_words": 126,
+    },
     ("scan_width", 16): {},
 }
 
@@ -222,6 +228,7 @@ def test_identity():
         "row_merges": True,
         "write_back_sums": True,
         "logic_scalers": True,
+        "result_lanes": 1,
         "group_places": 2,
     }
     assert set(changed) == {field.name for field in dataclasses.fields(Config)} - {"name"}

@@ -182,7 +182,7 @@ def test_merge_is_full(stages):
 
     async def bench(ctx):
         window = {"count_x": 15, "count_y": 15, "fresh_x": 15, "fresh_y": 15}
-        ctx.set(merge.i, {"valid": 1, "value": 1, "window": window})
+        ctx.set(merge.i, {"valid": 1, "values": [{"value": 1}], "window": window})
         while not ctx.get(merge.full):
             cycles.append(ctx.get(merge.idle))
             await ctx.tick()

@@ -155,6 +155,7 @@ FEATURES = frozenset(
         "one set",
         "drain lanes",
         "scalers of additions",
+        "results of some lanes",
         "several values of a slice at once",
         "several values of a slice at once, merged",
         "several values of a slice at once, added",
@@ -378,6 +379,7 @@ def features(case: Case) -> set[str]:
         "one set": config.sets == 1,
         **_drain_features(config, network.layers),
         "scalers of additions": config.logic_scalers,
+        "results of some lanes": config.results < config.drain_width,
         f"{config.banks} banks": True,
         f"{'one memory port' if config.memory_ports == 1 else 'two memory ports'}, "
         f"{config.register_stages} stages": True,

@@ -177,7 +177,11 @@ def random_config(rng, **fixed):
         places = int(own.spawn(1)[0].choice([1, 2, 3, 5, 16]))
         values.setdefault("group_places", places if values["job_places"] else 1)
         values |= _several_to_a_slice(own.spawn(1)[0], values, fixed)
-        values.setdefault("logic_scalers", bool(own.spawn(1)[0].random() < 0.3))
+        later = own.spawn(1)[0]
+        values.setdefault("logic_scalers", bool(later.random() < 0.3))
+        values.setdefault(
+            "result_lanes", int(later.integers(values["drain_width"])) * int(later.integers(2))
+        )
         try:
             return Config(**values)
         except ConfigError:

@@ -118,5 +118,5 @@ def run_events(
 
 
 def _result_words(config: Config, rows: int) -> int:
-    """Port words of the results of one pixel: whole entries of ``drain_width``."""
-    return -(-rows // config.drain_width) * config.drain_width * RESULT_WIDTH // PORT_WIDTH
+    """Port words of the results of one pixel: whole entries."""
+    return -(-rows // config.results) * config.results * RESULT_WIDTH // PORT_WIDTH
