@@ -43,7 +43,32 @@ PRESETS: dict[str, Config] = {
             shared_results=True,
         ),
         # For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
-        # lookup-table RAM.
+        # lookup-table RAM. This one is placed and routed; weights of several bits are planes.
+        Config(
+            name="ulx3s_85f_ternary",
+            clusters=8,
+            elements=16,
+            rows=8,
+            queue_depth=10,
+            scan_width=4,
+            coefficient_width=8,
+            accumulator_width=27,
+            drain_width=2,
+            trit_depth=1024,
+            activation_depth=4096,
+            program_depth=2048,
+            row_depth=512,
+            result_depth=1024,
+            layer_count=32,
+            packet_words=254,
+            window_count=3,
+            unpack_trits=False,
+            row_merges=True,
+            write_back_sums=True,
+            group_places=16,
+        ),
+        # As many elements with multipliers: faster on whole networks, and more than place and route
+        # has finished with (docs/decisions/ecp5.md).
         Config(
             name="ulx3s_85f",
             clusters=8,
