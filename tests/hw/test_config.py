@@ -161,7 +161,7 @@ def test_derived_sizes():
 
 
 def test_presets():
-    assert list(PRESETS) == ["tiny", "icebreaker", "ulx3s_85f", "alexnet"]
+    assert list(PRESETS) == ["tiny", "icebreaker", "ulx3s_85f_ternary", "ulx3s_85f", "alexnet"]
     for name, config in PRESETS.items():
         assert config.name == name and load_config(name) is config
     assert PRESETS["tiny"] == Config(name="tiny")

@@ -32,7 +32,7 @@ def layer(height, width, pool=None):
     [
         ({"adds": 8 * CONFIG.adders + 1}, 0, 0, "adders", 9),
         ({"broadcasts": 10 * CONFIG.cluster_count}, 0, 0, "broadcasts", 10),
-        ({}, 5, 0, "drain", 2),
+        ({}, CONFIG.drain_width + 1, 0, "drain", 2),
         ({"write_backs": 50, "merge_reads": 33}, 0, 0, "write-backs", 3),
         ({}, 0, 77, "port", 77),
     ],

@@ -73,7 +73,7 @@ def test_whole_layers_have_one_cause():
             {"drain": 30, "imbalance": 25, "adders": 45},
             100,
             "1.0 times as fast as dense, bound by the drain (30% of the cycles), then waiting for "
-            "the busiest elements (25%); a drain_width above 4 would help",
+            f"the busiest elements (25%); a drain_width above {CONFIG.drain_width} would help",
         ),
     ],
 )
