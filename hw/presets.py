@@ -67,8 +67,8 @@ PRESETS: dict[str, Config] = {
             write_back_sums=True,
             group_places=16,
         ),
-        # As many elements with multipliers: faster on whole networks, and more than place and route
-        # has finished with (docs/decisions/ecp5.md).
+        # As many elements with multipliers: faster on whole networks. It fits by count, but routing
+        # does not come to an end (docs/decisions/ecp5.md).
         Config(
             name="ulx3s_85f",
             clusters=8,

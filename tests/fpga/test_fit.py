@@ -203,7 +203,7 @@ def test_refusal(network):
     assert "; the nearest configuration that would fit has elements = " in text
     assert f"with network {network.name}" in room.refusal(BOARD, config, lacks, network)
     far = room.refusal(BOARD, config, {"block_rams": (4000, 208)})
-    assert far.endswith("the nearest configuration that fits is preset ulx3s_85f")
+    assert far.endswith("the nearest configuration that fits is preset ulx3s_85f_ternary")
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -12,7 +12,7 @@ from tritforge.hw.presets import PRESETS
 __all__ = ["command"]
 
 _PRESETS = "\n".join(
-    f"  {config.name:<11} sets x clusters x elements = {config.sets} x {config.clusters} x "
+    f"  {config.name:<17} sets x clusters x elements = {config.sets} x {config.clusters} x "
     f"{config.elements} = {config.adders} adders, {config.rows} rows each"
     for config in PRESETS.values()
 )

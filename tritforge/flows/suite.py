@@ -59,9 +59,9 @@ FEWER = {"mobilenet": 2}
 KEPT = 4
 #: Share of the cycles from which on a layer can be the worst.
 NOTED = 0.01
-#: MHz at which cycles of a preset are frames: what was reached after routing on the FPGA
-#: (docs/decisions/ecp5.md), and the clock that estimates take at 45 nm.
-CLOCKS = {"ulx3s_85f": 74.3, "alexnet": 800.0}
+#: MHz at which cycles of a preset are frames: the board's clock, which no routed bitstream has
+#: shown yet (docs/decisions/ecp5.md), and the clock that estimates take at 45 nm.
+CLOCKS = {"ulx3s_85f": 45.0, "alexnet": 800.0}
 OTHER_CLOCK = 50.0
 
 
