@@ -108,7 +108,7 @@ def estimate_layer(
         if not layer.final:
             channels = tile.rows // layer.block_pixels
             slices = placement.layouts[layer.output].cluster[channels]
-            written = float(np.bincount(slices).max()) / config.slice_values * windows
+            written = -(-int(np.bincount(slices).max()) // config.slice_values) * windows
         sequencer = _sequencer(layer, tile, config)
         # Where no job waits in front of the walkers, they wait for some of it; with one port, words
         # are not read while others are written.

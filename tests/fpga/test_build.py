@@ -403,7 +403,7 @@ def test_room(plan, tmp_path, monkeypatch):
         BuildError,
         match=r"^configuration small does not fit ULX3S .*: it needs 26 "
         r"LUTs of 18, 1 single-port RAMs of 0; the nearest "
-        r"configuration that fits is preset ulx3s_85f$",
+        r"configuration that fits is preset ulx3s_85f_ternary$",
     ):
         build(small, tmp_path / "build")
     monkeypatch.setattr(
