@@ -285,7 +285,6 @@ FITTED: tuple[tuple[str, Config, dict[str, Any]], ...] = (
             "elements": 2,
             "rows": 2,
             "memory_ports": 2,
-            "register_stages": "full",
             "shared_results": False,
             "trit_depth": 512,
             "activation_depth": 512,
