@@ -1,5 +1,6 @@
 """Named configurations, and configurations from files."""
 
+import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,32 @@ from typing import Any
 from tritforge.hw.config import Config, ConfigError
 
 __all__ = ["PRESETS", "load_config"]
+
+#: For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
+#: lookup-table RAM.
+_ULX3S_85F = Config(
+    name="ulx3s_85f_ternary",
+    clusters=8,
+    elements=16,
+    rows=8,
+    queue_depth=10,
+    scan_width=4,
+    coefficient_width=8,
+    accumulator_width=27,
+    drain_width=2,
+    trit_depth=1024,
+    activation_depth=4096,
+    program_depth=2048,
+    row_depth=512,
+    result_depth=1024,
+    layer_count=32,
+    packet_words=254,
+    window_count=3,
+    unpack_trits=False,
+    row_merges=True,
+    write_back_sums=True,
+    group_places=16,
+)
 
 PRESETS: dict[str, Config] = {
     config.name: config
@@ -42,58 +69,21 @@ PRESETS: dict[str, Config] = {
             packet_places=2,
             shared_results=True,
         ),
-        # For an LFE5U-85F: a queue, and both banks of accumulators together, in the 16 places of a
-        # lookup-table RAM. This one is placed and routed; weights of several bits are planes.
-        Config(
-            name="ulx3s_85f_ternary",
-            clusters=8,
-            elements=16,
-            rows=8,
-            queue_depth=10,
-            scan_width=4,
-            coefficient_width=8,
-            accumulator_width=27,
-            drain_width=2,
-            trit_depth=1024,
-            activation_depth=4096,
-            program_depth=2048,
-            row_depth=512,
-            result_depth=1024,
-            layer_count=32,
-            packet_words=254,
-            window_count=3,
-            unpack_trits=False,
-            row_merges=True,
-            write_back_sums=True,
-            group_places=16,
-        ),
+        # This one is placed and routed; weights of several bits are planes.
+        _ULX3S_85F,
         # As many elements with multipliers: faster on whole networks. It fits by count, but routing
         # does not come to an end (docs/decisions/ecp5.md).
-        Config(
+        dataclasses.replace(
+            _ULX3S_85F,
             name="ulx3s_85f",
-            clusters=8,
-            elements=16,
-            rows=8,
-            queue_depth=10,
-            scan_width=4,
-            coefficient_width=8,
-            accumulator_width=27,
             drain_width=8,
             trit_depth=512,
             activation_depth=7168,
-            program_depth=2048,
             row_depth=256,
-            result_depth=256,
-            layer_count=32,
-            packet_words=254,
-            window_count=3,
-            unpack_trits=False,
+            result_depth=512,
             multipliers=True,
-            row_merges=True,
-            write_back_sums=True,
             logic_scalers=True,
             result_lanes=2,
-            group_places=16,
         ),
         Config(
             name="alexnet",

@@ -169,6 +169,7 @@ def make_tiles(
     else:
         tile_of, place = _deal_rows(steps.classes, class_count, loads, tile_count, elements)
     wide = any(layer.groups[group.group].wide for group in groups)
+    row_loads = relative(work)
     tiles = []
     for number in range(tile_count):
         own = np.flatnonzero(tile_of == number)
@@ -184,7 +185,7 @@ def make_tiles(
             pixel = ordered[:, None] % pixels
             members = np.where(members < 0, -1, members - members % pixels + pixel)
         tile = _side_by_side(
-            first_row, groups, members, element, accumulator, class_count, relative(work), config
+            first_row, groups, members, element, accumulator, class_count, row_loads, config
         )
         if wide:
             tile.groups = list(_quartered(layer, tile, config)) or [

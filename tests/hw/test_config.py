@@ -176,6 +176,9 @@ def test_presets():
     scalers = 0 if ulx3s.logic_scalers else ulx3s.cluster_count
     assert ulx3s.adders + 2 * (scalers + ulx3s.drain_width) <= 156
     assert len({config.identity for config in PRESETS.values()}) == len(PRESETS)
+    # the 1000 classes of ImageNet
+    for name in ("ulx3s_85f_ternary", "ulx3s_85f", "alexnet"):
+        assert PRESETS[name].results * PRESETS[name].result_depth >= 1000
 
 
 def test_alexnet_preset():
@@ -307,6 +310,28 @@ def test_jobs_without_places_are_for_one_set():
         "records of one group",
     ):
         Config(group_places=2, job_places=0)
+
+
+def test_a_slice_gets_no_more_than_a_word():
+    config = Config(clusters=2, elements=8, drain_width=8, scan_width=4)
+    assert (config.drain_classes, config.slice_values, config.blocks) == (2, 4, 1)
+    with pytest.raises(
+        ConfigError,
+        match=re.escape(
+            "drain_width is 8, so that a slice gets 4 activations at once; its words have "
+            "scan_width (3)"
+        ),
+    ):
+        dataclasses.replace(config, scan_width=3)
+
+
+def test_no_more_results_than_lanes():
+    assert Config().results == 1 and Config(drain_width=2, result_lanes=1).results == 1
+    with pytest.raises(
+        ConfigError,
+        match=re.escape("result_lanes is 3; it must not be above drain_width (2)"),
+    ):
+        Config(drain_width=2, result_lanes=3)
 
 
 def test_results_share_the_packet_buffer_one_at_a_time():
